@@ -1,0 +1,44 @@
+"""What scores an image: verifiers, and rewards, which are verifiers that let gradients through."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+from hypernoise_pl.types import check_shape
+
+
+class Verifier(nn.Module, ABC):
+    """Scores images against their prompts; higher is better.
+
+    Attributes:
+        score_range: the scores one meets in practice, for axes and alarms, not for clipping.
+    """
+
+    score_range: ClassVar[tuple[float, float]]
+
+    def forward(self, images: Tensor, prompts: Sequence[str]) -> Tensor:
+        """Score images.
+
+        Args:
+            images: [B, 3, H, W] in [0, 1].
+            prompts: B texts.
+
+        Returns:
+            [B] scores in float32.
+
+        Raises:
+            ValueError: if the shapes do not fit or there is not one prompt an image.
+        """
+        check_shape("images", images, (len(prompts), 3, None, None))
+        return self._score(images, list(prompts)).float()
+
+    @abstractmethod
+    def _score(self, images: Tensor, prompts: list[str]) -> Tensor: ...
+
+
+class Reward(Verifier, ABC):
+    """A verifier that is differentiable in the images, so that it can be trained against."""

@@ -1,0 +1,103 @@
+"""The glossary: what flows through the framework, and the letters its shapes are written in.
+
+    prompts -> conditioning -> noise -> hypernetwork -> refined noise -> generator -> images -> rewards -> objective
+
+Shape legend: ``B`` prompts in the batch, ``N`` candidate noises per prompt, ``*Z`` one noise (for example ``4 64 64``),
+``3 H W`` one image, RGB in [0, 1], ``L`` text tokens, ``D`` features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """One prompt of a prompt set.
+
+    Args:
+        text: what the generator reads.
+        tag: the kind of prompt, for tables by kind (GenEval's ``single_object`` to ``color_attr``); empty if none.
+        metadata: what a judge needs to know (GenEval's ``include`` and ``exclude`` clauses); empty if none.
+        index: the prompt's place in its set; with a draw number it seeds the prompt's noise.
+    """
+
+    text: str
+    tag: str = ""
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    index: int = 0
+
+
+@dataclass(frozen=True)
+class Conditioning:
+    """Encoded prompts, as a generator's network takes them; every tensor leads with ``B``.
+
+    Args:
+        embeddings: [B, L, D] text features.
+        mask: [B, L] 1 for real tokens and 0 for padding, for families that use one.
+        pooled: [B, D] pooled text features, for families that use them.
+    """
+
+    embeddings: Tensor
+    mask: Tensor | None = None
+    pooled: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.embeddings)
+
+    def map(self, function: Any) -> Conditioning:
+        """Apply a function to every tensor (``lambda t: t[:4]``, ``lambda t: t.to(device)``)."""
+        tensors = {f.name: getattr(self, f.name) for f in fields(self)}
+        return replace(self, **{name: function(t) for name, t in tensors.items() if t is not None})
+
+    @staticmethod
+    def cat(parts: Sequence[Conditioning]) -> Conditioning:
+        """Join conditionings of one generator along the batch."""
+        first = parts[0]
+        joined = {
+            f.name: torch.cat([getattr(part, f.name) for part in parts])
+            for f in fields(first)
+            if getattr(first, f.name) is not None
+        }
+        return replace(first, **joined)
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """One pass of the method, in the order it happened. Loss, callbacks, compare and demo all read this record.
+
+    Args:
+        prompts: the B prompt texts.
+        noise: [B, *Z] x0, standard normal.
+        residual: [B, *Z] what was added to it, f(x0, c); zeros for the base generator.
+        images: [B, 3, H, W] in [0, 1].
+        scores: reward name -> [B], raw and unweighted, higher is better.
+        nfe: evaluations of the generator's network per image returned.
+        seconds: wall-clock seconds per image of the whole pass, scoring left out.
+    """
+
+    prompts: list[str]
+    noise: Tensor
+    residual: Tensor
+    images: Tensor
+    scores: dict[str, Tensor]
+    nfe: int
+    seconds: float = 0.0
+
+    @property
+    def refined(self) -> Tensor:
+        """[B, *Z] the noise the generator was given."""
+        return self.noise + self.residual
+
+
+def check_shape(name: str, tensor: Tensor, expected: Sequence[int | None]) -> None:
+    """Raise ``ValueError`` unless the tensor has the expected sizes; ``None`` stands for any size."""
+    if len(tensor.shape) == len(expected) and all(e is None or e == s for s, e in zip(tensor.shape, expected)):
+        return
+    wanted = ", ".join("*" if e is None else str(e) for e in expected)
+    raise ValueError(f"{name} must have shape [{wanted}], got {list(tensor.shape)}")
