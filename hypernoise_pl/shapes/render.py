@@ -75,4 +75,4 @@ def _star(ax: Tensor, y: Tensor) -> Tensor:
     hollow = (0.45 * sin, 0.45 * cos)
     edge = (hollow[0], hollow[1] - 1.05)
     norm = math.hypot(*edge)
-    return ((py - 1.05) * edge[0] - px * edge[1]) / -norm
+    return ((py - 1.05) * edge[0] - px * edge[1]) / norm
