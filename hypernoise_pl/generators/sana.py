@@ -1,0 +1,171 @@
+"""SANA-Sprint: a TrigFlow consistency model; one step is ``noise - network(noise)``."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from hypernoise_pl.generators.base import Generator
+from hypernoise_pl.types import Conditioning
+
+FIRST_TIMESTEP = 1.57080  # diffusers' rounding of pi / 2, the pipeline's default ``max_timesteps``
+MIDDLE_TIMESTEP = 1.3  # the pipeline's default for two steps
+
+
+class SanaSprint(Generator):
+    """A SANA-Sprint pipeline (diffusers ``SanaSprintPipeline``), real or in miniature.
+
+    For the same noise its images equal the pipeline's own.
+
+    Args:
+        model: folder or hub id.
+        height: pixels, a multiple of 32; None for the network's own size.
+        width: like ``height``.
+        guidance_scale: what the network is told of guidance; 4.5 is the model's default.
+        max_sequence_length: text tokens, the first included; a longer prompt is cut, with a warning.
+        instruction: prepended to every prompt before encoding (the pipeline's ``complex_human_instruction``).
+        dtype: of the frozen weights: ``float32``, ``bfloat16`` or ``float16``.
+        revision: of a hub id.
+        local_only: never ask the hub.
+
+    Source: Chen et al. 2025 (SANA-Sprint, arXiv 2503.09641); diffusers' pipeline for the constants.
+    """
+
+    last_layer = "proj_out"
+
+    def __init__(
+        self,
+        model: str,
+        height: int | None = None,
+        width: int | None = None,
+        guidance_scale: float = 4.5,
+        max_sequence_length: int = 300,
+        instruction: list[str] | None = None,
+        dtype: str = "float32",
+        revision: str | None = None,
+        local_only: bool = False,
+    ) -> None:
+        super().__init__()
+        from diffusers import SanaSprintPipeline
+
+        self.name = model if revision is None else f"{model}@{revision}"
+        self.pipeline = load_pipeline(
+            SanaSprintPipeline, model, torch_dtype=getattr(torch, dtype), revision=revision, local_files_only=local_only
+        )
+        self.network = self.pipeline.transformer
+        self.text_encoder = self.pipeline.text_encoder
+        self.decoder = self.pipeline.vae
+        self.guidance_scale = guidance_scale
+        self.max_sequence_length = max_sequence_length
+        self.instruction = instruction
+        config, compression = self.network.config, self.pipeline.vae_scale_factor
+        side = config.sample_size * compression
+        height, width = height or side, width or side
+        if height % 32 or width % 32:
+            raise ValueError(f"height and width must be multiples of 32, got {height} x {width}")
+        self.noise_shape = (config.in_channels, height // compression, width // compression)
+        self.eval().requires_grad_(False)
+
+    def _encode(self, prompts: list[str]) -> Conditioning:
+        self._warn_of_cut(prompts)
+        embeddings, mask = self.pipeline.encode_prompt(
+            prompts,
+            device=self._device,
+            max_sequence_length=self.max_sequence_length,
+            complex_human_instruction=self.instruction,
+        )
+        return Conditioning(embeddings, mask)
+
+    def _predict(self, network: nn.Module, noise: Tensor, conditioning: Conditioning) -> Tensor:
+        # TrigFlow's time pi/2 is SCM time 1, where the network's input is the noise itself
+        return self._evaluate(network, noise, conditioning, 1.0)
+
+    def _generate(
+        self,
+        network: nn.Module,
+        noise: Tensor,
+        conditioning: Conditioning,
+        steps: int,
+        seeds: Sequence[int] | None,
+    ) -> Tensor:
+        fresh = None if seeds is None else [torch.Generator().manual_seed(seed) for seed in seeds]
+        state = noise.float()
+        times = self._times(steps)
+        for now, then in zip(times[:-1], times[1:]):
+            clean = self._denoise(network, state, conditioning, now)
+            if then > 0:
+                state = math.cos(then) * clean + math.sin(then) * _fresh_noise(clean, fresh)
+        latents = clean.to(self.decoder.dtype) / self.decoder.config.scaling_factor
+        images = self.decoder.decode(latents, return_dict=False)[0]
+        return (images.float() / 2 + 0.5).clamp(0, 1)
+
+    def _denoise(self, network: nn.Module, state: Tensor, conditioning: Conditioning, time: float) -> Tensor:
+        """The clean latent seen from a state at a TrigFlow time, both in units of sigma_data."""
+        s = math.sin(time) / (math.cos(time) + math.sin(time))
+        norm = math.sqrt(s * s + (1 - s) * (1 - s))
+        scaled = state * norm
+        out = self._evaluate(network, scaled, conditioning, s).float()
+        velocity = ((1 - 2 * s) * scaled + (1 - 2 * s + 2 * s * s) * out) / norm
+        return math.cos(time) * state - math.sin(time) * velocity
+
+    def _evaluate(self, network: nn.Module, state: Tensor, conditioning: Conditioning, time: float) -> Tensor:
+        batch = len(state)
+        dtype = self.network.dtype
+        guidance = self.guidance_scale * self.network.config.guidance_embeds_scale
+        output = network(
+            state.to(dtype),
+            encoder_hidden_states=conditioning.embeddings.to(dtype),
+            encoder_attention_mask=conditioning.mask,
+            guidance=torch.full((batch,), guidance, device=state.device, dtype=conditioning.embeddings.dtype),
+            timestep=torch.full((batch,), time, device=state.device),
+            return_dict=False,
+        )[0]
+        return output  # type: ignore[no-any-return]
+
+    @staticmethod
+    def _times(steps: int) -> list[float]:
+        if steps == 2:
+            return [FIRST_TIMESTEP, MIDDLE_TIMESTEP, 0.0]
+        return torch.linspace(FIRST_TIMESTEP, 0, steps + 1).tolist()
+
+    @property
+    def _device(self) -> torch.device:
+        return next(self.network.parameters()).device
+
+    def _warn_of_cut(self, prompts: list[str]) -> None:
+        tokenizer = self.pipeline.tokenizer
+        for prompt, ids in zip(prompts, tokenizer(prompts).input_ids):
+            if len(ids) > self.max_sequence_length:
+                cut = tokenizer.decode(ids[self.max_sequence_length :], skip_special_tokens=True)
+                warnings.warn(
+                    f"prompt {prompt!r} has {len(ids)} tokens, the generator reads {self.max_sequence_length}; "
+                    f"not read: {cut.strip()!r}",
+                    stacklevel=4,
+                )
+
+
+def _fresh_noise(like: Tensor, generators: list[torch.Generator] | None) -> Tensor:
+    if generators is None:
+        return torch.randn_like(like)
+    return torch.stack([torch.randn(like.shape[1:], generator=g) for g in generators]).to(like)
+
+
+def load_pipeline(kind: type, model: str, **options: object) -> object:
+    """Load a diffusers pipeline.
+
+    Raises:
+        FileNotFoundError: if a folder or a file of it is missing.
+        ValueError: if a file is damaged.
+    """
+    from safetensors import SafetensorError
+
+    try:
+        return kind.from_pretrained(model, **options)  # type: ignore[attr-defined]
+    except (SafetensorError, UnicodeDecodeError) as error:
+        raise ValueError(f"generator {model}: damaged file: {error}") from error
+    except OSError as error:
+        raise FileNotFoundError(f"generator {model}: {str(error).splitlines()[0]}") from error

@@ -1,0 +1,29 @@
+"""Best-of-N."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hypernoise_pl.search.base import Search
+from hypernoise_pl.search.problem import NoiseProblem
+
+
+@dataclass(frozen=True)
+class RandomSearch(Search):
+    """Score N independent noises and keep the best.
+
+    Args:
+        candidates: N, noises per prompt.
+
+    Source: Ma et al. 2025, section 3.
+    """
+
+    candidates: int = 16
+
+    def run(self, problem: NoiseProblem) -> None:
+        """Draw and score the candidates."""
+        problem.score(problem.draw(self.candidates))
+
+    def budget(self, steps: int = 1) -> int:
+        """N images."""
+        return self.candidates * steps

@@ -1,0 +1,63 @@
+"""ReNO: gradient ascent on the noise itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from hypernoise_pl.search.base import Search
+from hypernoise_pl.search.problem import NoiseProblem
+
+
+@dataclass(frozen=True)
+class ReNO(Search):
+    """Reward-based noise optimisation: x0 is the parameter, the best iterate is kept.
+
+    Args:
+        iterations: gradient steps; each is one forward and one backward pass.
+        lr: of SGD with Nesterov momentum.
+        momentum: in [0, 1).
+        clip: largest norm of the gradient of one prompt's objective (the reference works one prompt at a time).
+        penalty: weight of the negative log density of the noise's norm, 1/2 |x|^2 - (d - 1) log |x|.
+
+    Source: Eyring et al. 2024, section 3 and its reference settings.
+    """
+
+    needs_gradient: ClassVar[bool] = True
+
+    iterations: int = 50
+    lr: float = 5.0
+    momentum: float = 0.9
+    clip: float = 0.1
+    penalty: float = 0.01
+
+    def run(self, problem: NoiseProblem) -> None:
+        """Climb for as many iterations as are wanted and afforded."""
+        noise = problem.draw(1)[:, 0].requires_grad_()
+        optimizer = torch.optim.SGD([noise], self.lr, self.momentum, nesterov=self.momentum > 0)
+        for _ in range(self.iterations):
+            if not problem.affords(1):
+                return
+            _, gradient = problem.score_and_grad(noise)
+            noise.grad = _clipped(self.penalty * _norm_gradient(noise.detach()) - gradient, self.clip)
+            optimizer.step()
+
+    def budget(self, steps: int = 1) -> int:
+        """One image an iteration."""
+        return self.iterations * steps
+
+
+def _norm_gradient(noise: Tensor) -> Tensor:
+    """The gradient of 1/2 |x|^2 - (d - 1) log |x| for each prompt: it pulls the norm to sqrt(d - 1)."""
+    flat = noise.flatten(1)
+    square = flat.square().sum(1, keepdim=True)
+    return (flat * (1 - (flat.shape[1] - 1) / square)).view_as(noise)
+
+
+def _clipped(gradient: Tensor, largest: float) -> Tensor:
+    norm = gradient.flatten(1).norm(dim=1).clamp(min=1e-12)
+    factor = (largest / norm).clamp(max=1.0)
+    return gradient * factor.view(-1, *[1] * (gradient.dim() - 1))

@@ -1,0 +1,257 @@
+"""How the shapes world's generator was made: a flow-matching teacher, then its distillation into one step.
+
+    python -m hypernoise_pl.shapes.train_generator --config experiments/shapes_world/generator.yaml
+
+Three stages, each resumable: the teacher (with its text encoder) learns to denoise latents of scenes; it solves its
+own flow, guided, from many noises; the student, a copy of the teacher, learns to jump from any point of those paths to
+their end. Student, text encoder, tokenizer, scheduler and renderer are saved as one ``SanaSprintPipeline`` folder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import random
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from hypernoise_pl.shapes.caption import Combination, sample_prompts, say
+from hypernoise_pl.shapes.models import SlotRenderer
+from hypernoise_pl.shapes.scene import sample_scenes
+from hypernoise_pl.shapes.tokenizer import gemma_tokenizer
+from hypernoise_pl.shapes.train_loop import LoopOptions, train
+
+if TYPE_CHECKING:
+    from hypernoise_pl.metrics.judge import Judge
+
+SIGMA_DATA = 0.5
+
+
+class TextToLatent(nn.Module):
+    """Text encoder and transformer under one roof, as they train together."""
+
+    def __init__(self, config: DictConfig) -> None:
+        super().__init__()
+        from diffusers import SanaTransformer2DModel
+        from transformers import Gemma2Config, Gemma2Model
+
+        self.tokenizer = gemma_tokenizer()
+        self.length = config.max_sequence_length
+        self.guidance = config.guidance_scale * 0.1
+        text = Gemma2Config(vocab_size=len(self.tokenizer), **OmegaConf.to_container(config.text_encoder))
+        self.text_encoder = Gemma2Model(text)
+        self.transformer = SanaTransformer2DModel(**OmegaConf.to_container(config.transformer))
+
+    def encode(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """[B, L, D] features and [B, L] mask, as ``SanaSprintPipeline.encode_prompt`` gives them."""
+        self.tokenizer.padding_side = "right"
+        ids = self.tokenizer(
+            list(texts), padding="max_length", max_length=self.length, truncation=True, return_tensors="pt"
+        )
+        return self.text_encoder(ids.input_ids, attention_mask=ids.attention_mask)[0], ids.attention_mask
+
+    def velocity(self, state: Tensor, time: Tensor, text: tuple[Tensor, Tensor]) -> Tensor:
+        """The flow's velocity at ``state = (1 - time) * latent + time * noise``."""
+        guidance = torch.full((len(state),), self.guidance)
+        out = self.transformer(
+            state,
+            encoder_hidden_states=text[0],
+            encoder_attention_mask=text[1],
+            guidance=guidance,
+            timestep=time,
+            return_dict=False,
+        )
+        return out[0]  # type: ignore[no-any-return]
+
+
+def teacher_loss(model: TextToLatent, config: DictConfig, step: int) -> tuple[Tensor, dict[str, float]]:
+    """Flow matching (Lipman et al. 2023): every caption with several scenes; a tenth of the captions left empty."""
+    rng = random.Random(f"{config.seed}, teacher, {step}")
+    draws = torch.Generator().manual_seed(config.seed * 1_000_003 + step)
+    chosen = [c for _, c in sample_prompts("train", config.captions, rng.randrange(2**31))]
+    texts = ["" if rng.random() < 0.1 else say(c, rng) for c in chosen]
+    copies = config.scenes_per_caption
+    combinations: list[Combination] = [c for c in chosen for _ in range(copies)]
+    latent = SlotRenderer.encode_scenes(sample_scenes(combinations, draws))
+    noise = torch.randn(latent.shape, generator=draws)
+    # half of the times near pure noise, where one caption is to become one layout
+    time = torch.rand(len(latent), generator=draws)
+    time = torch.where(torch.rand(len(latent), generator=draws) < 0.5, time, time.sqrt())
+    at = time[:, None, None, None]
+    embeddings, mask = model.encode(texts)
+    text = embeddings.repeat_interleave(copies, 0), mask.repeat_interleave(copies, 0)
+    loss = (model.velocity((1 - at) * latent + at * noise, time, text) - (noise - latent)).square().mean()
+    return loss, {}
+
+
+@torch.no_grad()
+def solve(
+    model: TextToLatent, noise: Tensor, texts: Sequence[str], steps: int, guidance: float
+) -> tuple[Tensor, Tensor]:
+    """Follow the guided flow from noise to latents with second-order Adams-Bashforth.
+
+    Returns:
+        Path [B, steps, *Z], the states at times 1, ..., 1/steps, and end [B, *Z].
+    """
+    text, empty = model.encode(texts), model.encode([""])
+    batch = len(noise)
+    both = (
+        torch.cat([text[0], empty[0].expand(batch, -1, -1)]),
+        torch.cat([text[1], empty[1].expand(batch, -1)]),
+    )
+    times = torch.linspace(1, 0, steps + 1)
+    state, before, path = noise, None, []
+    for now, then in zip(times[:-1], times[1:]):
+        path.append(state)
+        told, untold = model.velocity(state.repeat(2, 1, 1, 1), now.expand(2 * batch), both).chunk(2)
+        velocity = untold + guidance * (told - untold)
+        slope = velocity if before is None else 1.5 * velocity - 0.5 * before
+        state, before = state + (then - now) * slope, velocity
+    return torch.stack(path, 1), state
+
+
+def make_pairs(model: TextToLatent, config: DictConfig, folder: Path) -> dict[str, Tensor]:
+    """Solve the teacher's flow for many captions; each chunk is a file, so a stopped run continues."""
+    folder.mkdir(parents=True, exist_ok=True)
+    model.eval()
+    for chunk in tqdm(range(config.chunks), desc="pairs", mininterval=5):
+        file = folder / f"{chunk:03d}.pt"
+        if file.exists():
+            continue
+        prompts = sample_prompts("train", config.chunk_size, config.seed * 1_000_003 + chunk)
+        texts = [prompt.text for prompt, _ in prompts]
+        draws = torch.Generator().manual_seed(config.seed * 1_000_003 + chunk)
+        noise = torch.randn(len(texts), *_noise_shape(model), generator=draws)
+        parts = [
+            solve(model, noise[i : i + 512], texts[i : i + 512], config.steps, config.guidance)
+            for i in range(0, len(texts), 512)
+        ]
+        path, end = (torch.cat(part) for part in zip(*parts))
+        partial = file.with_suffix(".partial")
+        torch.save({"path": path.half(), "end": end.half(), "texts": texts}, partial)
+        partial.replace(file)
+    chunks = [torch.load(folder / f"{chunk:03d}.pt", weights_only=True) for chunk in range(config.chunks)]
+    texts = [text for chunk in chunks for text in chunk["texts"]]
+    unique = sorted(set(texts))
+    with torch.no_grad():
+        encoded = [model.encode(unique[i : i + 512]) for i in range(0, len(unique), 512)]
+    place = {text: index for index, text in enumerate(unique)}
+    return {
+        "path": torch.cat([chunk["path"] for chunk in chunks]),
+        "end": torch.cat([chunk["end"] for chunk in chunks]),
+        "caption": torch.tensor([place[text] for text in texts]),
+        "embeddings": torch.cat([e for e, _ in encoded]),
+        "mask": torch.cat([m for _, m in encoded]),
+    }
+
+
+def student_loss(
+    model: TextToLatent, pairs: dict[str, Tensor], config: DictConfig, step: int
+) -> tuple[Tensor, dict[str, float]]:
+    """From any state of a teacher's path straight to its end; most often from its start, the noise."""
+    draws = torch.Generator().manual_seed(config.seed * 1_000_003 + step)
+    count, steps = pairs["path"].shape[:2]
+    row = torch.randint(count, (config.batch,), generator=draws)
+    place = torch.randint(steps, (config.batch,), generator=draws)
+    place[torch.rand(config.batch, generator=draws) < config.from_noise] = 0
+    state, end = pairs["path"][row, place].float(), pairs["end"][row].float()
+    time = 1 - place / steps
+    caption = pairs["caption"][row]
+    velocity = model.velocity(state, time, (pairs["embeddings"][caption], pairs["mask"][caption]))
+    error = (state - time[:, None, None, None] * velocity - end).square().flatten(1).mean(1)
+    loss = (error / time.square()).mean()
+    return loss, {"one_step": error[place == 0].mean().item()}
+
+
+@torch.no_grad()
+def judged(model: TextToLatent, judge: Judge, latents: Any, count: int = 240) -> dict[str, float]:
+    """The judge's verdict on validation prompts, mean over tags and by tag."""
+    model.eval()
+    prompts = [prompt for prompt, _ in sample_prompts("validation", count, 0)]
+    noise = torch.randn(count, *_noise_shape(model), generator=torch.Generator().manual_seed(0))
+    images = SlotRenderer().draw(latents(model, noise, [prompt.text for prompt in prompts]), 32)
+    right = judge(images, prompts).float()
+    model.train()
+    tags = {tag: [i for i, p in enumerate(prompts) if p.tag == tag] for tag in dict.fromkeys(p.tag for p in prompts)}
+    by_tag = {tag: round(right[rows].mean().item(), 3) for tag, rows in tags.items()}
+    return {"judge": round(right.mean().item(), 3), **by_tag}
+
+
+def one_step(model: TextToLatent, noise: Tensor, texts: Sequence[str]) -> Tensor:
+    """Latents of the student: ``noise - network(noise)``."""
+    return noise - model.velocity(noise, torch.ones(len(noise)), model.encode(texts))
+
+
+def save_pipeline(model: TextToLatent, config: DictConfig, folder: Path) -> None:
+    """Write a ``SanaSprintPipeline`` folder, weights in half precision."""
+    from diffusers import SanaSprintPipeline, SCMScheduler
+
+    pipeline = SanaSprintPipeline(
+        tokenizer=model.tokenizer,
+        text_encoder=copy.deepcopy(model.text_encoder).half(),
+        vae=SlotRenderer(),
+        transformer=copy.deepcopy(model.transformer).half(),
+        scheduler=SCMScheduler(sigma_data=SIGMA_DATA),
+    )
+    pipeline.save_pretrained(folder)
+
+
+def _noise_shape(model: TextToLatent) -> tuple[int, int, int]:
+    config = model.transformer.config
+    return config.in_channels, config.sample_size, config.sample_size
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the stages that are not done yet."""
+    parser = argparse.ArgumentParser(prog="python -m hypernoise_pl.shapes.train_generator", description=__doc__)
+    parser.add_argument("--config", type=Path, required=True, help="YAML: sizes, steps and rates of the three stages")
+    parser.add_argument("--work", type=Path, default=Path("runs/shapes_world"), help="checkpoints, pairs and logs")
+    parser.add_argument("--output", type=Path, required=True, help="the pipeline folder to write")
+    arguments = parser.parse_args(argv)
+    from hypernoise_pl.shapes.judge import ShapesJudge
+
+    config = OmegaConf.load(arguments.config)
+    assert isinstance(config, DictConfig)
+    judge, work, start = ShapesJudge(), arguments.work, time.monotonic()
+    torch.manual_seed(config.seed)
+    teacher = TextToLatent(config.model)
+
+    def solved(model: TextToLatent, noise: Tensor, texts: Sequence[str]) -> Tensor:
+        return solve(model, noise, texts, config.pairs.steps, config.pairs.guidance)[1]
+
+    teacher = train(
+        "teacher",
+        teacher,
+        lambda step: teacher_loss(teacher, config.teacher, step),
+        LoopOptions(**config.teacher.loop),
+        work,
+        lambda model: judged(model, judge, solved),
+    )
+    pairs = make_pairs(teacher, config.pairs, work / "pairs")
+    student = copy.deepcopy(teacher)
+    student.text_encoder.requires_grad_(False)
+    student = train(
+        "student",
+        student,
+        lambda step: student_loss(student, pairs, config.student, step),
+        LoopOptions(**config.student.loop),
+        work,
+        lambda model: judged(model, judge, one_step),
+    )
+    save_pipeline(student, config.model, arguments.output)
+    report = {"teacher": judged(teacher, judge, solved), "student": judged(student, judge, one_step)}
+    report["seconds_this_call"] = round(time.monotonic() - start)
+    (work / "generator.json").write_text(json.dumps(report, indent=1) + "\n")
+    print(json.dumps(report, indent=1))
+
+
+if __name__ == "__main__":
+    main()
