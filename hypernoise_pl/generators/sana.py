@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
 import warnings
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -53,9 +55,7 @@ class SanaSprint(Generator):
         from diffusers import SanaSprintPipeline
 
         self.name = model if revision is None else f"{model}@{revision}"
-        self.pipeline = load_pipeline(
-            SanaSprintPipeline, model, torch_dtype=getattr(torch, dtype), revision=revision, local_files_only=local_only
-        )
+        self.pipeline = load_pipeline(SanaSprintPipeline, model, dtype, revision=revision, local_files_only=local_only)
         self.network = self.pipeline.transformer
         self.text_encoder = self.pipeline.text_encoder
         self.decoder = self.pipeline.vae
@@ -154,18 +154,29 @@ def _fresh_noise(like: Tensor, generators: list[torch.Generator] | None) -> Tens
     return torch.stack([torch.randn(like.shape[1:], generator=g) for g in generators]).to(like)
 
 
-def load_pipeline(kind: type, model: str, **options: object) -> object:
-    """Load a diffusers pipeline.
+def load_pipeline(kind: Any, model: str, dtype: str, **options: Any) -> Any:
+    """Load a diffusers pipeline quietly, in a given precision.
 
     Raises:
         FileNotFoundError: if a folder or a file of it is missing.
-        ValueError: if a file is damaged.
+        ValueError: if a file is damaged or the precision has no such name.
     """
+    from diffusers.utils import logging
     from safetensors import SafetensorError
 
+    if dtype not in ("float32", "bfloat16", "float16"):
+        raise ValueError(f"dtype must be float32, bfloat16 or float16, got {dtype!r}")
+    if dtype != "float32":  # what diffusers loads unasked
+        options["torch_dtype"] = getattr(torch, dtype)
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
     try:
-        return kind.from_pretrained(model, **options)  # type: ignore[attr-defined]
-    except (SafetensorError, UnicodeDecodeError) as error:
+        return kind.from_pretrained(model, **options)
+    except (SafetensorError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise ValueError(f"generator {model}: damaged file: {error}") from error
     except OSError as error:
         raise FileNotFoundError(f"generator {model}: {str(error).splitlines()[0]}") from error
+    finally:
+        logging.set_verbosity(verbosity)
+        logging.enable_progress_bar()

@@ -1,0 +1,126 @@
+"""Search on rewards whose optimum is known, and the account that no method can overdraw."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from hypernoise_pl.generators.base import Generator
+from hypernoise_pl.search.problem import BudgetExceeded, NoiseProblem
+from hypernoise_pl.search.random_search import RandomSearch
+from hypernoise_pl.search.reno import ReNO
+from hypernoise_pl.types import Conditioning
+
+
+class Identity(Generator):
+    """A generator whose image is a smooth picture of its noise; it counts its own calls."""
+
+    last_layer = ""
+    name = "identity"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.network = nn.Identity()
+        self.noise_shape = (3, 4, 4)
+        self.evaluations = 0
+
+    def _encode(self, prompts: list[str]) -> Conditioning:
+        return Conditioning(torch.tensor([[[float(len(prompt))]] for prompt in prompts]))
+
+    def _predict(self, network: nn.Module, noise: Tensor, conditioning: Conditioning) -> Tensor:
+        return noise
+
+    def _generate(self, network, noise, conditioning, steps, seeds) -> Tensor:  # type: ignore[no-untyped-def]
+        self.evaluations += steps * len(noise)
+        return torch.sigmoid(noise + 0.1 * conditioning.embeddings[..., None])
+
+
+def brightness(images: Tensor, prompts: list[str]) -> Tensor:
+    """Best at a sigmoid of 0.7 in every pixel."""
+    return -(images - 0.7).square().flatten(1).mean(1)
+
+
+PROMPTS = ["a", "bb", "ccc"]
+
+
+def problem(budget: int, chunk: int = 256, steps: int = 1) -> NoiseProblem:
+    start = torch.randn(3, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    return NoiseProblem(Identity(), brightness, PROMPTS, start, budget, seed=1, steps=steps, chunk=chunk)
+
+
+@pytest.mark.parametrize("search", [RandomSearch(12), ReNO(12, lr=5.0)])
+def test_improves_and_pays_exactly_what_it_says(search):
+    task = problem(search.budget())
+    base = brightness(task.generator.generate(task.start, task.conditioning), PROMPTS)
+    search.run(task)
+    assert (task.best.scores >= base).all() and (task.best.scores > base).any()
+    assert task.account.nfe == search.budget() == 12
+    assert task.generator.evaluations == 3 + 12 * 3
+    assert [p.score for p in task.curve] == sorted(p.score for p in task.curve)
+    again = brightness(task.generator.generate(task.best.noise, task.conditioning), PROMPTS)
+    torch.testing.assert_close(again, task.best.scores)
+    torch.testing.assert_close(brightness(task.best.images, PROMPTS), task.best.scores)
+
+
+@pytest.mark.parametrize("search", [RandomSearch(9), ReNO(5)])
+def test_chunk_size_changes_nothing(search):
+    found = []
+    for chunk in (1, 4, 256):
+        task = problem(search.budget(), chunk)
+        search.run(task)
+        found.append(task.best.noise)
+    torch.testing.assert_close(found[0], found[2], rtol=0, atol=1e-6)
+    torch.testing.assert_close(found[1], found[2], rtol=0, atol=1e-6)
+
+
+def test_nothing_is_spent_beyond_the_budget():
+    task = problem(budget=5)
+    with pytest.raises(BudgetExceeded, match="6 candidates of 1 NFE do not fit: 0 of 5"):
+        RandomSearch(6).run(task)
+    assert task.account.nfe == 0 and task.generator.evaluations == 0
+    ReNO(50).run(task)
+    assert task.account.nfe == task.account.nfe_backward == 5
+
+
+def test_steps_are_paid_for():
+    task = problem(budget=8, steps=4)
+    RandomSearch(2).run(task)
+    assert task.account.nfe == 8 and task.account.decodes == 2
+
+
+def test_the_first_candidate_is_the_start_noise():
+    task = problem(budget=8)
+    first, second = task.draw(2), task.draw(2)
+    assert torch.equal(first[:, 0], task.start)
+    assert not torch.equal(second[:, 0], task.start)
+
+
+def test_reno_equals_one_prompt_at_a_time_with_torch_clipping():
+    """The vectorised climb is the reference's: one prompt, SGD with Nesterov, clip_grad_norm_, norm penalty."""
+    together = problem(budget=10)
+    ReNO(10, lr=5.0, momentum=0.9, clip=0.1, penalty=0.01).run(together)
+    for row, prompt in enumerate(PROMPTS):
+        generator = Identity()
+        noise = together.start[row : row + 1].clone().requires_grad_()
+        conditioning = generator.encode([prompt])
+        optimizer = torch.optim.SGD([noise], 5.0, 0.9, nesterov=True)
+        best = -torch.inf
+        for _ in range(10):
+            score = brightness(generator.generate(noise, conditioning), [prompt])
+            norm = noise.norm()
+            penalty = 0.5 * norm**2 - (noise.numel() - 1) * norm.log()
+            best = max(best, score.item())
+            optimizer.zero_grad()
+            (0.01 * penalty - score.sum()).backward()
+            nn.utils.clip_grad_norm_([noise], 0.1)
+            optimizer.step()
+        assert together.best.scores[row].item() == pytest.approx(best, abs=1e-6)
+
+
+def test_gradient_against_finite_differences():
+    task = problem(budget=100)
+    noise = task.start.double()
+    _, gradient = task.score_and_grad(noise)
+    direction = torch.randn(noise.shape, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    up, _ = task.score_and_grad(noise + 1e-5 * direction)
+    down, _ = task.score_and_grad(noise - 1e-5 * direction)
+    torch.testing.assert_close((gradient * direction).flatten(1).sum(1), (up - down) / 2e-5, rtol=1e-5, atol=1e-7)
