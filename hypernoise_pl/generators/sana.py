@@ -6,6 +6,7 @@ import json
 import math
 import warnings
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -93,7 +94,7 @@ class SanaSprint(Generator):
         seeds: Sequence[int] | None,
     ) -> Tensor:
         fresh = None if seeds is None else [torch.Generator().manual_seed(seed) for seed in seeds]
-        state = noise.float()
+        state = _at_least_single(noise)
         times = self._times(steps)
         for now, then in zip(times[:-1], times[1:]):
             clean = self._denoise(network, state, conditioning, now)
@@ -101,14 +102,14 @@ class SanaSprint(Generator):
                 state = math.cos(then) * clean + math.sin(then) * _fresh_noise(clean, fresh)
         latents = clean.to(self.decoder.dtype) / self.decoder.config.scaling_factor
         images = self.decoder.decode(latents, return_dict=False)[0]
-        return (images.float() / 2 + 0.5).clamp(0, 1)
+        return (_at_least_single(images) / 2 + 0.5).clamp(0, 1)
 
     def _denoise(self, network: nn.Module, state: Tensor, conditioning: Conditioning, time: float) -> Tensor:
         """The clean latent seen from a state at a TrigFlow time, both in units of sigma_data."""
         s = math.sin(time) / (math.cos(time) + math.sin(time))
         norm = math.sqrt(s * s + (1 - s) * (1 - s))
         scaled = state * norm
-        out = self._evaluate(network, scaled, conditioning, s).float()
+        out = _at_least_single(self._evaluate(network, scaled, conditioning, s))
         velocity = ((1 - 2 * s) * scaled + (1 - 2 * s + 2 * s * s) * out) / norm
         return math.cos(time) * state - math.sin(time) * velocity
 
@@ -148,6 +149,11 @@ class SanaSprint(Generator):
                 )
 
 
+def _at_least_single(tensor: Tensor) -> Tensor:
+    """Half precision is for the networks; what happens between them is in float32, as in the pipeline."""
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
+
+
 def _fresh_noise(like: Tensor, generators: list[torch.Generator] | None) -> Tensor:
     if generators is None:
         return torch.randn_like(like)
@@ -164,6 +170,8 @@ def load_pipeline(kind: Any, model: str, dtype: str, **options: Any) -> Any:
     from diffusers.utils import logging
     from safetensors import SafetensorError
 
+    if not Path(model).exists() and (model.startswith((".", "/")) or model.count("/") != 1):
+        raise FileNotFoundError(f"generator {model}: no such folder, and no hub id (owner/name)")
     if dtype not in ("float32", "bfloat16", "float16"):
         raise ValueError(f"dtype must be float32, bfloat16 or float16, got {dtype!r}")
     if dtype != "float32":  # what diffusers loads unasked
