@@ -1,4 +1,4 @@
-"""A Gemma tokenizer that knows the captions' words and spells everything else in bytes."""
+"""Tokenizers that know the captions' words and spell everything else."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from hypernoise_pl.shapes.caption import vocabulary
 
 if TYPE_CHECKING:
-    from transformers import GemmaTokenizer
+    from transformers import BertTokenizer, CLIPTokenizer, GemmaTokenizer
 
 
 def gemma_tokenizer() -> GemmaTokenizer:
@@ -24,3 +24,25 @@ def gemma_tokenizer() -> GemmaTokenizer:
     tokens += dict.fromkeys(left + right for left, right in merges)
     vocab = {token: index for index, token in enumerate(dict.fromkeys(tokens))}
     return GemmaTokenizer(vocab=vocab, merges=merges, add_bos_token=True, padding_side="right")
+
+
+def clip_tokenizer() -> CLIPTokenizer:
+    """One token a known word, letters for the rest."""
+    from transformers import CLIPTokenizer
+
+    end = "</w>"
+    letters = [chr(code) for code in range(33, 127)]
+    # a word grows from its last letter, which alone carries the end mark, so no merge cuts across a word
+    merges = list(dict.fromkeys((w[i], w[i + 1 :] + end) for w in vocabulary() for i in range(len(w) - 2, -1, -1)))
+    tokens = [*letters, *(letter + end for letter in letters), *(left + right for left, right in merges)]
+    tokens = ["<|endoftext|>", "<|startoftext|>", *dict.fromkeys(tokens)]
+    return CLIPTokenizer(vocab={token: index for index, token in enumerate(tokens)}, merges=merges)
+
+
+def bert_tokenizer() -> BertTokenizer:
+    """One token a known word, letters for the rest."""
+    from transformers import BertTokenizer
+
+    letters = [chr(code) for code in range(33, 127)]
+    tokens = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *vocabulary(), *letters, *("##" + c for c in letters)]
+    return BertTokenizer(vocab={token: index for index, token in enumerate(dict.fromkeys(tokens))})
