@@ -8,8 +8,9 @@ Shape legend: ``B`` prompts in the batch, ``N`` candidate noises per prompt, ``*
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from difflib import get_close_matches
 from typing import Any
 
 import torch
@@ -72,7 +73,7 @@ class Rollout:
     """One pass of the method, in the order it happened. Loss, callbacks, compare and demo all read this record.
 
     Args:
-        prompts: the B prompt texts.
+        prompts: the B prompts.
         noise: [B, *Z] x0, standard normal.
         residual: [B, *Z] what was added to it, f(x0, c); zeros for the base generator.
         images: [B, 3, H, W] in [0, 1].
@@ -81,7 +82,7 @@ class Rollout:
         seconds: wall-clock seconds per image of the whole pass, scoring left out.
     """
 
-    prompts: list[str]
+    prompts: list[Prompt]
     noise: Tensor
     residual: Tensor
     images: Tensor
@@ -90,9 +91,20 @@ class Rollout:
     seconds: float = 0.0
 
     @property
+    def texts(self) -> list[str]:
+        """The B prompt texts."""
+        return [prompt.text for prompt in self.prompts]
+
+    @property
     def refined(self) -> Tensor:
         """[B, *Z] the noise the generator was given."""
         return self.noise + self.residual
+
+
+def nearest(word: str, words: Iterable[str]) -> str:
+    """`` (did you mean 'x'?)`` for the word most like this one, or nothing; to end an error message with."""
+    found = get_close_matches(word, list(words), 1)
+    return f" (did you mean {found[0]!r}?)" if found else ""
 
 
 def check_shape(name: str, tensor: Tensor, expected: Sequence[int | None]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import math
 import warnings
@@ -34,6 +35,7 @@ class SanaSprint(Generator):
         dtype: of the frozen weights: ``float32``, ``bfloat16`` or ``float16``.
         revision: of a hub id.
         local_only: never ask the hub.
+        components: Python module to import first, where the folder names classes that are not diffusers' own.
 
     Source: Chen et al. 2025 (SANA-Sprint, arXiv 2503.09641); diffusers' pipeline for the constants.
     """
@@ -51,8 +53,11 @@ class SanaSprint(Generator):
         dtype: str = "float32",
         revision: str | None = None,
         local_only: bool = False,
+        components: str | None = None,
     ) -> None:
         super().__init__()
+        if components is not None:
+            importlib.import_module(components)
         from diffusers import SanaSprintPipeline
 
         self.name = model if revision is None else f"{model}@{revision}"

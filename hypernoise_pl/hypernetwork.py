@@ -1,0 +1,163 @@
+"""The noise hypernetwork: the generator's own network, seen again with LoRA, that predicts a residual for the noise.
+
+Generator and hypernetwork are two module trees over the same frozen Parameters; only the second has LoRA. Switching
+one tree's adapters on and off instead would be silently wrong: backward recomputes checkpointed forwards, and peft's
+own switch clears ``requires_grad``, both without a word.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from hypernoise_pl.generators.base import Generator
+from hypernoise_pl.types import Conditioning
+
+ADAPTER = "hypernoise"  # peft's name for our LoRA inside a view
+
+
+@dataclass(frozen=True)
+class LoraOptions:
+    """What trains.
+
+    Args:
+        rank: of every LoRA matrix; at least 1. The paper's 128 is for networks of a billion parameters.
+        alpha: the LoRA branch is scaled by alpha / rank; the paper uses 2 (128 / 256).
+        targets: ``all`` for every linear and ungrouped convolution layer, or the ends of layer names
+            (``[to_q, to_k, to_v]``).
+    """
+
+    rank: int = 32
+    alpha: float = 64.0
+    targets: Literal["all"] | list[str] = "all"
+
+    def __post_init__(self) -> None:
+        if self.rank < 1:
+            raise ValueError(f"LoRA rank must be at least 1, got {self.rank}")
+
+
+class Silenced(nn.Module):
+    """A frozen layer whose output is dropped: the zero of the right shape and type, at no cost of its own weights.
+
+    Args:
+        layer: a linear or convolution layer.
+    """
+
+    def __init__(self, layer: nn.Linear | nn.Conv2d) -> None:
+        super().__init__()
+        self.layer = layer
+        self.weight = layer.weight  # peft reads the device and type of a base layer here
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Zeros where the layer would have written."""
+        if isinstance(self.layer, nn.Linear):
+            return x.new_zeros(*x.shape[:-1], self.layer.out_features)
+        return torch.zeros_like(self.layer(x))
+
+
+def tied_view(network: nn.Module) -> nn.Module:
+    """A second module tree over the same Parameters and buffers; no weight is copied."""
+    network.requires_grad_(False)
+    shared = {id(tensor): tensor for tensor in (*network.parameters(), *network.buffers())}
+    return copy.deepcopy(network, shared)
+
+
+def lora_view(network: nn.Module, options: LoraOptions) -> nn.Module:
+    """A tied view of a network with fresh LoRA on it; the LoRA's output is zero at first, its weights in float32.
+
+    Raises:
+        ValueError: if no layer fits the targets.
+    """
+    from peft import LoraConfig, inject_adapter_in_model
+
+    names = list(_target_names(network, options.targets))
+    if not names:
+        raise ValueError(f"LoRA targets {options.targets} fit no linear or convolution layer of the network")
+    config = LoraConfig(r=options.rank, lora_alpha=options.alpha, target_modules=names, lora_dropout=0.0)
+    view = inject_adapter_in_model(config, tied_view(network), ADAPTER)
+    for parameter in trainable(view):
+        parameter.data = parameter.data.float()
+    return view
+
+
+def trainable(view: nn.Module) -> list[nn.Parameter]:
+    """The LoRA Parameters of a view."""
+    return [p for p in view.parameters() if p.requires_grad]
+
+
+def assert_tied(network: nn.Module, view: nn.Module) -> None:
+    """Check that a view still shares every frozen Parameter with its network.
+
+    Raises:
+        RuntimeError: if it does not: something copied or re-assigned weights after the view was made.
+    """
+    own = {id(p) for p in network.parameters()}
+    lost = sum(id(p) not in own for p in view.parameters() if not p.requires_grad)
+    if lost:
+        raise RuntimeError(
+            f"{lost} frozen parameters are no longer shared between generator and hypernetwork; load weights and "
+            "move or convert the generator before the hypernetwork is made, and never with assign=True"
+        )
+
+
+class NoiseHypernetwork(nn.Module):
+    """f(x0, c): a LoRA view of the generator's network, evaluated once at the first timestep.
+
+    In the last layer the base weight's output is dropped, so that only the LoRA branch speaks and f = 0 at the start.
+
+    Args:
+        generator: frozen; its network is shared, not copied.
+        options: rank, scale and target layers.
+        mode: ``residual``: the output is added to the noise. ``replacing``: the output is the new noise, and starts
+            as the generator's own raw prediction, so the last layer keeps its base weight.
+
+    Source: Eyring et al. 2025, section 3.3 and its reference implementation.
+    """
+
+    def __init__(
+        self,
+        generator: Generator,
+        options: LoraOptions = LoraOptions(),
+        mode: Literal["residual", "replacing"] = "residual",
+    ) -> None:
+        super().__init__()
+        self.options, self.mode = options, mode
+        self.view = lora_view(generator.network, options)
+        self._generator = [generator]  # in a list, so that it is not registered a second time
+        if mode == "residual":
+            last = self.view.get_submodule(generator.last_layer)
+            if not hasattr(last, "base_layer"):
+                raise ValueError(f"the last layer {generator.last_layer!r} must be among the LoRA targets")
+            last.base_layer = Silenced(last.base_layer)
+
+    @property
+    def generator(self) -> Generator:
+        """The generator whose noise is refined."""
+        return self._generator[0]
+
+    def forward(self, noise: Tensor, conditioning: Conditioning) -> Tensor:
+        """[B, *Z] the residual for noise [B, *Z]."""
+        output = self.generator.predict(self.view, noise, conditioning).to(noise.dtype)
+        return output if self.mode == "residual" else output - noise
+
+
+def _target_names(network: nn.Module, targets: str | Sequence[str]) -> Iterator[str]:
+    for name, layer in network.named_modules():
+        # a grouped convolution's LoRA would need a rank its groups divide; peft refuses the others
+        fits = isinstance(layer, nn.Linear) or (isinstance(layer, nn.Conv2d) and layer.groups == 1)
+        if fits and (targets == "all" or any(name == t or name.endswith("." + t) for t in targets)):
+            yield name
+
+
+def lora_state(view: nn.Module) -> dict[str, Any]:
+    """The LoRA weights of a view under peft's own names (``layer.lora_A.weight``)."""
+    return {
+        name.replace(f".{ADAPTER}.", "."): parameter
+        for name, parameter in view.named_parameters()
+        if parameter.requires_grad
+    }

@@ -1,0 +1,184 @@
+"""The method, on one page.
+
+prompts -> conditioning -> noise -> hypernetwork -> refined noise -> generator -> images -> rewards -> objective
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from torch import Tensor, nn
+
+from hypernoise_pl.generators.base import Generator
+from hypernoise_pl.generators.cache import ConditioningCache
+from hypernoise_pl.hypernetwork import LoraOptions, NoiseHypernetwork
+from hypernoise_pl.noise import IndependentNoise, NoiseSource, gaussian, seed_of
+from hypernoise_pl.objective import Objective, weighted_sum
+from hypernoise_pl.rewards.base import Reward
+from hypernoise_pl.search.base import Search
+from hypernoise_pl.search.problem import NoiseProblem
+from hypernoise_pl.training import AdapterModule
+from hypernoise_pl.types import Conditioning, Prompt, Rollout, nearest
+
+
+class HyperNoiseModule(AdapterModule):
+    """A frozen generator, a frozen ensemble of rewards, and the hypernetwork that learns to move the noise.
+
+    Args:
+        generator: frozen text-to-image model.
+        rewards: name -> frozen, differentiable reward.
+        reward_weights: name -> weight in the ensemble, on the reward's native scale.
+        lora: rank, scale and target layers of the hypernetwork.
+        mode: ``residual`` (noise + f) or ``replacing`` (f is the new noise).
+        objective: penalty, its weight, and the inverse temperature of the reward.
+        noise: where training noise comes from.
+        reference: a test-time search, run beside the hypernetwork at test; what it gains is the yardstick.
+        steps: network evaluations of the generator per image, in training and evaluation.
+        images_per_prompt: noises per prompt at validation and test.
+        seed: of the noises at validation and test.
+        checkpoint_activations: recompute activations in backward, to save memory.
+        optimizer: class and arguments.
+        lr_scheduler: class and arguments; None for a constant rate.
+        max_bad_steps: non-finite steps in a row before the run stops.
+
+    Source: Eyring et al. 2025 (Noise Hypernetworks, arXiv 2508.09968), Algorithm 1.
+    """
+
+    nfe_of_refining = 1  # one more evaluation of the generator's network per image
+
+    def __init__(
+        self,
+        generator: Generator,
+        rewards: dict[str, Reward],
+        reward_weights: dict[str, float],
+        lora: LoraOptions = LoraOptions(),
+        mode: Literal["residual", "replacing"] = "residual",
+        objective: Objective = Objective(),
+        noise: NoiseSource = IndependentNoise(),
+        reference: Search | None = None,
+        steps: int = 1,
+        images_per_prompt: int = 4,
+        seed: int = 0,
+        checkpoint_activations: bool = False,
+        optimizer: OptimizerCallable = torch.optim.AdamW,
+        lr_scheduler: LRSchedulerCallable | None = None,
+        max_bad_steps: int = 10,
+    ) -> None:
+        super().__init__(optimizer, lr_scheduler, max_bad_steps)
+        _check_weights(rewards, reward_weights)
+        self.generator = generator.eval().requires_grad_(False)
+        self.rewards = nn.ModuleDict(rewards).eval().requires_grad_(False)
+        self.reward_weights = reward_weights
+        self.hypernetwork = self.adapt(generator, lora, mode)
+        self.objective, self.noise, self.reference = objective, noise, reference
+        self.steps, self.images_per_prompt, self.seed = steps, images_per_prompt, seed
+        self.encode = ConditioningCache(self.generator.encode)
+        if checkpoint_activations:
+            self.generator.checkpoint_activations()
+            self.generator.checkpoint_activations(self.hypernetwork.view)
+
+    def forward(
+        self, prompts: Sequence[Prompt], noise: Tensor, strength: float = 1.0, steps: int | None = None
+    ) -> Rollout:
+        """Run the method on noise [B, *Z]; ``strength`` 0 is the base generator, 1 the hypernetwork in full."""
+        texts, steps, start = [prompt.text for prompt in prompts], steps or self.steps, self._clock()
+        conditioning = self.encode(texts)
+        residual = self.refine(noise, conditioning, strength)  # f(x0, c)
+        refined = noise + residual  # x0 + f(x0, c)
+        images = self.generator.generate(refined, conditioning, steps, network=self.network(strength))
+        seconds = (self._clock() - start) / len(texts)
+        scores = self.score(images, texts)
+        nfe = steps + (self.nfe_of_refining if strength else 0)
+        return Rollout(list(prompts), noise, residual, images, scores, nfe, seconds)
+
+    def training_step(self, prompts: list[Prompt], batch_idx: int) -> Tensor:
+        """penalty(f) - reward(g(x0 + f(x0, c), c)): Algorithm 1."""
+        indices = [prompt.index for prompt in prompts]
+        noise = self.noise(self.generator.noise_shape, self.global_step, indices).to(self.device)
+        rollout = self(prompts, noise)
+        loss, terms = self.objective(rollout, self.reward_weights)
+        self.log_step(rollout, terms, loss, self.reward_weights)
+        return loss
+
+    def validation_step(self, prompts: list[Prompt], batch_idx: int) -> dict[str, Rollout]:
+        """The base generator and the hypernetwork, on the same prompts and noises."""
+        every = [prompt for prompt in prompts for _ in range(self.images_per_prompt)]
+        noise = self.eval_noise(prompts, self.images_per_prompt)
+        return {"base": self(every, noise, strength=0.0), "hypernetwork": self(every, noise)}
+
+    def test_step(self, prompts: list[Prompt], batch_idx: int) -> dict[str, Rollout]:
+        """As at validation; and the reference search, started from each prompt's first noise."""
+        rollouts = self.validation_step(prompts, batch_idx)
+        if self.reference is not None:
+            rollouts["gradient_search"] = self.search(self.reference, prompts, self.eval_noise(prompts, 1))
+        return rollouts
+
+    def search(self, search: Search, prompts: Sequence[Prompt], noise: Tensor) -> Rollout:
+        """Improve noise [B, *Z] at test time by the same rewards."""
+
+        def scorer(images: Tensor, texts: list[str]) -> Tensor:
+            return weighted_sum(self.score(images, texts), self.reward_weights)
+
+        texts, budget, start = [prompt.text for prompt in prompts], search.budget(self.steps), self._clock()
+        problem = NoiseProblem(self.generator, scorer, texts, noise, budget, self.seed, self.steps)
+        search.run(problem)
+        best, seconds = problem.best, (self._clock() - start) / len(texts)
+        assert best is not None
+        with torch.no_grad():
+            scores = self.score(best.images, texts)
+        return Rollout(
+            list(prompts), noise, best.noise - noise, best.images, scores, problem.account.nfe, seconds
+        )
+
+    def refine(self, noise: Tensor, conditioning: Conditioning, strength: float = 1.0) -> Tensor:
+        """The residual, times a strength; the base generator's is zero and costs nothing."""
+        return strength * self.hypernetwork(noise, conditioning) if strength else torch.zeros_like(noise)
+
+    def network(self, strength: float) -> nn.Module | None:
+        """The view of its network that the generator is to use; None for its own."""
+        return None
+
+    def adapt(self, generator: Generator, lora: LoraOptions, mode: Literal["residual", "replacing"]) -> nn.Module:
+        """What trains."""
+        return NoiseHypernetwork(generator, lora, mode)
+
+    def score(self, images: Tensor, texts: Sequence[str]) -> dict[str, Tensor]:
+        """Name -> [B] of every reward."""
+        return {name: reward(images, texts) for name, reward in self.rewards.items()}
+
+    def eval_noise(self, prompts: Sequence[Prompt], draws: int) -> Tensor:
+        """[B * draws, *Z] the noises of evaluation: of the prompt's index, the draw and the seed alone."""
+        seeds = [seed_of(self.seed, prompt.index, draw) for prompt in prompts for draw in range(draws)]
+        return gaussian(self.generator.noise_shape, seeds).to(self.device)
+
+    def score_gradients(self, prompts: Sequence[Prompt]) -> dict[str, bool]:
+        """Name of each reward -> whether its scores and their gradient are finite on these prompts."""
+        indices = [prompt.index for prompt in prompts]
+        noise = self.noise(self.generator.noise_shape, self.global_step, indices).to(self.device)
+        fine = {}
+        for name in self.rewards:
+            with torch.enable_grad():
+                score = self(prompts, noise).scores[name].sum()
+                gradients = torch.autograd.grad(score, list(self.trainable().values()), allow_unused=True)
+            fine[name] = bool(torch.stack([score, *(g.sum() for g in gradients if g is not None)]).isfinite().all())
+        return fine
+
+    def _clock(self) -> float:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        return time.perf_counter()
+
+
+def _check_weights(rewards: dict[str, Reward], weights: dict[str, float]) -> None:
+    if not rewards:
+        raise ValueError("rewards: at least one is needed")
+    for name in weights:
+        if name not in rewards:
+            raise ValueError(f"reward_weights: no reward is called {name!r}{nearest(name, rewards)}")
+    for name in rewards:
+        if name not in weights:
+            raise ValueError(f"reward_weights: reward {name!r} has no weight; give it one, 0 to only log it")

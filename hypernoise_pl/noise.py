@@ -1,0 +1,113 @@
+"""Where noise comes from, and what typical Gaussian noise looks like.
+
+A noise is a function of numbers (seed, draw, index), never of a process's random state, its rank or the place in a
+batch: one process and many see the same noises, and a resumed run continues as if it had never stopped.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+def seed_of(*numbers: int) -> int:
+    """One seed of 63 bits from several numbers; near numbers give unrelated seeds."""
+    digest = hashlib.blake2b(" ".join(map(str, numbers)).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little") >> 1
+
+
+def gaussian(shape: Sequence[int], seeds: Sequence[int]) -> Tensor:
+    """[B, *Z] standard normal noise, one seed an image, drawn on the CPU so that every device sees the same."""
+    return torch.stack([torch.randn(tuple(shape), generator=torch.Generator().manual_seed(s)) for s in seeds])
+
+
+@dataclass(frozen=True)
+class NoiseSource(ABC):
+    """Gives the noise of a training step.
+
+    Args:
+        seed: of everything it draws.
+    """
+
+    seed: int = 0
+
+    def __call__(self, shape: Sequence[int], step: int, indices: Sequence[int]) -> Tensor:
+        """Draw.
+
+        Args:
+            shape: Z.
+            step: optimiser steps done.
+            indices: the prompts' places in the training order, one an image.
+
+        Returns:
+            [B, *Z] standard normal, float32, on the CPU.
+        """
+        return gaussian(shape, self._seeds(step, indices))
+
+    @abstractmethod
+    def _seeds(self, step: int, indices: Sequence[int]) -> list[int]: ...
+
+
+@dataclass(frozen=True)
+class IndependentNoise(NoiseSource):
+    """A fresh noise for every image of every step."""
+
+    def _seeds(self, step: int, indices: Sequence[int]) -> list[int]:
+        return [seed_of(self.seed, step, index) for index in indices]
+
+
+@dataclass(frozen=True)
+class SharedNoise(NoiseSource):
+    """One noise a step, shared by all prompts, micro-batches and processes (the reference code's choice)."""
+
+    def _seeds(self, step: int, indices: Sequence[int]) -> list[int]:
+        return [seed_of(self.seed, step)] * len(indices)
+
+
+@dataclass(frozen=True)
+class FixedNoise(NoiseSource):
+    """One noise for ever; the hypernetwork then learns the prompt alone."""
+
+    def _seeds(self, step: int, indices: Sequence[int]) -> list[int]:
+        return [seed_of(self.seed)] * len(indices)
+
+
+@dataclass(frozen=True)
+class FixedSetNoise(NoiseSource):
+    """Every image takes one of a fixed set of noises.
+
+    Args:
+        size: noises in the set.
+    """
+
+    size: int = 16
+
+    def _seeds(self, step: int, indices: Sequence[int]) -> list[int]:
+        return [seed_of(self.seed, seed_of(self.seed, step, index) % self.size) for index in indices]
+
+
+def noise_statistics(noise: Tensor) -> dict[str, Tensor]:
+    """What tells refined noise from Gaussian noise.
+
+    Args:
+        noise: [B, *Z].
+
+    Returns:
+        Scalars: ``norm`` (mean over images, in units of sqrt(d); 1 for N(0, I)), ``norm_spread`` (its standard
+        deviation times sqrt(2d); 1 for N(0, I)), ``mean`` (0), ``kurtosis`` (of all elements; 3 for N(0, I)).
+    """
+    flat = noise.detach().flatten(1).float()
+    d = flat.shape[1]
+    norm = flat.norm(dim=1) / d**0.5
+    centred = flat - flat.mean()
+    return {
+        "norm": norm.mean(),
+        "norm_spread": norm.std(correction=0) * (2 * d) ** 0.5,
+        "mean": flat.mean(),
+        "kurtosis": centred.pow(4).mean() / centred.square().mean().square(),
+    }

@@ -1,0 +1,142 @@
+"""What is minimised: the divergence of the refined noise from Gaussian noise, minus the reward."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from hypernoise_pl.types import Rollout
+
+
+class Penalty(ABC):
+    """What it costs to move the noise."""
+
+    @abstractmethod
+    def __call__(self, rollout: Rollout) -> Tensor:
+        """[B] the penalty of each image's residual."""
+
+
+@dataclass(frozen=True)
+class L2Sum(Penalty):
+    """1/2 |f|^2, summed over the d elements: the KL divergence from N(0, I), up to the two terms that nearly cancel.
+
+    Source: Eyring et al. 2025, Algorithm 1.
+    """
+
+    def __call__(self, rollout: Rollout) -> Tensor:
+        """[B]."""
+        return 0.5 * rollout.residual.flatten(1).square().sum(1)
+
+
+@dataclass(frozen=True)
+class L2Mean(Penalty):
+    """1/2 mean(f^2) over the d elements, as the reference code has it: ``L2Sum`` with the reward multiplied by d."""
+
+    def __call__(self, rollout: Rollout) -> Tensor:
+        """[B]."""
+        return 0.5 * rollout.residual.flatten(1).square().mean(1)
+
+
+@dataclass(frozen=True)
+class NormPenalty(Penalty):
+    """1/2 |x|^2 - (d - 1) log |x| of the refined noise, less its minimum: only its norm has to be that of noise.
+
+    Source: Eyring et al. 2024 (ReNO), section 3.
+    """
+
+    def __call__(self, rollout: Rollout) -> Tensor:
+        """[B]."""
+        flat = rollout.refined.flatten(1).float()
+        free = flat.shape[1] - 1
+        square = flat.square().sum(1)
+        return 0.5 * (square - free) - 0.5 * free * (square / free).log()
+
+
+@dataclass(frozen=True)
+class NoPenalty(Penalty):
+    """Nothing: reward alone, for ablations."""
+
+    def __call__(self, rollout: Rollout) -> Tensor:
+        """[B] zeros that keep the graph."""
+        return 0.0 * rollout.residual.flatten(1).sum(1)
+
+
+@dataclass(frozen=True)
+class Objective:
+    """penalty_weight * penalty - reward_scale * reward, the mean over the batch.
+
+    With ``L2Sum`` and weight 1 this is the paper's loss at temperature 1 / reward_scale; with ``L2Mean`` the same at
+    temperature 1 / (d * reward_scale), the reference code's.
+
+    Args:
+        penalty: what moving the noise costs.
+        penalty_weight: of the penalty.
+        reward_scale: inverse temperature; how much penalty a unit of weighted reward is worth.
+    """
+
+    penalty: Penalty = field(default_factory=L2Sum)
+    penalty_weight: float = 1.0
+    reward_scale: float = 1.0
+
+    def __call__(self, rollout: Rollout, weights: dict[str, float]) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss and the terms it is made of.
+
+        Returns:
+            A scalar, and ``penalty``, ``reward`` (weighted sum) and ``total``, each [B].
+        """
+        penalty = self.penalty(rollout)
+        reward = weighted_sum(rollout.scores, weights)
+        total = self.penalty_weight * penalty - self.reward_scale * reward
+        return total.mean(), {"penalty": penalty, "reward": reward, "total": total}
+
+
+def weighted_sum(scores: dict[str, Tensor], weights: dict[str, float]) -> Tensor:
+    """[B] the ensemble's reward: sum of weight * score."""
+    return torch.stack([weights[name] * score for name, score in scores.items()]).sum(0)
+
+
+def measured_kl(
+    residual: Callable[[Tensor], Tensor], noise: Tensor, probes: int = 4, order: int = 8
+) -> dict[str, Tensor]:
+    """Estimate what the L2 term leaves out: KL = E[1/2 |f|^2 + tr J - log|det(I + J)|], J the Jacobian of f.
+
+    Hutchinson's estimator with random signs, on the power series log|det(I + J)| = sum_k (-1)^(k+1) tr(J^k) / k, which
+    converges while J is a contraction; cutting it after ``order`` terms leaves an error of at most
+    d L^(order + 1) / ((order + 1)(1 - L)) for a Lipschitz constant L < 1.
+
+    Args:
+        residual: f, from [B, *Z] to [B, *Z], each image on its own.
+        noise: [B, *Z].
+        probes: random directions an image.
+        order: terms of the series.
+
+    Returns:
+        ``half_square``, ``trace``, ``log_det``, ``kl`` and ``lipschitz`` (a lower bound of the local Lipschitz
+        constant, from the growth of the probes), each [B].
+    """
+    trace = noise.new_zeros(len(noise))
+    log_det = noise.new_zeros(len(noise))
+    lipschitz = noise.new_zeros(len(noise))
+    with torch.no_grad():
+        half_square = 0.5 * residual(noise).flatten(1).square().sum(1)
+        for _ in range(probes):
+            probe = torch.randint_like(noise, 2) * 2 - 1
+            vector = probe
+            for k in range(1, order + 1):
+                before = vector.flatten(1).norm(dim=1)
+                _, vector = torch.func.jvp(residual, (noise,), (vector,))
+                lipschitz = torch.maximum(lipschitz, vector.flatten(1).norm(dim=1) / before.clamp(min=1e-30))
+                term = (probe * vector).flatten(1).sum(1) / probes
+                trace = trace + term if k == 1 else trace
+                log_det = log_det + (-1) ** (k + 1) * term / k
+    return {
+        "half_square": half_square,
+        "trace": trace,
+        "log_det": log_det,
+        "kl": half_square + trace - log_det,
+        "lipschitz": lipschitz,
+    }

@@ -1,0 +1,158 @@
+"""What every module that trains a LoRA on a frozen model shares: optimiser, guard, logging, adapter-only checkpoints."""
+
+from __future__ import annotations
+
+import math
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
+
+from hypernoise_pl.noise import noise_statistics
+from hypernoise_pl.types import Prompt, Rollout
+
+
+class WarmupCosine(LambdaLR):
+    """A linear warm-up, then a cosine down to a floor.
+
+    Args:
+        optimizer: given by the module.
+        warmup_steps: optimiser steps from 0 to the full rate.
+        total_steps: optimiser steps in all; beyond them the rate stays at the floor.
+        floor: share of the full rate that is left at the end, in [0, 1].
+    """
+
+    def __init__(
+        self, optimizer: torch.optim.Optimizer, warmup_steps: int = 0, total_steps: int = 1000, floor: float = 0.1
+    ) -> None:
+        def rate(step: int) -> float:
+            if step < warmup_steps:
+                return (step + 1) / (warmup_steps + 1)
+            done = min(1.0, (step - warmup_steps) / max(1, total_steps - warmup_steps))
+            return floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * done))
+
+        super().__init__(optimizer, rate)
+
+
+class NonFiniteError(RuntimeError):
+    """Loss or gradient were not finite for too many steps in a row."""
+
+
+class AdapterModule(L.LightningModule, ABC):
+    """Trains a LoRA; everything else is frozen, in eval mode, and never in a checkpoint.
+
+    Args:
+        optimizer: class and arguments of the optimiser; it is given the LoRA weights alone.
+        lr_scheduler: class and arguments of a schedule, stepped with the optimiser; None for a constant rate.
+        max_bad_steps: steps in a row with a loss or gradient that is not finite, each skipped and counted, after
+            which the run stops.
+    """
+
+    def __init__(
+        self,
+        optimizer: OptimizerCallable = torch.optim.AdamW,
+        lr_scheduler: LRSchedulerCallable | None = None,
+        max_bad_steps: int = 10,
+    ) -> None:
+        super().__init__()
+        self.strict_loading = False  # frozen weights are not in checkpoints
+        self._make_optimizer, self._make_schedule = optimizer, lr_scheduler
+        self.max_bad_steps = max_bad_steps
+        self.bad_steps = self._bad_in_a_row = 0
+        self._last_step = time.monotonic()
+        self._last_prompts: Sequence[Prompt] = ()
+
+    def trainable(self) -> dict[str, nn.Parameter]:
+        """Name -> weight of all that trains."""
+        return {name: parameter for name, parameter in self.named_parameters() if parameter.requires_grad}
+
+    @abstractmethod
+    def score_gradients(self, prompts: Sequence[Prompt]) -> dict[str, bool]:
+        """Name of each reward -> whether its scores and their gradient are finite on these prompts."""
+
+    def train(self, mode: bool = True) -> AdapterModule:
+        """Stay in eval mode: frozen networks must not drop out, and the LoRA has nothing that differs."""
+        return super().train(False)
+
+    def configure_optimizers(self) -> Any:
+        """The configured optimiser on the LoRA weights, its schedule stepped with it."""
+        optimizer = self._make_optimizer(self.trainable().values())
+        if self._make_schedule is None:
+            return optimizer
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": self._make_schedule(optimizer), "interval": "step"},
+        }
+
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        """Prompts are text; nothing to move."""
+        return batch
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Skip a step whose gradient is not finite; gradients are reduced by now, so all processes agree.
+
+        Raises:
+            NonFiniteError: after more than ``max_bad_steps`` in a row.
+        """
+        gradients = [p.grad for p in self.trainable().values() if p.grad is not None]
+        norm = torch.nn.utils.get_total_norm(gradients) if gradients else torch.zeros(())
+        self._bad_in_a_row = 0 if torch.isfinite(norm) else self._bad_in_a_row + 1
+        self.log("train/gradient_norm", norm, batch_size=1)
+        if not self._bad_in_a_row:
+            return
+        self.bad_steps += 1
+        self.log("train/bad_steps", float(self.bad_steps), batch_size=1)
+        if self._bad_in_a_row > self.max_bad_steps:
+            good = self.score_gradients(self._last_prompts)
+            culprits = ", ".join(name for name, fine in good.items() if not fine) or "the penalty (no reward)"
+            raise NonFiniteError(
+                f"{self._bad_in_a_row} steps in a row without a finite gradient, the last at step {self.global_step}; "
+                f"gone bad: {culprits}; lower the learning rate or that reward's weight"
+            )
+        optimizer.zero_grad(set_to_none=True)  # an optimiser passes over weights without a gradient
+
+    def log_step(self, rollout: Rollout, terms: dict[str, Tensor], loss: Tensor, weights: dict[str, float]) -> None:
+        """Log one training step: rewards raw and weighted, the loss's terms, the noise's health, rate and speed."""
+        self._last_prompts = rollout.prompts
+        if self.global_step % self.trainer.log_every_n_steps:
+            self._last_step = time.monotonic()
+            return
+        figures: dict[str, Any] = {"train/loss": loss}
+        for name, score in rollout.scores.items():
+            figures[f"train/reward/{name}"] = score.mean()
+            figures[f"train/weighted/{name}"] = weights[name] * score.mean()
+        figures |= {f"train/{name}": term.mean() for name, term in terms.items()}
+        figures["train/noise/residual"] = rollout.residual.detach().square().mean().sqrt()
+        figures |= {f"train/noise/{name}": value for name, value in noise_statistics(rollout.refined).items()}
+        figures["train/learning_rate"] = self.optimizers().param_groups[0]["lr"]  # type: ignore[union-attr]
+        figures["train/images_per_second"] = len(rollout.prompts) / max(1e-9, time.monotonic() - self._last_step)
+        self._last_step = time.monotonic()
+        shown = {"train/reward"}
+        self.log_dict({k: v for k, v in figures.items() if k not in shown}, batch_size=len(rollout.prompts))
+        self.log("train/reward", figures["train/reward"], prog_bar=True, batch_size=len(rollout.prompts))
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep what trains; the frozen models are where they came from."""
+        names = self.trainable()
+        checkpoint["state_dict"] = {k: v for k, v in checkpoint["state_dict"].items() if k in names}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse a checkpoint of another adapter.
+
+        Raises:
+            ValueError: if its weights are not those that train here.
+        """
+        saved, own = checkpoint["state_dict"], self.trainable()
+        if {k: v.shape for k, v in saved.items()} != {k: v.shape for k, v in own.items()}:
+            raise ValueError(
+                f"the checkpoint's adapter does not fit: it has {len(saved)} tensors, this run trains {len(own)}; "
+                "were rank, targets or generator changed?"
+            )
+
+
