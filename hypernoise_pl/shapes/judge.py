@@ -1,0 +1,154 @@
+"""The judge of the shapes world: rules, no learning. It segments, classifies outlines and applies GenEval's logic."""
+
+from __future__ import annotations
+
+import itertools
+from functools import cache
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from hypernoise_pl.metrics.geneval.rules import Detection, is_correct
+from hypernoise_pl.metrics.judge import Judge
+from hypernoise_pl.shapes.caption import COLOURS, SHAPES
+from hypernoise_pl.shapes.render import render
+from hypernoise_pl.shapes.scene import PALETTE
+from hypernoise_pl.types import Prompt
+
+SIZE = 64  # pixels a side at which images are judged
+VISIBLE = 0.33  # least distance from the background, in RGB, of an object's clearest pixels
+JUMP = 0.2  # difference of colour, in RGB, between neighbours of two objects
+SMALLEST = 24  # pixels of an object; the smallest object of the world has 70
+PATCH = 24  # pixels a side at which outlines are compared
+ALIKE = 0.78  # least overlap (soft intersection over union) with the best template
+
+
+class ShapesJudge(Judge):
+    """Decides from pixels alone whether a picture shows what its prompt says.
+
+    Args:
+        chunk: images judged at once; bounds memory, never changes a verdict.
+    """
+
+    def __init__(self, chunk: int = 256) -> None:
+        self.chunk = chunk
+
+    def _judge(self, images: Tensor, prompts: list[Prompt]) -> Tensor:
+        found = self.detect(images)
+        return torch.tensor([is_correct(d, p.metadata) for d, p in zip(found, prompts)], device=images.device)
+
+    def detect(self, images: Tensor) -> list[list[Detection]]:
+        """The objects in each of [B, 3, H, W] images, the largest first; boxes in [0, 1]."""
+        return [d for part in images.detach().float().cpu().split(self.chunk) for d in _detect(part)]
+
+
+def _detect(images: Tensor) -> list[list[Detection]]:
+    if images.shape[-1] != SIZE:
+        images = F.interpolate(images, (SIZE, SIZE), mode="bilinear", antialias=True, align_corners=False)
+    cover, colour = _foreground(images)
+    labels = _components(cover > 0.5, colour)
+    owner, counts = torch.unique(labels[labels > 0], return_counts=True)
+    owner = owner[counts >= SMALLEST]
+    found: list[list[tuple[int, Detection]]] = [[] for _ in images]
+    if len(owner) == 0:
+        return [[] for _ in images]
+    image = ((owner - 1) // (SIZE * SIZE)).long()
+    masks = labels[image] == owner[:, None, None]
+    boxes = _boxes(masks)
+    overlap = _overlap(_patches(masks, cover[image], boxes))
+    best, shape = overlap.max(1)
+    mean = (colour[image] * masks[:, None]).flatten(2).sum(2) / masks.flatten(1).sum(1)[:, None]
+    paint = torch.cdist(mean, PALETTE).argmin(1)
+    for row in (best >= ALIKE).nonzero().flatten().tolist():
+        left, top, right, bottom = (boxes[row] / SIZE).tolist()
+        detection = Detection(SHAPES[int(shape[row])], (left, top, right, bottom), list(COLOURS)[int(paint[row])])
+        found[int(image[row])].append((int(masks[row].sum()), detection))
+    return [[d for _, d in sorted(objects, key=lambda item: -item[0])] for objects in found]
+
+
+def _foreground(images: Tensor) -> tuple[Tensor, Tensor]:
+    """Cover [B, H, W] in [0, 1], and the colour [B, 3, H, W] a pixel would have if its object covered it whole.
+
+    An edge pixel is a blend of object and background; what covers it is told by the clearest pixel beside it.
+    """
+    border = torch.cat([images[..., 0, :], images[..., -1, :], images[..., 0], images[..., -1]], -1)
+    background = border.median(-1).values[..., None, None]
+    away = images - background
+    distance = away.norm(dim=1)
+    clearest = F.max_pool2d(distance[:, None], 5, 1, 2)[:, 0]
+    cover = torch.where(clearest > VISIBLE, distance / clearest.clamp(min=1e-6), 0.0)
+    return cover, (background + away / cover[:, None].clamp(min=0.3)).clamp(0, 1)
+
+
+def _components(mask: Tensor, colour: Tensor) -> Tensor:
+    """[B, H, W] one number for each connected object of one colour, unique over the batch; 0 is background."""
+    batch, height, width = mask.shape
+    labels = torch.arange(1, mask.numel() + 1).view_as(mask) * mask
+    right = mask[..., 1:] & mask[..., :-1] & ((colour[..., 1:] - colour[..., :-1]).norm(dim=1) < JUMP)
+    down = mask[:, 1:] & mask[:, :-1] & ((colour[:, :, 1:] - colour[:, :, :-1]).norm(dim=1) < JUMP)
+    while True:
+        before = labels
+        for _ in range(4):  # the largest number floods its object
+            labels = labels.clone()
+            labels[..., 1:] = torch.where(right, torch.maximum(labels[..., 1:], labels[..., :-1]), labels[..., 1:])
+            labels[..., :-1] = torch.where(right, torch.maximum(labels[..., 1:], labels[..., :-1]), labels[..., :-1])
+            labels[:, 1:] = torch.where(down, torch.maximum(labels[:, 1:], labels[:, :-1]), labels[:, 1:])
+            labels[:, :-1] = torch.where(down, torch.maximum(labels[:, 1:], labels[:, :-1]), labels[:, :-1])
+        # and every pixel takes over what the pixel its number came from has by now
+        flat = torch.cat([labels.new_zeros(1), labels.flatten()])
+        labels = flat[labels]
+        if torch.equal(labels, before):
+            return labels
+
+
+def _boxes(masks: Tensor) -> Tensor:
+    """[K, 4] left, top, right, bottom in pixels."""
+    columns, rows = masks.any(1), masks.any(2)
+    size = masks.shape[-1]
+    left, top = columns.int().argmax(1), rows.int().argmax(1)
+    right, bottom = size - columns.flip(1).int().argmax(1), size - rows.flip(1).int().argmax(1)
+    return torch.stack([left, top, right, bottom], 1).float()
+
+
+def _patches(masks: Tensor, cover: Tensor, boxes: Tensor) -> Tensor:
+    """[K, PATCH, PATCH] the cover inside each object's box, made square about the box's centre and resized."""
+    near = F.max_pool2d(masks[:, None].float(), 3, 1, 1)  # the soft edge lies just outside the mask
+    centre = (boxes[:, :2] + boxes[:, 2:]) / 2
+    half = (boxes[:, 2:] - boxes[:, :2]).max(1).values / 2 + 1
+    line = torch.linspace(-1, 1, PATCH)
+    grid = torch.stack(torch.meshgrid(line, line, indexing="xy"), -1)
+    at = (centre[:, None, None] + grid * half[:, None, None, None]) / masks.shape[-1] * 2 - 1
+    return F.grid_sample(cover[:, None] * near, at, align_corners=False)[:, 0]
+
+
+@cache
+def _templates() -> Tensor:
+    """[6, T, PATCH, PATCH] the shapes' own patches, at several sizes and places between pixels."""
+    patches = []
+    count = len(SHAPES)
+    for radius, size in itertools.product((0.25, 0.28, 0.32, 0.38), (32, 64)):
+        for shift in itertools.product((0.0, 0.016, 0.031), repeat=2):
+            images = render(
+                opacity=torch.ones(count, 1),
+                shape=torch.eye(count)[:, None],
+                rgb=torch.ones(count, 1, 3),
+                centre=torch.tensor(shift).expand(count, 1, 2),
+                radius=torch.full((count, 1), radius),
+                background=torch.zeros(count, 3, 2, 2),
+                size=size,
+            )
+            images = F.interpolate(images, (SIZE, SIZE), mode="bilinear", antialias=True, align_corners=False)
+            cover, _ = _foreground(images)
+            masks = cover > 0.5
+            patches.append(_patches(masks, cover, _boxes(masks)))
+    return torch.stack(patches, 1)
+
+
+def _overlap(patches: Tensor) -> Tensor:
+    """[K, 6] soft intersection over union with the best template of each shape."""
+    templates = _templates().flatten(0, 1).flatten(1)
+    flat = patches.flatten(1)
+    both = torch.cdist(flat, templates, p=1)  # |a - b| sums to union minus intersection
+    total = flat.sum(1)[:, None] + templates.sum(1)
+    return ((total - both) / (total + both)).view(len(flat), len(SHAPES), -1).max(2).values
