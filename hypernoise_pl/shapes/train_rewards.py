@@ -106,7 +106,8 @@ class Student(nn.Module):
         super().__init__()
         self.tokenizer, self.length = bert_tokenizer(), length
         options: Any = OmegaConf.to_container(config, resolve=True)
-        text = {**options["text"], "vocab_size": len(self.tokenizer)}
+        special = {"bos_token_id": None, "eos_token_id": None, "sep_token_id": self.tokenizer.sep_token_id}
+        text = {**options["text"], **special, "vocab_size": len(self.tokenizer)}
         self.options = {"vision": options["vision"], "text": text, "head": options["head"], "length": length}
         self.scorer = BlipScorer(options["vision"], text, options["head"])
         self.patches = nn.Linear(options["vision"]["hidden_size"], len(SHAPES) + 1 + len(COLOURS) + 1)

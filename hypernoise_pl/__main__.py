@@ -1,0 +1,109 @@
+"""The command table. Standard library only: ``--help`` answers at once, and heavy imports wait for their command."""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from collections.abc import Sequence
+
+COMMANDS = {
+    "fit": "train a noise hypernetwork, then test it against the base generator and gradient search",
+    "validate": "measure an adapter on the validation prompts",
+    "test": "measure an adapter on the test prompts",
+    "predict": "write images for prompts, base and refined",
+}
+OVERVIEW = """usage: python -m hypernoise_pl COMMAND [options]
+
+Noise hypernetworks: what searching a one-step generator's noise finds, in one more network evaluation.
+
+commands:
+{commands}
+
+Start with:   python -m hypernoise_pl fit          (shapes world: no GPU, no downloads, about five minutes)
+Help:         python -m hypernoise_pl COMMAND --help
+"""
+SHARED = """
+  --config FILE      a YAML file, or its short name in conf/ (shapes_long); may be given several times: later files
+                     are merged over earlier ones, all over conf/fit.yaml
+  --KEY=VALUE        any value of the configuration, for example
+                       --model.reward_weights.clip=0.5      one weight
+                       --model.lora.rank=64                 one argument
+                       --model=FineTuneModule               another class: LoRA on the generator itself
+                       --trainer.max_steps=200              the Lightning Trainer's
+                       --data.batch_size='${trainer.log_every_n_steps}'   another value
+  --output DIR       run folder (default: runs/COMMAND/<time>)
+  --print_config     print the whole configuration and stop
+  --verbose          tracebacks instead of one-line errors
+  --help-all         every option of every class, generated (takes some seconds)
+"""
+PAGES = {
+    "fit": """usage: python -m hypernoise_pl fit [options]
+
+Train a hypernetwork; at the end test base, hypernetwork and 50-step gradient search on the same prompts and noises,
+print the table, and write summary.json, the adapter, a picture and a TensorBoard log into the run folder.
+
+options:"""
+    + SHARED
+    + """  --ckpt_path last   continue the newest run, or that in --output, from its last checkpoint; or a checkpoint file
+
+examples:
+  python -m hypernoise_pl fit
+  python -m hypernoise_pl fit --config shapes_long
+  python -m hypernoise_pl fit --model.objective.reward_scale=20 --seed_everything=1
+  python -m hypernoise_pl fit --ckpt_path last --output runs/fit/20261123-101500
+""",
+    "predict": """usage: python -m hypernoise_pl predict (--prompt TEXT ... | --prompts FILE) [options]
+
+Write each prompt's images, base and refined from the same noise, a grid of them, and predictions.jsonl.
+
+options:
+  --prompt TEXT      a prompt; may be given several times
+  --prompts FILE     a prompt a line, or .jsonl with "prompt"
+  --seeds 0,1,2      one image each (default 0)
+  --steps N          network evaluations per image (default: the model's)
+  --strength S       share of the residual to add (default 1)
+  --adapter DIR      an adapter folder (default: that of the newest fit)"""
+    + SHARED
+    + """
+examples:
+  python -m hypernoise_pl predict --prompt "a red circle left of a blue star" --seeds 0,1,2,3
+""",
+}
+MEASURE = """usage: python -m hypernoise_pl {command} [options]
+
+{about}.
+
+options:
+  --adapter DIR      an adapter folder (default: that of the newest fit)"""
+PAGES |= {
+    name: MEASURE.format(command=name, about=COMMANDS[name].capitalize()) + SHARED for name in ("validate", "test")
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; the arguments of the process are left as they are, for DDP's children read them again."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(OVERVIEW.format(commands="\n".join(f"  {name:<10} {what}" for name, what in COMMANDS.items())), end="")
+        return 0
+    command = arguments.pop(0)
+    if command == "--version":
+        from hypernoise_pl import __version__
+
+        print(__version__)
+        return 0
+    if command not in COMMANDS:
+        close = difflib.get_close_matches(command, COMMANDS, 1)
+        hint = f"did you mean {close[0]!r}?" if close else f"commands: {', '.join(COMMANDS)}"
+        print(f"hypernoise_pl: error: no command {command!r}; {hint}", file=sys.stderr)
+        return 2
+    if "-h" in arguments or "--help" in arguments:
+        print(PAGES[command], end="")
+        return 0
+    from hypernoise_pl.cli import run
+
+    return run(command, arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,87 @@
+"""Measure what validation and test rollouts show: the judge, the rewards, win rate, diversity."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import lightning as L
+import torch
+import torch.distributed as dist
+
+from hypernoise_pl.metrics.judge import Judge
+from hypernoise_pl.report.tally import Tally
+from hypernoise_pl.types import Rollout
+
+
+class Evaluate(L.Callback):
+    """Tallies the rollouts of base, hypernetwork and reference, and logs what they show.
+
+    Args:
+        judge: a rule or model held out from training; None where there is none.
+    """
+
+    def __init__(self, judge: Judge | None = None) -> None:
+        self.judge = judge
+        self.tallies: dict[str, Tally] = {}
+
+    def on_validation_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Begin anew."""
+        self.tallies = {}
+
+    def on_validation_batch_end(
+        self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        """Enter a batch."""
+        self._enter(outputs, pl_module.reward_weights)
+
+    def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Log what all processes have seen."""
+        self._finish("validation")
+
+    def on_test_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Begin anew."""
+        self.tallies = {}
+
+    def on_test_batch_end(
+        self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        """Enter a batch."""
+        self._enter(outputs, pl_module.reward_weights)
+
+    def on_test_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Log what all processes have seen."""
+        self._finish("test")
+
+    def _enter(self, rollouts: dict[str, Rollout], weights: dict[str, float]) -> None:
+        for name, rollout in rollouts.items():
+            correct = None if self.judge is None else self.judge(rollout.images, rollout.prompts)
+            self.tallies.setdefault(name, Tally()).add(rollout, correct, weights)
+
+    def _finish(self, split: str) -> None:
+        self.tallies = _of_all_processes(self.tallies)
+        base, refined = self.tallies["base"], self.tallies["hypernetwork"]
+        wins = torch.tensor(refined.reward) > torch.tensor(base.reward)
+        self.log(f"{split}/win_rate", wins.float().mean())
+        for name, tally in self.tallies.items():
+            prefix = f"{split}/{name}"
+            for tag, share in tally.judge().items():
+                self.log(f"{prefix}/judge/{tag}", share)
+            for reward, scores in tally.scores.items():
+                self.log(f"{prefix}/reward/{reward}", torch.tensor(scores).mean())
+            self.log(f"{prefix}/reward/weighted", torch.tensor(tally.reward).mean())
+            if tally.diversity:
+                self.log(f"{prefix}/diversity", torch.tensor(tally.diversity).mean())
+        if base.correct:
+            self.log(f"{split}/gain", refined.judge()["mean"] - base.judge()["mean"], prog_bar=split == "validation")
+
+
+def _of_all_processes(tallies: dict[str, Tally]) -> dict[str, Tally]:
+    if not (dist.is_available() and dist.is_initialized()):
+        return tallies
+    parts: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(parts, tallies)
+    joined = parts[0]
+    for part in parts[1:]:
+        for name, tally in part.items():
+            joined[name] += tally
+    return joined  # type: ignore[no-any-return]

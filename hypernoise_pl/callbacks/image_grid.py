@@ -1,0 +1,56 @@
+"""See what the hypernetwork does: base above, refined below, from the same noise."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+
+from hypernoise_pl.report.figures import image_grid, to_tensor
+
+
+class ImageGrid(L.Callback):
+    """Shows the first batch of validation and test in TensorBoard and as ``images/<split>-<step>.png``.
+
+    Args:
+        columns: prompts shown.
+        size: pixels a side of each picture.
+    """
+
+    def __init__(self, columns: int = 8, size: int = 128) -> None:
+        self.columns, self.size = columns, size
+        self.last: Path | None = None
+
+    def on_validation_batch_end(
+        self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        """Draw the first batch."""
+        self._draw(trainer, outputs, batch_idx, "validation")
+
+    def on_test_batch_end(
+        self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        """Draw the first batch."""
+        self._draw(trainer, outputs, batch_idx, "test")
+
+    def _draw(self, trainer: L.Trainer, rollouts: Any, batch_idx: int, split: str) -> None:
+        if batch_idx or trainer.sanity_checking or not trainer.is_global_zero:
+            return
+        prompts = rollouts["base"].prompts
+        distinct = list(dict.fromkeys(prompt.index for prompt in prompts))
+        step = max(1, len(distinct) // self.columns)
+        chosen = distinct[:: step][: self.columns]  # spread over the batch, so that several tags are seen
+        rows = []
+        for rollout in rollouts.values():
+            order = [prompt.index for prompt in rollout.prompts]
+            rows.append(rollout.images[[order.index(index) for index in chosen]])
+        captions = [next(p.text for p in prompts if p.index == index) for index in chosen]
+        names = [name.replace("_", " ") for name in rollouts]
+        picture = image_grid(rows, names, captions, self.size)
+        self.last = Path(trainer.default_root_dir) / "images" / f"{split}-{trainer.global_step:06d}.png"
+        self.last.parent.mkdir(parents=True, exist_ok=True)
+        picture.save(self.last)
+        for logger in trainer.loggers:
+            if hasattr(logger.experiment, "add_image"):
+                logger.experiment.add_image(f"{split}/images", to_tensor(picture), trainer.global_step)

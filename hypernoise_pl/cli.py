@@ -1,0 +1,251 @@
+"""fit, validate, test and predict: configuration files merged by OmegaConf, then a LightningCLI that builds the parts."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import os
+import re
+import sys
+import tempfile
+import time
+import traceback
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from hypernoise_pl.config import ConfigError, check_classes, find_config, load_configs
+from hypernoise_pl.types import nearest
+
+OUTPUT_VARIABLE = "HYPERNOISE_OUTPUT"  # tells the other processes of a run which folder the first one chose
+
+
+_CHATTER = (
+    ".*does not have many workers.*",
+    ".*Checkpoint directory.*",
+    ".*litlogger.*",
+    ".*weights_only.*",
+    ".*args parameter is intended to run from within Python.*",
+    ".*overridden `transfer_batch_to_device`.*",
+    "Found .* module.* in eval mode.*",
+    ".*`isinstance.treespec, LeafSpec.`.*",
+)
+
+
+def run(command: str, argv: Sequence[str]) -> int:
+    """Run a command and turn every expected error into one line.
+
+    Returns:
+        0 on success, 2 for what the user wrote or gave, 1 for what went wrong later.
+    """
+    from hypernoise_pl.training import NonFiniteError
+
+    options, rest = _options(command).parse_known_args(list(argv))
+    started = False
+    try:
+        with _quiet(options.verbose):
+            cli = build(command, options, rest)
+            if cli is None:
+                return 0
+            started = True
+            from hypernoise_pl import runs
+
+            getattr(runs, command)(cli, options)
+        return 0
+    except KeyboardInterrupt:
+        line, code = "stopped; the same command with --ckpt_path last continues", 130
+    except (ConfigError, FileNotFoundError, NotADirectoryError) as error:
+        line, code = str(error), 2
+    except NonFiniteError as error:
+        line, code = str(error), 1
+    except Exception as error:
+        if options.verbose:
+            traceback.print_exc()
+            return 1
+        line, code = _one_line(error), 1 if started and not isinstance(error, ValueError) else 2
+    if options.verbose:
+        traceback.print_exc()
+    print(f"hypernoise_pl {command}: error: {line}", file=sys.stderr)
+    return code
+
+
+def _options(command: str) -> argparse.ArgumentParser:
+    """What is ours, not the configuration's."""
+    parser = argparse.ArgumentParser(prog=f"python -m hypernoise_pl {command}", add_help=False, allow_abbrev=False)
+    parser.add_argument("--config", action="append", default=[])
+    parser.add_argument("--output", type=Path)
+    parser.add_argument("--verbose", action="store_true")
+    parser.add_argument("--help-all", action="store_true")
+    parser.add_argument("--print_config", action="store_true")
+    if command == "fit":
+        parser.add_argument("--ckpt_path")
+    else:
+        parser.add_argument("--adapter", type=Path)
+    if command == "predict":
+        parser.add_argument("--prompt", action="append", default=[])
+        parser.add_argument("--prompts", type=Path)
+        parser.add_argument("--seeds", default="0")
+        parser.add_argument("--steps", type=int)
+        parser.add_argument("--strength", type=float, default=1.0)
+    return parser
+
+
+def build(command: str, options: argparse.Namespace, overrides: list[str]) -> Any:
+    """Merge and check the configuration, then build model, data and trainer; None if it was only to be shown.
+
+    Raises:
+        ConfigError: before anything is built, for whatever is wrong with files or flags.
+    """
+    if options.help_all:
+        _parse(["--help"], command)
+        return None
+    config = load_configs(["fit", *options.config])
+    check_classes(config)
+    if options.print_config:
+        overrides = [*overrides, "--print_config"]
+    else:
+        options.output = _output(command, options)
+        overrides = [*overrides, f"--output={options.output}"]
+    with tempfile.NamedTemporaryFile("w", suffix=".yaml") as merged:
+        OmegaConf.save(config, merged.name)
+        return _parse(["--config", merged.name, *overrides], command)
+
+
+def _output(command: str, options: argparse.Namespace) -> Path:
+    if OUTPUT_VARIABLE in os.environ:
+        return Path(os.environ[OUTPUT_VARIABLE])
+    folder = options.output
+    if folder is None and getattr(options, "ckpt_path", None) == "last":
+        folder = newest_run("fit", "checkpoints/last.ckpt")
+    if folder is None:
+        folder = Path("runs") / command / time.strftime("%Y%m%d-%H%M%S")
+    os.environ[OUTPUT_VARIABLE] = str(folder)
+    return Path(folder)
+
+
+def newest_run(command: str, holding: str) -> Path:
+    """The newest run folder under ``runs/`` that holds a file.
+
+    Raises:
+        FileNotFoundError: if there is none.
+    """
+    found = sorted(Path("runs", command).glob(f"*/{holding}"), key=lambda path: path.stat().st_mtime)
+    if not found:
+        raise FileNotFoundError(f"runs/{command}: no run with {holding} in it; run `python -m hypernoise_pl fit` first")
+    return found[-1].parents[holding.count("/")]
+
+
+def _parse(arguments: list[str], command: str) -> Any:
+    """Build everything with LightningCLI; its parser's long complaints become one line."""
+    from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+
+    from hypernoise_pl.data.base import PromptDataModule
+    from hypernoise_pl.module import HyperNoiseModule
+
+    class CLI(LightningCLI):
+        def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+            parser.add_argument("--about", default="", help="what the start line says of this run")
+            parser.add_argument("--expected_minutes", default=None, type=float | None, help="for the start line")
+            parser.add_argument("--output", default="runs/fit", help="run folder")
+
+        def before_instantiate_classes(self) -> None:
+            check_weights(self.config)
+
+    _import_names()
+    complaint = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(complaint):
+            return CLI(
+                HyperNoiseModule,
+                PromptDataModule,
+                subclass_mode_model=True,
+                subclass_mode_data=True,
+                auto_configure_optimizers=False,
+                save_config_callback=None,
+                run=False,
+                args=arguments,
+                parser_kwargs={"parser_mode": "omegaconf+", "prog": f"python -m hypernoise_pl {command}"},
+            )
+    except SystemExit as stop:
+        if stop.code in (0, None):
+            return None
+        raise ConfigError(_complaint(complaint.getvalue())) from None
+    finally:
+        if sys.exc_info()[0] is None:
+            sys.stderr.write(complaint.getvalue())
+
+
+def _import_names() -> None:
+    """Import the classes that short names on the command line may mean."""
+    from hypernoise_pl import finetune, search  # noqa: F401
+    from hypernoise_pl.search import random_search, reno  # noqa: F401
+
+
+def check_weights(config: Any) -> None:
+    """Compare the names of rewards and weights before any weight is loaded.
+
+    Raises:
+        ConfigError: for a weight without a reward or a reward without a weight.
+    """
+    model = config.model.init_args
+    rewards, weights = model.rewards or {}, model.reward_weights or {}
+    for name in weights:
+        if name not in rewards:
+            raise ConfigError(f"model.reward_weights: no reward is called {name!r}{nearest(name, rewards)}")
+    for name in rewards:
+        if name not in weights:
+            raise ConfigError(f"model.reward_weights: reward {name!r} has no weight; give it one (0: only log it)")
+
+
+def _complaint(text: str) -> str:
+    """The last, telling line of the parser's complaint, with the nearest valid name where a name is wrong."""
+    lines = [line.strip(" -") for line in text.splitlines() if line.strip()]
+    errors = [line for line in lines if re.search(r"error:|not accepted|does not accept|Expected|Problem|invalid", line)]
+    line = (errors or lines or ["the configuration was refused"])[-1].removeprefix("error: ")
+    line = re.sub(r"^.*?: error: ", "", line)
+    wrong = re.search(r"(?:[Oo]ption|[Kk]ey|arguments?:?) '?-*([\w.]+)", line)
+    if wrong:
+        word = wrong.group(1).rsplit(".", 1)[-1]
+        line += nearest(word, [w for w in _known_words() if w != word])
+    return line
+
+
+def _known_words() -> set[str]:
+    """Names of the Trainer's, the module's and the default configuration's keys."""
+    from lightning import Trainer
+
+    words = set(__import__("inspect").signature(Trainer).parameters)
+
+    def walk(node: Any) -> None:
+        for key, value in node.items() if isinstance(node, dict) else ():
+            words.add(str(key))
+            walk(value)
+
+    walk(OmegaConf.to_container(OmegaConf.load(find_config("fit"))))
+    return words
+
+
+def _one_line(error: BaseException) -> str:
+    text = " ".join(str(error).split())
+    known = isinstance(error, (ValueError, OSError)) and text
+    return text if known else f"{type(error).__name__}: {text}; --verbose shows where"
+
+
+@contextlib.contextmanager
+def _quiet(verbose: bool) -> Iterator[None]:
+    """Leave out what libraries say of themselves and no user can act upon."""
+    import logging
+
+    with warnings.catch_warnings():
+        if not verbose:
+            for category in (FutureWarning, DeprecationWarning):
+                warnings.simplefilter("ignore", category)
+            for part in _CHATTER:
+                warnings.filterwarnings("ignore", part)
+            for name in ("lightning.pytorch.utilities.rank_zero", "lightning.pytorch.accelerators"):
+                logging.getLogger(name).setLevel(logging.WARNING)
+        yield

@@ -1,0 +1,168 @@
+"""What each command does once model, data and trainer are built."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from hypernoise_pl.adapter import restore, save_adapter
+from hypernoise_pl.callbacks.evaluate import Evaluate
+from hypernoise_pl.callbacks.image_grid import ImageGrid
+from hypernoise_pl.cli import newest_run
+from hypernoise_pl.config import ConfigError
+from hypernoise_pl.data.text import read_prompts
+from hypernoise_pl.noise import gaussian, seed_of
+from hypernoise_pl.report.figures import image_grid, to_uint8
+from hypernoise_pl.report.tables import summarise, table
+from hypernoise_pl.types import Prompt
+
+
+def fit(cli: Any, options: argparse.Namespace) -> None:
+    """Train, save the adapter, test, and say what was reached."""
+    model, trainer, output = cli.model, cli.trainer, options.output
+    output.mkdir(parents=True, exist_ok=True)
+    _write(output / "config.yaml", cli.parser.dump(cli.config, skip_none=False, skip_check=True))
+    checkpoint = options.ckpt_path
+    if checkpoint is not None:
+        checkpoint = output / "checkpoints" / "last.ckpt" if checkpoint == "last" else Path(checkpoint)
+        if not checkpoint.exists():
+            raise FileNotFoundError(f"checkpoint {checkpoint}: no such file; leave --ckpt_path out to begin anew")
+    _say(_start_line(cli, output))
+    start = time.monotonic()
+    trainer.fit(model, datamodule=cli.datamodule, ckpt_path=checkpoint, weights_only=True if checkpoint else None)
+    fit_seconds = time.monotonic() - start
+    if trainer.interrupted:
+        raise KeyboardInterrupt
+    adapter = output / "adapter"
+    if trainer.is_global_zero:
+        penalty = {"class": type(model.objective.penalty).__name__} | {
+            key: value for key, value in asdict(model.objective).items() if key != "penalty"
+        }
+        save_adapter(model.hypernetwork, model.generator, adapter, penalty)
+    _measure(cli, options, trainer.test, fit_seconds, adapter)
+
+
+def validate(cli: Any, options: argparse.Namespace) -> None:
+    """Measure an adapter on the validation prompts."""
+    folder = _load(cli.model, options.adapter)
+    _measure(cli, options, cli.trainer.validate, 0.0, folder)
+
+
+def test(cli: Any, options: argparse.Namespace) -> None:
+    """Measure an adapter on the test prompts."""
+    folder = _load(cli.model, options.adapter)
+    _measure(cli, options, cli.trainer.test, 0.0, folder)
+
+
+@torch.no_grad()
+def predict(cli: Any, options: argparse.Namespace) -> None:
+    """Write images for prompts, base and refined from the same noise."""
+    model, output = cli.model, options.output
+    prompts = [Prompt(text, index=index) for index, text in enumerate(options.prompt)]
+    if options.prompts is not None:
+        prompts += read_prompts(options.prompts)
+    if not prompts:
+        raise ConfigError("predict: no prompts; give --prompt TEXT or --prompts FILE")
+    try:
+        seeds = [int(seed) for seed in options.seeds.split(",")]
+    except ValueError:
+        raise ConfigError(f"--seeds {options.seeds}: needs whole numbers with commas between, like 0,1,2") from None
+    if options.steps is not None and options.steps < 1:
+        raise ConfigError(f"--steps {options.steps}: at least 1 is needed")
+    _load(model, options.adapter)
+    model.to(cli.trainer.strategy.root_device)
+    output.mkdir(parents=True, exist_ok=True)
+    rows, pictures = [], []
+    for number, prompt in enumerate(prompts):
+        noise = gaussian(model.generator.noise_shape, [seed_of(seed) for seed in seeds]).to(model.device)
+        every = [prompt] * len(seeds)
+        pair = [model(every, noise, strength, options.steps) for strength in (0.0, options.strength)]
+        pictures.append([rollout.images for rollout in pair])
+        name = f"{number:04d}-{re.sub(r'[^a-z0-9]+', '-', prompt.text.lower()).strip('-')[:60]}"
+        for kind, rollout in zip(("base", "refined"), pair):
+            for place, (seed, image) in enumerate(zip(seeds, to_uint8(rollout.images))):
+                file = f"{name}-seed{seed}-{kind}.png"
+                _save_image(output / file, image)
+                scores = {key: round(score[place].item(), 4) for key, score in rollout.scores.items()}
+                rows.append({"prompt": prompt.text, "seed": seed, "kind": kind, "file": file, "scores": scores})
+    _write(output / "predictions.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+    shown = min(8, len(prompts))
+    grid = [torch.cat([picture[kind][:1] for picture in pictures[:shown]]) for kind in (0, 1)]
+    image_grid(grid, ["base", "refined"], [p.text for p in prompts[:shown]]).save(output / "grid.png")
+    _say(f"{len(rows)} images, predictions.jsonl and grid.png are in {output}")
+
+
+def _load(model: Any, adapter: Path | None) -> Path:
+    folder = adapter or newest_run("fit", "adapter/adapter_model.safetensors") / "adapter"
+    restore(model.hypernetwork, model.generator, folder)
+    return folder
+
+
+def _measure(cli: Any, options: argparse.Namespace, loop: Any, fit_seconds: float, adapter: Path) -> None:
+    loop(cli.model, datamodule=cli.datamodule, verbose=False)
+    trainer = cli.trainer
+    evaluate = next((c for c in trainer.callbacks if isinstance(c, Evaluate)), None)
+    if evaluate is None or not trainer.is_global_zero:
+        return
+    summary = summarise(evaluate.tallies, fit_seconds)
+    options.output.mkdir(parents=True, exist_ok=True)
+    _write(options.output / "summary.json", json.dumps(summary, indent=1) + "\n")
+    picture = next((c.last for c in trainer.callbacks if isinstance(c, ImageGrid)), None)
+    lines = [
+        "",
+        table(evaluate.tallies, summary),
+        "",
+        f"adapter      {adapter}",
+        f"summary      {options.output / 'summary.json'}",
+        *([f"picture      {picture}"] if picture else []),
+        f"TensorBoard  tensorboard --logdir {options.output}",
+        f'next         python -m hypernoise_pl predict --adapter {adapter} --prompt "a red circle left of a blue star"',
+    ]
+    _say("\n".join(lines))
+
+
+def _start_line(cli: Any, output: Path) -> str:
+    trainer, model, config = cli.trainer, cli.model, cli.config
+    weights = sum(parameter.numel() for parameter in model.trainable().values())
+    minutes = f", about {config.expected_minutes:g} minutes" if config.expected_minutes else ""
+    length = f"{trainer.max_steps} steps" if trainer.max_steps and trainer.max_steps > 0 else f"{trainer.max_epochs} epochs"
+    device = str(trainer.strategy.root_device)
+    threads = f" ({torch.get_num_threads()} threads)" if device == "cpu" else ""
+    return (
+        f"fit: {config.about or type(model).__name__}: {length} of {cli.datamodule.batch_size} prompts, "
+        f"{weights:,} trainable weights, on {device}{threads}{minutes}; run folder {output}"
+    )
+
+
+def _say(text: str) -> None:
+    print(text)
+    sys.stdout.flush()
+
+
+def _write(file: Path, text: str) -> None:
+    """Write a whole file or none."""
+    partial = file.with_name(f".{file.name}.partial")
+    try:
+        partial.write_text(text)
+        partial.replace(file)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _save_image(file: Path, pixels: torch.Tensor) -> None:
+    from PIL import Image
+
+    partial = file.with_name(f".{file.name}.partial")
+    try:
+        Image.fromarray(pixels.numpy()).save(partial, "PNG")
+        partial.replace(file)
+    finally:
+        partial.unlink(missing_ok=True)
