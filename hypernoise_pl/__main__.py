@@ -44,7 +44,7 @@ print the table, and write summary.json, the adapter, a picture and a TensorBoar
 
 options:"""
     + SHARED
-    + """  --ckpt_path last   continue the newest run, or that in --output, from its last checkpoint; or a checkpoint file
+    + """  --ckpt_path last   continue the newest run, or that in --output; or a checkpoint file to continue from
 
 examples:
   python -m hypernoise_pl fit

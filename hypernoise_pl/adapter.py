@@ -9,8 +9,6 @@ import tempfile
 from pathlib import Path
 from typing import Any, Literal
 
-from torch import nn
-
 from hypernoise_pl.generators.base import Generator
 from hypernoise_pl.hypernetwork import LoraOptions, NoiseHypernetwork, lora_state
 
@@ -18,9 +16,7 @@ WEIGHTS, PEFT_CONFIG, OWN_CONFIG = "adapter_model.safetensors", "adapter_config.
 PREFIX = "base_model.model."  # of every key in a PEFT file
 
 
-def save_adapter(
-    hypernetwork: nn.Module, generator: Generator, folder: Path, penalty: dict[str, Any] | None = None
-) -> Path:
+def save_adapter(hypernetwork: Any, generator: Generator, folder: Path, penalty: dict[str, Any] | None = None) -> Path:
     """Write an adapter folder; an older one is replaced only once the new one is whole.
 
     Args:
@@ -79,10 +75,12 @@ def load_adapter(folder: Path, generator: Generator) -> NoiseHypernetwork:
     about = describe(folder)
     if about["adapts"] != "noise":
         raise ValueError(f"adapter {folder}: it adapts the generator itself and refines no noise")
-    return restore(NoiseHypernetwork(generator, _options(about), about["mode"]), generator, folder)  # type: ignore[return-value]
+    hypernetwork = NoiseHypernetwork(generator, _options(about), about["mode"])
+    restore(hypernetwork, generator, folder)
+    return hypernetwork
 
 
-def restore(hypernetwork: nn.Module, generator: Generator, folder: Path) -> nn.Module:
+def restore(hypernetwork: Any, generator: Generator, folder: Path) -> Any:
     """Load an adapter's weights into a module that has a LoRA view of this generator's network.
 
     Raises:

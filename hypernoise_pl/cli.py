@@ -1,4 +1,4 @@
-"""fit, validate, test and predict: configuration files merged by OmegaConf, then a LightningCLI that builds the parts."""
+"""fit, validate, test, predict: configuration files merged by OmegaConf, then a LightningCLI builds the parts."""
 
 from __future__ import annotations
 
@@ -204,7 +204,9 @@ def check_weights(config: Any) -> None:
 def _complaint(text: str) -> str:
     """The last, telling line of the parser's complaint, with the nearest valid name where a name is wrong."""
     lines = [line.strip(" -") for line in text.splitlines() if line.strip()]
-    errors = [line for line in lines if re.search(r"error:|not accepted|does not accept|Expected|Problem|invalid", line)]
+    errors = [
+        line for line in lines if re.search(r"error:|not accepted|does not accept|Expected|Problem|invalid", line)
+    ]
     line = (errors or lines or ["the configuration was refused"])[-1].removeprefix("error: ")
     line = re.sub(r"^.*?: error: ", "", line)
     wrong = re.search(r"(?:[Oo]ption|[Kk]ey|arguments?:?) '?-*([\w.]+)", line)

@@ -59,7 +59,9 @@ def load_configs(names: Sequence[str]) -> DictConfig:
         if merged is not None:
             for key in loaded:
                 if key not in merged:
-                    raise ConfigError(f"config {path}: no key is called {str(key)!r}{nearest(str(key), map(str, merged))}")
+                    raise ConfigError(
+                        f"config {path}: no key is called {str(key)!r}{nearest(str(key), map(str, merged))}"
+                    )
         merged = loaded if merged is None else _merge(merged, loaded)
     assert merged is not None
     return merged
@@ -115,17 +117,18 @@ def check_classes(node: Any, where: str = "") -> None:
         for index, item in enumerate(node if OmegaConf.is_list(node) else ()):
             check_classes(item, f"{where}[{index}]")
         return
-    class_path = OmegaConf.to_container(node).get("class_path") if "class_path" in node else None
+    raw: Any = OmegaConf.to_container(node)
+    class_path = raw.get("class_path")
     if isinstance(class_path, str):
         for key in node:
             if key not in ("class_path", "init_args", "dict_kwargs"):
-                raise ConfigError(f"{where}.{key}: no key of a class{nearest(str(key), ('class_path', 'init_args'))}")
+                raise ConfigError(f"{where}.{key!s}: no key of a class{nearest(str(key), ('class_path', 'init_args'))}")
         if "." in class_path and node.get("init_args") is not None:
             taken = init_parameters(class_path)
             for key in node.init_args:
                 if key not in taken and "kwargs" not in taken:
                     raise ConfigError(f"{where}: {class_path} takes no {str(key)!r}{nearest(str(key), taken)}")
     for key in node:
-        child = node._get_node(key)
+        child: Any = node._get_node(key)
         if isinstance(child, DictConfig) or OmegaConf.is_list(child):
-            check_classes(child, f"{where}.{key}" if where else str(key))
+            check_classes(child, f"{where}.{key!s}" if where else str(key))

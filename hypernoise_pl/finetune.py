@@ -45,4 +45,5 @@ class FineTuneModule(HyperNoiseModule):
 
     def network(self, strength: float) -> nn.Module | None:
         """The adapted view, or the generator's own network at strength 0."""
-        return self.hypernetwork.view if strength else None
+        view: nn.Module = self.hypernetwork.view
+        return view if strength else None

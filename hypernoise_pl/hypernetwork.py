@@ -78,7 +78,7 @@ def lora_view(network: nn.Module, options: LoraOptions) -> nn.Module:
     names = list(_target_names(network, options.targets))
     if not names:
         raise ValueError(f"LoRA targets {options.targets} fit no linear or convolution layer of the network")
-    config = LoraConfig(r=options.rank, lora_alpha=options.alpha, target_modules=names, lora_dropout=0.0)
+    config = LoraConfig(r=options.rank, lora_alpha=options.alpha, target_modules=names)  # type: ignore[arg-type]
     view = inject_adapter_in_model(config, tied_view(network), ADAPTER)
     for parameter in trainable(view):
         parameter.data = parameter.data.float()
@@ -127,10 +127,10 @@ class NoiseHypernetwork(nn.Module):
     ) -> None:
         super().__init__()
         self.options, self.mode = options, mode
-        self.view = lora_view(generator.network, options)
+        self.view: nn.Module = lora_view(generator.network, options)
         self._generator = [generator]  # in a list, so that it is not registered a second time
         if mode == "residual":
-            last = self.view.get_submodule(generator.last_layer)
+            last: Any = self.view.get_submodule(generator.last_layer)
             if not hasattr(last, "base_layer"):
                 raise ValueError(f"the last layer {generator.last_layer!r} must be among the LoRA targets")
             last.base_layer = Silenced(last.base_layer)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
@@ -70,10 +70,10 @@ class HyperNoiseModule(AdapterModule):
     ) -> None:
         super().__init__(optimizer, lr_scheduler, max_bad_steps)
         _check_weights(rewards, reward_weights)
-        self.generator = generator.eval().requires_grad_(False)
+        self.generator: Generator = generator.eval().requires_grad_(False)
         self.rewards = nn.ModuleDict(rewards).eval().requires_grad_(False)
         self.reward_weights = reward_weights
-        self.hypernetwork = self.adapt(generator, lora, mode)
+        self.hypernetwork: Any = self.adapt(generator, lora, mode)
         self.objective, self.noise, self.reference = objective, noise, reference
         self.steps, self.images_per_prompt, self.seed = steps, images_per_prompt, seed
         self.encode = ConditioningCache(self.generator.encode)
@@ -130,9 +130,7 @@ class HyperNoiseModule(AdapterModule):
         assert best is not None
         with torch.no_grad():
             scores = self.score(best.images, texts)
-        return Rollout(
-            list(prompts), noise, best.noise - noise, best.images, scores, problem.account.nfe, seconds
-        )
+        return Rollout(list(prompts), noise, best.noise - noise, best.images, scores, problem.account.nfe, seconds)
 
     def refine(self, noise: Tensor, conditioning: Conditioning, strength: float = 1.0) -> Tensor:
         """The residual, times a strength; the base generator's is zero and costs nothing."""

@@ -128,7 +128,7 @@ def measured_kl(
             vector = probe
             for k in range(1, order + 1):
                 before = vector.flatten(1).norm(dim=1)
-                _, vector = torch.func.jvp(residual, (noise,), (vector,))
+                vector = torch.func.jvp(residual, (noise,), (vector,))[1]
                 lipschitz = torch.maximum(lipschitz, vector.flatten(1).norm(dim=1) / before.clamp(min=1e-30))
                 term = (probe * vector).flatten(1).sum(1) / probes
                 trace = trace + term if k == 1 else trace

@@ -133,7 +133,9 @@ def _start_line(cli: Any, output: Path) -> str:
     trainer, model, config = cli.trainer, cli.model, cli.config
     weights = sum(parameter.numel() for parameter in model.trainable().values())
     minutes = f", about {config.expected_minutes:g} minutes" if config.expected_minutes else ""
-    length = f"{trainer.max_steps} steps" if trainer.max_steps and trainer.max_steps > 0 else f"{trainer.max_epochs} epochs"
+    length = (
+        f"{trainer.max_steps} steps" if trainer.max_steps and trainer.max_steps > 0 else f"{trainer.max_epochs} epochs"
+    )
     device = str(trainer.strategy.root_device)
     threads = f" ({torch.get_num_threads()} threads)" if device == "cpu" else ""
     return (

@@ -1,4 +1,4 @@
-"""What every module that trains a LoRA on a frozen model shares: optimiser, guard, logging, adapter-only checkpoints."""
+"""What all modules that train a LoRA on a frozen model share: optimiser, guard, logging, adapter-only checkpoints."""
 
 from __future__ import annotations
 
@@ -120,7 +120,8 @@ class AdapterModule(L.LightningModule, ABC):
     def log_step(self, rollout: Rollout, terms: dict[str, Tensor], loss: Tensor, weights: dict[str, float]) -> None:
         """Log one training step: rewards raw and weighted, the loss's terms, the noise's health, rate and speed."""
         self._last_prompts = rollout.prompts
-        if self.global_step % self.trainer.log_every_n_steps:
+        trainer: Any = self.trainer
+        if self.global_step % trainer.log_every_n_steps:
             self._last_step = time.monotonic()
             return
         figures: dict[str, Any] = {"train/loss": loss}
@@ -154,5 +155,3 @@ class AdapterModule(L.LightningModule, ABC):
                 f"the checkpoint's adapter does not fit: it has {len(saved)} tensors, this run trains {len(own)}; "
                 "were rank, targets or generator changed?"
             )
-
-

@@ -36,7 +36,7 @@ class Evaluate(L.Callback):
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Log what all processes have seen."""
-        self._finish("validation")
+        self._finish(pl_module, "validation")
 
     def on_test_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Begin anew."""
@@ -50,29 +50,29 @@ class Evaluate(L.Callback):
 
     def on_test_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Log what all processes have seen."""
-        self._finish("test")
+        self._finish(pl_module, "test")
 
     def _enter(self, rollouts: dict[str, Rollout], weights: dict[str, float]) -> None:
         for name, rollout in rollouts.items():
             correct = None if self.judge is None else self.judge(rollout.images, rollout.prompts)
             self.tallies.setdefault(name, Tally()).add(rollout, correct, weights)
 
-    def _finish(self, split: str) -> None:
+    def _finish(self, module: L.LightningModule, split: str) -> None:
         self.tallies = _of_all_processes(self.tallies)
         base, refined = self.tallies["base"], self.tallies["hypernetwork"]
         wins = torch.tensor(refined.reward) > torch.tensor(base.reward)
-        self.log(f"{split}/win_rate", wins.float().mean())
+        module.log(f"{split}/win_rate", wins.float().mean())
         for name, tally in self.tallies.items():
             prefix = f"{split}/{name}"
             for tag, share in tally.judge().items():
-                self.log(f"{prefix}/judge/{tag}", share)
+                module.log(f"{prefix}/judge/{tag}", share)
             for reward, scores in tally.scores.items():
-                self.log(f"{prefix}/reward/{reward}", torch.tensor(scores).mean())
-            self.log(f"{prefix}/reward/weighted", torch.tensor(tally.reward).mean())
+                module.log(f"{prefix}/reward/{reward}", torch.tensor(scores).mean())
+            module.log(f"{prefix}/reward/weighted", torch.tensor(tally.reward).mean())
             if tally.diversity:
-                self.log(f"{prefix}/diversity", torch.tensor(tally.diversity).mean())
+                module.log(f"{prefix}/diversity", torch.tensor(tally.diversity).mean())
         if base.correct:
-            self.log(f"{split}/gain", refined.judge()["mean"] - base.judge()["mean"], prog_bar=split == "validation")
+            module.log(f"{split}/gain", refined.judge()["mean"] - base.judge()["mean"], prog_bar=split == "validation")
 
 
 def _of_all_processes(tallies: dict[str, Tally]) -> dict[str, Tally]:

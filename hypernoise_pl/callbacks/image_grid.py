@@ -40,7 +40,7 @@ class ImageGrid(L.Callback):
         prompts = rollouts["base"].prompts
         distinct = list(dict.fromkeys(prompt.index for prompt in prompts))
         step = max(1, len(distinct) // self.columns)
-        chosen = distinct[:: step][: self.columns]  # spread over the batch, so that several tags are seen
+        chosen = distinct[::step][: self.columns]  # spread over the batch, so that several tags are seen
         rows = []
         for rollout in rollouts.values():
             order = [prompt.index for prompt in rollout.prompts]
@@ -51,6 +51,7 @@ class ImageGrid(L.Callback):
         self.last = Path(trainer.default_root_dir) / "images" / f"{split}-{trainer.global_step:06d}.png"
         self.last.parent.mkdir(parents=True, exist_ok=True)
         picture.save(self.last)
+        logger: Any
         for logger in trainer.loggers:
             if hasattr(logger.experiment, "add_image"):
                 logger.experiment.add_image(f"{split}/images", to_tensor(picture), trainer.global_step)

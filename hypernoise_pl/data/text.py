@@ -65,10 +65,10 @@ def read_prompts(file: Path) -> list[Prompt]:
         raise ValueError(f"prompt file {file}, line {line}: not UTF-8; save it as UTF-8") from error
     jsonl = file.suffix in (".jsonl", ".ndjson")
     prompts: list[Prompt] = []
-    for number, line in enumerate(lines, 1):
-        if line.strip():
+    for number, text in enumerate(lines, 1):
+        if text.strip():
             index = len(prompts)
-            prompts.append(_parse(line, f"prompt file {file}, line {number}", index) if jsonl else _plain(line, index))
+            prompts.append(_parse(text, f"prompt file {file}, line {number}", index) if jsonl else _plain(text, index))
     if not prompts:
         raise ValueError(f"prompt file {file}: empty; it needs a prompt a line")
     return prompts

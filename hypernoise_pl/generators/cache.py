@@ -19,9 +19,7 @@ class ConditioningCache:
         at_once: texts encoded in one call.
     """
 
-    def __init__(
-        self, encode: Callable[[Sequence[str]], Conditioning], gib: float = 1.0, at_once: int = 256
-    ) -> None:
+    def __init__(self, encode: Callable[[Sequence[str]], Conditioning], gib: float = 1.0, at_once: int = 256) -> None:
         self._encode, self._bytes, self._at_once = encode, int(gib * 2**30), at_once
         self._kept: OrderedDict[str, Conditioning] = OrderedDict()
 

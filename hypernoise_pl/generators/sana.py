@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import itertools
 import json
 import math
 import warnings
@@ -41,6 +42,8 @@ class SanaSprint(Generator):
     """
 
     last_layer = "proj_out"
+    network: Any
+    decoder: Any
 
     def __init__(
         self,
@@ -101,7 +104,7 @@ class SanaSprint(Generator):
         fresh = None if seeds is None else [torch.Generator().manual_seed(seed) for seed in seeds]
         state = _at_least_single(noise)
         times = self._times(steps)
-        for now, then in zip(times[:-1], times[1:]):
+        for now, then in itertools.pairwise(times):
             clean = self._denoise(network, state, conditioning, now)
             if then > 0:
                 state = math.cos(then) * clean + math.sin(then) * _fresh_noise(clean, fresh)
@@ -122,7 +125,7 @@ class SanaSprint(Generator):
         batch = len(state)
         dtype = self.network.dtype
         guidance = self.guidance_scale * self.network.config.guidance_embeds_scale
-        output = network(
+        output: Tensor = network(
             state.to(dtype),
             encoder_hidden_states=conditioning.embeddings.to(dtype),
             encoder_attention_mask=conditioning.mask,
@@ -130,7 +133,7 @@ class SanaSprint(Generator):
             timestep=torch.full((batch,), time, device=state.device),
             return_dict=False,
         )[0]
-        return output  # type: ignore[no-any-return]
+        return output
 
     @staticmethod
     def _times(steps: int) -> list[float]:

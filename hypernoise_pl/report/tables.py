@@ -75,9 +75,9 @@ def table(tallies: Mapping[str, Tally], summary: Mapping[str, Any]) -> str:
     row("NFE", [_nfe(m, summary[m]["nfe"]) for m in methods])
     row("images", [str(len(tallies[m].prompts)) for m in methods])
     widths = [max(len(values[column]) for _, values in rows) for column in range(len(methods))]
-    label = max(len(name) for name, _ in rows)
+    left = max(len(name) for name, _ in rows)
     lines = [
-        f"{name:<{label}}  " + "  ".join(f"{value:>{width}}" for value, width in zip(values, widths))
+        f"{name:<{left}}  " + "  ".join(f"{value:>{width}}" for value, width in zip(values, widths))
         for name, values in rows
     ]
     lines.insert(1, "-" * len(lines[0]))
@@ -94,7 +94,9 @@ def _verdict(summary: Mapping[str, Any]) -> str:
         return f"The hypernetwork against the base: {wins} (no judge was asked)."
     low, high = summary["interval"]
     share = summary["share_of_gradient_search"]
-    of = "" if share is None else f", {share:.0%} of what gradient search gains ({summary['gradient_search_gain']:+.3f})"
+    of = (
+        "" if share is None else f", {share:.0%} of what gradient search gains ({summary['gradient_search_gain']:+.3f})"
+    )
     fitted = f"; fitted in {summary['fit_seconds']:.0f} s" if summary["fit_seconds"] else ""
     return (
         f"The hypernetwork gains {summary['gain']:+.3f} by the judge (95 % interval {low:+.3f} to {high:+.3f} over "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -34,21 +35,24 @@ class BlipScorer(nn.Module):
         # is_decoder builds the cross-attention; the encoder itself is used in both directions
         self.text = BlipTextModel(BlipTextConfig(is_decoder=True, **text), add_pooling_layer=False)
         widths = [text["hidden_size"], *head, 1]
-        self.head = nn.Sequential(*(nn.Linear(a, b) for a, b in zip(widths, widths[1:])))
+        self.head = nn.Sequential(*(nn.Linear(a, b) for a, b in itertools.pairwise(widths)))
 
     def look(self, pixels: Tensor) -> Tensor:
         """[B, T, D] image tokens of preprocessed images."""
         return self.vision(pixel_values=pixels).last_hidden_state  # type: ignore[no-any-return]
 
-    def forward(self, image_tokens: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
-        """[B] raw scores of image tokens [B, T, D] against text tokens [B, L]."""
-        states = self.text(
+    def read(self, image_tokens: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
+        """[B, L, D] states of text tokens [B, L] that have looked at image tokens [B, T, D]."""
+        return self.text(  # type: ignore[no-any-return]
             ids,
             attention_mask=mask,
             encoder_hidden_states=image_tokens,
             encoder_attention_mask=torch.ones(image_tokens.shape[:2], device=image_tokens.device),
         ).last_hidden_state
-        return self.head(states[:, 0]).squeeze(-1)  # type: ignore[no-any-return]
+
+    def forward(self, image_tokens: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
+        """[B] raw scores of image tokens [B, T, D] against text tokens [B, L]."""
+        return self.head(self.read(image_tokens, ids, mask)[:, 0]).squeeze(-1)  # type: ignore[no-any-return]
 
 
 class ImageReward(Reward):

@@ -29,5 +29,7 @@ def preprocess(images: Tensor, size: int) -> Tensor:
         height, width = shape
     top, left = (height - size) // 2, (width - size) // 2
     images = images[..., top : top + size, left : left + size]
-    mean, std = (torch.tensor(v, device=images.device, dtype=images.dtype)[:, None, None] for v in (CLIP_MEAN, CLIP_STD))
+    mean, std = (
+        torch.tensor(v, device=images.device, dtype=images.dtype)[:, None, None] for v in (CLIP_MEAN, CLIP_STD)
+    )
     return (images - mean) / std

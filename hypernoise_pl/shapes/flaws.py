@@ -131,11 +131,9 @@ def towards(
         elif kind in ("count", "fade"):
             slots.opacity[row, objects[0]] = 1 - a
         elif kind == "overlap":
-            if len(objects) > 1:
-                goal = scenes.centre[row, objects[1]]
-            else:
-                goal = scenes.centre[row, objects[0]].sign() * 1.25
-            slots.centre[row, objects[0]] = scenes.centre[row, objects[0]].lerp(goal, a)
+            place = scenes.centre[row, objects[0]]
+            goal = scenes.centre[row, objects[1]] if len(objects) > 1 else place.sign() * 1.25
+            slots.centre[row, objects[0]] = place.lerp(goal, a)
         else:
             raise ValueError(f"no way towards a flaw of kind {kind!r}")
     return slots

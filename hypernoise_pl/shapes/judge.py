@@ -83,7 +83,6 @@ def _foreground(images: Tensor) -> tuple[Tensor, Tensor]:
 
 def _components(mask: Tensor, colour: Tensor) -> Tensor:
     """[B, H, W] one number for each connected object of one colour, unique over the batch; 0 is background."""
-    batch, height, width = mask.shape
     labels = torch.arange(1, mask.numel() + 1).view_as(mask) * mask
     right = mask[..., 1:] & mask[..., :-1] & ((colour[..., 1:] - colour[..., :-1]).norm(dim=1) < JUMP)
     down = mask[:, 1:] & mask[:, :-1] & ((colour[:, :, 1:] - colour[:, :, :-1]).norm(dim=1) < JUMP)

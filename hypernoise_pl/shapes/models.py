@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from diffusers.configuration_utils import ConfigMixin, register_to_config
@@ -9,8 +11,9 @@ from diffusers.models.autoencoders.vae import DecoderOutput
 from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 
+from hypernoise_pl.shapes.caption import SHAPES
 from hypernoise_pl.shapes.render import render
-from hypernoise_pl.shapes.scene import SHAPES, SLOTS, Scenes
+from hypernoise_pl.shapes.scene import SLOTS, Scenes
 
 CHANNELS = 16  # presence 1, shape 6, colour 3, centre 2, radius 1, background 3
 # each group of channels is shifted and scaled to mean 0 and variance near 1, as diffusion likes its data
@@ -21,7 +24,7 @@ RADIUS_MEAN, RADIUS_STD = 0.31, 0.045
 BACKGROUND_MEAN, BACKGROUND_STD = 0.145, 0.06
 
 
-class SlotRenderer(ModelMixin, ConfigMixin):
+class SlotRenderer(ModelMixin, ConfigMixin):  # type: ignore[misc]
     """Decodes a 2 x 2 grid of object slots by drawing it.
 
     Every cell of the latent [B, 16, 2, 2] is one object (presence, six shape logits, colour, centre, radius) and one
@@ -35,7 +38,9 @@ class SlotRenderer(ModelMixin, ConfigMixin):
             spatial compression, 2 ** (length - 1) = 16, from it.
     """
 
-    @register_to_config
+    config: Any
+
+    @register_to_config  # type: ignore[untyped-decorator]
     def __init__(
         self,
         image_size: int = 32,

@@ -8,7 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hypernoise_pl.shapes.scene import SHAPES, Scenes
+from hypernoise_pl.shapes.caption import SHAPES
+from hypernoise_pl.shapes.scene import Scenes
 
 _TIP = (math.cos(math.pi / 5), math.sin(math.pi / 5))  # a star's sector is 36 degrees wide
 

@@ -81,9 +81,7 @@ def sample_scenes(combinations: Sequence[Combination], generator: torch.Generato
     )
 
 
-def _place(
-    combinations: Sequence[Combination], present: Tensor, radius: Tensor, generator: torch.Generator
-) -> Tensor:
+def _place(combinations: Sequence[Combination], present: Tensor, radius: Tensor, generator: torch.Generator) -> Tensor:
     """Rejection sampling of centres, all scenes at once; the scenes still wrong are drawn again."""
     axis = torch.tensor([AXES.get(c.relation or "", (0.0, 0.0)) for c in combinations])
     related = axis.abs().sum(1) > 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hypernoise_pl.shapes.caption import vocabulary
 
@@ -20,7 +20,7 @@ def gemma_tokenizer() -> GemmaTokenizer:
     # the others is the first word of a text, and no merge cuts across a word
     words = [*("\u2581" + word for word in known), *known]
     tokens += sorted({letter for word in words for letter in word})
-    merges = list(dict.fromkeys((word[:end], word[end]) for word in words for end in range(1, len(word))))
+    merges: Any = list(dict.fromkeys((word[:end], word[end]) for word in words for end in range(1, len(word))))
     tokens += dict.fromkeys(left + right for left, right in merges)
     vocab = {token: index for index, token in enumerate(dict.fromkeys(tokens))}
     return GemmaTokenizer(vocab=vocab, merges=merges, add_bos_token=True, padding_side="right")
@@ -33,7 +33,7 @@ def clip_tokenizer() -> CLIPTokenizer:
     end = "</w>"
     letters = [chr(code) for code in range(33, 127)]
     # a word grows from its last letter, which alone carries the end mark, so no merge cuts across a word
-    merges = list(dict.fromkeys((w[i], w[i + 1 :] + end) for w in vocabulary() for i in range(len(w) - 2, -1, -1)))
+    merges: Any = list(dict.fromkeys((w[i], w[i + 1 :] + end) for w in vocabulary() for i in range(len(w) - 2, -1, -1)))
     tokens = [*letters, *(letter + end for letter in letters), *(left + right for left, right in merges)]
     tokens = ["<|endoftext|>", "<|startoftext|>", *dict.fromkeys(tokens)]
     return CLIPTokenizer(vocab={token: index for index, token in enumerate(tokens)}, merges=merges)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import copy
+import itertools
 import json
 import random
 import time
@@ -46,9 +47,10 @@ class TextToLatent(nn.Module):
         self.tokenizer = gemma_tokenizer()
         self.length = config.max_sequence_length
         self.guidance = config.guidance_scale * 0.1
-        text = Gemma2Config(vocab_size=len(self.tokenizer), **OmegaConf.to_container(config.text_encoder))
-        self.text_encoder = Gemma2Model(text)
-        self.transformer = SanaTransformer2DModel(**OmegaConf.to_container(config.transformer))
+        options: Any = OmegaConf.to_container(config)
+        text = Gemma2Config(vocab_size=len(self.tokenizer), **options["text_encoder"])
+        self.text_encoder: Any = Gemma2Model(text)
+        self.transformer: Any = SanaTransformer2DModel(**options["transformer"])
 
     def encode(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
         """[B, L, D] features and [B, L] mask, as ``SanaSprintPipeline.encode_prompt`` gives them."""
@@ -109,7 +111,7 @@ def solve(
     )
     times = torch.linspace(1, 0, steps + 1)
     state, before, path = noise, None, []
-    for now, then in zip(times[:-1], times[1:]):
+    for now, then in itertools.pairwise(times):
         path.append(state)
         told, untold = model.velocity(state.repeat(2, 1, 1, 1), now.expand(2 * batch), both).chunk(2)
         velocity = untold + guidance * (told - untold)
@@ -172,7 +174,7 @@ def student_loss(
 
 
 @torch.no_grad()
-def judged(model: TextToLatent, judge: Judge, latents: Any, count: int = 240) -> dict[str, float]:
+def judged(model: Any, judge: Judge, latents: Any, count: int = 240) -> dict[str, float]:
     """The judge's verdict on validation prompts, mean over tags and by tag."""
     model.eval()
     prompts = [prompt for prompt, _ in sample_prompts("validation", count, 0)]
@@ -194,7 +196,7 @@ def save_pipeline(model: TextToLatent, config: DictConfig, folder: Path) -> None
     """Write a ``SanaSprintPipeline`` folder, weights in half precision."""
     from diffusers import SanaSprintPipeline, SCMScheduler
 
-    pipeline = SanaSprintPipeline(
+    pipeline: Any = SanaSprintPipeline(
         tokenizer=model.tokenizer,
         text_encoder=copy.deepcopy(model.text_encoder).half(),
         vae=SlotRenderer(),
@@ -248,7 +250,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     save_pipeline(student, config.model, arguments.output)
     report = {"teacher": judged(teacher, judge, solved), "student": judged(student, judge, one_step)}
-    report["seconds_this_call"] = round(time.monotonic() - start)
+    report["seconds"] = {"this_call": round(time.monotonic() - start)}
     (work / "generator.json").write_text(json.dumps(report, indent=1) + "\n")
     print(json.dumps(report, indent=1))
 

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -42,7 +43,7 @@ def train(
     options: LoopOptions,
     folder: Path,
     evaluate: Callable[[nn.Module], dict[str, float]] | None = None,
-) -> nn.Module:
+) -> Any:
     """Train a model; a run that was stopped continues from its last checkpoint with the same result.
 
     Args:
@@ -62,14 +63,16 @@ def train(
     optimizer = torch.optim.AdamW(trainable, options.lr, (0.9, 0.99), weight_decay=options.weight_decay)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _warm_cosine(step, options.steps))
     average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(options.average)) if options.average else None
-    parts = {"model": model, "optimizer": optimizer, "schedule": schedule} | ({"average": average} if average else {})
+    parts: dict[str, Any] = {"model": model, "optimizer": optimizer, "schedule": schedule} | (
+        {"average": average} if average else {}
+    )
     first, seconds = 0, 0.0
     if checkpoint.exists():
         saved = torch.load(checkpoint, weights_only=True)
         for key, part in parts.items():
             part.load_state_dict(saved[key])
         first, seconds = saved["step"], saved["seconds"]
-    result = average.module if average else model
+    result: Any = average.module if average else model
     start = time.monotonic() - seconds
     bar = tqdm(range(first, options.steps), desc=name, initial=first, total=options.steps, mininterval=5)
     with open(folder / f"{name}.jsonl", "a") as log:

@@ -44,9 +44,7 @@ def test_prediction_is_what_one_step_subtracts(generator):
     noise, conditioning = noise_for(generator), generator.encode(PROMPTS)
     latent = noise - generator.predict(generator.network, noise, conditioning)
     images = generator.decoder.decode(latent / generator.decoder.config.scaling_factor).sample / 2 + 0.5
-    torch.testing.assert_close(
-        images.clamp(0, 1), generator.generate(noise, conditioning), rtol=0, atol=1e-4
-    )
+    torch.testing.assert_close(images.clamp(0, 1), generator.generate(noise, conditioning), rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize("steps", [1, 2])
@@ -76,7 +74,7 @@ def test_batching_equals_looping(generator):
     together = generator.generate(noise, conditioning, 4, seeds=[3, 4])
     for row in range(2):
         alone = generator.generate(
-            noise[row : row + 1], conditioning.map(lambda t: t[row : row + 1]), 4, seeds=[3 + row]
+            noise[row : row + 1], conditioning.map(lambda t, row=row: t[row : row + 1]), 4, seeds=[3 + row]
         )
         torch.testing.assert_close(alone[0], together[row], rtol=0, atol=1e-4)
 
@@ -110,5 +108,5 @@ def test_missing_and_damaged_weights(sana_folder, tmp_path):
     shutil.copytree(sana_folder, damaged)
     weights = damaged / "transformer" / "diffusion_pytorch_model.safetensors"
     weights.write_bytes(weights.read_bytes()[:1000])
-    with pytest.raises((ValueError, FileNotFoundError), match="generator .*damaged"):
+    with pytest.raises((ValueError, FileNotFoundError), match=r"generator .*damaged"):
         SanaSprint(str(damaged))

@@ -1,0 +1,46 @@
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin/python
+TORCH := torch==2.13.0
+
+.DEFAULT_GOAL := help
+.PHONY: help install fit test test-fast lint bench world clean
+
+help: ## show this
+	@grep -hE '^[a-z-]+:.*## ' Makefile | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+install: $(VENV)/.installed ## create .venv with the pinned dependencies
+
+# torch comes first and by its exact version: on a machine without a GPU nothing must pull CUDA's gigabytes later
+$(VENV)/.installed: setup.cfg pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(RUN) -m pip install --quiet --constraint constraints.txt $(TORCH)
+	$(RUN) -m pip install --quiet --constraint constraints.txt --editable '.[test,lint]'
+	touch $@
+
+fit: $(VENV)/.installed ## the main job: train a noise hypernetwork on the shapes world and see what it gains
+	$(RUN) -m hypernoise_pl fit
+
+test: $(VENV)/.installed ## all tests
+	$(RUN) -m pytest
+
+test-fast: $(VENV)/.installed ## tests that take less than ten seconds each
+	$(RUN) -m pytest -m 'not slow'
+
+lint: $(VENV)/.installed ## format, style, types, and who may import whom
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
+
+bench: $(VENV)/.installed ## speed measurements
+	$(RUN) benchmarks/shapes.py
+	$(RUN) benchmarks/training_step.py
+
+world: $(VENV)/.installed ## train the shapes world's own models anew (about an hour)
+	$(RUN) -m hypernoise_pl.shapes.train_generator --config experiments/shapes_world/generator.yaml --output hypernoise_pl/shapes/weights/generator
+	$(RUN) -m hypernoise_pl.shapes.train_rewards --config experiments/shapes_world/rewards.yaml --output hypernoise_pl/shapes/weights
+
+clean: ## remove caches and builds; keeps .venv and runs
+	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
