@@ -19,6 +19,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from hypernoise_pl.config import ConfigError, check_classes, find_config, load_configs
+from hypernoise_pl.run_folder import newest_run
 from hypernoise_pl.types import nearest
 
 OUTPUT_VARIABLE = "HYPERNOISE_OUTPUT"  # tells the other processes of a run which folder the first one chose
@@ -125,18 +126,6 @@ def _output(command: str, options: argparse.Namespace) -> Path:
         folder = Path("runs") / command / time.strftime("%Y%m%d-%H%M%S")
     os.environ[OUTPUT_VARIABLE] = str(folder)
     return Path(folder)
-
-
-def newest_run(command: str, holding: str) -> Path:
-    """The newest run folder under ``runs/`` that holds a file.
-
-    Raises:
-        FileNotFoundError: if there is none.
-    """
-    found = sorted(Path("runs", command).glob(f"*/{holding}"), key=lambda path: path.stat().st_mtime)
-    if not found:
-        raise FileNotFoundError(f"runs/{command}: no run with {holding} in it; run `python -m hypernoise_pl fit` first")
-    return found[-1].parents[holding.count("/")]
 
 
 def _parse(arguments: list[str], command: str) -> Any:

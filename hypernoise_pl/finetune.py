@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -35,7 +35,7 @@ class FineTuneModule(HyperNoiseModule):
 
     nfe_of_refining = 0
 
-    def adapt(self, generator: Generator, lora: LoraOptions, mode: Literal["residual", "replacing"]) -> nn.Module:
+    def adapt(self, generator: Generator, lora: LoraOptions, mode: Literal["residual", "replacing"]) -> Any:
         """The LoRA on the generator."""
         return AdaptedGenerator(generator, lora)
 

@@ -73,7 +73,7 @@ class HyperNoiseModule(AdapterModule):
         self.generator: Generator = generator.eval().requires_grad_(False)
         self.rewards = nn.ModuleDict(rewards).eval().requires_grad_(False)
         self.reward_weights = reward_weights
-        self.hypernetwork: Any = self.adapt(generator, lora, mode)
+        self.hypernetwork = self.adapt(generator, lora, mode)
         self.objective, self.noise, self.reference = objective, noise, reference
         self.steps, self.images_per_prompt, self.seed = steps, images_per_prompt, seed
         self.encode = ConditioningCache(self.generator.encode)
@@ -140,7 +140,7 @@ class HyperNoiseModule(AdapterModule):
         """The view of its network that the generator is to use; None for its own."""
         return None
 
-    def adapt(self, generator: Generator, lora: LoraOptions, mode: Literal["residual", "replacing"]) -> nn.Module:
+    def adapt(self, generator: Generator, lora: LoraOptions, mode: Literal["residual", "replacing"]) -> Any:
         """What trains."""
         return NoiseHypernetwork(generator, lora, mode)
 

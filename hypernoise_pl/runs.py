@@ -16,12 +16,12 @@ import torch
 from hypernoise_pl.adapter import restore, save_adapter
 from hypernoise_pl.callbacks.evaluate import Evaluate
 from hypernoise_pl.callbacks.image_grid import ImageGrid
-from hypernoise_pl.cli import newest_run
 from hypernoise_pl.config import ConfigError
 from hypernoise_pl.data.text import read_prompts
 from hypernoise_pl.noise import gaussian, seed_of
 from hypernoise_pl.report.figures import image_grid, to_uint8
 from hypernoise_pl.report.tables import summarise, table
+from hypernoise_pl.run_folder import newest_run, whole, write
 from hypernoise_pl.types import Prompt
 
 
@@ -29,7 +29,7 @@ def fit(cli: Any, options: argparse.Namespace) -> None:
     """Train, save the adapter, test, and say what was reached."""
     model, trainer, output = cli.model, cli.trainer, options.output
     output.mkdir(parents=True, exist_ok=True)
-    _write(output / "config.yaml", cli.parser.dump(cli.config, skip_none=False, skip_check=True))
+    write(output / "config.yaml", cli.parser.dump(cli.config, skip_none=False, skip_check=True))
     checkpoint = options.ckpt_path
     if checkpoint is not None:
         checkpoint = output / "checkpoints" / "last.ckpt" if checkpoint == "last" else Path(checkpoint)
@@ -93,7 +93,7 @@ def predict(cli: Any, options: argparse.Namespace) -> None:
                 _save_image(output / file, image)
                 scores = {key: round(score[place].item(), 4) for key, score in rollout.scores.items()}
                 rows.append({"prompt": prompt.text, "seed": seed, "kind": kind, "file": file, "scores": scores})
-    _write(output / "predictions.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+    write(output / "predictions.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
     shown = min(8, len(prompts))
     grid = [torch.cat([picture[kind][:1] for picture in pictures[:shown]]) for kind in (0, 1)]
     image_grid(grid, ["base", "refined"], [p.text for p in prompts[:shown]]).save(output / "grid.png")
@@ -114,7 +114,7 @@ def _measure(cli: Any, options: argparse.Namespace, loop: Any, fit_seconds: floa
         return
     summary = summarise(evaluate.tallies, fit_seconds)
     options.output.mkdir(parents=True, exist_ok=True)
-    _write(options.output / "summary.json", json.dumps(summary, indent=1) + "\n")
+    write(options.output / "summary.json", json.dumps(summary, indent=1) + "\n")
     picture = next((c.last for c in trainer.callbacks if isinstance(c, ImageGrid)), None)
     lines = [
         "",
@@ -149,22 +149,8 @@ def _say(text: str) -> None:
     sys.stdout.flush()
 
 
-def _write(file: Path, text: str) -> None:
-    """Write a whole file or none."""
-    partial = file.with_name(f".{file.name}.partial")
-    try:
-        partial.write_text(text)
-        partial.replace(file)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
 def _save_image(file: Path, pixels: torch.Tensor) -> None:
     from PIL import Image
 
-    partial = file.with_name(f".{file.name}.partial")
-    try:
+    with whole(file) as partial:
         Image.fromarray(pixels.numpy()).save(partial, "PNG")
-        partial.replace(file)
-    finally:
-        partial.unlink(missing_ok=True)
