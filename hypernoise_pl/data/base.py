@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Literal
 
 import lightning as L
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 
 from hypernoise_pl.types import Prompt
@@ -16,10 +17,12 @@ Split = Literal["train", "validation", "test"]
 
 
 class PromptBatches(Sampler[list[int]]):
-    """Batches of indices in an order that is a function of (seed, epoch) alone.
+    """Batches of indices, cut from one endless stream: permutation after permutation of the prompts.
 
-    Every process sees the same global order and takes its own slice of each global batch. The position is a state
-    that a checkpoint keeps, so a resumed run continues with the very next batch.
+    Nothing is dropped at the end of a permutation or padded: a batch that the rest does not fill goes on in the next.
+    The stream is a function of the seed alone. Every process cuts its own slice out of each global batch, so that one
+    process with a batch of 8 and two with 4 see the same prompts in the same steps. The whole state is the number of
+    batches given: a checkpoint keeps it, and a resumed run goes on with the very next batch.
 
     Args:
         count: prompts in the set.
@@ -39,41 +42,50 @@ class PromptBatches(Sampler[list[int]]):
                 "lower data.batch_size or add prompts"
             )
         self.count, self.batch_size, self.seed, self.rank, self.world = count, batch_size, seed, rank, world
-        self.epoch = 0
-        self.position = 0
+        self.given = 0
+        self._permutations: dict[int, Tensor] = {}
 
     def __len__(self) -> int:
+        """Batches of what Lightning calls an epoch: as many as the prompts fill."""
         return self.count // (self.batch_size * self.world)
 
     def __iter__(self) -> Iterator[list[int]]:
-        draws = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
-        order = torch.randperm(self.count, generator=draws)
-        while self.position < len(self):
-            start = (self.position * self.world + self.rank) * self.batch_size
-            self.position += 1
-            yield order[start : start + self.batch_size].tolist()
-        self.epoch, self.position = self.epoch + 1, 0
+        for _ in range(len(self)):
+            self.given += 1
+            yield self._batch(self.given - 1)
+
+    def _batch(self, number: int) -> list[int]:
+        first = (number * self.world + self.rank) * self.batch_size
+        return [
+            int(self._permutation(place // self.count)[place % self.count])
+            for place in range(first, first + self.batch_size)
+        ]
+
+    def _permutation(self, number: int) -> Tensor:
+        if number not in self._permutations:
+            draws = torch.Generator().manual_seed(self.seed * 1_000_003 + number)
+            older = {n: order for n, order in self._permutations.items() if n == number - 1}
+            self._permutations = {**older, number: torch.randperm(self.count, generator=draws)}
+        return self._permutations[number]
 
 
 class PromptLoader(DataLoader[Prompt]):
-    """A loader whose place in the epoch Lightning saves and restores."""
+    """A loader whose place in the stream Lightning saves and restores."""
 
     def state_dict(self) -> dict[str, int]:
-        """Epoch and batches done."""
-        batches: Any = self.batch_sampler
-        return {"epoch": batches.epoch, "position": batches.position}
+        """Batches given."""
+        return {"given": self.batch_sampler.given}  # type: ignore[union-attr]
 
     def load_state_dict(self, state: dict[str, int]) -> None:
         """Continue from a saved place."""
-        batches: Any = self.batch_sampler
-        batches.epoch, batches.position = state["epoch"], state["position"]
+        self.batch_sampler.given = state["given"]  # type: ignore[union-attr]
 
 
 class PromptDataModule(L.LightningDataModule, ABC):
     """A prompt set in three splits. Batches are lists of ``Prompt``.
 
-    A set fills in ``prompts``. Use it with the Trainer's ``use_distributed_sampler=False``: the order of training
-    prompts is its own.
+    A set fills in ``prompts``. It splits prompts over processes itself, so several processes need the Trainer's
+    ``use_distributed_sampler=False``.
 
     Args:
         batch_size: prompts per process and step.
@@ -86,16 +98,19 @@ class PromptDataModule(L.LightningDataModule, ABC):
         if batch_size < 1 or eval_batch_size < 1:
             raise ValueError(f"batch sizes must be at least 1, got {batch_size} and {eval_batch_size}")
         self.batch_size, self.eval_batch_size, self.seed = batch_size, eval_batch_size, seed
+        self._batches: PromptBatches | None = None
+        self._given = 0
 
     @abstractmethod
     def prompts(self, split: Split) -> list[Prompt]:
         """The prompts of a split, each with its index."""
 
     def train_dataloader(self) -> PromptLoader:
-        """Endless in effect: reshuffled every epoch."""
+        """In the order of ``PromptBatches``, from where a resumed run had come to."""
         prompts = self.prompts("train")
-        batches = PromptBatches(len(prompts), self.batch_size, self.seed, *self._place())
-        return PromptLoader(prompts, batch_sampler=batches, collate_fn=list)  # type: ignore[arg-type]
+        self._batches = PromptBatches(len(prompts), self.batch_size, self.seed, *self._place())
+        self._batches.given, self._given = self._given, 0
+        return PromptLoader(prompts, batch_sampler=self._batches, collate_fn=list)  # type: ignore[arg-type]
 
     def val_dataloader(self) -> DataLoader[Prompt]:
         """In order, split over processes."""
@@ -105,10 +120,29 @@ class PromptDataModule(L.LightningDataModule, ABC):
         """In order, split over processes."""
         return self._in_order("test")
 
+    def state_dict(self) -> dict[str, int]:
+        """Training batches given; Lightning restores the loader's own state only where it resumes within an epoch."""
+        return {"given": self._batches.given if self._batches is not None else self._given}
+
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        """Begin where a checkpoint was saved."""
+        self._given = state_dict["given"]
+
     def _in_order(self, split: Split) -> DataLoader[Prompt]:
         rank, world = self._place()
-        prompts = self.prompts(split)[rank::world]
-        return DataLoader(prompts, self.eval_batch_size, collate_fn=list)  # type: ignore[arg-type]
+        prompts = self.prompts(split)
+        if len(prompts) < world:
+            raise ValueError(f"{len(prompts)} {split} prompts for {world} processes; each needs one at least")
+        return DataLoader(prompts[rank::world], self.eval_batch_size, collate_fn=list)  # type: ignore[arg-type]
 
     def _place(self) -> tuple[int, int]:
-        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        """Rank and number of processes.
+
+        Raises:
+            ValueError: if Lightning would split the prompts over processes a second time.
+        """
+        if self.trainer is None:
+            return 0, 1
+        if self.trainer.world_size > 1 and self.trainer._accelerator_connector.use_distributed_sampler:
+            raise ValueError("several processes need trainer.use_distributed_sampler: false; the data splits itself")
+        return self.trainer.global_rank, self.trainer.world_size

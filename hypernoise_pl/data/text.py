@@ -59,7 +59,8 @@ def read_prompts(file: Path) -> list[Prompt]:
     if b"\x00" in data:
         raise ValueError(f"prompt file {file}: binary, not text")
     try:
-        lines = data.decode("utf-8-sig").splitlines()
+        # not splitlines(), which also cuts at U+2028 and the like, that a JSON string may hold
+        lines = data.decode("utf-8-sig").split("\n")
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
         raise ValueError(f"prompt file {file}, line {line}: not UTF-8; save it as UTF-8") from error
@@ -86,4 +87,4 @@ def _parse(line: str, where: str, index: int) -> Prompt:
     if not isinstance(fields, dict) or not isinstance(fields.get("prompt"), str) or not fields["prompt"].strip():
         raise ValueError(f'{where}: needs an object with a text "prompt"')
     metadata = {key: value for key, value in fields.items() if key not in ("prompt", "tag")}
-    return Prompt(fields["prompt"], str(fields.get("tag", "")), metadata, index)
+    return Prompt(fields["prompt"], str(fields.get("tag") or ""), metadata, index)

@@ -1,0 +1,100 @@
+"""The order of training prompts, and prompt files good and bad."""
+
+from pathlib import Path
+
+import pytest
+
+from hypernoise_pl.data.base import PromptBatches
+from hypernoise_pl.data.text import TextPrompts, read_prompts
+
+
+def take(batches: PromptBatches, epochs: int) -> list[list[int]]:
+    return [batch for _ in range(epochs) for batch in batches]
+
+
+def test_every_prompt_comes_once_before_any_comes_twice_and_none_is_left_out():
+    flat = [
+        index for batch in take(PromptBatches(11, 3, seed=0), 11) for index in batch
+    ]  # 11 epochs of 3 batches: 99 places, 9 permutations
+    assert len(flat) == 99
+    permutations = [flat[start : start + 11] for start in range(0, 99, 11)]
+    assert all(sorted(part) == list(range(11)) for part in permutations)
+    assert len({tuple(part) for part in permutations}) == 9
+
+
+def test_the_order_is_a_function_of_the_seed():
+    assert take(PromptBatches(11, 3, 0), 4) == take(PromptBatches(11, 3, 0), 4)
+    assert take(PromptBatches(11, 3, 0), 4) != take(PromptBatches(11, 3, 1), 4)
+
+
+@pytest.mark.parametrize("world", [2, 4])
+def test_processes_share_the_batches_of_one(world):
+    alone = take(PromptBatches(37, 8, 5), 9)
+    parts = [take(PromptBatches(37, 8 // world, 5, rank, world), 9) for rank in range(world)]
+    assert [[index for batch in batches for index in batch] for batches in zip(*parts, strict=True)] == alone
+
+
+@pytest.mark.parametrize("given", range(13))
+def test_continues_with_the_very_next_batch(given):
+    whole, resumed = take(PromptBatches(11, 3, 0), 6), PromptBatches(11, 3, 0)
+    resumed.given = given
+    assert take(resumed, 1) == whole[given : given + 3]
+
+
+def test_a_set_smaller_than_a_batch_is_refused():
+    with pytest.raises(ValueError, match=r"7 training prompts do not fill one batch of 4 on 2 process"):
+        PromptBatches(7, 4, 0, world=2)
+
+
+def write(folder: Path, name: str, content: bytes) -> Path:
+    (folder / name).write_bytes(content)
+    return folder / name
+
+
+def test_text_is_a_prompt_a_line(tmp_path):
+    content = "\ufeffa red circle\r\n\n  a ring \u2028 and a star\n".encode()
+    prompts = read_prompts(write(tmp_path, "p.txt", content))
+    assert [p.text for p in prompts] == ["a red circle", "a ring \u2028 and a star"]
+    assert [p.index for p in prompts] == [0, 1]
+
+
+def test_jsonl_has_prompt_tag_and_clauses(tmp_path):
+    lines = b'{"prompt": "two stars", "tag": "counting", "include": [{"class": "star", "count": 2}]}\n{"prompt": "x"}\n'
+    first, second = read_prompts(write(tmp_path, "p.jsonl", lines))
+    assert (first.text, first.tag) == ("two stars", "counting")
+    assert first.metadata == {"include": [{"class": "star", "count": 2}]}
+    assert (second.tag, second.metadata, second.index) == ("", {}, 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "complaint"),
+    [
+        ("empty.txt", b"", "empty.txt: empty"),
+        ("blank.txt", b"\n \n", "blank.txt: empty"),
+        ("latin.txt", b"a ring\na caf\xe9\n", "latin.txt, line 2: not UTF-8"),
+        ("picture.txt", b"\x89PNG\r\n\x1a\n\x00\x00", "picture.txt: binary"),
+        ("a.jsonl", b'{"prompt": "x"}\n\n{"text": "y"}\n', 'a.jsonl, line 3: needs an object with a text "prompt"'),
+        ("b.jsonl", b'{"prompt": 7}\n', "b.jsonl, line 1: needs"),
+        ("c.jsonl", b'["x"]\n', "c.jsonl, line 1: needs"),
+        ("d.jsonl", b'{"prompt": "x"}\n{"prompt": \n', "d.jsonl, line 2: not JSON"),
+    ],
+)
+def test_a_bad_file_is_one_line_that_says_what_and_where(tmp_path, name, content, complaint):
+    file = write(tmp_path, name, content)
+    with pytest.raises(ValueError, match=r"prompt file .*" + complaint.replace("(", r"\(")) as error:
+        TextPrompts(str(file))
+    assert "\n" not in str(error.value)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no_such"):
+        TextPrompts(str(write(tmp_path, "p.txt", b"x")), test=str(tmp_path / "no_such.txt"))
+
+
+def test_splits_fall_back_to_the_file_there_is(tmp_path):
+    data = TextPrompts(str(write(tmp_path, "p.txt", b"a\nb\n")), test=str(write(tmp_path, "t.txt", b"c\n")))
+    assert [[p.text for p in data.prompts(split)] for split in ("train", "validation", "test")] == [
+        ["a", "b"],
+        ["a", "b"],
+        ["c"],
+    ]
