@@ -7,6 +7,7 @@ batch: one process and many see the same noises, and a resumed run continues as 
 from __future__ import annotations
 
 import hashlib
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,7 +24,19 @@ def seed_of(*numbers: int) -> int:
 
 def gaussian(shape: Sequence[int], seeds: Sequence[int]) -> Tensor:
     """[B, *Z] standard normal noise, one seed an image, drawn on the CPU so that every device sees the same."""
-    return torch.stack([torch.randn(tuple(shape), generator=torch.Generator().manual_seed(s)) for s in seeds])
+    drawn = {s: torch.randn(tuple(shape), generator=torch.Generator().manual_seed(s)) for s in dict.fromkeys(seeds)}
+    return torch.stack([drawn[s] for s in seeds])
+
+
+def seeds_from(noise: Tensor) -> list[int]:
+    """One seed an image, made from its noise [B, *Z]: for the fresh noise that a sampler adds between steps.
+
+    The same start noise so gets the same fresh noise, refined or not, in any process and any place of a batch.
+    """
+    rows = noise.detach().float().cpu().contiguous()
+    return [
+        int.from_bytes(hashlib.blake2b(row.numpy().tobytes(), digest_size=8).digest(), "little") >> 1 for row in rows
+    ]
 
 
 @dataclass(frozen=True)
@@ -91,23 +104,30 @@ class FixedSetNoise(NoiseSource):
         return [seed_of(self.seed, seed_of(self.seed, step, index) % self.size) for index in indices]
 
 
+def typical_norm(d: int) -> tuple[float, float]:
+    """Mean and standard deviation of |x| for x ~ N(0, I) in d dimensions: the chi law; about sqrt(d) and sqrt(1/2)."""
+    mean = math.sqrt(2) * math.exp(math.lgamma((d + 1) / 2) - math.lgamma(d / 2))
+    return mean, math.sqrt(max(d - mean * mean, 0.0))
+
+
 def noise_statistics(noise: Tensor) -> dict[str, Tensor]:
-    """What tells refined noise from Gaussian noise.
+    """What tells refined noise from Gaussian noise; each figure is 1 for N(0, I), but the mean 0 and kurtosis 3.
 
     Args:
         noise: [B, *Z].
 
     Returns:
-        Scalars: ``norm`` (mean over images, in units of sqrt(d); 1 for N(0, I)), ``norm_spread`` (its standard
-        deviation times sqrt(2d); 1 for N(0, I)), ``mean`` (0), ``kurtosis`` (of all elements; 3 for N(0, I)).
+        Scalars: ``norm`` (mean over images, over what N(0, I) has), ``norm_spread`` (its standard deviation over
+        images, over what N(0, I) has; 0 where all images share one noise), ``mean``, ``std`` and ``kurtosis`` of all
+        elements.
     """
     flat = noise.detach().flatten(1).float()
-    d = flat.shape[1]
-    norm = flat.norm(dim=1) / d**0.5
-    centred = flat - flat.mean()
+    mean, spread = typical_norm(flat.shape[1])
+    norm, centred = flat.norm(dim=1), flat - flat.mean()
     return {
-        "norm": norm.mean(),
-        "norm_spread": norm.std(correction=0) * (2 * d) ** 0.5,
+        "norm": norm.mean() / mean,
+        "norm_spread": norm.std(correction=0) / spread,
         "mean": flat.mean(),
+        "std": flat.std(correction=0),
         "kurtosis": centred.pow(4).mean() / centred.square().mean().square(),
     }

@@ -1,0 +1,149 @@
+"""Penalties against their formulas, the loss against Algorithm 1, the measured KL against exact Jacobians."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from hypernoise_pl.hypernetwork import LoraOptions
+from hypernoise_pl.objective import (
+    L2Mean,
+    L2Sum,
+    NoPenalty,
+    NormPenalty,
+    Objective,
+    lipschitz,
+    measured_kl,
+    weighted_sum,
+)
+from hypernoise_pl.types import Rollout
+from tests.tiny import PROMPTS, module, randomise
+
+
+def draw(*size: int, seed: int = 0) -> Tensor:
+    return torch.randn(*size, generator=torch.Generator().manual_seed(seed))
+
+
+def rollout(**scores: list[float]) -> Rollout:
+    given = {name: torch.tensor(score) for name, score in scores.items()}
+    return Rollout(PROMPTS, draw(3, 2, 4, 4), draw(3, 2, 4, 4, seed=1), torch.zeros(3, 3, 8, 8), given, 2)
+
+
+def test_l2_as_a_sum_is_half_the_square_and_as_a_mean_a_dth_of_it():
+    one = rollout(a=[0.0, 0.0, 0.0])
+    expected = torch.stack([0.5 * (f**2).sum() for f in one.residual])
+    torch.testing.assert_close(L2Sum()(one), expected)
+    torch.testing.assert_close(L2Mean()(one) * one.residual[0].numel(), expected)
+    assert not NoPenalty()(one).any()
+
+
+def test_the_two_l2_penalties_differ_by_the_rewards_scale_alone():
+    one, weights = rollout(a=[1.0, 2.0, 4.0]), {"a": 1.0}
+    d = one.residual[0].numel()
+    by_mean, _ = Objective(L2Mean(), reward_scale=0.3)(one, weights)
+    by_sum, _ = Objective(L2Sum(), reward_scale=0.3 * d)(one, weights)
+    torch.testing.assert_close(by_mean * d, by_sum)
+
+
+def test_norm_penalty_is_the_density_of_the_norm_less_its_best():
+    one = rollout(a=[0.0, 0.0, 0.0])
+    flat = one.refined.flatten(1)
+    free = flat.shape[1] - 1
+
+    def density(norm: Tensor) -> Tensor:
+        return 0.5 * norm**2 - free * norm.log()
+
+    best = density(torch.tensor(math.sqrt(free)))
+    torch.testing.assert_close(NormPenalty()(one), density(flat.norm(dim=1)) - best, rtol=1e-4, atol=1e-4)
+    assert (NormPenalty()(one) >= 0).all()
+
+
+def test_the_loss_is_weighted_penalty_less_scaled_reward():
+    one = rollout(a=[1.0, 2.0, 3.0], b=[0.5, 0.0, -1.0])
+    loss, terms = Objective(L2Sum(), 0.1, 5.0)(one, {"a": 2.0, "b": -1.0})
+    reward = torch.tensor([1.5, 4.0, 7.0])
+    torch.testing.assert_close(terms["reward"], reward)
+    torch.testing.assert_close(terms["total"], 0.1 * L2Sum()(one) - 5.0 * reward)
+    torch.testing.assert_close(loss, terms["total"].mean())
+
+
+def test_a_reward_of_weight_zero_is_left_out_even_if_it_is_not_a_number():
+    scores = {"a": torch.tensor([1.0, 2.0]), "b": torch.tensor([math.nan, math.inf])}
+    torch.testing.assert_close(weighted_sum(scores, {"a": 1.0, "b": 0.0}), scores["a"])
+    assert torch.equal(weighted_sum(scores, {"a": 0.0, "b": 0.0}), torch.zeros(2))
+
+
+def network(scale: float) -> nn.Module:
+    torch.manual_seed(0)
+    layers = nn.Sequential(nn.Linear(6, 16), nn.Tanh(), nn.Linear(16, 6)).double()
+    layers[2].weight.data *= scale
+    return layers
+
+
+def exact(f: nn.Module, x: Tensor) -> dict[str, Tensor]:
+    jacobians = torch.stack([torch.autograd.functional.jacobian(f, row) for row in x])
+    half_square = 0.5 * f(x).detach().square().sum(1)
+    trace = jacobians.diagonal(dim1=1, dim2=2).sum(1)
+    log_det = torch.linalg.slogdet(torch.eye(6).double() + jacobians).logabsdet
+    norm = torch.linalg.matrix_norm(jacobians, 2)
+    return {
+        "half_square": half_square,
+        "trace": trace,
+        "log_det": log_det,
+        "kl": half_square + trace - log_det,
+        "lipschitz": norm,
+    }
+
+
+def measured(f: nn.Module, x: Tensor, order: int) -> dict[str, Tensor]:
+    """The estimate from 20,000 probes a row: each row stands 2,000 times in the batch, with probes of its own."""
+    found = measured_kl(f, x.repeat(2000, 1), probes=10, order=order)
+    return {name: figure.view(2000, len(x)).mean(0) for name, figure in found.items()}
+
+
+def test_measured_kl_is_that_of_the_exact_jacobian():
+    f, x = network(1.5), draw(4, 6).double()
+    found, truth = measured(f, x, order=16), exact(f, x)
+    assert (truth["lipschitz"] < 1).all() and (truth["trace"] - truth["log_det"]).abs().min() > 0.05
+    for name in ("half_square", "trace", "log_det", "kl"):
+        torch.testing.assert_close(found[name], truth[name], rtol=0, atol=0.02)
+
+
+def test_cutting_the_series_costs_no_more_than_the_bound():
+    f, x = network(1.5), draw(4, 6).double()
+    truth = exact(f, x)
+    for order in (1, 2, 4):
+        largest = truth["lipschitz"]
+        bound = 6 * largest ** (order + 1) / ((order + 1) * (1 - largest))
+        assert ((measured(f, x, order)["log_det"] - truth["log_det"]).abs() <= bound + 0.02).all()
+
+
+@pytest.mark.parametrize("scale", [0.0, 0.5, 5.0])
+def test_lipschitz_is_the_norm_of_the_jacobian_and_never_above_it(scale):
+    f, x = network(scale), draw(4, 6).double()
+    truth, found = exact(f, x)["lipschitz"], lipschitz(f, x, iterations=30)
+    torch.testing.assert_close(found, truth, rtol=1e-2, atol=1e-9)
+    assert (found <= truth * (1 + 1e-9)).all()
+    assert (lipschitz(f, x, iterations=1) <= truth * (1 + 1e-9)).all()
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_measured_on_the_hypernetwork_itself(sana_folder, checkpointing):
+    method = module(sana_folder, lora=LoraOptions(4, 8.0), checkpoint_activations=checkpointing)
+    conditioning = method.generator.encode(["a ring"])
+    noise = draw(1, *method.generator.noise_shape)
+
+    def residual(x: Tensor) -> Tensor:
+        return method.hypernetwork(x, conditioning)
+
+    assert all(not figure.any() for figure in measured_kl(residual, noise, 1, 2).values())  # f = 0 at the start
+    randomise(method.hypernetwork)
+    with torch.inference_mode():
+        found = measured_kl(residual, noise, probes=60, order=1)
+    jacobian = torch.autograd.functional.jacobian(residual, noise).reshape(noise.numel(), noise.numel())
+    spread = (0.5 * (jacobian + jacobian.T).fill_diagonal_(0).square().sum()).sqrt() * 2 / 60**0.5
+    assert (found["trace"] - jacobian.trace()).abs() < 4 * spread
+    assert 0.5 * torch.linalg.matrix_norm(jacobian, 2) < found["lipschitz"]
+    assert found["lipschitz"] < torch.linalg.matrix_norm(jacobian, 2) * 1.001
+    assert all(parameter.grad is None for parameter in method.parameters())
