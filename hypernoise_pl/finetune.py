@@ -44,6 +44,12 @@ class FineTuneModule(HyperNoiseModule):
         return torch.zeros_like(noise)
 
     def network(self, strength: float) -> nn.Module | None:
-        """The adapted view, or the generator's own network at strength 0."""
+        """The adapted view, or the generator's own network at strength 0.
+
+        Raises:
+            ValueError: for a strength between, which a noise residual has and an adapted generator has not.
+        """
+        if strength not in (0.0, 1.0):
+            raise ValueError(f"direct fine-tuning has strength 0 or 1, got {strength}")
         view: nn.Module = self.hypernetwork.view
         return view if strength else None

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from hypernoise_pl.generators.base import Generator
 from hypernoise_pl.generators.cache import ConditioningCache
-from hypernoise_pl.hypernetwork import LoraOptions, NoiseHypernetwork
-from hypernoise_pl.noise import IndependentNoise, NoiseSource, gaussian, seed_of
+from hypernoise_pl.hypernetwork import LoraOptions, NoiseHypernetwork, assert_tied
+from hypernoise_pl.noise import IndependentNoise, NoiseSource, gaussian, seed_of, seeds_from
 from hypernoise_pl.objective import Objective, weighted_sum
 from hypernoise_pl.rewards.base import Reward
 from hypernoise_pl.search.base import Search
@@ -76,20 +76,23 @@ class HyperNoiseModule(AdapterModule):
         self.hypernetwork = self.adapt(generator, lora, mode)
         self.objective, self.noise, self.reference = objective, noise, reference
         self.steps, self.images_per_prompt, self.seed = steps, images_per_prompt, seed
-        self.encode = ConditioningCache(self.generator.encode)
+        self.encode = ConditioningCache(self.generator.encode)  # of texts; each is encoded once
         if checkpoint_activations:
             self.generator.checkpoint_activations()
             self.generator.checkpoint_activations(self.hypernetwork.view)
+        self.eval()  # and so it stays: see AdapterModule.train
 
     def forward(
         self, prompts: Sequence[Prompt], noise: Tensor, strength: float = 1.0, steps: int | None = None
     ) -> Rollout:
         """Run the method on noise [B, *Z]; ``strength`` 0 is the base generator, 1 the hypernetwork in full."""
-        texts, steps, start = [prompt.text for prompt in prompts], steps or self.steps, self._clock()
-        conditioning = self.encode(texts)
+        texts, steps = [prompt.text for prompt in prompts], self.steps if steps is None else steps
+        conditioning = self.conditioning(texts)
+        start = self._clock()
         residual = self.refine(noise, conditioning, strength)  # f(x0, c)
         refined = noise + residual  # x0 + f(x0, c)
-        images = self.generator.generate(refined, conditioning, steps, network=self.network(strength))
+        seeds = seeds_from(noise) if steps > 1 else None
+        images = self.generator.generate(refined, conditioning, steps, network=self.network(strength), seeds=seeds)
         seconds = (self._clock() - start) / len(texts)
         scores = self.score(images, texts)
         nfe = steps + (self.nfe_of_refining if strength else 0)
@@ -97,12 +100,10 @@ class HyperNoiseModule(AdapterModule):
 
     def training_step(self, prompts: list[Prompt], batch_idx: int) -> Tensor:
         """penalty(f) - reward(g(x0 + f(x0, c), c)): Algorithm 1."""
-        indices = [prompt.index for prompt in prompts]
-        noise = self.noise(self.generator.noise_shape, self.global_step, indices).to(self.device)
-        rollout = self(prompts, noise)
+        rollout = self(prompts, self.train_noise(prompts))
         loss, terms = self.objective(rollout, self.reward_weights)
         self.log_step(rollout, terms, loss, self.reward_weights)
-        return loss
+        return self.guarded(loss, prompts)
 
     def validation_step(self, prompts: list[Prompt], batch_idx: int) -> dict[str, Rollout]:
         """The base generator and the hypernetwork, on the same prompts and noises."""
@@ -124,13 +125,19 @@ class HyperNoiseModule(AdapterModule):
             return weighted_sum(self.score(images, texts), self.reward_weights)
 
         texts, budget, start = [prompt.text for prompt in prompts], search.budget(self.steps), self._clock()
-        problem = NoiseProblem(self.generator, scorer, texts, noise, budget, self.seed, self.steps)
-        search.run(problem)
+        with torch.inference_mode(False):  # a search may differentiate, whatever the Trainer evaluates in
+            problem = NoiseProblem(self.generator, scorer, texts, noise.clone(), budget, self.seed, self.steps)
+            search.run(problem)
         best, seconds = problem.best, (self._clock() - start) / len(texts)
         assert best is not None
         with torch.no_grad():
             scores = self.score(best.images, texts)
         return Rollout(list(prompts), noise, best.noise - noise, best.images, scores, problem.account.nfe, seconds)
+
+    def conditioning(self, texts: Sequence[str]) -> Conditioning:
+        """What the generator reads of texts."""
+        with torch.inference_mode(False):  # an evaluation may encode what training then differentiates through
+            return self.encode(texts).map(lambda tensor: tensor.to(self.device))
 
     def refine(self, noise: Tensor, conditioning: Conditioning, strength: float = 1.0) -> Tensor:
         """The residual, times a strength; the base generator's is zero and costs nothing."""
@@ -148,21 +155,32 @@ class HyperNoiseModule(AdapterModule):
         """Name -> [B] of every reward."""
         return {name: reward(images, texts) for name, reward in self.rewards.items()}
 
+    def train_noise(self, prompts: Sequence[Prompt]) -> Tensor:
+        """[B, *Z] the noises of this training step."""
+        indices = [prompt.index for prompt in prompts]
+        return self.noise(self.generator.noise_shape, self.global_step, indices).to(self.device)
+
     def eval_noise(self, prompts: Sequence[Prompt], draws: int) -> Tensor:
         """[B * draws, *Z] the noises of evaluation: of the prompt's index, the draw and the seed alone."""
         seeds = [seed_of(self.seed, prompt.index, draw) for prompt in prompts for draw in range(draws)]
         return gaussian(self.generator.noise_shape, seeds).to(self.device)
 
-    def score_gradients(self, prompts: Sequence[Prompt]) -> dict[str, bool]:
-        """Name of each reward -> whether its scores and their gradient are finite on these prompts."""
-        indices = [prompt.index for prompt in prompts]
-        noise = self.noise(self.generator.noise_shape, self.global_step, indices).to(self.device)
+    def on_fit_start(self) -> None:
+        """Check that nothing has copied or replaced frozen weights since the hypernetwork was made."""
+        assert_tied(self.generator.network, self.hypernetwork.view)
+
+    @torch.enable_grad()
+    def finite_parts(self, prompts: Sequence[Prompt]) -> dict[str, bool]:
+        """``reward 'x'`` of each reward that counts, and ``the penalty`` -> whether it and its gradient are finite."""
         fine = {}
-        for name in self.rewards:
-            with torch.enable_grad():
-                score = self(prompts, noise).scores[name].sum()
-                gradients = torch.autograd.grad(score, list(self.trainable().values()), allow_unused=True)
-            fine[name] = bool(torch.stack([score, *(g.sum() for g in gradients if g is not None)]).isfinite().all())
+        for name in [*(name for name, weight in self.reward_weights.items() if weight), None]:
+            rollout = self(prompts, self.train_noise(prompts))
+            part = (rollout.scores[name] if name else self.objective.penalty(rollout)).sum()
+            weights = [*self.trainable().values()] if part.requires_grad else []
+            found = [part, *torch.autograd.grad(part, weights, allow_unused=True)] if weights else [part]
+            fine[f"reward {name!r}" if name else "the penalty"] = all(
+                bool(tensor.isfinite().all()) for tensor in found if tensor is not None
+            )
         return fine
 
     def _clock(self) -> float:
