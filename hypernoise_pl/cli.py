@@ -16,10 +16,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
-from hypernoise_pl.config import ConfigError, check_classes, find_config, load_configs
+from hypernoise_pl.config import load_configs
 from hypernoise_pl.run_folder import newest_run
+from hypernoise_pl.signatures import ConfigError, check_flag, check_keys, parameters
 from hypernoise_pl.types import nearest
 
 OUTPUT_VARIABLE = "HYPERNOISE_OUTPUT"  # tells the other processes of a run which folder the first one chose
@@ -105,7 +106,7 @@ def build(command: str, options: argparse.Namespace, overrides: list[str]) -> An
         _parse(["--help"], command)
         return None
     config = load_configs(["fit", *options.config])
-    check_classes(config)
+    _check(config, overrides)
     if options.print_config:
         overrides = [*overrides, "--print_config"]
     else:
@@ -144,7 +145,6 @@ def _parse(arguments: list[str], command: str) -> Any:
         def before_instantiate_classes(self) -> None:
             check_weights(self.config)
 
-    _import_names()
     complaint = io.StringIO()
     try:
         with contextlib.redirect_stderr(complaint):
@@ -190,40 +190,49 @@ def check_weights(config: Any) -> None:
             raise ConfigError(f"model.reward_weights: reward {name!r} has no weight; give it one (0: only log it)")
 
 
-def _complaint(text: str) -> str:
-    """The last, telling line of the parser's complaint, with the nearest valid name where a name is wrong."""
-    lines = [line.strip(" -") for line in text.splitlines() if line.strip()]
-    errors = [
-        line for line in lines if re.search(r"error:|not accepted|does not accept|Expected|Problem|invalid", line)
-    ]
-    line = (errors or lines or ["the configuration was refused"])[-1].removeprefix("error: ")
-    line = re.sub(r"^.*?: error: ", "", line)
-    wrong = re.search(r"(?:[Oo]ption|[Kk]ey|arguments?:?) '?-*([\w.]+)", line)
-    if wrong:
-        word = wrong.group(1).rsplit(".", 1)[-1]
-        line += nearest(word, [w for w in _known_words() if w != word])
-    return line
-
-
-def _known_words() -> set[str]:
-    """Names of the Trainer's, the module's and the default configuration's keys."""
+def _check(config: DictConfig, overrides: list[str]) -> None:
+    """Every key of the files and flags, against the signatures of the classes they name."""
     from lightning import Trainer
 
-    words = set(__import__("inspect").signature(Trainer).parameters)
+    from hypernoise_pl.data.base import PromptDataModule
+    from hypernoise_pl.module import HyperNoiseModule
 
-    def walk(node: Any) -> None:
-        for key, value in node.items() if isinstance(node, dict) else ():
-            words.add(str(key))
-            walk(value)
+    _import_names()
+    plain: Any = OmegaConf.to_container(config)
+    check_keys(plain.get("trainer"), None, "trainer")
+    for key in ("model", "data"):
+        check_keys(plain.get(key), None, key)
+    known = parameters(Trainer)
+    for key in plain.get("trainer") or {}:
+        if key not in known:
+            raise ConfigError(f"trainer: no key is called {key!r}{nearest(key, known)}")
+    for flag in overrides:
+        if not flag.startswith("--"):
+            continue
+        name, _, value = flag[2:].partition("=")
+        roots = {"trainer": Trainer, "model": HyperNoiseModule, "data": PromptDataModule, "seed_everything": int}
+        check_flag(name, value, plain, roots)
 
-    walk(OmegaConf.to_container(OmegaConf.load(find_config("fit"))))
-    return words
+
+def _complaint(text: str) -> str:
+    """What the parser says under its pages of usage, in one line: the key, and what it wanted there."""
+    text = text.rpartition("error: ")[2]
+    keys = re.findall(r'Parser key "([^"]+)"', text)
+    said = [line.strip(" -") for line in text.splitlines()]
+    telling = [
+        line for line in said if line and not re.match(r"Parser key|Does not|Subtypes|Errors|Problem|Given", line)
+    ]
+    wanted = [line for line in telling if "NoneType" not in line] or telling or said
+    return f"--{'.'.join(dict.fromkeys(keys))}: {wanted[0]}" if keys else wanted[0]
 
 
 def _one_line(error: BaseException) -> str:
+    """The first cause's own words: the parser wraps what a class raises in a page of its own."""
     text = " ".join(str(error).split())
-    known = isinstance(error, (ValueError, OSError)) and text
-    return text if known else f"{type(error).__name__}: {text}; --verbose shows where"
+    wrapped = re.search(r"Errors: - (.*?) - Expected a <class 'NoneType'>", text)
+    text = wrapped.group(1) if wrapped else text
+    known = isinstance(error, (ValueError, OSError)) or type(error).__name__ == "MisconfigurationException"
+    return text if known and text else f"{type(error).__name__}: {text}; --verbose shows where"
 
 
 @contextlib.contextmanager
@@ -237,6 +246,6 @@ def _quiet(verbose: bool) -> Iterator[None]:
                 warnings.simplefilter("ignore", category)
             for part in _CHATTER:
                 warnings.filterwarnings("ignore", part)
-            for name in ("lightning.pytorch.utilities.rank_zero", "lightning.pytorch.accelerators"):
+            for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.seed", "transformers"):
                 logging.getLogger(name).setLevel(logging.WARNING)
         yield

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import importlib
-import inspect
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from hypernoise_pl.signatures import ConfigError, find_class, parameters
 from hypernoise_pl.types import nearest
 
 PACKAGE = Path(__file__).parent
-
-
-class ConfigError(ValueError):
-    """Something is wrong with what the user wrote; the message is one line."""
 
 
 def conf_folder() -> Path:
@@ -88,47 +83,6 @@ def _merge(base: Any, later: Any) -> Any:
 
 def _for_class(base: DictConfig, class_path: str) -> DictConfig:
     """The init_args that another class takes too."""
-    taken = init_parameters(class_path)
+    taken = parameters(find_class(class_path))
     kept = {k: base.init_args._get_node(k) for k in base.get("init_args", {}) if k in taken}
     return OmegaConf.create({"class_path": class_path, "init_args": kept})
-
-
-def init_parameters(class_path: str) -> list[str]:
-    """Names of the arguments of a class.
-
-    Raises:
-        ConfigError: if there is no such class.
-    """
-    module, _, name = class_path.rpartition(".")
-    try:
-        kind = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ConfigError(f"class_path {class_path}: no such class; write the module's full name") from error
-    return list(inspect.signature(kind.__init__).parameters)[1:]
-
-
-def check_classes(node: Any, where: str = "") -> None:
-    """Check every class and argument name in a merged configuration, before anything is built.
-
-    Raises:
-        ConfigError: naming the first wrong key and the nearest right one.
-    """
-    if not isinstance(node, DictConfig):
-        for index, item in enumerate(node if OmegaConf.is_list(node) else ()):
-            check_classes(item, f"{where}[{index}]")
-        return
-    raw: Any = OmegaConf.to_container(node)
-    class_path = raw.get("class_path")
-    if isinstance(class_path, str):
-        for key in node:
-            if key not in ("class_path", "init_args", "dict_kwargs"):
-                raise ConfigError(f"{where}.{key!s}: no key of a class{nearest(str(key), ('class_path', 'init_args'))}")
-        if "." in class_path and node.get("init_args") is not None:
-            taken = init_parameters(class_path)
-            for key in node.init_args:
-                if key not in taken and "kwargs" not in taken:
-                    raise ConfigError(f"{where}: {class_path} takes no {str(key)!r}{nearest(str(key), taken)}")
-    for key in node:
-        child: Any = node._get_node(key)
-        if isinstance(child, DictConfig) or OmegaConf.is_list(child):
-            check_classes(child, f"{where}.{key!s}" if where else str(key))

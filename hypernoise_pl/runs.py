@@ -16,12 +16,12 @@ import torch
 from hypernoise_pl.adapter import restore, save_adapter
 from hypernoise_pl.callbacks.evaluate import Evaluate
 from hypernoise_pl.callbacks.image_grid import ImageGrid
-from hypernoise_pl.config import ConfigError
 from hypernoise_pl.data.text import read_prompts
 from hypernoise_pl.noise import gaussian, seed_of
 from hypernoise_pl.report.figures import image_grid, to_uint8
 from hypernoise_pl.report.tables import summarise, table
 from hypernoise_pl.run_folder import newest_run, whole, write
+from hypernoise_pl.signatures import ConfigError
 from hypernoise_pl.types import Prompt
 
 

@@ -4,7 +4,6 @@ import copy
 
 import pytest
 import torch
-from tests.tiny import PROMPTS, randomise, sana
 from torch import nn
 
 from hypernoise_pl.hypernetwork import (
@@ -18,6 +17,7 @@ from hypernoise_pl.hypernetwork import (
     trainable,
 )
 from hypernoise_pl.noise import gaussian
+from tests.tiny import PROMPTS, randomise, sana
 
 TEXTS = [prompt.text for prompt in PROMPTS]
 OPTIONS = LoraOptions(rank=4, alpha=8.0)
