@@ -1,0 +1,44 @@
+"""Two processes train as one does: same prompts, same noises, same weights, same steps skipped."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from hypernoise_pl.data.base import PromptBatches
+from tests.worker import COLOURS, runs
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def two(sana_folder, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("two")
+    command = [sys.executable, "-m", "tests.worker", str(sana_folder), str(folder), "two_processes"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return [torch.load(folder / f"rank{rank}.pt") for rank in (0, 1)]
+
+
+@pytest.fixture(scope="module")
+def one(sana_folder):
+    threads = torch.get_num_threads()
+    yield runs(sana_folder, 1)
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("setting", ["independent", "shared_checkpointed", "bad_in_one_process"])
+def test_weights_after_four_steps_are_those_of_one_process(one, two, setting):
+    bad, expected = one[setting]
+    order = PromptBatches(len(COLOURS), 4, seed=0)
+    green = sum(COLOURS.index("green") in batch for batch in [*order, *order][:4])
+    assert green and bad == (green if setting == "bad_in_one_process" else 0)
+    for rank in (0, 1):
+        bad_here, weights = two[rank][setting]
+        assert bad_here == bad
+        for name, weight in weights.items():
+            torch.testing.assert_close(weight, expected[name], rtol=1e-4, atol=1e-6)
+    assert all(torch.equal(weight, two[1][setting][1][name]) for name, weight in two[0][setting][1].items())
