@@ -17,7 +17,8 @@ from hypernoise_pl.shapes.scene import PALETTE
 from hypernoise_pl.types import Prompt
 
 SIZE = 64  # pixels a side at which images are judged
-VISIBLE = 0.4  # least distance from the background, in RGB, of an object's clearest pixels; true objects have 0.55
+FAINT = 0.3  # distance from the background, in RGB, below which a pixel belongs to no object
+VISIBLE = 0.4  # least distance of an object's colour from the background, in RGB; true objects have 0.55
 JUMP = 0.25  # difference of colour, in RGB, between two objects that touch
 NEAR = 0.35  # largest distance, in RGB, of a colour from the palette's that it is called by
 SMALLEST = 24  # pixels of an object; the smallest object of the world has 70
@@ -33,7 +34,7 @@ class ShapesJudge(Judge):
         chunk: images judged at once; bounds memory, never changes a verdict.
     """
 
-    def __init__(self, chunk: int = 256) -> None:
+    def __init__(self, chunk: int = 64) -> None:
         self.chunk = chunk
 
     def _judge(self, images: Tensor, prompts: list[Prompt]) -> Tensor:
@@ -48,7 +49,7 @@ class ShapesJudge(Judge):
 def _detect(images: Tensor) -> list[list[Detection]]:
     if images.shape[-1] != SIZE:
         images = F.interpolate(images, (SIZE, SIZE), mode="bilinear", antialias=True, align_corners=False)
-    cover, colour = _foreground(images)
+    cover, colour, background = _foreground(images)
     labels = _components(cover > 0.5, colour)
     owner, counts = torch.unique(labels[labels > 0], return_counts=True)
     owner = owner[counts >= SMALLEST]
@@ -62,7 +63,8 @@ def _detect(images: Tensor) -> list[list[Detection]]:
     (best, second), shape = overlap.topk(2).values.unbind(1), overlap.argmax(1)
     mean = (colour[image] * masks[:, None]).flatten(2).sum(2) / masks.flatten(1).sum(1)[:, None]
     off, paint = torch.cdist(mean, PALETTE).min(1)
-    for row in ((best >= ALIKE) & (best - second >= LEAD)).nonzero().flatten().tolist():
+    clear = (mean - background[image]).norm(dim=1) >= VISIBLE
+    for row in (clear & (best >= ALIKE) & (best - second >= LEAD)).nonzero().flatten().tolist():
         left, top, right, bottom = (boxes[row] / SIZE).tolist()
         name = list(COLOURS)[int(paint[row])] if off[row] <= NEAR else None
         detection = Detection(SHAPES[int(shape[row])], (left, top, right, bottom), name)
@@ -70,18 +72,18 @@ def _detect(images: Tensor) -> list[list[Detection]]:
     return [[d for _, d in sorted(objects, key=lambda item: -item[0])] for objects in found]
 
 
-def _foreground(images: Tensor) -> tuple[Tensor, Tensor]:
-    """Cover [B, H, W] in [0, 1], and the colour [B, 3, H, W] a pixel would have if its object covered it whole.
+def _foreground(images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Cover [B, H, W] in [0, 1], the colour [B, 3, H, W] of what covers each pixel, and the background's [B, 3].
 
     An edge pixel is a blend of object and background; what covers it is told by the clearest pixel beside it.
     """
     border = torch.cat([images[..., 0, :], images[..., -1, :], images[..., 0], images[..., -1]], -1)
-    background = border.median(-1).values[..., None, None]
-    away = images - background
+    background = border.median(-1).values
+    away = images - background[..., None, None]
     distance = _square(away).sqrt()
     clearest = F.max_pool2d(distance[:, None], 5, 1, 2)[:, 0]
-    cover = torch.where(clearest > VISIBLE, distance / clearest.clamp(min=1e-6), 0.0)
-    return cover, (background + away / cover[:, None].clamp(min=0.3)).clamp(0, 1)
+    cover = torch.where(clearest > FAINT, distance / clearest.clamp(min=1e-6), 0.0)
+    return cover, (images + away * (1 / cover[:, None].clamp(min=0.3) - 1)).clamp(0, 1), background
 
 
 def _components(mask: Tensor, colour: Tensor) -> Tensor:
@@ -166,7 +168,7 @@ def _templates() -> Tensor:
                 size=size,
             )
             images = F.interpolate(images, (SIZE, SIZE), mode="bilinear", antialias=True, align_corners=False)
-            cover, _ = _foreground(images)
+            cover, _, _ = _foreground(images)
             masks = cover > 0.5
             patches.append(_patches(masks, cover, _boxes(masks)))
     return torch.stack(patches, 1)
