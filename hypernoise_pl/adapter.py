@@ -5,15 +5,19 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import tempfile
 from pathlib import Path
 from typing import Any, Literal
+
+import torch
+from torch import nn
 
 from hypernoise_pl.generators.base import Generator
 from hypernoise_pl.hypernetwork import LoraOptions, NoiseHypernetwork, lora_state
 
 WEIGHTS, PEFT_CONFIG, OWN_CONFIG = "adapter_model.safetensors", "adapter_config.json", "hypernoise.json"
 PREFIX = "base_model.model."  # of every key in a PEFT file
+FORMAT = 1
+KEYS = ("format", "generator", "noise_shape", "last_layer", "fingerprint", "adapts", "mode", "rank", "alpha", "targets")
 
 
 def save_adapter(hypernetwork: Any, generator: Generator, folder: Path, penalty: dict[str, Any] | None = None) -> Path:
@@ -32,36 +36,36 @@ def save_adapter(hypernetwork: Any, generator: Generator, folder: Path, penalty:
         OSError: if it cannot be written (a full disk); what was there before is still there.
     """
     from peft import LoraConfig
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
-    options = hypernetwork.options
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
+    state = lora_state(hypernetwork.view)
+    config = LoraConfig(
+        base_model_name_or_path=generator.name,
+        r=hypernetwork.options.rank,
+        lora_alpha=hypernetwork.options.alpha,
+        inference_mode=True,
+    )
+    config.target_modules = sorted({name.rsplit(".lora_", 1)[0] for name in state})  # as a set, in any order
+    about = {
+        "format": FORMAT,
+        "generator": generator.name,
+        **_of_generator(generator),
+        **_of_adapter(hypernetwork),
+        "penalty": penalty or {},
+    }
+    partial = folder.with_name(f".{folder.name}-{os.getpid()}")
     try:
-        state = lora_state(hypernetwork.view)
+        partial.mkdir(parents=True)
         weights = {PREFIX + name: p.detach().cpu().contiguous() for name, p in state.items()}
-        targets = sorted({name.rsplit(".lora_", 1)[0] for name in state})
         save_file(weights, partial / WEIGHTS, metadata={"format": "pt"})
-        config = LoraConfig(r=options.rank, lora_alpha=options.alpha, target_modules=targets)
-        config.inference_mode = True
         config.save_pretrained(str(partial))
-        about = {
-            "format": 1,
-            "generator": generator.name,
-            "noise_shape": list(generator.noise_shape),
-            "last_layer": generator.last_layer,
-            "adapts": "noise" if isinstance(hypernetwork, NoiseHypernetwork) else "generator",
-            "mode": getattr(hypernetwork, "mode", None),
-            "rank": options.rank,
-            "alpha": options.alpha,
-            "targets": options.targets,
-            "penalty": penalty or {},
-        }
         (partial / OWN_CONFIG).write_text(json.dumps(about, indent=1) + "\n")
         _replace(partial, folder)
-    except BaseException:
+    except (OSError, SafetensorError) as error:
+        raise OSError(f"adapter {folder}: not written, what was there is unchanged: {error}") from error
+    finally:
         shutil.rmtree(partial, ignore_errors=True)
-        raise
     return folder
 
 
@@ -75,43 +79,43 @@ def load_adapter(folder: Path, generator: Generator) -> NoiseHypernetwork:
     about = describe(folder)
     if about["adapts"] != "noise":
         raise ValueError(f"adapter {folder}: it adapts the generator itself and refines no noise")
-    hypernetwork = NoiseHypernetwork(generator, _options(about), about["mode"])
+    _check_generator(about, generator, folder)
+    targets: Literal["all"] | list[str] = about["targets"]
+    options = LoraOptions(about["rank"], about["alpha"], targets)
+    hypernetwork = NoiseHypernetwork(generator, options, about["mode"])
     restore(hypernetwork, generator, folder)
     return hypernetwork
 
 
-def restore(hypernetwork: Any, generator: Generator, folder: Path) -> Any:
+def restore(hypernetwork: Any, generator: Generator, folder: Path) -> None:
     """Load an adapter's weights into a module that has a LoRA view of this generator's network.
 
     Raises:
         FileNotFoundError: if a file is missing.
-        ValueError: if it is damaged or does not fit.
+        ValueError: if one is damaged, or the adapter is of another generator, kind, rank or scale.
     """
-    import torch
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     about = describe(folder)
-    if about["noise_shape"] != list(generator.noise_shape) or about["last_layer"] != generator.last_layer:
-        raise ValueError(
-            f"adapter {folder} was trained with generator {about['generator']} (noise {about['noise_shape']}) and does "
-            f"not fit {generator.name} (noise {list(generator.noise_shape)}); load it with its own generator"
-        )
+    _check_generator(about, generator, folder)
+    for key, value in _of_adapter(hypernetwork).items():
+        if about[key] != value:
+            raise ValueError(
+                f"adapter {folder}: its {key!r} is {about[key]!r}, this configuration has {value!r}; set the model's "
+                f"class, lora and mode as in {OWN_CONFIG}"
+            )
     try:
         saved = load_file(folder / WEIGHTS)
     except SafetensorError as error:
-        raise ValueError(f"adapter {folder / WEIGHTS}: damaged file: {error}") from error
+        raise ValueError(f"adapter {folder / WEIGHTS}: damaged: {error}") from error
     own = lora_state(hypernetwork.view)
     saved = {name.removeprefix(PREFIX): tensor for name, tensor in saved.items()}
     if {n: t.shape for n, t in saved.items()} != {n: p.shape for n, p in own.items()}:
-        raise ValueError(
-            f"adapter {folder} was trained with generator {about['generator']} and does not fit the layers of "
-            f"{generator.name}; load it with its own generator"
-        )
+        raise ValueError(f"adapter {folder / WEIGHTS}: damaged: its tensors are not those {OWN_CONFIG} speaks of")
     with torch.no_grad():
         for name, parameter in own.items():
             parameter.copy_(saved[name])
-    return hypernetwork
 
 
 def describe(folder: Path) -> dict[str, Any]:
@@ -119,28 +123,76 @@ def describe(folder: Path) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: if the folder or a file of it is missing.
-        ValueError: if its description is damaged.
+        ValueError: if its description is damaged or of a later format.
     """
-    for name in (OWN_CONFIG, WEIGHTS):
+    for name in (OWN_CONFIG, PEFT_CONFIG, WEIGHTS):
         if not (folder / name).is_file():
             raise FileNotFoundError(f"adapter {folder}: no {name} in that folder")
     try:
         about: dict[str, Any] = json.loads((folder / OWN_CONFIG).read_text())
-        _ = [about[key] for key in ("generator", "noise_shape", "last_layer", "adapts", "rank", "alpha", "targets")]
-    except (ValueError, KeyError) as error:
-        raise ValueError(f"adapter {folder / OWN_CONFIG}: damaged file: {error}") from error
+        missing = [key for key in KEYS if key not in about]
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"adapter {folder / OWN_CONFIG}: damaged: {error}") from error
+    if missing:
+        raise ValueError(f"adapter {folder / OWN_CONFIG}: damaged: no {missing[0]!r} in it")
+    if about["format"] != FORMAT:
+        raise ValueError(f"adapter {folder}: format {about['format']}, this version reads {FORMAT}; save it again")
     return about
 
 
-def _options(about: dict[str, Any]) -> LoraOptions:
-    targets: Literal["all"] | list[str] = about["targets"]
-    return LoraOptions(about["rank"], about["alpha"], targets)
+def fingerprint(network: nn.Module) -> list[float]:
+    """A few numbers that tell one network's weights from another's, whatever their precision, folder or device.
+
+    Of up to 32 weights spread over the network, in their first 4096 elements, the difference between even and odd
+    ones over the norm: about N(0, 1) over weights, and half precision moves it by less than 0.01.
+    """
+    weights = list(network.parameters())
+    found = []
+    for parameter in weights[:: -(-len(weights) // 32)]:
+        x = parameter.detach().flatten()[:4096].double()
+        found.append(round(((x[::2].sum() - x[1::2].sum()) / x.norm().clamp(min=1e-30)).item(), 4))
+    return found
+
+
+def _of_generator(generator: Generator) -> dict[str, Any]:
+    return {
+        "noise_shape": list(generator.noise_shape),
+        "last_layer": generator.last_layer,
+        "fingerprint": fingerprint(generator.network),
+    }
+
+
+def _of_adapter(hypernetwork: Any) -> dict[str, Any]:
+    noise = isinstance(hypernetwork, NoiseHypernetwork)
+    return {
+        "adapts": "noise" if noise else "generator",
+        "mode": hypernetwork.mode if noise else None,
+        "rank": hypernetwork.options.rank,
+        "alpha": hypernetwork.options.alpha,
+        "targets": hypernetwork.options.targets,
+    }
+
+
+def _check_generator(about: dict[str, Any], generator: Generator, folder: Path) -> None:
+    own = _of_generator(generator)
+    prints = about["fingerprint"], own["fingerprint"]
+    same = all(about[key] == own[key] for key in ("noise_shape", "last_layer")) and len(prints[0]) == len(prints[1])
+    if not same or any(abs(one - other) > 0.05 for one, other in zip(*prints)):
+        raise ValueError(
+            f"adapter {folder}: trained with generator {about['generator']} (noise {about['noise_shape']}), not "
+            f"{generator.name} (noise {own['noise_shape']}) or not these weights of it; use its own generator"
+        )
 
 
 def _replace(partial: Path, folder: Path) -> None:
-    """Put a whole new folder where an older one may be."""
+    """Put a whole new folder where an older one may be; if that fails, put the older one back."""
     old = partial.with_name(partial.name + "-old")
     if folder.exists():
         os.replace(folder, old)
-    os.replace(partial, folder)
+    try:
+        os.replace(partial, folder)
+    except OSError:
+        if old.exists():
+            os.replace(old, folder)
+        raise
     shutil.rmtree(old, ignore_errors=True)

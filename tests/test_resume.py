@@ -11,7 +11,7 @@ import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from hypernoise_pl.types import Prompt
-from tests.worker import STEPS, Rings, quiet, train
+from tests.worker import Rings, quiet, train
 
 ROOT = Path(__file__).parents[1]
 
