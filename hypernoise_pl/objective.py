@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -92,6 +93,11 @@ class Objective:
         reward = weighted_sum(rollout.scores, weights)
         total = self.penalty_weight * penalty - self.reward_scale * reward
         return total.mean(), {"penalty": penalty, "reward": reward, "total": total}
+
+    def record(self) -> dict[str, Any]:
+        """Its class and numbers, for an adapter's description."""
+        numbers = {"penalty_weight": self.penalty_weight, "reward_scale": self.reward_scale}
+        return {"class": type(self.penalty).__name__, **numbers}
 
 
 def weighted_sum(scores: dict[str, Tensor], weights: dict[str, float]) -> Tensor:

@@ -32,13 +32,19 @@ def one(sana_folder):
 @pytest.mark.slow
 @pytest.mark.parametrize("setting", ["independent", "shared_checkpointed", "bad_in_one_process"])
 def test_weights_after_four_steps_are_those_of_one_process(one, two, setting):
-    bad, expected = one[setting]
+    bad, expected = one[0][setting]
     order = PromptBatches(len(COLOURS), 4, seed=0)
     green = sum(COLOURS.index("green") in batch for batch in [*order, *order][:4])
     assert green and bad == (green if setting == "bad_in_one_process" else 0)
     for rank in (0, 1):
-        bad_here, weights = two[rank][setting]
+        bad_here, weights = two[rank][0][setting]
         assert bad_here == bad
         for name, weight in weights.items():
             torch.testing.assert_close(weight, expected[name], rtol=1e-4, atol=1e-6)
-    assert all(torch.equal(weight, two[1][setting][1][name]) for name, weight in two[0][setting][1].items())
+    assert all(torch.equal(weight, two[1][0][setting][1][name]) for name, weight in two[0][0][setting][1].items())
+
+
+@pytest.mark.slow
+def test_what_goes_bad_in_one_process_stops_both_and_both_name_it(one, two):
+    assert "gone bad: reward 'bright'; " in one[1]
+    assert two[0][1] == two[1][1] == one[1]

@@ -24,7 +24,7 @@ from hypernoise_pl.hypernetwork import LoraOptions
 from hypernoise_pl.module import HyperNoiseModule
 from hypernoise_pl.noise import IndependentNoise, NoiseSource, SharedNoise
 from hypernoise_pl.objective import L2Mean, Objective
-from hypernoise_pl.training import WarmupCosine
+from hypernoise_pl.training import NonFiniteError, WarmupCosine
 from hypernoise_pl.types import Prompt
 from tests.tiny import Brightness, module
 
@@ -105,15 +105,24 @@ def quiet() -> dict[str, object]:
     }
 
 
-def runs(sana: Path, processes: int) -> dict[str, tuple[int, dict[str, Tensor]]]:
-    """Name of a setting -> steps skipped, and the weights after four steps."""
+def fitted(method: HyperNoiseModule, processes: int) -> None:
+    """Four steps of four prompts, however many processes there are."""
+    strategy = "ddp" if processes > 1 else "auto"
+    trainer = L.Trainer(
+        max_steps=4, limit_val_batches=0, enable_checkpointing=False, devices=processes, strategy=strategy, **quiet()
+    )
+    trainer.fit(method, datamodule=Rings(4 // processes))
+
+
+def runs(sana: Path, processes: int) -> tuple[dict[str, tuple[int, dict[str, Tensor]]], str]:
+    """Name of a setting -> steps skipped and the weights after four steps; and what stopped a further run."""
     torch.set_num_threads(1)
     settings: dict[str, tuple[NoiseSource, type[Brightness], bool]] = {
         "independent": (IndependentNoise(), Brightness, False),
         "shared_checkpointed": (SharedNoise(), Brightness, True),
         "bad_in_one_process": (IndependentNoise(), NeverGreen, False),
     }
-    found = {}
+    found, stopped = {}, ""
     for name, (noise, reward, checkpointing) in settings.items():
         method = module(
             sana,
@@ -125,18 +134,14 @@ def runs(sana: Path, processes: int) -> dict[str, tuple[int, dict[str, Tensor]]]
             optimizer=lambda parameters: torch.optim.SGD(parameters, lr=0.1, momentum=0.9),
             checkpoint_activations=checkpointing,
         )
-        strategy = "ddp" if processes > 1 else "auto"
-        trainer = L.Trainer(
-            max_steps=4,
-            limit_val_batches=0,
-            enable_checkpointing=False,
-            devices=processes,
-            strategy=strategy,
-            **quiet(),
-        )
-        trainer.fit(method, datamodule=Rings(4 // processes))
+        fitted(method, processes)
         found[name] = (method.bad_steps, {k: p.detach().clone() for k, p in method.trainable().items()})
-    return found
+    method.max_bad_steps = 0  # the last setting once more: what is bad in one process now stops both
+    try:
+        fitted(method, processes)
+    except NonFiniteError as error:
+        stopped = str(error)
+    return found, stopped
 
 
 if __name__ == "__main__":
@@ -146,5 +151,4 @@ if __name__ == "__main__":
         train(sana_folder, output_folder, None, Killed())
     else:
         result = runs(sana_folder, 2)
-        rank = torch.distributed.get_rank()
-        torch.save(result, output_folder / f"rank{rank}.pt")
+        torch.save(result, output_folder / f"rank{os.environ.get('LOCAL_RANK', 0)}.pt")

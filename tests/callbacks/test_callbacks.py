@@ -1,0 +1,77 @@
+"""The last adapter, and the best by a logged figure; the measured KL of the refined noise."""
+
+import lightning as L
+import pytest
+import torch
+
+from hypernoise_pl.adapter import describe, load_adapter
+from hypernoise_pl.callbacks.adapter_checkpoint import AdapterCheckpoint
+from hypernoise_pl.callbacks.noise_health import NoiseHealth
+from hypernoise_pl.finetune import FineTuneModule
+from hypernoise_pl.hypernetwork import LoraOptions
+from hypernoise_pl.module import HyperNoiseModule
+from tests.tiny import module, sana
+from tests.worker import Rings, quiet
+
+
+class Figure(L.Callback):
+    """Logs figures given beforehand, one a validation, and remembers the weights of that moment."""
+
+    def __init__(self, values: list[float]) -> None:
+        self.values, self.weights = values, []
+
+    def on_validation_epoch_end(self, trainer, pl_module):
+        pl_module.log("validation/figure", self.values[len(self.weights)])
+        self.weights.append(pl_module.hypernetwork.view.proj_out.lora_B["hypernoise"].weight.detach().clone())
+
+
+def fit(folder, tmp_path, *callbacks: L.Callback, kind=HyperNoiseModule) -> L.Trainer:
+    method = module(
+        folder, kind, lora=LoraOptions(4, 8.0), optimizer=lambda p: torch.optim.SGD(p, 1e-3), images_per_prompt=1
+    )
+    trainer = L.Trainer(
+        max_steps=4,
+        val_check_interval=1,
+        check_val_every_n_epoch=None,
+        callbacks=[*callbacks],
+        enable_checkpointing=False,
+        default_root_dir=tmp_path,
+        **quiet(),
+    )
+    trainer.fit(method, datamodule=Rings(2, 2))
+    return trainer
+
+
+@pytest.mark.parametrize(("mode", "best"), [("max", 1), ("min", 2)])
+def test_last_and_best_are_saved(sana_folder, tmp_path, mode, best):
+    figure = Figure([0.1, 0.7, -0.3, 0.2])
+    trainer = fit(sana_folder, tmp_path, figure, AdapterCheckpoint("validation/figure", mode))
+    generator = sana(sana_folder)
+    for name, expected in (("adapter", figure.weights[3]), ("adapter-best", figure.weights[best])):
+        view = load_adapter(tmp_path / name, generator).view
+        assert torch.equal(view.proj_out.lora_B["hypernoise"].weight, expected)
+        assert describe(tmp_path / name)["penalty"] == {
+            "class": "L2Sum",
+            "penalty_weight": 1.0,
+            "reward_scale": 1.0,
+        }
+    assert trainer.callbacks[1].state_dict() == {"best": pytest.approx([0.7, -0.3][best - 1])}
+
+
+def test_a_figure_that_nobody_logs_is_refused_with_the_nearest_name(sana_folder, tmp_path):
+    with pytest.raises(ValueError, match=r"nothing is logged as 'validation/figur' \(did you mean 'validation/figure'"):
+        fit(sana_folder, tmp_path, Figure([1.0] * 4), AdapterCheckpoint("validation/figur"))
+
+
+def test_noise_health_logs_the_kl_and_its_parts(sana_folder, tmp_path):
+    figures = fit(sana_folder, tmp_path, NoiseHealth(images=2, probes=1, order=2)).callback_metrics
+    parts = {name: figures[f"validation/kl/{name}"].item() for name in ("half_square", "trace", "log_det", "total")}
+    assert parts["half_square"] > 0
+    assert parts["total"] == pytest.approx(parts["half_square"] + parts["trace"] - parts["log_det"], rel=1e-3, abs=1e-6)
+    assert 0 < figures["validation/lipschitz"] < 1
+    assert figures["validation/noise/norm"].item() == pytest.approx(1, abs=0.3)
+
+
+def test_noise_health_has_nothing_to_say_of_fine_tuning(sana_folder, tmp_path):
+    figures = fit(sana_folder, tmp_path, NoiseHealth(), kind=FineTuneModule).callback_metrics
+    assert not any(name.startswith(("validation/kl", "validation/lipschitz")) for name in figures)
