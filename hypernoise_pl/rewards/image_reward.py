@@ -41,18 +41,19 @@ class BlipScorer(nn.Module):
         """[B, T, D] image tokens of preprocessed images."""
         return self.vision(pixel_values=pixels).last_hidden_state  # type: ignore[no-any-return]
 
-    def read(self, image_tokens: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
-        """[B, L, D] states of text tokens [B, L] that have looked at image tokens [B, T, D]."""
+    def read(self, image_tokens: Tensor, ids: Tensor, mask: Tensor) -> tuple[Tensor, ...]:
+        """[B, L, D] states of text tokens [B, L] that look at image tokens [B, T, D], before and after each layer."""
         return self.text(  # type: ignore[no-any-return]
             ids,
             attention_mask=mask,
             encoder_hidden_states=image_tokens,
             encoder_attention_mask=torch.ones(image_tokens.shape[:2], device=image_tokens.device),
-        ).last_hidden_state
+            output_hidden_states=True,
+        ).hidden_states
 
     def forward(self, image_tokens: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
         """[B] raw scores of image tokens [B, T, D] against text tokens [B, L]."""
-        return self.head(self.read(image_tokens, ids, mask)[:, 0]).squeeze(-1)  # type: ignore[no-any-return]
+        return self.head(self.read(image_tokens, ids, mask)[-1][:, 0]).squeeze(-1)  # type: ignore[no-any-return]
 
 
 class ImageReward(Reward):
@@ -89,9 +90,9 @@ class ImageReward(Reward):
         self.std: float = config["std"]
 
     def _score(self, images: Tensor, prompts: list[str]) -> Tensor:
-        tokens = self.tokenizer(
-            prompts, padding="max_length", truncation=True, max_length=self.length, return_tensors="pt"
-        ).to(images.device)
+        tokens = self.tokenizer(prompts, padding=True, truncation=True, max_length=self.length, return_tensors="pt").to(
+            images.device
+        )
         image_tokens = self.scorer.look(preprocess(images, self.image_size))
         raw = self.scorer(image_tokens, tokens.input_ids, tokens.attention_mask)
         return (raw - self.mean) / self.std

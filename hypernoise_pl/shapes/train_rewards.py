@@ -51,6 +51,7 @@ def train_branch(branch: str, config: DictConfig, work: Path, output: Path) -> N
     else:
         clip = stage("clip", Towers(config.clip, config.length), clip_loss)
         clip.save(output / "clip")
+        clip.sharpen()
         stage("pick", clip, pick_loss).save(output / "pick")
 
 

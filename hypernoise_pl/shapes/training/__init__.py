@@ -1,0 +1,1 @@
+"""How the shapes world's reward models learn: pictures with graded flaws, and one file for each kind of model."""

@@ -1,0 +1,93 @@
+"""How good the saved rewards are, on combinations that they were not trained on."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hypernoise_pl.rewards.base import Reward
+from hypernoise_pl.rewards.clip import CLIPScore, PickScore
+from hypernoise_pl.rewards.image_reward import ImageReward
+from hypernoise_pl.shapes.caption import TAGS, Split, combinations, say
+from hypernoise_pl.shapes.flaws import Slots, hard_negatives
+from hypernoise_pl.shapes.scene import sample_scenes
+from hypernoise_pl.shapes.training.lessons import draw_lesson
+
+KINDS = ("shape", "colour", "binding", "side", "count")
+
+
+def load_rewards(folder: Path) -> dict[str, Reward]:
+    """The three rewards of a folder of weights."""
+    return {
+        "clip": CLIPScore(str(folder / "clip")),
+        "pick": PickScore(str(folder / "pick")),
+        "image_reward": ImageReward(str(folder / "image_reward")),
+    }
+
+
+def pairs_by_kind(split: Split, each: int, seed: int) -> dict[str, tuple[Tensor, list[str], list[str]]]:
+    """Hard negatives: kind -> clean pictures, their true captions, captions with that one fact changed."""
+    rng, found = random.Random(seed), {}
+    for kind in KINDS:
+        candidates = [c for tag in TAGS for c in combinations(tag, split) if kind in hard_negatives(c, rng)]
+        right = rng.choices(candidates, k=each)
+        wrong = [hard_negatives(c, rng)[kind] for c in right]
+        images = Slots.of(sample_scenes(right, torch.Generator().manual_seed(seed))).render()
+        found[kind] = (images, [say(c, rng) for c in right], [say(c, rng) for c in wrong])
+    return found
+
+
+@torch.no_grad()
+def measure(rewards: dict[str, Reward], weights: dict[str, float], split: Split, each: int) -> dict[str, Any]:
+    """Share of pairs in which the true caption scores higher, and of pictures in which the clean one does.
+
+    Args:
+        rewards: name -> reward.
+        weights: of the ensemble, the weighted sum.
+        split: of the combinations.
+        each: pairs of each kind.
+    """
+
+    def total(scores: dict[str, Tensor]) -> Tensor:
+        return torch.stack([weights[name] * score for name, score in scores.items()]).sum(0)
+
+    report: dict[str, Any] = {"n": each, "split": split, "weights": weights}
+    spread: dict[str, list[Tensor]] = {name: [] for name in rewards}
+    for kind, (images, true, false) in pairs_by_kind(split, each, 1).items():
+        right = {name: reward(images, true) for name, reward in rewards.items()}
+        wrong = {name: reward(images, false) for name, reward in rewards.items()}
+        margins = {name: right[name] - wrong[name] for name in rewards}
+        margins["ensemble"] = total(margins)
+        report[kind] = {name: _share(margin > 0) for name, margin in margins.items()}
+        for name in rewards:
+            spread[name].append(torch.stack([right[name], wrong[name]]))
+    flawed = draw_lesson(each, 1.0, 2, split)
+    clean = Slots.of(flawed.scenes).render()
+    texts = [say(c, random.Random(0)) for c in flawed.right]
+    far = flawed.amount > 0.5
+    good = {name: reward(clean, texts) for name, reward in rewards.items()}
+    bad = {name: reward(flawed.slots.render(), texts) for name, reward in rewards.items()}
+    report["clean_over_flawed"] = {name: _share((good[name] > bad[name])[far]) for name in rewards}
+    report["clean_over_flawed"]["ensemble"] = _share((total(good) > total(bad))[far])
+    report["scores"] = {
+        name: {
+            "true": _moments(torch.cat([pair[0] for pair in spread[name]])),
+            "hard_negative": _moments(torch.cat([pair[1] for pair in spread[name]])),
+            "flawed": _moments(bad[name][far]),
+        }
+        for name in rewards
+    }
+    return report
+
+
+def _share(truth: Tensor) -> float:
+    return round(truth.float().mean().item(), 3)
+
+
+def _moments(scores: Tensor) -> list[float]:
+    """Mean and standard deviation."""
+    return [round(scores.mean().item(), 3), round(scores.std().item(), 3)]
