@@ -23,6 +23,7 @@ from hypernoise_pl.search.base import Search
 from hypernoise_pl.search.problem import NoiseProblem
 from hypernoise_pl.training import AdapterModule
 from hypernoise_pl.types import Conditioning, Prompt, Rollout, nearest
+from hypernoise_pl.whitening import whiten_gradient
 
 
 class HyperNoiseModule(AdapterModule):
@@ -36,6 +37,8 @@ class HyperNoiseModule(AdapterModule):
         mode: ``residual`` (noise + f) or ``replacing`` (f is the new noise).
         objective: penalty, its weight, and the inverse temperature of the reward.
         noise: where training noise comes from.
+        whiten_gradient: make the reward's gradient at the noise white over channels, and bound each image's to so many
+            times the batch's median (3 is good); None leaves it as it is, as the paper does.
         reference: a test-time search, run beside the hypernetwork at test; what it gains is the yardstick.
         steps: network evaluations of the generator per image, in training and evaluation.
         images_per_prompt: noises per prompt at validation and test.
@@ -59,6 +62,7 @@ class HyperNoiseModule(AdapterModule):
         mode: Literal["residual", "replacing"] = "residual",
         objective: Objective = Objective(),
         noise: NoiseSource = IndependentNoise(),
+        whiten_gradient: float | None = None,
         reference: Search | None = None,
         steps: int = 1,
         images_per_prompt: int = 4,
@@ -75,6 +79,7 @@ class HyperNoiseModule(AdapterModule):
         self.reward_weights = reward_weights
         self.hypernetwork = self.adapt(generator, lora, mode)
         self.objective, self.noise, self.reference = objective, noise, reference
+        self.whiten_gradient = whiten_gradient
         self.steps, self.images_per_prompt, self.seed = steps, images_per_prompt, seed
         self.encode = ConditioningCache(self.generator.encode)  # of texts; each is encoded once
         if checkpoint_activations:
@@ -90,7 +95,7 @@ class HyperNoiseModule(AdapterModule):
         conditioning = self.conditioning(texts)
         start = self._clock()
         residual = self.refine(noise, conditioning, strength)  # f(x0, c)
-        refined = noise + residual  # x0 + f(x0, c)
+        refined = self.whiten(noise + residual)  # x0 + f(x0, c)
         seeds = seeds_from(noise) if steps > 1 else None
         images = self.generator.generate(refined, conditioning, steps, network=self.network(strength), seeds=seeds)
         seconds = (self._clock() - start) / len(texts)
@@ -142,6 +147,10 @@ class HyperNoiseModule(AdapterModule):
     def refine(self, noise: Tensor, conditioning: Conditioning, strength: float = 1.0) -> Tensor:
         """The residual, times a strength; the base generator's is zero and costs nothing."""
         return strength * self.hypernetwork(noise, conditioning) if strength else torch.zeros_like(noise)
+
+    def whiten(self, refined: Tensor) -> Tensor:
+        """The refined noise; on the way back its gradient is whitened, if that is asked for."""
+        return refined if self.whiten_gradient is None else whiten_gradient(refined, self.whiten_gradient)
 
     def network(self, strength: float) -> nn.Module | None:
         """The view of its network that the generator is to use; None for its own."""
