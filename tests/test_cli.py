@@ -1,0 +1,215 @@
+"""The commands as a person types them: configuration, overrides, errors, files."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from hypernoise_pl import cli
+from hypernoise_pl.__main__ import COMMANDS, main
+from hypernoise_pl.config import conf_folder, load_configs
+from hypernoise_pl.signatures import ConfigError
+
+SHORT = [
+    "--trainer.max_steps=2",
+    "--trainer.val_check_interval=2",
+    "--trainer.log_every_n_steps=1",
+    "--data.batch_size=8",
+    "--data.validation=6",
+    "--data.test=6",
+    "--model.images_per_prompt=2",
+    "--model.reference.iterations=2",
+]
+
+
+@pytest.fixture(autouse=True)
+def _own_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv(cli.OUTPUT_VARIABLE, raising=False)
+    yield
+    monkeypatch.delenv(cli.OUTPUT_VARIABLE, raising=False)
+
+
+def configured(capsys, *arguments: str) -> dict:
+    """The configuration that a command line amounts to."""
+    assert main(["fit", *arguments, "--print_config"]) == 0
+    return yaml.safe_load(capsys.readouterr().out)
+
+
+def refused(capsys, *arguments: str, code: int = 2) -> str:
+    """The one line with which a command line is refused."""
+    assert main([*arguments]) == code
+    lines = [line for line in capsys.readouterr().err.splitlines() if "error:" in line]
+    assert len(lines) == 1
+    assert "Traceback" not in lines[0]
+    return lines[0]
+
+
+def test_help_is_answered_without_heavy_imports():
+    for arguments in (["--help"], *([command, "--help"] for command in COMMANDS)):
+        code = (
+            "import sys; from hypernoise_pl.__main__ import main\n"
+            f"assert main({arguments!r}) == 0\n"
+            "heavy = {'torch', 'lightning', 'diffusers', 'transformers', 'omegaconf'} & set(sys.modules)\n"
+            "assert not heavy, heavy"
+        )
+        shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+        assert shown.startswith("usage: python -m hypernoise_pl")
+
+
+def test_unknown_command_names_the_nearest(capsys):
+    assert main(["fti"]) == 2
+    assert "did you mean 'fit'?" in capsys.readouterr().err
+
+
+def test_one_weight_in_a_second_file_leaves_the_others(tmp_path, capsys):
+    Path("mine.yaml").write_text("model: {init_args: {reward_weights: {clip: 0.7}}}\n")
+    base = configured(capsys)["model"]["init_args"]["reward_weights"]
+    mine = configured(capsys, "--config", "mine.yaml")["model"]["init_args"]["reward_weights"]
+    assert mine == base | {"clip": 0.7}
+
+
+def test_flags_reach_every_value_and_interpolations_see_them(capsys):
+    found = configured(
+        capsys,
+        "--model.reward_weights.pick=2",
+        "--model.lora.rank=7",
+        "--model.noise=SharedNoise",
+        "--model.objective.penalty=L2Mean",
+        "--trainer.max_steps=123",
+        "--data.batch_size=${trainer.log_every_n_steps}",
+    )
+    arguments = found["model"]["init_args"]
+    assert arguments["reward_weights"]["pick"] == 2
+    assert arguments["lora"]["rank"] == 7
+    assert arguments["noise"]["class_path"] == "hypernoise_pl.noise.SharedNoise"
+    assert arguments["objective"]["penalty"]["class_path"] == "hypernoise_pl.objective.L2Mean"
+    assert arguments["lr_scheduler"]["init_args"]["total_steps"] == 123
+    assert found["data"]["init_args"]["batch_size"] == found["trainer"]["log_every_n_steps"]
+
+
+def test_interpolation_across_files(capsys):
+    Path("a.yaml").write_text("trainer: {max_steps: 77}\n")
+    Path("b.yaml").write_text("data: {init_args: {train: '${trainer.max_steps}'}}\n")
+    assert configured(capsys, "--config", "a.yaml", "--config", "b.yaml")["data"]["init_args"]["train"] == 77
+
+
+def test_another_class_keeps_the_arguments_both_take(capsys):
+    flag = configured(capsys, "--model=FineTuneModule")["model"]
+    assert flag["class_path"] == "hypernoise_pl.finetune.FineTuneModule"
+    assert flag["init_args"]["reward_weights"] == configured(capsys)["model"]["init_args"]["reward_weights"]
+    Path("c.yaml").write_text(
+        "model: {init_args: {reference: {class_path: hypernoise_pl.search.random_search.RandomSearch}}}"
+    )
+    reference = configured(capsys, "--config", "c.yaml")["model"]["init_args"]["reference"]
+    assert reference == {
+        "class_path": "hypernoise_pl.search.random_search.RandomSearch",
+        "init_args": {"candidates": 16},
+    }
+
+
+@pytest.mark.parametrize(
+    ("flag", "said"),
+    [
+        ("--trainer.max_step=3", "did you mean 'max_steps'?"),
+        ("--model.reward_weights.cilp=1", "did you mean 'clip'?"),
+        ("--model.lora.rnak=3", "did you mean 'rank'?"),
+        ("--model.generator.modle=x", "did you mean 'model'?"),
+        ("--modle.lora.rank=3", "did you mean 'model'?"),
+        ("--model=FineTuneModul", "did you mean 'FineTuneModule'?"),
+        ("--model.noise=SharedNois", "did you mean 'SharedNoise'?"),
+        ("--model.lora.rank=abc", "--model.lora.rank: Expected a <class 'int'>"),
+        ("--config=nowhere", "config nowhere: no such file"),
+    ],
+)
+def test_a_wrong_flag_is_one_line_with_the_nearest_name(flag, said, capsys):
+    assert said in refused(capsys, "fit", flag)
+    assert not list(Path().iterdir())  # nothing was begun
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("trainer: {max_step: 3}", "no key is called 'max_step' (did you mean 'max_steps'?)"),
+        ("model: {init_args: {reward_weights: {cilp: 1}}}", "no reward is called 'cilp' (did you mean 'clip'?)"),
+        ("model: {init_args: {lora: {rnak: 3}}}", "no key is called 'rnak' (did you mean 'rank'?)"),
+        ("modle: {}", "no key is called 'modle' (did you mean 'model'?)"),
+        ("model: {class_path: hypernoise_pl.module.HyperNoisModule}", "did you mean 'HyperNoiseModule'?"),
+        ("model: [1, 2", "not YAML"),
+        ("- 1", "needs keys and values"),
+        ("data: {init_args: {train: '${trainer.max_stepz}'}}", "max_stepz"),
+    ],
+)
+def test_a_wrong_file_is_one_line(text, said, capsys):
+    Path("wrong.yaml").write_text(text)
+    assert said in refused(capsys, "fit", "--config", "wrong.yaml")
+
+
+def test_devices_and_weights_that_are_not_there(capsys):
+    assert "CUDA" in refused(capsys, "fit", "--trainer.accelerator=cuda")
+    assert "ddpp" in refused(capsys, "fit", "--trainer.strategy=ddpp")
+    assert "generator /nowhere: no such folder" in refused(capsys, "fit", "--model.generator.model=/nowhere")
+    assert "no such file" in refused(capsys, "fit", "--ckpt_path=gone.ckpt", "--output=run")
+
+
+def test_every_configuration_parses_and_explains_its_keys(capsys):
+    files = sorted(conf_folder().rglob("*.yaml"))
+    assert files
+    for file in files:
+        configured(capsys, "--config", str(file))
+        load_configs(["fit", str(file)])
+        lines = [line.strip() for line in file.read_text().splitlines()]
+        for above, line in zip(["", *lines], lines):
+            key, colon, value = line.removeprefix("- ").partition(":")
+            if line.startswith("#") or not colon or not value.strip() or key in ("class_path", "init_args"):
+                continue
+            assert "#" in line or above.startswith("#"), f"{file.name}: {key} has no comment"
+
+
+@pytest.mark.slow
+def test_fit_then_test_then_predict(tmp_path, capsys, monkeypatch):
+    assert main(["fit", *SHORT, "--output=run"]) == 0
+    shown = capsys.readouterr().out
+    assert "gradient search" in shown
+    assert "python -m hypernoise_pl predict --adapter run/adapter" in shown
+    summary = json.loads(Path("run/summary.json").read_text())
+    for method, nfe in (("base", 1), ("hypernetwork", 2)):
+        assert summary[method]["nfe"] == nfe
+        assert set(summary[method]["rewards"]) == {"clip", "pick", "image_reward"}
+        assert set(summary[method]["judge"]) >= {"mean", "colors", "position", "counting"}
+    assert {"gain", "share_of_gradient_search", "fit_seconds"} <= set(summary)
+    assert (summary["prompts"], summary["seeds"]) == (6, 2)
+    for file in ("adapter/adapter_model.safetensors", "config.yaml", "checkpoints/last.ckpt"):
+        assert Path("run", file).is_file()
+    assert list(Path("run/images").glob("test-*.png"))
+    assert list(Path("run").glob("events.out.tfevents.*"))
+
+    monkeypatch.delenv(cli.OUTPUT_VARIABLE)
+    assert main(["test", "--adapter=run/adapter", *SHORT, "--output=again"]) == 0
+    again = json.loads(Path("again/summary.json").read_text())
+    assert again["hypernetwork"]["judge"] == summary["hypernetwork"]["judge"]
+    assert again["hypernetwork"]["rewards"] == pytest.approx(summary["hypernetwork"]["rewards"])
+
+    monkeypatch.delenv(cli.OUTPUT_VARIABLE)
+    prompts = ["--prompt=a red circle", "--prompt=two stars", "--seeds=0,5"]
+    assert main(["predict", "--adapter=run/adapter", *prompts, "--output=seen"]) == 0
+    rows = [json.loads(line) for line in Path("seen/predictions.jsonl").read_text().splitlines()]
+    assert len(rows) == 2 * 2 * 2
+    assert all(Path("seen", row["file"]).is_file() for row in rows)
+    assert Path("seen/grid.png").is_file()
+
+
+def test_predict_without_prompts_or_with_bad_seeds(capsys):
+    assert "no prompts" in refused(capsys, "predict", "--adapter=x")
+    assert "needs whole numbers" in refused(capsys, "predict", "--prompt=a", "--seeds=1,b")
+    Path("binary.txt").write_bytes(b"\x00\x01")
+    assert "binary" in refused(capsys, "predict", "--prompts=binary.txt")
+    assert "no hypernoise.json" in refused(capsys, "predict", "--prompt=a ring", "--adapter=nowhere")
+
+
+def test_config_error_is_a_value_error():
+    with pytest.raises(ConfigError):
+        load_configs(["nothing_like_this"])
