@@ -7,7 +7,6 @@ import json
 import re
 import sys
 import time
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from hypernoise_pl.adapter import restore, save_adapter
 from hypernoise_pl.callbacks.evaluate import Evaluate
 from hypernoise_pl.callbacks.image_grid import ImageGrid
 from hypernoise_pl.data.text import read_prompts
+from hypernoise_pl.module import HyperNoiseModule
 from hypernoise_pl.noise import gaussian, seed_of
 from hypernoise_pl.report.figures import image_grid, to_uint8
 from hypernoise_pl.report.tables import summarise, table
@@ -43,10 +43,7 @@ def fit(cli: Any, options: argparse.Namespace) -> None:
         raise KeyboardInterrupt
     adapter = output / "adapter"
     if trainer.is_global_zero:
-        penalty = {"class": type(model.objective.penalty).__name__} | {
-            key: value for key, value in asdict(model.objective).items() if key != "penalty"
-        }
-        save_adapter(model.hypernetwork, model.generator, adapter, penalty)
+        save_adapter(model.hypernetwork, model.generator, adapter, model.objective.record())
     _measure(cli, options, trainer.test, fit_seconds, adapter)
 
 
@@ -115,6 +112,7 @@ def _measure(cli: Any, options: argparse.Namespace, loop: Any, fit_seconds: floa
     summary = summarise(evaluate.tallies, fit_seconds)
     options.output.mkdir(parents=True, exist_ok=True)
     write(options.output / "summary.json", json.dumps(summary, indent=1) + "\n")
+    kind = "" if type(cli.model) is HyperNoiseModule else f"--model={type(cli.model).__name__} "
     picture = next((c.last for c in trainer.callbacks if isinstance(c, ImageGrid)), None)
     lines = [
         "",
@@ -124,7 +122,8 @@ def _measure(cli: Any, options: argparse.Namespace, loop: Any, fit_seconds: floa
         f"summary      {options.output / 'summary.json'}",
         *([f"picture      {picture}"] if picture else []),
         f"TensorBoard  tensorboard --logdir {options.output}",
-        f'next         python -m hypernoise_pl predict --adapter {adapter} --prompt "a red circle left of a blue star"',
+        f"next         python -m hypernoise_pl predict {kind}--adapter {adapter} --prompt "
+        '"a red circle left of a blue star"',
     ]
     _say("\n".join(lines))
 
