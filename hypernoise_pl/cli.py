@@ -171,6 +171,7 @@ def _parse(arguments: list[str], command: str) -> Any:
 def _import_names() -> None:
     """Import the classes that short names on the command line may mean."""
     from hypernoise_pl import finetune, search  # noqa: F401
+    from hypernoise_pl.data import text  # noqa: F401
     from hypernoise_pl.search import random_search, reno  # noqa: F401
 
 

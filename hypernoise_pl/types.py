@@ -79,7 +79,7 @@ class Rollout:
         images: [B, 3, H, W] in [0, 1].
         scores: reward name -> [B], raw and unweighted, higher is better.
         nfe: evaluations of the generator's network per image returned.
-        seconds: wall-clock seconds per image of the whole pass, scoring left out.
+        seconds: wall-clock seconds per image of the whole pass; encoding the prompts and scoring are left out.
     """
 
     prompts: list[Prompt]

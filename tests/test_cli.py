@@ -120,6 +120,7 @@ def test_another_class_keeps_the_arguments_both_take(capsys):
         ("--model.generator.modle=x", "did you mean 'model'?"),
         ("--modle.lora.rank=3", "did you mean 'model'?"),
         ("--model=FineTuneModul", "did you mean 'FineTuneModule'?"),
+        ("--data=ShapesPromts", "did you mean 'ShapesPrompts'?"),
         ("--model.noise=SharedNois", "did you mean 'SharedNoise'?"),
         ("--model.lora.rank=abc", "--model.lora.rank: Expected a <class 'int'>"),
         ("--config=nowhere", "config nowhere: no such file"),

@@ -8,8 +8,8 @@ import lightning as L
 from torch import Tensor
 
 from hypernoise_pl.hypernetwork import NoiseHypernetwork
+from hypernoise_pl.kl import lipschitz, measured_kl
 from hypernoise_pl.noise import noise_statistics
-from hypernoise_pl.objective import lipschitz, measured_kl
 from hypernoise_pl.types import Rollout
 
 

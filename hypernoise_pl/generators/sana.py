@@ -177,6 +177,7 @@ def load_pipeline(kind: Any, model: str, dtype: str, **options: Any) -> Any:
     """
     from diffusers.utils import logging
     from safetensors import SafetensorError
+    from transformers.utils import logging as text_logging
 
     if not Path(model).exists() and (model.startswith((".", "/")) or model.count("/") != 1):
         raise FileNotFoundError(f"generator {model}: no such folder, and no hub id (owner/name)")
@@ -187,6 +188,7 @@ def load_pipeline(kind: Any, model: str, dtype: str, **options: Any) -> Any:
     verbosity = logging.get_verbosity()
     logging.set_verbosity_error()
     logging.disable_progress_bar()
+    text_logging.disable_progress_bar()
     try:
         return kind.from_pretrained(model, **options)
     except (SafetensorError, UnicodeDecodeError, json.JSONDecodeError) as error:
@@ -196,3 +198,4 @@ def load_pipeline(kind: Any, model: str, dtype: str, **options: Any) -> Any:
     finally:
         logging.set_verbosity(verbosity)
         logging.enable_progress_bar()
+        text_logging.enable_progress_bar()

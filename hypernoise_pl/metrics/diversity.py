@@ -11,6 +11,20 @@ from torchmetrics import Metric
 from hypernoise_pl.types import check_shape
 
 
+def pairwise_distance(images: Tensor, prompts: Sequence[int]) -> list[float]:
+    """Mean distance between two images of the same prompt, for every prompt that has several.
+
+    Args:
+        images: [B, 3, H, W].
+        prompts: the B images' prompt indices, in any order.
+    """
+    check_shape("images", images, (len(prompts), 3, None, None))
+    index = torch.tensor(list(prompts), device=images.device)
+    flat = images.detach().float().flatten(1)
+    own = [flat[index == prompt] for prompt in dict.fromkeys(prompts)]
+    return [(torch.pdist(rows).mean() / rows.shape[1] ** 0.5).item() for rows in own if len(rows) > 1]
+
+
 class PairwiseDistance(Metric):
     """Mean distance between two images of the same prompt; the images of a prompt come in one update.
 
@@ -36,14 +50,9 @@ class PairwiseDistance(Metric):
             images: [B, 3, H, W] in [0, 1].
             prompts: the B images' prompt indices, in any order.
         """
-        check_shape("images", images, (len(prompts), 3, None, None))
-        index = torch.tensor(list(prompts), device=images.device)
-        flat = images.detach().float().flatten(1)
-        for prompt in index.unique():
-            own = flat[index == prompt]
-            if len(own) > 1:
-                self.total += torch.pdist(own).mean() / own.shape[1] ** 0.5
-                self.prompts += 1
+        found = pairwise_distance(images, prompts)
+        self.total += sum(found)
+        self.prompts += len(found)
 
     def compute(self) -> Tensor:
         """The mean over prompts; nan where no prompt had two images."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from hypernoise_pl.metrics.diversity import pairwise_distance
 from hypernoise_pl.metrics.intervals import mean_over_tags
 from hypernoise_pl.types import Rollout
 
@@ -86,15 +87,3 @@ class Tally:
             for tag in dict.fromkeys(self.tags)
         }
         return {"mean": mean_over_tags(correct, self.tags), **by_tag}
-
-
-def pairwise_distance(images: Tensor, prompts: Sequence[int]) -> list[float]:
-    """For every prompt with several images, the mean root-mean-square pixel distance between two of them."""
-    found = []
-    for prompt in dict.fromkeys(prompts):
-        rows = [row for row, other in enumerate(prompts) if other == prompt]
-        if len(rows) > 1:
-            flat = images[rows].detach().float().flatten(1)
-            distance = torch.pdist(flat) / flat.shape[1] ** 0.5
-            found.append(distance.mean().item())
-    return found

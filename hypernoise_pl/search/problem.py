@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from hypernoise_pl.generators.base import Generator
+from hypernoise_pl.noise import seeds_from
 from hypernoise_pl.types import Conditioning, check_shape
 
 Scorer = Callable[[Tensor, list[str]], Tensor]
@@ -150,7 +151,8 @@ class NoiseProblem:
         return scores_B, torch.cat(gradients)
 
     def _images(self, noise: Tensor, rows: Tensor) -> Tensor:
-        return self.generator.generate(noise, self.conditioning.map(lambda t: t[rows]), self.steps)
+        seeds = seeds_from(noise) if self.steps > 1 else None
+        return self.generator.generate(noise, self.conditioning.map(lambda t: t[rows]), self.steps, seeds=seeds)
 
     def _charge(self, candidates: int) -> None:
         if not self.affords(candidates):

@@ -13,13 +13,13 @@ from torch import Tensor, nn
 
 from hypernoise_pl.shapes.caption import SHAPES
 from hypernoise_pl.shapes.render import render
-from hypernoise_pl.shapes.scene import SLOTS, Scenes
+from hypernoise_pl.shapes.scene import CELLS, SLOTS, Scenes
 
 CHANNELS = 16  # presence 1, shape 6, colour 3, centre 2, radius 1, background 3
 # each group of channels is shifted and scaled to mean 0 and variance near 1, as diffusion likes its data
 SHAPE_ON, SHAPE_OFF = 2.0, -0.4
 RGB_MEAN, RGB_STD = 0.5, 0.35
-CENTRE_STD = 0.42
+CENTRE_STD = 0.22  # from the middle of the cell
 RADIUS_MEAN, RADIUS_STD = 0.31, 0.045
 BACKGROUND_MEAN, BACKGROUND_STD = 0.145, 0.06
 
@@ -66,7 +66,7 @@ class SlotRenderer(ModelMixin, ConfigMixin):  # type: ignore[misc]
             opacity=torch.sigmoid(2 * sharpness * presence[..., 0]),
             shape=torch.softmax(sharpness * shape, -1),
             rgb=(RGB_MEAN + RGB_STD * rgb).clamp(0, 1),
-            centre=CENTRE_STD * centre,
+            centre=CELLS.to(centre) + CENTRE_STD * centre,
             radius=0.1 + F.softplus(RADIUS_MEAN - 0.1 + RADIUS_STD * radius[..., 0], beta=20),
             background=(BACKGROUND_MEAN + BACKGROUND_STD * z[:, -3:]).clamp(0, 1),
             size=size,
@@ -82,7 +82,7 @@ class SlotRenderer(ModelMixin, ConfigMixin):  # type: ignore[misc]
             2 * here - 1,
             here * (SHAPE_OFF + (SHAPE_ON - SHAPE_OFF) * one_hot),
             here * (scenes.rgb - RGB_MEAN) / RGB_STD,
-            here * scenes.centre / CENTRE_STD,
+            here * (scenes.centre - CELLS) / CENTRE_STD,
             here * radius,
         )
         slots = torch.cat(fields, -1).transpose(1, 2).unflatten(2, (2, SLOTS // 2))

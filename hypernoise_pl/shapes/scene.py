@@ -1,10 +1,13 @@
 """Scenes of the shapes world: up to four coloured shapes on a dark background, described by numbers.
 
+A scene is kept as the 2 x 2 cells of a latent grid: every object in a cell of its own, near the place where it stands.
+
 Coordinates run from -1 to 1, x to the right and y upwards; a radius is in the same unit.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
@@ -15,6 +18,7 @@ from hypernoise_pl.shapes.caption import COLOURS, SHAPES, Combination
 
 PALETTE = torch.tensor(list(COLOURS.values()))  # [8, 3]
 SLOTS = 4  # objects at the most; also the cells of the 2 x 2 latent grid
+CELLS = torch.tensor([[-0.4, 0.4], [0.4, 0.4], [-0.4, -0.4], [0.4, -0.4]])  # their middles, the top row first
 GAP = 0.14  # empty space kept between two objects: 2 pixels at 32 x 32
 AXES = {"left of": (-1.0, 0.0), "right of": (1.0, 0.0), "above": (0.0, 1.0), "below": (0.0, -1.0)}
 
@@ -49,7 +53,7 @@ class Scenes:
 def sample_scenes(combinations: Sequence[Combination], generator: torch.Generator) -> Scenes:
     """Draw one scene for each combination: exactly the objects it names, anything it leaves open at random.
 
-    Objects do not touch, stand whole inside the picture, and come in random slot order.
+    Objects do not touch, stand whole inside the picture, and are kept each in the cell nearest to it.
     """
     count = torch.tensor([len(c.shapes) for c in combinations])
     batch = len(combinations)
@@ -70,26 +74,26 @@ def sample_scenes(combinations: Sequence[Combination], generator: torch.Generato
             if paint is not None:
                 colour[row, slot] = colours.index(paint)
     rgb = (PALETTE[colour] + 0.06 * (uniform(batch, SLOTS, 3) - 0.5)).clamp(0, 1)
-    largest = torch.tensor([0.42, 0.40, 0.32, 0.29])[(count - 1).clamp(min=0)]
-    radius = 0.25 + (largest[:, None] - 0.25) * uniform(batch, SLOTS)
-    centre = _place(combinations, present, radius, generator)
+    centre, radius = _place(combinations, present, generator)
     background = 0.02 + 0.20 * uniform(batch, 3, 1, 1) + 0.05 * uniform(batch, 3, 2, 2)
-    order = uniform(batch, SLOTS).argsort(1)
+    order = _nearest_cells(centre, present)
     rows = torch.arange(batch)[:, None]
     return Scenes(
         present[rows, order], shape[rows, order], rgb[rows, order], centre[rows, order], radius[rows, order], background
     )
 
 
-def _place(combinations: Sequence[Combination], present: Tensor, radius: Tensor, generator: torch.Generator) -> Tensor:
-    """Rejection sampling of centres, all scenes at once; the scenes still wrong are drawn again."""
+def _place(combinations: Sequence[Combination], present: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Rejection sampling of centres and radii, all scenes at once; the scenes still wrong are drawn again."""
     axis = torch.tensor([AXES.get(c.relation or "", (0.0, 0.0)) for c in combinations])
     related = axis.abs().sum(1) > 0
-    centre = torch.zeros(*present.shape, 2)
+    largest = torch.tensor([0.42, 0.42, 0.40, 0.32, 0.29])[present.sum(1)][:, None]
+    centre, radius = torch.zeros(*present.shape, 2), torch.zeros(present.shape)
     todo = torch.arange(len(combinations))
-    for _ in range(1000):
-        room = (0.97 - radius[todo]).clamp(min=0)[..., None]
-        centre[todo] = (2 * torch.rand(len(todo), SLOTS, 2, generator=generator) - 1) * room
+    while len(todo):
+        draw = torch.rand(len(todo), SLOTS, 3, generator=generator)
+        radius[todo] = 0.25 + (largest[todo] - 0.25) * draw[..., 2]
+        centre[todo] = (2 * draw[..., :2] - 1) * (0.97 - radius[todo])[..., None]
         distance = torch.cdist(centre[todo], centre[todo])
         reach = radius[todo][:, :, None] + radius[todo][:, None, :] + GAP
         pair = present[todo][:, :, None] & present[todo][:, None, :] & ~torch.eye(SLOTS, dtype=torch.bool)
@@ -99,6 +103,15 @@ def _place(combinations: Sequence[Combination], present: Tensor, radius: Tensor,
         across = (offset - along[:, None] * axis[todo]).norm(dim=1)
         wrong |= related[todo] & (along < 1.2 * across)
         todo = todo[wrong]
-        if len(todo) == 0:
-            return centre
-    raise RuntimeError(f"no room found for the objects of {len(todo)} scenes; are radii larger than the picture?")
+    return centre, radius
+
+
+def _nearest_cells(centre: Tensor, present: Tensor) -> Tensor:
+    """[B, 4] the object that each cell keeps; what is not present fills the cells that are left.
+
+    The squared distances from objects to the middles of their cells sum to the least that is possible.
+    """
+    away = (centre[:, :, None] - CELLS).square().sum(-1) * present[..., None]  # [B, object, cell]
+    orders = torch.tensor(list(itertools.permutations(range(SLOTS))))  # [24, cell] -> object
+    cost = away[:, orders, torch.arange(SLOTS)].sum(-1)
+    return orders[cost.argmin(1)]

@@ -1,10 +1,11 @@
-"""How the shapes world's generator was made: a flow-matching teacher, then its distillation into one step.
+"""How the shapes world's generator was made: a text encoder, a flow-matching teacher, its distillation into one step.
 
     python -m hypernoise_pl.shapes.train_generator --config experiments/shapes_world/generator.yaml
 
-Three stages, each resumable: the teacher (with its text encoder) learns to denoise latents of scenes; it solves its
-own flow, guided, from many noises; the student, a copy of the teacher, learns to jump from any point of those paths to
-their end. Student, text encoder, tokenizer, scheduler and renderer are saved as one ``SanaSprintPipeline`` folder.
+Four stages, each resumable: the text encoder learns to read and is frozen; the teacher learns to denoise latents of
+scenes, some of them not quite what their caption says; it solves its own flow from many noises; the student, a copy of
+the teacher, learns to jump from any point of those paths to their end. Student, text encoder, tokenizer, scheduler and
+renderer are saved as one ``SanaSprintPipeline`` folder.
 """
 
 from __future__ import annotations
@@ -24,11 +25,13 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from hypernoise_pl.shapes.caption import Combination, sample_prompts, say
+from hypernoise_pl.shapes.caption import Combination, combinations, sample_prompts, say
 from hypernoise_pl.shapes.models import SlotRenderer
 from hypernoise_pl.shapes.scene import sample_scenes
 from hypernoise_pl.shapes.tokenizer import gemma_tokenizer
 from hypernoise_pl.shapes.train_loop import LoopOptions, train
+from hypernoise_pl.shapes.training.lessons import SHARES, negatives_of
+from hypernoise_pl.shapes.training.reader import Statements
 
 if TYPE_CHECKING:
     from hypernoise_pl.metrics.judge import Judge
@@ -74,24 +77,56 @@ class TextToLatent(nn.Module):
         return out[0]  # type: ignore[no-any-return]
 
 
+class Reader(nn.Module):
+    """The text encoder of a model, and the heads that ask it what captions state."""
+
+    def __init__(self, model: TextToLatent) -> None:
+        super().__init__()
+        self.model, self.statements = model, Statements(model.text_encoder.config.hidden_size)
+
+    def forward(self, texts: Sequence[str], captions: Sequence[Combination]) -> tuple[Tensor, Tensor]:
+        """The loss, and [B] whether all was understood."""
+        return self.statements(*self.model.encode(texts), texts, captions)  # type: ignore[no-any-return]
+
+
+def reader_loss(reader: Reader, config: DictConfig, step: int) -> tuple[Tensor, dict[str, float]]:
+    """How far the text encoder is from saying what captions of the training split state."""
+    rng = random.Random(f"{config.seed}, reader, {step}")
+    captions = [caption for _, caption in sample_prompts("train", config.captions, rng.randrange(2**31))]
+    loss, understood = reader([say(caption, rng) for caption in captions], captions)
+    return loss, {"understood": understood.float().mean().item()}
+
+
+@torch.no_grad()
+def understood(reader: Any, count: int = 600) -> dict[str, float]:
+    """The share of validation prompts of which all is understood."""
+    prompts, captions = zip(*sample_prompts("validation", count, 0), strict=True)
+    return {"understood": reader([prompt.text for prompt in prompts], captions)[1].float().mean().item()}
+
+
 def teacher_loss(model: TextToLatent, config: DictConfig, step: int) -> tuple[Tensor, dict[str, float]]:
-    """Flow matching (Lipman et al. 2023): every caption with several scenes; a tenth of the captions left empty."""
+    """Flow matching (Lipman et al. 2023): captions and scenes, some of which err; a tenth of captions is empty."""
     rng = random.Random(f"{config.seed}, teacher, {step}")
     draws = torch.Generator().manual_seed(config.seed * 1_000_003 + step)
-    chosen = [c for _, c in sample_prompts("train", config.captions, rng.randrange(2**31))]
+    tags = rng.choices(list(SHARES), list(SHARES.values()), k=config.captions)
+    chosen = [rng.choice(combinations(tag, "train")) for tag in tags]
     texts = ["" if rng.random() < 0.1 else say(c, rng) for c in chosen]
-    copies = config.scenes_per_caption
-    combinations: list[Combination] = [c for c in chosen for _ in range(copies)]
-    latent = SlotRenderer.encode_scenes(sample_scenes(combinations, draws))
+    pictured = [shown(c, config.wrong, rng) for c in chosen]
+    latent = SlotRenderer.encode_scenes(sample_scenes(pictured, draws))
     noise = torch.randn(latent.shape, generator=draws)
     # half of the times near pure noise, where one caption is to become one layout
     time = torch.rand(len(latent), generator=draws)
     time = torch.where(torch.rand(len(latent), generator=draws) < 0.5, time, time.sqrt())
     at = time[:, None, None, None]
-    embeddings, mask = model.encode(texts)
-    text = embeddings.repeat_interleave(copies, 0), mask.repeat_interleave(copies, 0)
+    with torch.no_grad():
+        text = model.encode(texts)
     loss = (model.velocity((1 - at) * latent + at * noise, time, text) - (noise - latent)).square().mean()
     return loss, {}
+
+
+def shown(told: Combination, wrong: float, rng: random.Random) -> Combination:
+    """What the picture of a caption shows: now and then, as in captions from the web, not quite what is told."""
+    return rng.choice([*negatives_of(told, "train", rng).values()]) if rng.random() < wrong else told
 
 
 @torch.no_grad()
@@ -103,18 +138,21 @@ def solve(
     Returns:
         Path [B, steps, *Z], the states at times 1, ..., 1/steps, and end [B, *Z].
     """
-    text, empty = model.encode(texts), model.encode([""])
-    batch = len(noise)
-    both = (
-        torch.cat([text[0], empty[0].expand(batch, -1, -1)]),
-        torch.cat([text[1], empty[1].expand(batch, -1)]),
-    )
+    text, batch = model.encode(texts), len(noise)
+    if guidance != 1:
+        empty = model.encode([""])
+        text = (
+            torch.cat([text[0], empty[0].expand(batch, -1, -1)]),
+            torch.cat([text[1], empty[1].expand(batch, -1)]),
+        )
     times = torch.linspace(1, 0, steps + 1)
     state, before, path = noise, None, []
     for now, then in itertools.pairwise(times):
         path.append(state)
-        told, untold = model.velocity(state.repeat(2, 1, 1, 1), now.expand(2 * batch), both).chunk(2)
-        velocity = untold + guidance * (told - untold)
+        told, *untold = model.velocity(
+            state.repeat(len(text[0]) // batch, 1, 1, 1), now.expand(len(text[0])), text
+        ).split(batch)
+        velocity = untold[0] + guidance * (told - untold[0]) if untold else told
         slope = velocity if before is None else 1.5 * velocity - 0.5 * before
         state, before = state + (then - now) * slope, velocity
     return torch.stack(path, 1), state
@@ -214,7 +252,7 @@ def _noise_shape(model: TextToLatent) -> tuple[int, int, int]:
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the stages that are not done yet."""
     parser = argparse.ArgumentParser(prog="python -m hypernoise_pl.shapes.train_generator", description=__doc__)
-    parser.add_argument("--config", type=Path, required=True, help="YAML: sizes, steps and rates of the three stages")
+    parser.add_argument("--config", type=Path, required=True, help="YAML: sizes, steps and rates of the four stages")
     parser.add_argument("--work", type=Path, default=Path("runs/shapes_world"), help="checkpoints, pairs and logs")
     parser.add_argument("--output", type=Path, required=True, help="the pipeline folder to write")
     arguments = parser.parse_args(argv)
@@ -229,6 +267,18 @@ def main(argv: Sequence[str] | None = None) -> None:
     def solved(model: TextToLatent, noise: Tensor, texts: Sequence[str]) -> Tensor:
         return solve(model, noise, texts, config.pairs.steps, config.pairs.guidance)[1]
 
+    reader = Reader(teacher)
+    teacher.transformer.requires_grad_(False)
+    reader = train(
+        "reader",
+        reader,
+        lambda step: reader_loss(reader, config.reader, step),
+        LoopOptions(**config.reader.loop),
+        work,
+        understood,
+    )
+    teacher = reader.model.requires_grad_(True)
+    teacher.text_encoder.requires_grad_(False)
     teacher = train(
         "teacher",
         teacher,
@@ -239,7 +289,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     pairs = make_pairs(teacher, config.pairs, work / "pairs")
     student = copy.deepcopy(teacher)
-    student.text_encoder.requires_grad_(False)
     student = train(
         "student",
         student,

@@ -1,1 +1,1 @@
-"""How the shapes world's reward models learn: pictures with graded flaws, and one file for each kind of model."""
+"""How the shapes world's own models learn: captions to read, pictures with graded flaws; a file for each model."""

@@ -16,8 +16,8 @@ from torch import Tensor
 from hypernoise_pl.shapes.caption import COLOURS, RELATIONS, SHAPES, Combination
 from hypernoise_pl.shapes.facts import agree
 from hypernoise_pl.shapes.flaws import Slots
-from hypernoise_pl.shapes.scene import Scenes
-from hypernoise_pl.shapes.training.lessons import degrade, draw_scenes, is_trained
+from hypernoise_pl.shapes.scene import Scenes, sample_scenes
+from hypernoise_pl.shapes.training.lessons import degrade, is_trained
 
 
 @dataclass
@@ -42,7 +42,7 @@ def draw_crowd(count: int, captions: int, seed: int) -> Crowd:
     rng = random.Random(seed)
     draws = torch.Generator().manual_seed(seed)
     held = [_objects(rng) for _ in range(count)]
-    scenes = draw_scenes(held, draws)
+    scenes = sample_scenes(held, draws)
     asked = [_caption(objects, rng) for _ in range(captions) for objects in held]
     truth = torch.cat([agree(scenes, asked[start : start + count]).diagonal() for start in range(0, len(asked), count)])
     return Crowd(degrade(Slots.of(scenes).render(), draws), scenes, asked, truth.float())

@@ -64,7 +64,7 @@ def draw_lesson(count: int, flawed: float, seed: int, split: Split = "train") ->
     right = [rng.choice(combinations(tag, split)) for tag in tags]
     wrong, never, kinds = [], [], []
     for combination in right:
-        negatives = _negatives(combination, split, rng)
+        negatives = negatives_of(combination, split, rng)
         hard = [kind for kind in negatives if kind in ("binding", "side", "count")]
         directed = [kind for kind in negatives if kind != "across"]  # scenes are not moved across
         kind = rng.choice(hard) if hard and rng.random() < 0.7 else rng.choice(directed)
@@ -73,23 +73,14 @@ def draw_lesson(count: int, flawed: float, seed: int, split: Split = "train") ->
         never.append(rng.choice(others or [negatives[kind]]))
         moved = kind if rng.random() < 0.7 else rng.choice(UNDIRECTED)
         kinds.append(moved if rng.random() < flawed else "none")
-    scenes = draw_scenes(right, draws)
+    scenes = sample_scenes(right, draws)
     amount = torch.rand(count, generator=draws)
     amount[[kind == "none" for kind in kinds]] = 0
     slots = towards(scenes, right, wrong, kinds, amount, draws)
     return Lesson(degrade(slots.render(), draws), amount, kinds, right, wrong, never, scenes, slots)
 
 
-def draw_scenes(right: list[Combination], draws: torch.Generator) -> Scenes:
-    """One scene a caption; drawn again where the radii of four large objects leave no room, once in 100,000."""
-    while True:
-        try:
-            return sample_scenes(right, draws)
-        except RuntimeError:
-            continue
-
-
-def _negatives(combination: Combination, split: Split, rng: random.Random) -> dict[str, Combination]:
+def negatives_of(combination: Combination, split: Split, rng: random.Random) -> dict[str, Combination]:
     """Captions one fact away, by kind; in training only such as are true of other pictures.
 
     A caption that is held out would otherwise be met as a negative alone, and learnt to be always false.
