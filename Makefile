@@ -15,7 +15,7 @@ install: $(VENV)/.installed ## create .venv with the pinned dependencies
 $(VENV)/.installed: setup.cfg pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(RUN) -m pip install --quiet --constraint constraints.txt $(TORCH)
-	$(RUN) -m pip install --quiet --constraint constraints.txt --editable '.[test,lint]'
+	$(RUN) -m pip install --quiet --constraint constraints.txt --editable '.[search,test,lint]'
 	touch $@
 
 fit: $(VENV)/.installed ## the main job: train a noise hypernetwork on the shapes world and see what it gains
@@ -37,7 +37,7 @@ bench: $(VENV)/.installed ## speed measurements
 	$(RUN) benchmarks/shapes.py
 	$(RUN) benchmarks/training_step.py
 
-world: $(VENV)/.installed ## train the shapes world's own models anew (about an hour)
+world: $(VENV)/.installed ## train the shapes world's own models anew (about half an hour)
 	$(RUN) -m hypernoise_pl.shapes.train_generator --config experiments/shapes_world/generator.yaml --output hypernoise_pl/shapes/weights/generator
 	$(RUN) -m hypernoise_pl.shapes.train_rewards --config experiments/shapes_world/rewards.yaml --output hypernoise_pl/shapes/weights
 

@@ -172,7 +172,7 @@ def _import_names() -> None:
     """Import the classes that short names on the command line may mean."""
     from hypernoise_pl import finetune, search  # noqa: F401
     from hypernoise_pl.data import text  # noqa: F401
-    from hypernoise_pl.search import random_search, reno  # noqa: F401
+    from hypernoise_pl.search import evolution, random_search, reno, zero_order  # noqa: F401
 
 
 def check_weights(config: Any) -> None:
@@ -243,6 +243,7 @@ def _quiet(verbose: bool) -> Iterator[None]:
 
     with warnings.catch_warnings():
         if not verbose:
+            warnings.showwarning = lambda message, *_: print(f"warning: {message}", file=sys.stderr)
             for category in (FutureWarning, DeprecationWarning):
                 warnings.simplefilter("ignore", category)
             for part in _CHATTER:

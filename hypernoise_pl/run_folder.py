@@ -21,11 +21,19 @@ def newest_run(command: str, holding: str) -> Path:
 
 @contextlib.contextmanager
 def whole(file: Path) -> Iterator[Path]:
-    """A file to write beside ``file``; it takes its place once it is complete, or is removed."""
+    """A file to write beside ``file``; it takes its place once it is complete, or is removed.
+
+    Raises:
+        OSError: naming the file, if it cannot be written: a full disk says only that, not where.
+    """
     partial = file.with_name(f".{file.name}.partial")
     try:
         yield partial
         partial.replace(file)
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        raise OSError(error.errno, error.strerror, str(file)) from error
     finally:
         partial.unlink(missing_ok=True)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import re
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from tqdm import tqdm
 
 from hypernoise_pl.adapter import restore, save_adapter
 from hypernoise_pl.callbacks.evaluate import Evaluate
@@ -77,12 +79,14 @@ def predict(cli: Any, options: argparse.Namespace) -> None:
     _load(model, options.adapter)
     model.to(cli.trainer.strategy.root_device)
     output.mkdir(parents=True, exist_ok=True)
-    rows, pictures = [], []
-    for number, prompt in enumerate(prompts):
+    rows, columns = [], 8
+    shown: list[tuple[str, torch.Tensor, torch.Tensor]] = []  # caption, base, refined
+    for number, prompt in enumerate(tqdm(prompts, desc="predict", disable=len(prompts) < columns)):
         noise = gaussian(model.generator.noise_shape, [seed_of(seed) for seed in seeds]).to(model.device)
         every = [prompt] * len(seeds)
         pair = [model(every, noise, strength, options.steps) for strength in (0.0, options.strength)]
-        pictures.append([rollout.images for rollout in pair])
+        each = zip(pair[0].images, pair[1].images)
+        shown += [(prompt.text, *images) for images in itertools.islice(each, columns - len(shown))]
         name = f"{number:04d}-{re.sub(r'[^a-z0-9]+', '-', prompt.text.lower()).strip('-')[:60]}"
         for kind, rollout in zip(("base", "refined"), pair):
             for place, (seed, image) in enumerate(zip(seeds, to_uint8(rollout.images))):
@@ -91,9 +95,8 @@ def predict(cli: Any, options: argparse.Namespace) -> None:
                 scores = {key: round(score[place].item(), 4) for key, score in rollout.scores.items()}
                 rows.append({"prompt": prompt.text, "seed": seed, "kind": kind, "file": file, "scores": scores})
     write(output / "predictions.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
-    shown = min(8, len(prompts))
-    grid = [torch.cat([picture[kind][:1] for picture in pictures[:shown]]) for kind in (0, 1)]
-    image_grid(grid, ["base", "refined"], [p.text for p in prompts[:shown]]).save(output / "grid.png")
+    captions, *pictures = zip(*shown)
+    image_grid([torch.stack(row) for row in pictures], ["base", "refined"], captions).save(output / "grid.png")
     _say(f"{len(rows)} images, predictions.jsonl and grid.png are in {output}")
 
 

@@ -95,11 +95,15 @@ class NoiseProblem:
 
     def draw(self, candidates: int) -> Tensor:
         """[B, N, *Z] noises from the standard normal law; the very first candidate is the start noise."""
-        size = (len(self.start), candidates, *self.start.shape[1:])
-        noise = torch.randn(size, generator=self._draws).to(self.start)
+        noise = self.directions(candidates)
         if not self._drawn:
             noise[:, 0], self._drawn = self.start, True
         return noise
+
+    def directions(self, count: int) -> Tensor:
+        """[B, N, *Z] standard normal numbers, to move noises by."""
+        size = (len(self.start), count, *self.start.shape[1:])
+        return torch.randn(size, generator=self._draws).to(self.start)
 
     @torch.no_grad()
     def score(self, candidates: Tensor) -> Tensor:

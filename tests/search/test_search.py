@@ -5,9 +5,11 @@ import torch
 from torch import Tensor, nn
 
 from hypernoise_pl.generators.base import Generator
+from hypernoise_pl.search.evolution import Evolution
 from hypernoise_pl.search.problem import BudgetExceeded, NoiseProblem
 from hypernoise_pl.search.random_search import RandomSearch
 from hypernoise_pl.search.reno import ReNO
+from hypernoise_pl.search.zero_order import ZeroOrder, neighbours
 from hypernoise_pl.types import Conditioning
 
 
@@ -47,21 +49,21 @@ def problem(budget: int, chunk: int = 256, steps: int = 1) -> NoiseProblem:
     return NoiseProblem(Identity(), brightness, PROMPTS, start, budget, seed=1, steps=steps, chunk=chunk)
 
 
-@pytest.mark.parametrize("search", [RandomSearch(12), ReNO(12, lr=5.0)])
+@pytest.mark.parametrize("search", [RandomSearch(13), ReNO(13, lr=5.0), ZeroOrder(6, 2), Evolution(3, 4)])
 def test_improves_and_pays_exactly_what_it_says(search):
     task = problem(search.budget())
     base = brightness(task.generator.generate(task.start, task.conditioning), PROMPTS)
     search.run(task)
     assert (task.best.scores >= base).all() and (task.best.scores > base).any()
-    assert task.account.nfe == search.budget() == 12
-    assert task.generator.evaluations == 3 + 12 * 3
+    assert task.account.nfe == search.budget() == 13
+    assert task.generator.evaluations == 3 + 13 * 3
     assert [p.score for p in task.curve] == sorted(p.score for p in task.curve)
     again = brightness(task.generator.generate(task.best.noise, task.conditioning), PROMPTS)
     torch.testing.assert_close(again, task.best.scores)
     torch.testing.assert_close(brightness(task.best.images, PROMPTS), task.best.scores)
 
 
-@pytest.mark.parametrize("search", [RandomSearch(9), ReNO(5)])
+@pytest.mark.parametrize("search", [RandomSearch(9), ReNO(5), ZeroOrder(4, 3), Evolution(3, 4)])
 def test_chunk_size_changes_nothing(search):
     found = []
     for chunk in (1, 4, 256):
@@ -124,3 +126,44 @@ def test_gradient_against_finite_differences():
     up, _ = task.score_and_grad(noise + 1e-5 * direction)
     down, _ = task.score_and_grad(noise - 1e-5 * direction)
     torch.testing.assert_close((gradient * direction).flatten(1).sum(1), (up - down) / 2e-5, rtol=1e-5, atol=1e-7)
+
+
+def test_neighbours_have_the_pivots_norm_and_the_angle_asked_for():
+    task = problem(budget=1)
+    found = neighbours(task.start, task.directions(5), 0.95)
+    flat, pivot = found.flatten(2), task.start.flatten(1)[:, None]
+    torch.testing.assert_close(flat.norm(dim=-1), pivot.norm(dim=-1).expand(-1, 5))
+    torch.testing.assert_close(torch.cosine_similarity(flat, pivot, dim=-1), torch.full((3, 5), 0.95))
+
+
+@pytest.mark.parametrize("search", [ZeroOrder(6, 2), Evolution(3, 4)])
+def test_local_search_keeps_the_norm(search):
+    task = problem(search.budget())
+    search.run(task)
+    torch.testing.assert_close(task.best.noise.flatten(1).norm(dim=1), task.start.flatten(1).norm(dim=1))
+
+
+@pytest.mark.parametrize("search", [ZeroOrder(500, 4), Evolution(60, 20)])
+def test_local_search_climbs_higher_than_chance(search):
+    chance = problem(RandomSearch(1000).budget())
+    RandomSearch(1000).run(chance)
+    task = problem(search.budget())
+    search.run(task)
+    assert (task.best.scores > chance.best.scores).all()
+
+
+def test_a_small_budget_ends_the_walk():
+    task = problem(budget=6)
+    ZeroOrder(50, 2).run(task)
+    assert task.account.nfe == 5  # a whole move more would not fit
+    task = problem(budget=6)
+    Evolution(50, 3).run(task)
+    assert task.account.nfe == 4
+
+
+@pytest.mark.parametrize("wrong", [{"iterations": 0}, {"neighbours": 0}, {"cosine": 1.0}])
+def test_a_walk_needs_sense(wrong):
+    with pytest.raises(ValueError, match="zero-order search needs"):
+        ZeroOrder(**wrong)
+    with pytest.raises(ValueError, match="evolution needs"):
+        Evolution(population=1)

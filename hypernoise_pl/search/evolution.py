@@ -1,0 +1,62 @@
+"""An evolution strategy on the noise: no gradient, a mean and a spread that learn from ranks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from hypernoise_pl.noise import seeds_from
+from hypernoise_pl.search.base import Search
+from hypernoise_pl.search.problem import NoiseProblem
+
+
+@dataclass(frozen=True)
+class Evolution(Search):
+    """Separable CMA-ES from the start noise; candidates are put back on the sphere that the start noise lies on.
+
+    Args:
+        generations: rounds of asking and telling.
+        population: candidates of a round, 2 at least.
+        sigma: first spread, in units of the noise's own deviation.
+
+    Raises:
+        ValueError: if there is no round, no population to rank, or no spread.
+
+    Source: Ros and Hansen 2008 (sep-CMA-ES), as the package ``cmaes`` has it.
+    """
+
+    generations: int = 8
+    population: int = 8
+    sigma: float = 0.3
+
+    def __post_init__(self) -> None:
+        if self.generations < 1 or self.population < 2 or self.sigma <= 0:
+            raise ValueError(f"evolution needs a generation, a population of 2 and a sigma above 0, got {self}")
+
+    def run(self, problem: NoiseProblem) -> None:
+        """Ask and tell for as many generations as are wanted and afforded."""
+        from cmaes import SepCMA
+
+        start = problem.draw(1)
+        problem.score(start)
+        flat = start.flatten(1)
+        norm = flat.norm(dim=1)[:, None, None]
+        strategies = [
+            SepCMA(mean, self.sigma, seed=seed % 2**32, population_size=self.population)
+            for mean, seed in zip(flat.double().cpu().numpy(), seeds_from(start), strict=True)
+        ]
+        for _ in range(self.generations):
+            if not problem.affords(self.population):
+                return
+            asked = np.stack([[strategy.ask() for _ in range(self.population)] for strategy in strategies])
+            points = torch.from_numpy(asked).to(flat)  # [B, N, d]
+            noise = points * (norm / points.norm(dim=-1, keepdim=True))
+            scores = problem.score(noise.view(len(flat), self.population, *start.shape[2:])).double().cpu().numpy()
+            for strategy, rows, values in zip(strategies, asked, scores, strict=True):
+                strategy.tell([(point, -value) for point, value in zip(rows, values, strict=True)])
+
+    def budget(self, steps: int = 1) -> int:
+        """The start and every candidate."""
+        return (1 + self.generations * self.population) * steps

@@ -1,0 +1,68 @@
+"""Zero-order search: a walk among neighbours of the best noise so far."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from hypernoise_pl.search.base import Search
+from hypernoise_pl.search.problem import NoiseProblem
+
+
+@dataclass(frozen=True)
+class ZeroOrder(Search):
+    """From a pivot, score neighbours of the same norm and move to the best; the pivot stays where none is better.
+
+    Args:
+        iterations: moves.
+        neighbours: N, candidates of a move (ZO-N).
+        cosine: of the angle between pivot and neighbour; nearer to 1 is nearer.
+
+    Raises:
+        ValueError: if a number is below 1 or the cosine is not inside (0, 1).
+
+    Source: Ma et al. 2025, section 3 (ZO-2, lambda = 0.95). There the pivot always moves; its score is known, so that
+    staying costs nothing.
+    """
+
+    iterations: int = 8
+    neighbours: int = 2
+    cosine: float = 0.95
+
+    def __post_init__(self) -> None:
+        if self.iterations < 1 or self.neighbours < 1 or not 0 < self.cosine < 1:
+            raise ValueError(f"zero-order search needs numbers of 1 at least and a cosine inside (0, 1), got {self}")
+
+    def run(self, problem: NoiseProblem) -> None:
+        """Walk for as many moves as are wanted and afforded."""
+        pivot = problem.draw(1)
+        problem.score(pivot)
+        for _ in range(self.iterations):
+            if not problem.affords(self.neighbours):
+                return
+            assert problem.best is not None
+            problem.score(neighbours(problem.best.noise, problem.directions(self.neighbours), self.cosine))
+
+    def budget(self, steps: int = 1) -> int:
+        """The pivot and every neighbour."""
+        return (1 + self.iterations * self.neighbours) * steps
+
+
+def neighbours(pivot: Tensor, directions: Tensor, cosine: float) -> Tensor:
+    """Noises at a given angle from a pivot, of exactly its norm.
+
+    Args:
+        pivot: [B, *Z].
+        directions: [B, N, *Z]; the part orthogonal to the pivot counts.
+        cosine: of the angle.
+
+    Returns:
+        [B, N, *Z].
+    """
+    flat, ways = pivot.flatten(1)[:, None], directions.flatten(2)
+    norm = flat.norm(dim=-1, keepdim=True)
+    unit = flat / norm
+    across = ways - (ways * unit).sum(-1, keepdim=True) * unit
+    across = across / across.norm(dim=-1, keepdim=True)
+    return (norm * (cosine * unit + (1 - cosine**2) ** 0.5 * across)).view_as(directions)
