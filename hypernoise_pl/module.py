@@ -123,15 +123,28 @@ class HyperNoiseModule(AdapterModule):
             rollouts["gradient_search"] = self.search(self.reference, prompts, self.eval_noise(prompts, 1))
         return rollouts
 
-    def search(self, search: Search, prompts: Sequence[Prompt], noise: Tensor) -> Rollout:
-        """Improve noise [B, *Z] at test time by the same rewards."""
+    def search(self, search: Search, prompts: Sequence[Prompt], noise: Tensor, refined: bool = False) -> Rollout:
+        """Improve noise [B, *Z] at test time by the same rewards; ``refined`` starts where the hypernetwork ends."""
 
         def scorer(images: Tensor, texts: list[str]) -> Tensor:
             return weighted_sum(self.score(images, texts), self.reward_weights)
 
-        texts, budget, start = [prompt.text for prompt in prompts], search.budget(self.steps), self._clock()
+        def refine(noise: Tensor, conditioning: Conditioning) -> Tensor:
+            return noise + self.refine(noise, conditioning)
+
+        texts, start = [prompt.text for prompt in prompts], self._clock()
+        budget = search.budget(self.steps, drawing=int(refined))
         with torch.inference_mode(False):  # a search may differentiate, whatever the Trainer evaluates in
-            problem = NoiseProblem(self.generator, scorer, texts, noise.clone(), budget, self.seed, self.steps)
+            problem = NoiseProblem(
+                self.generator,
+                scorer,
+                texts,
+                noise.clone(),
+                budget,
+                self.seed,
+                self.steps,
+                refine=refine if refined else None,
+            )
             search.run(problem)
         best, seconds = problem.best, (self._clock() - start) / len(texts)
         assert best is not None

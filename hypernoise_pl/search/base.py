@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Self
 
 from hypernoise_pl.search.problem import NoiseProblem
 
@@ -24,5 +24,25 @@ class Search(ABC):
         """Spend the problem's budget."""
 
     @abstractmethod
-    def budget(self, steps: int = 1) -> int:
-        """Network evaluations per prompt the method wants, with a generator of so many steps."""
+    def budget(self, steps: int = 1, drawing: int = 0) -> int:
+        """Network evaluations per prompt the method wants.
+
+        Args:
+            steps: evaluations per image of the generator.
+            drawing: evaluations per noise drawn: 1 where a hypernetwork refines them, else 0.
+        """
+
+    @abstractmethod
+    def within(self, budget: int, steps: int = 1, drawing: int = 0) -> Self:
+        """The same method, as long as a budget of network evaluations allows.
+
+        Raises:
+            ValueError: if the budget holds not even the shortest search.
+        """
+
+    def _count(self, budget: int, first: int, each: int) -> int:
+        """How often a budget holds what costs ``each``, beside what costs ``first`` once."""
+        count = (budget - first) // each
+        if count < 1:
+            raise ValueError(f"{type(self).__name__} needs a budget of {first + each} NFE at least, got {budget}")
+        return count

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 import torch
@@ -57,6 +58,10 @@ class Evolution(Search):
             for strategy, rows, values in zip(strategies, asked, scores, strict=True):
                 strategy.tell([(point, -value) for point, value in zip(rows, values, strict=True)])
 
-    def budget(self, steps: int = 1) -> int:
+    def budget(self, steps: int = 1, drawing: int = 0) -> int:
         """The start and every candidate."""
-        return (1 + self.generations * self.population) * steps
+        return drawing + (1 + self.generations * self.population) * steps
+
+    def within(self, budget: int, steps: int = 1, drawing: int = 0) -> Self:
+        """As many generations as fit."""
+        return replace(self, generations=self._count(budget, drawing + steps, self.population * steps))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -14,6 +14,7 @@ from hypernoise_pl.noise import seeds_from
 from hypernoise_pl.types import Conditioning, check_shape
 
 Scorer = Callable[[Tensor, list[str]], Tensor]
+Refine = Callable[[Tensor, Conditioning], Tensor]
 
 
 class BudgetExceeded(RuntimeError):
@@ -68,6 +69,8 @@ class NoiseProblem:
         seed: of every further draw.
         steps: network evaluations per image.
         chunk: images generated at once; bounds memory, never changes a result.
+        refine: noises [M, *Z] and their conditioning -> refined noises, one network evaluation each: every noise drawn
+            goes through it, so that a search starts where a hypernetwork ends.
     """
 
     generator: Generator
@@ -78,6 +81,7 @@ class NoiseProblem:
     seed: int = 0
     steps: int = 1
     chunk: int = 256
+    refine: Refine | None = None
     account: Account = field(default_factory=Account, init=False)
     curve: list[CurvePoint] = field(default_factory=list, init=False)
     best: Best | None = field(default=None, init=False)
@@ -94,11 +98,23 @@ class NoiseProblem:
         return self.account.nfe + candidates * self.steps <= self.budget
 
     def draw(self, candidates: int) -> Tensor:
-        """[B, N, *Z] noises from the standard normal law; the very first candidate is the start noise."""
+        """[B, N, *Z] noises from the standard normal law, refined if so asked; the first of all is the start noise.
+
+        Raises:
+            BudgetExceeded: before anything is spent, if the budget does not hold refining them.
+        """
         noise = self.directions(candidates)
         if not self._drawn:
             noise[:, 0], self._drawn = self.start, True
-        return noise
+        if self.refine is None:
+            return noise
+        self._charge(candidates, f"refining {candidates} noises of 1 NFE")
+        with torch.no_grad():
+            parts = [
+                self.refine(part, self.conditioning.map(lambda t, rows=rows: t[rows]))
+                for part, rows in self._chunks(noise)
+            ]
+        return torch.cat(parts).view_as(noise)
 
     def directions(self, count: int) -> Tensor:
         """[B, N, *Z] standard normal numbers, to move noises by."""
@@ -116,17 +132,15 @@ class NoiseProblem:
             BudgetExceeded: before anything is spent, if the budget does not hold them.
         """
         batch, count = candidates.shape[:2]
-        self._charge(count)
-        rows = torch.arange(batch, device=candidates.device).repeat_interleave(count)
-        flat = candidates.flatten(0, 1)
+        self._charge_images(count)
         scores, images = [], []
-        for part in torch.arange(len(flat), device=flat.device).split(self.chunk):
-            picture = self._images(flat[part], rows[part])
+        for part, rows in self._chunks(candidates):
+            picture = self._images(part, rows)
             images.append(picture)
-            scores.append(self.scorer(picture, [self.prompts[row] for row in rows[part].tolist()]))
+            scores.append(self.scorer(picture, [self.prompts[row] for row in rows.tolist()]))
         scores_BN = torch.cat(scores).view(batch, count)
         winner = scores_BN.argmax(1)
-        each = torch.arange(batch, device=flat.device)
+        each = torch.arange(batch, device=candidates.device)
         self._keep(candidates[each, winner], torch.cat(images).unflatten(0, (batch, count))[each, winner], scores_BN)
         return scores_BN
 
@@ -139,7 +153,7 @@ class NoiseProblem:
         Returns:
             [B] scores and [B, *Z] gradients.
         """
-        self._charge(1)
+        self._charge_images(1)
         self.account.nfe_backward += self.steps
         scores, gradients, images = [], [], []
         for rows in torch.arange(len(noise), device=noise.device).split(self.chunk):
@@ -158,15 +172,21 @@ class NoiseProblem:
         seeds = seeds_from(noise) if self.steps > 1 else None
         return self.generator.generate(noise, self.conditioning.map(lambda t: t[rows]), self.steps, seeds=seeds)
 
-    def _charge(self, candidates: int) -> None:
-        if not self.affords(candidates):
-            raise BudgetExceeded(
-                f"{candidates} candidates of {self.steps} NFE do not fit: "
-                f"{self.account.nfe} of {self.budget} NFE are spent"
-            )
-        self.account.nfe += candidates * self.steps
+    def _chunks(self, noise: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """Noises [B, N, *Z] as pieces [M, *Z], M at most ``chunk``, each with its prompts' rows."""
+        rows = torch.arange(len(noise), device=noise.device).repeat_interleave(noise.shape[1])
+        return zip(noise.flatten(0, 1).split(self.chunk), rows.split(self.chunk), strict=True)
+
+    def _charge_images(self, candidates: int) -> None:
+        self._charge(candidates * self.steps, f"{candidates} candidates of {self.steps} NFE")
         self.account.decodes += candidates
         self.account.verified += candidates
+
+    def _charge(self, nfe: int, what: str) -> None:
+        spent = self.account.nfe
+        if spent + nfe > self.budget:
+            raise BudgetExceeded(f"{what} do not fit: {spent} of {self.budget} NFE are spent")
+        self.account.nfe = spent + nfe
 
     def _keep(self, noise: Tensor, images: Tensor, scores_BN: Tensor) -> None:
         scores = scores_BN.max(1).values

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 from hypernoise_pl.search.base import Search
 from hypernoise_pl.search.problem import NoiseProblem
@@ -24,6 +25,10 @@ class RandomSearch(Search):
         """Draw and score the candidates."""
         problem.score(problem.draw(self.candidates))
 
-    def budget(self, steps: int = 1) -> int:
-        """N images."""
-        return self.candidates * steps
+    def budget(self, steps: int = 1, drawing: int = 0) -> int:
+        """N noises and images."""
+        return self.candidates * (drawing + steps)
+
+    def within(self, budget: int, steps: int = 1, drawing: int = 0) -> Self:
+        """As many candidates as fit."""
+        return replace(self, candidates=self._count(budget, 0, drawing + steps))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, replace
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -45,9 +45,13 @@ class ReNO(Search):
             noise.grad = _clipped(self.penalty * _norm_gradient(noise.detach()) - gradient, self.clip)
             optimizer.step()
 
-    def budget(self, steps: int = 1) -> int:
-        """One image an iteration."""
-        return self.iterations * steps
+    def budget(self, steps: int = 1, drawing: int = 0) -> int:
+        """One noise, and one image an iteration."""
+        return drawing + self.iterations * steps
+
+    def within(self, budget: int, steps: int = 1, drawing: int = 0) -> Self:
+        """As many iterations as fit; backward passes are counted apart."""
+        return replace(self, iterations=self._count(budget, drawing, steps))
 
 
 def _norm_gradient(noise: Tensor) -> Tensor:

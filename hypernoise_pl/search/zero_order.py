@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 from torch import Tensor
 
@@ -44,9 +45,13 @@ class ZeroOrder(Search):
             assert problem.best is not None
             problem.score(neighbours(problem.best.noise, problem.directions(self.neighbours), self.cosine))
 
-    def budget(self, steps: int = 1) -> int:
+    def budget(self, steps: int = 1, drawing: int = 0) -> int:
         """The pivot and every neighbour."""
-        return (1 + self.iterations * self.neighbours) * steps
+        return drawing + (1 + self.iterations * self.neighbours) * steps
+
+    def within(self, budget: int, steps: int = 1, drawing: int = 0) -> Self:
+        """As many moves as fit."""
+        return replace(self, iterations=self._count(budget, drawing + steps, self.neighbours * steps))
 
 
 def neighbours(pivot: Tensor, directions: Tensor, cosine: float) -> Tensor:

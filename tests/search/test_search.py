@@ -167,3 +167,54 @@ def test_a_walk_needs_sense(wrong):
         ZeroOrder(**wrong)
     with pytest.raises(ValueError, match="evolution needs"):
         Evolution(population=1)
+
+
+SEARCHES = [RandomSearch(), ReNO(), ZeroOrder(neighbours=3), Evolution(population=4)]
+
+
+def halfway(noise: Tensor, conditioning: Conditioning) -> Tensor:
+    """A hypernetwork's stand-in that knows the best noise of every prompt and goes half the way."""
+    best = torch.logit(torch.tensor(0.7)) - 0.1 * conditioning.embeddings[..., None]
+    return noise + 0.5 * (best - noise)
+
+
+@pytest.mark.parametrize("search", SEARCHES, ids=lambda search: type(search).__name__)
+@pytest.mark.parametrize("drawing", [0, 1])
+@pytest.mark.parametrize("steps", [1, 4])
+def test_a_method_is_sized_to_a_budget_and_no_move_more_would_fit(search, drawing, steps):
+    for budget in (40, 41, 57):
+        sized = search.within(budget, steps, drawing)
+        wanted = sized.budget(steps, drawing)
+        assert wanted <= budget
+        start = torch.randn(3, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+        refine = halfway if drawing else None
+        task = NoiseProblem(Identity(), brightness, PROMPTS, start, wanted, steps=steps, refine=refine)
+        sized.run(task)
+        assert task.account.nfe == wanted
+    with pytest.raises(ValueError, match="needs a budget of"):
+        search.within(0, steps, drawing)
+
+
+@pytest.mark.parametrize("search", SEARCHES, ids=lambda search: type(search).__name__)
+def test_every_method_gains_from_refined_noise_at_equal_cost(search):
+    found = {}
+    for refine in (None, halfway):
+        sized = search.within(14, 1, drawing=int(refine is not None))
+        start = torch.randn(3, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+        task = NoiseProblem(Identity(), brightness, PROMPTS, start, 14, seed=1, refine=refine)
+        sized.run(task)
+        found[refine] = task.best.scores
+    assert (found[halfway] > found[None]).all()
+
+
+def test_refining_is_paid_and_chunks_change_nothing():
+    start = torch.randn(3, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    drawn = []
+    for chunk in (1, 4, 256):
+        task = NoiseProblem(Identity(), brightness, PROMPTS, start, 6, seed=1, chunk=chunk, refine=halfway)
+        drawn.append(task.draw(5))
+        assert task.account.nfe == 5 and task.account.decodes == task.generator.evaluations == 0
+    assert torch.equal(drawn[0], drawn[2]) and torch.equal(drawn[1], drawn[2])
+    torch.testing.assert_close(drawn[2][:, 0], halfway(start, task.conditioning))
+    with pytest.raises(BudgetExceeded, match="refining 2 noises of 1 NFE do not fit: 5 of 6 NFE are spent"):
+        task.draw(2)
