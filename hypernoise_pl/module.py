@@ -123,8 +123,8 @@ class HyperNoiseModule(AdapterModule):
             rollouts["gradient_search"] = self.search(self.reference, prompts, self.eval_noise(prompts, 1))
         return rollouts
 
-    def search(self, search: Search, prompts: Sequence[Prompt], noise: Tensor, refined: bool = False) -> Rollout:
-        """Improve noise [B, *Z] at test time by the same rewards; ``refined`` starts where the hypernetwork ends."""
+    def search(self, search: Search, prompts: Sequence[Prompt], noise: Tensor, adapted: bool = False) -> Rollout:
+        """Improve noise [B, *Z] at test time by the same rewards; ``adapted`` searches on top of what was trained."""
 
         def scorer(images: Tensor, texts: list[str]) -> Tensor:
             return weighted_sum(self.score(images, texts), self.reward_weights)
@@ -133,17 +133,18 @@ class HyperNoiseModule(AdapterModule):
             return noise + self.refine(noise, conditioning)
 
         texts, start = [prompt.text for prompt in prompts], self._clock()
-        budget = search.budget(self.steps, drawing=int(refined))
+        drawing = self.nfe_of_refining if adapted else 0
         with torch.inference_mode(False):  # a search may differentiate, whatever the Trainer evaluates in
             problem = NoiseProblem(
                 self.generator,
                 scorer,
                 texts,
                 noise.clone(),
-                budget,
+                search.budget(self.steps, drawing),
                 self.seed,
                 self.steps,
-                refine=refine if refined else None,
+                refine=refine if drawing else None,
+                network=self.network(1.0) if adapted else None,
             )
             search.run(problem)
         best, seconds = problem.best, (self._clock() - start) / len(texts)

@@ -18,6 +18,7 @@ from hypernoise_pl.module import HyperNoiseModule
 from hypernoise_pl.noise import IndependentNoise, SharedNoise
 from hypernoise_pl.objective import L2Mean, NoPenalty, Objective, Penalty, weighted_sum
 from hypernoise_pl.rewards.base import Reward
+from hypernoise_pl.search.random_search import RandomSearch
 from hypernoise_pl.search.reno import ReNO
 from hypernoise_pl.training import NonFiniteError, WarmupCosine
 from hypernoise_pl.types import Prompt, Rollout
@@ -241,6 +242,22 @@ def test_validation_between_training_steps_and_a_search_at_test(sana_folder, tmp
     assert all(rollout.seconds > 0 for rollout in seen[0].values())
     before, after = (weighted_sum(rollout.scores, method.reward_weights) for rollout in (base, searched))
     assert (after >= before[::2] - 1e-5).all()
+
+
+@pytest.mark.parametrize(("kind", "nfe"), [(HyperNoiseModule, 2), (FineTuneModule, 1)])
+def test_a_search_of_one_candidate_on_top_of_what_was_trained_is_what_was_trained(sana_folder, kind, nfe):
+    method = build(sana_folder, kind)
+    randomise(method.hypernetwork)
+    noise = method.eval_noise(PROMPTS, 1)
+    with torch.no_grad():
+        base, adapted = method(PROMPTS, noise, 0.0), method(PROMPTS, noise)
+    bare = method.search(RandomSearch(1), PROMPTS, noise)
+    found = method.search(RandomSearch(1), PROMPTS, noise, adapted=True)
+    assert (bare.nfe, found.nfe) == (1, nfe)
+    torch.testing.assert_close(bare.images, base.images)
+    torch.testing.assert_close(found.images, adapted.images)
+    torch.testing.assert_close(found.residual, adapted.residual)
+    assert not torch.allclose(found.images, bare.images, atol=1e-3)
 
 
 def test_images_of_several_steps_depend_on_the_noise_alone(sana_folder):

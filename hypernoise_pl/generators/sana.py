@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import importlib
 import itertools
-import json
 import math
 import warnings
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from hypernoise_pl.generators.base import Generator
+from hypernoise_pl.pretrained import load_pretrained
 from hypernoise_pl.types import Conditioning
 
 FIRST_TIMESTEP = 1.57080  # diffusers' rounding of pi / 2, the pipeline's default ``max_timesteps``
@@ -169,33 +168,14 @@ def _fresh_noise(like: Tensor, generators: list[torch.Generator] | None) -> Tens
 
 
 def load_pipeline(kind: Any, model: str, dtype: str, **options: Any) -> Any:
-    """Load a diffusers pipeline quietly, in a given precision.
+    """Load a diffusers pipeline in a given precision.
 
     Raises:
         FileNotFoundError: if a folder or a file of it is missing.
         ValueError: if a file is damaged or the precision has no such name.
     """
-    from diffusers.utils import logging
-    from safetensors import SafetensorError
-    from transformers.utils import logging as text_logging
-
-    if not Path(model).exists() and (model.startswith((".", "/")) or model.count("/") != 1):
-        raise FileNotFoundError(f"generator {model}: no such folder, and no hub id (owner/name)")
     if dtype not in ("float32", "bfloat16", "float16"):
         raise ValueError(f"dtype must be float32, bfloat16 or float16, got {dtype!r}")
     if dtype != "float32":  # what diffusers loads unasked
         options["torch_dtype"] = getattr(torch, dtype)
-    verbosity = logging.get_verbosity()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    text_logging.disable_progress_bar()
-    try:
-        return kind.from_pretrained(model, **options)
-    except (SafetensorError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise ValueError(f"generator {model}: damaged file: {error}") from error
-    except OSError as error:
-        raise FileNotFoundError(f"generator {model}: {str(error).splitlines()[0]}") from error
-    finally:
-        logging.set_verbosity(verbosity)
-        logging.enable_progress_bar()
-        text_logging.enable_progress_bar()
+    return load_pretrained(kind, model, "generator", **options)

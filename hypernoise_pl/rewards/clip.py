@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from hypernoise_pl.pretrained import load_pretrained
 from hypernoise_pl.rewards.base import Reward
-from hypernoise_pl.rewards.checkpoints import load_pretrained
 from hypernoise_pl.rewards.preprocess import preprocess
 
 
@@ -33,9 +33,9 @@ class CLIPScore(Reward):
         from transformers import CLIPModel, CLIPTokenizer
 
         # transformers would keep the file's half precision, in which scores are coarse and a CPU is slow
-        clip = load_pretrained(CLIPModel, model, dtype=torch.float32, attn_implementation=attention)
+        clip = load_pretrained(CLIPModel, model, "reward", dtype=torch.float32, attn_implementation=attention)
         self.clip = clip.eval().requires_grad_(False)
-        self.tokenizer = load_pretrained(CLIPTokenizer, tokenizer or model)
+        self.tokenizer = load_pretrained(CLIPTokenizer, tokenizer or model, "reward")
         self._text: dict[str, Tensor] = {}
 
     def _score(self, images: Tensor, prompts: list[str]) -> Tensor:

@@ -11,8 +11,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from hypernoise_pl.pretrained import load_pretrained, load_tensors
 from hypernoise_pl.rewards.base import Reward
-from hypernoise_pl.rewards.checkpoints import load_pretrained, load_tensors
 from hypernoise_pl.rewards.preprocess import preprocess
 
 
@@ -80,10 +80,12 @@ class ImageReward(Reward):
         except ValueError as error:
             raise ValueError(f"reward {folder / 'config.json'}: damaged file: {error}") from error
         self.scorer = BlipScorer(config["vision"], config["text"], config["head"])
-        weights = {key: value.float() for key, value in load_tensors(folder / "model.safetensors").items()}
+        weights = {
+            key: value.float() for key, value in load_tensors(folder / "model.safetensors", "reward weights").items()
+        }
         self.scorer.load_state_dict(weights)
         self.scorer.eval().requires_grad_(False)
-        self.tokenizer = load_pretrained(BertTokenizer, model)
+        self.tokenizer = load_pretrained(BertTokenizer, model, "reward")
         self.image_size: int = config["vision"]["image_size"]
         self.length: int = config["length"]
         self.mean: float = config["mean"]

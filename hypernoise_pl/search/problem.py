@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from hypernoise_pl.generators.base import Generator
 from hypernoise_pl.noise import seeds_from
@@ -71,6 +71,7 @@ class NoiseProblem:
         chunk: images generated at once; bounds memory, never changes a result.
         refine: noises [M, *Z] and their conditioning -> refined noises, one network evaluation each: every noise drawn
             goes through it, so that a search starts where a hypernetwork ends.
+        network: view of the generator's network to generate with; None for its own.
     """
 
     generator: Generator
@@ -82,6 +83,7 @@ class NoiseProblem:
     steps: int = 1
     chunk: int = 256
     refine: Refine | None = None
+    network: nn.Module | None = None
     account: Account = field(default_factory=Account, init=False)
     curve: list[CurvePoint] = field(default_factory=list, init=False)
     best: Best | None = field(default=None, init=False)
@@ -170,7 +172,8 @@ class NoiseProblem:
 
     def _images(self, noise: Tensor, rows: Tensor) -> Tensor:
         seeds = seeds_from(noise) if self.steps > 1 else None
-        return self.generator.generate(noise, self.conditioning.map(lambda t: t[rows]), self.steps, seeds=seeds)
+        conditioning = self.conditioning.map(lambda t: t[rows])
+        return self.generator.generate(noise, conditioning, self.steps, network=self.network, seeds=seeds)
 
     def _chunks(self, noise: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         """Noises [B, N, *Z] as pieces [M, *Z], M at most ``chunk``, each with its prompts' rows."""
