@@ -147,8 +147,9 @@ class HyperNoiseModule(AdapterModule):
                 network=self.network(1.0) if adapted else None,
             )
             search.run(problem)
-        best, seconds = problem.best, (self._clock() - start) / len(texts)
-        assert best is not None
+            best = problem.answer()
+        assert best.images is not None
+        seconds = (self._clock() - start) / len(texts)
         with torch.no_grad():
             scores = self.score(best.images, texts)
         return Rollout(list(prompts), noise, best.noise - noise, best.images, scores, problem.account.nfe, seconds)

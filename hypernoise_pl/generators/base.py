@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
@@ -14,8 +15,8 @@ from hypernoise_pl.types import Conditioning, check_shape
 class Generator(nn.Module, ABC):
     """A frozen text-to-image model, differentiable from images back to noise.
 
-    Public methods are final and check shapes once; a family fills in ``_encode``, ``_predict`` and ``_generate``.
-    Everything model-specific (timestep, guidance, scaling, packing, scheduler) stays behind them.
+    Public methods are final and check shapes once; a family fills in ``_encode``, ``_predict``, ``_latents`` and
+    ``_decode``. Everything model-specific (timestep, guidance, scaling, packing, scheduler) stays behind them.
 
     Attributes:
         network: the module that is evaluated once per step; the hypernetwork is a LoRA view of it.
@@ -79,12 +80,33 @@ class Generator(nn.Module, ABC):
         Raises:
             ValueError: if shapes or counts do not fit.
         """
+        return self.decode(self.latents(noise, conditioning, steps, network=network, seeds=seeds))
+
+    def latents(
+        self,
+        noise: Tensor,
+        conditioning: Conditioning,
+        steps: int = 1,
+        *,
+        network: nn.Module | None = None,
+        seeds: Sequence[int] | None = None,
+    ) -> Tensor:
+        """Turn noise into clean latents, which ``decode`` makes images of; takes and raises what ``generate`` does.
+
+        Returns:
+            [B, *Z].
+        """
         self._check(noise, conditioning)
         if steps < 1:
             raise ValueError(f"steps must be at least 1, got {steps}")
         if seeds is not None and len(seeds) != len(noise):
             raise ValueError(f"seeds: one an image is needed, got {len(seeds)} for {len(noise)} images")
-        return self._generate(self.network if network is None else network, noise, conditioning, steps, seeds)
+        return self._latents(self.network if network is None else network, noise, conditioning, steps, seeds)
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Images [B, 3, H, W] in [0, 1] of clean latents [B, *Z]; differentiable."""
+        check_shape("latents", latents, (None, *self.noise_shape))
+        return self._decode(latents)
 
     def checkpoint_activations(self, network: nn.Module | None = None) -> None:
         """Recompute the activations of the network (or a view of it) in backward, trading time for memory."""
@@ -98,7 +120,7 @@ class Generator(nn.Module, ABC):
     def _predict(self, network: nn.Module, noise: Tensor, conditioning: Conditioning) -> Tensor: ...
 
     @abstractmethod
-    def _generate(
+    def _latents(
         self,
         network: nn.Module,
         noise: Tensor,
@@ -107,5 +129,85 @@ class Generator(nn.Module, ABC):
         seeds: Sequence[int] | None,
     ) -> Tensor: ...
 
+    @abstractmethod
+    def _decode(self, latents: Tensor) -> Tensor: ...
+
     def _check(self, noise: Tensor, conditioning: Conditioning) -> None:
         check_shape("noise", noise, (len(conditioning), *self.noise_shape))
+
+
+class SteppedGenerator(Generator):
+    """A generator whose way from noise to clean latents can be walked one evaluation at a time.
+
+    Its *level* is the time of flow matching, in every family: 1 is pure noise, 0 is clean. A state at a level is
+    ``alpha * clean + beta * noise`` with the family's own alpha and beta; a family fills in ``levels``, ``_denoise``
+    and ``_coefficients``, and ``_onward`` where it does not add fresh noise between its steps.
+    """
+
+    @abstractmethod
+    def levels(self, steps: int) -> list[float]:
+        """The levels at which the network is evaluated, falling from 1; and the last, 0."""
+
+    def denoise(
+        self, state: Tensor, level: float, conditioning: Conditioning, network: nn.Module | None = None
+    ) -> Tensor:
+        """Clean latents seen from states [B, *Z] at a level: one network evaluation.
+
+        Raises:
+            ValueError: if shapes do not fit or the level is not in (0, 1].
+        """
+        self._check(state, conditioning)
+        if not 0 < level <= 1 + 1e-5:
+            raise ValueError(f"a level must be in (0, 1], got {level}")
+        return self._denoise(self.network if network is None else network, state, conditioning, level)
+
+    def mix(self, clean: Tensor, noise: Tensor, level: float) -> Tensor:
+        """The state at a level that has these clean latents and this noise in it."""
+        alpha, beta = self._coefficients(level)
+        return alpha * clean + beta * noise
+
+    def renoise(self, state: Tensor, low: float, high: float, noise: Tensor) -> Tensor:
+        """A state at a level, taken up to a higher one by the forward process with standard normal noise.
+
+        Raises:
+            ValueError: if the second level is below the first.
+        """
+        if high < low:
+            raise ValueError(f"the forward process goes up, from {low} to {high} it cannot")
+        (alpha, beta), (alpha_high, beta_high) = self._coefficients(low), self._coefficients(high)
+        kept = alpha_high / alpha
+        return kept * state + max(beta_high**2 - (kept * beta) ** 2, 0.0) ** 0.5 * noise
+
+    @abstractmethod
+    def _denoise(self, network: nn.Module, state: Tensor, conditioning: Conditioning, level: float) -> Tensor: ...
+
+    @abstractmethod
+    def _coefficients(self, level: float) -> tuple[float, float]: ...
+
+    def _latents(
+        self,
+        network: nn.Module,
+        noise: Tensor,
+        conditioning: Conditioning,
+        steps: int,
+        seeds: Sequence[int] | None,
+    ) -> Tensor:
+        fresh = None if seeds is None else [torch.Generator().manual_seed(seed) for seed in seeds]
+        state, levels = noise, self.levels(steps)
+        for level, lower in itertools.pairwise(levels):
+            clean = self._denoise(network, state, conditioning, level)
+            if lower > 0:
+                state = self._onward(state, clean, level, lower, fresh)
+        return clean
+
+    def _onward(
+        self, state: Tensor, clean: Tensor, level: float, lower: float, fresh: list[torch.Generator] | None
+    ) -> Tensor:
+        """The next state, by what was seen from this one; with fresh noise unless a family does otherwise."""
+        return self.mix(clean, _fresh_noise(clean, fresh), lower)
+
+
+def _fresh_noise(like: Tensor, generators: list[torch.Generator] | None) -> Tensor:
+    if generators is None:
+        return torch.randn_like(like)
+    return torch.stack([torch.randn(like.shape[1:], generator=g) for g in generators]).to(like)

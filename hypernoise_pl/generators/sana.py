@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import importlib
-import itertools
 import math
 import warnings
-from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from hypernoise_pl.generators.base import Generator
+from hypernoise_pl.generators.base import SteppedGenerator
 from hypernoise_pl.pretrained import load_pretrained
 from hypernoise_pl.types import Conditioning
 
@@ -20,7 +18,7 @@ FIRST_TIMESTEP = 1.57080  # diffusers' rounding of pi / 2, the pipeline's defaul
 MIDDLE_TIMESTEP = 1.3  # the pipeline's default for two steps
 
 
-class SanaSprint(Generator):
+class SanaSprint(SteppedGenerator):
     """A SANA-Sprint pipeline (diffusers ``SanaSprintPipeline``), real or in miniature.
 
     For the same noise its images equal the pipeline's own.
@@ -92,33 +90,30 @@ class SanaSprint(Generator):
         # TrigFlow's time pi/2 is SCM time 1, where the network's input is the noise itself
         return self._evaluate(network, noise, conditioning, 1.0)
 
-    def _generate(
-        self,
-        network: nn.Module,
-        noise: Tensor,
-        conditioning: Conditioning,
-        steps: int,
-        seeds: Sequence[int] | None,
-    ) -> Tensor:
-        fresh = None if seeds is None else [torch.Generator().manual_seed(seed) for seed in seeds]
-        state = _at_least_single(noise)
-        times = self._times(steps)
-        for now, then in itertools.pairwise(times):
-            clean = self._denoise(network, state, conditioning, now)
-            if then > 0:
-                state = math.cos(then) * clean + math.sin(then) * _fresh_noise(clean, fresh)
-        latents = clean.to(self.decoder.dtype) / self.decoder.config.scaling_factor
+    def levels(self, steps: int) -> list[float]:
+        """The pipeline's own times, as SCM times."""
+        times = torch.linspace(FIRST_TIMESTEP, 0, steps + 1).tolist()
+        if steps == 2:
+            times[1] = MIDDLE_TIMESTEP
+        return [math.sin(time) / (math.cos(time) + math.sin(time)) for time in times]
+
+    def _denoise(self, network: nn.Module, state: Tensor, conditioning: Conditioning, level: float) -> Tensor:
+        alpha, beta = self._coefficients(level)
+        norm = math.hypot(level, 1 - level)
+        scaled = _at_least_single(state) * norm
+        out = _at_least_single(self._evaluate(network, scaled, conditioning, level))
+        velocity = ((1 - 2 * level) * scaled + (1 - 2 * level + 2 * level * level) * out) / norm
+        return alpha * _at_least_single(state) - beta * velocity
+
+    def _coefficients(self, level: float) -> tuple[float, float]:
+        # TrigFlow's time t has cosine and sine; SCM's is sin t / (cos t + sin t)
+        time = math.atan2(level, 1 - level)
+        return math.cos(time), math.sin(time)
+
+    def _decode(self, latents: Tensor) -> Tensor:
+        latents = latents.to(self.decoder.dtype) / self.decoder.config.scaling_factor
         images = self.decoder.decode(latents, return_dict=False)[0]
         return (_at_least_single(images) / 2 + 0.5).clamp(0, 1)
-
-    def _denoise(self, network: nn.Module, state: Tensor, conditioning: Conditioning, time: float) -> Tensor:
-        """The clean latent seen from a state at a TrigFlow time, both in units of sigma_data."""
-        s = math.sin(time) / (math.cos(time) + math.sin(time))
-        norm = math.sqrt(s * s + (1 - s) * (1 - s))
-        scaled = state * norm
-        out = _at_least_single(self._evaluate(network, scaled, conditioning, s))
-        velocity = ((1 - 2 * s) * scaled + (1 - 2 * s + 2 * s * s) * out) / norm
-        return math.cos(time) * state - math.sin(time) * velocity
 
     def _evaluate(self, network: nn.Module, state: Tensor, conditioning: Conditioning, time: float) -> Tensor:
         batch = len(state)
@@ -133,12 +128,6 @@ class SanaSprint(Generator):
             return_dict=False,
         )[0]
         return output
-
-    @staticmethod
-    def _times(steps: int) -> list[float]:
-        if steps == 2:
-            return [FIRST_TIMESTEP, MIDDLE_TIMESTEP, 0.0]
-        return torch.linspace(FIRST_TIMESTEP, 0, steps + 1).tolist()
 
     @property
     def _device(self) -> torch.device:
@@ -159,12 +148,6 @@ class SanaSprint(Generator):
 def _at_least_single(tensor: Tensor) -> Tensor:
     """Half precision is for the networks; what happens between them is in float32, as in the pipeline."""
     return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
-
-
-def _fresh_noise(like: Tensor, generators: list[torch.Generator] | None) -> Tensor:
-    if generators is None:
-        return torch.randn_like(like)
-    return torch.stack([torch.randn(like.shape[1:], generator=g) for g in generators]).to(like)
 
 
 def load_pipeline(kind: Any, model: str, dtype: str, **options: Any) -> Any:

@@ -22,8 +22,12 @@ class RandomSearch(Search):
     candidates: int = 16
 
     def run(self, problem: NoiseProblem) -> None:
-        """Draw and score the candidates."""
-        problem.score(problem.draw(self.candidates))
+        """Draw and score the candidates, no more at once than memory is meant to hold."""
+        left = self.candidates
+        while left:
+            count = min(left, problem.at_once)
+            problem.score(problem.draw(count))
+            left -= count
 
     def budget(self, steps: int = 1, drawing: int = 0) -> int:
         """N noises and images."""

@@ -22,6 +22,8 @@ class ReNO(Search):
         momentum: in [0, 1).
         clip: largest norm of the gradient of one prompt's objective (the reference works one prompt at a time).
         penalty: weight of the negative log density of the noise's norm, 1/2 |x|^2 - (d - 1) log |x|.
+        white: give the reward's gradient the flat power spectrum of white noise, every channel and frequency alike, its
+            phases kept; the claim is the same score in fewer iterations (after arXiv 2602.08646).
 
     Source: Eyring et al. 2024, section 3 and its reference settings.
     """
@@ -33,6 +35,7 @@ class ReNO(Search):
     momentum: float = 0.9
     clip: float = 0.1
     penalty: float = 0.01
+    white: bool = False
 
     def run(self, problem: NoiseProblem) -> None:
         """Climb for as many iterations as are wanted and afforded."""
@@ -42,6 +45,7 @@ class ReNO(Search):
             if not problem.affords(1):
                 return
             _, gradient = problem.score_and_grad(noise)
+            gradient = whitened(gradient) if self.white else gradient
             noise.grad = _clipped(self.penalty * _norm_gradient(noise.detach()) - gradient, self.clip)
             optimizer.step()
 
@@ -52,6 +56,14 @@ class ReNO(Search):
     def within(self, budget: int, steps: int = 1, drawing: int = 0) -> Self:
         """As many iterations as fit; backward passes are counted apart."""
         return replace(self, iterations=self._count(budget, drawing, steps))
+
+
+def whitened(gradient: Tensor) -> Tensor:
+    """[B, *Z] the gradient with a flat spectrum over the last two dimensions of each channel, its norm kept."""
+    spectrum = torch.fft.rfft2(gradient)
+    flat = torch.fft.irfft2(spectrum / spectrum.abs().clamp(min=1e-30), s=gradient.shape[-2:])
+    norms = [x.flatten(1).norm(dim=1).view(-1, *[1] * (x.dim() - 1)) for x in (gradient, flat)]
+    return flat * norms[0] / norms[1].clamp(min=1e-12)
 
 
 def _norm_gradient(noise: Tensor) -> Tensor:

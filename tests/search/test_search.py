@@ -31,9 +31,12 @@ class Identity(Generator):
     def _predict(self, network: nn.Module, noise: Tensor, conditioning: Conditioning) -> Tensor:
         return noise
 
-    def _generate(self, network, noise, conditioning, steps, seeds) -> Tensor:  # type: ignore[no-untyped-def]
+    def _latents(self, network, noise, conditioning, steps, seeds) -> Tensor:  # type: ignore[no-untyped-def]
         self.evaluations += steps * len(noise)
-        return torch.sigmoid(noise + 0.1 * conditioning.embeddings[..., None])
+        return noise + 0.1 * conditioning.embeddings[..., None]
+
+    def _decode(self, latents: Tensor) -> Tensor:
+        return torch.sigmoid(latents)
 
 
 def brightness(images: Tensor, prompts: list[str]) -> Tensor:

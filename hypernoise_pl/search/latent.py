@@ -1,0 +1,42 @@
+"""What scores a sample before it is decoded."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+from hypernoise_pl.types import Conditioning, check_shape
+
+
+class LatentVerifier(nn.Module, ABC):
+    """Scores clean latents against prompts; higher is better.
+
+    Attributes:
+        nfe: evaluations of the generator's network that scoring one sample takes.
+    """
+
+    nfe: ClassVar[int] = 0
+
+    def forward(self, latents: Tensor, conditioning: Conditioning, prompts: Sequence[str]) -> Tensor:
+        """Score latents.
+
+        Args:
+            latents: [M, *Z] clean.
+            conditioning: what the generator reads of the M prompts.
+            prompts: M texts.
+
+        Returns:
+            [M] scores in float32.
+
+        Raises:
+            ValueError: if there is not one prompt and one conditioning a sample.
+        """
+        check_shape("latents", latents, (len(prompts), *[None] * (latents.dim() - 1)))
+        check_shape("embeddings", conditioning.embeddings, (len(prompts), None, None))
+        return self._score(latents, conditioning, list(prompts)).float()
+
+    @abstractmethod
+    def _score(self, latents: Tensor, conditioning: Conditioning, prompts: list[str]) -> Tensor: ...
