@@ -39,10 +39,15 @@ class CLIPScore(Reward):
         self._text: dict[str, Tensor] = {}
 
     def _score(self, images: Tensor, prompts: list[str]) -> Tensor:
-        pixels = preprocess(images, self.clip.config.vision_config.image_size)
-        image = self.clip.visual_projection(self.clip.vision_model(pixel_values=pixels).pooler_output)
+        image = self.features(images)
         cosine = F.cosine_similarity(image, self._text_features(prompts).to(image), dim=-1)
         return self.clip.logit_scale.exp() * cosine
+
+    def features(self, images: Tensor) -> Tensor:
+        """[B, D] image features of images [B, 3, H, W] in [0, 1]."""
+        pixels = preprocess(images, self.clip.config.vision_config.image_size)
+        found: Tensor = self.clip.visual_projection(self.clip.vision_model(pixel_values=pixels).pooler_output)
+        return found
 
     @torch.no_grad()
     def _text_features(self, prompts: list[str]) -> Tensor:

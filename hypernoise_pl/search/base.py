@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
+from hypernoise_pl.generators.base import Generator, SteppedGenerator
 from hypernoise_pl.search.problem import NoiseProblem
 
 
@@ -40,9 +42,39 @@ class Search(ABC):
             ValueError: if the budget holds not even the shortest search.
         """
 
+    def shortest(self, steps: int = 1, drawing: int = 0) -> int:
+        """The smallest budget that holds the method."""
+        for budget in itertools.count(1):
+            try:
+                self.within(budget, steps, drawing)
+            except ValueError:
+                continue
+            return budget
+        raise AssertionError
+
+    def check(self, generator: Generator, steps: int) -> None:
+        """Say before anything is spent what a generator, or its number of steps, lacks for this method.
+
+        Raises:
+            ValueError: if it cannot serve.
+        """
+        if steps < 1:
+            raise ValueError(f"steps must be at least 1, got {steps}")
+
     def _count(self, budget: int, first: int, each: int) -> int:
         """How often a budget holds what costs ``each``, beside what costs ``first`` once."""
         count = (budget - first) // each
         if count < 1:
             raise ValueError(f"{type(self).__name__} needs a budget of {first + each} NFE at least, got {budget}")
         return count
+
+
+def check_stepped(generator: Generator) -> SteppedGenerator:
+    """The generator, where it can be walked step by step.
+
+    Raises:
+        ValueError: where it cannot.
+    """
+    if not isinstance(generator, SteppedGenerator):
+        raise ValueError(f"{type(generator).__name__} cannot be stopped on its way: it has no noise levels")
+    return generator

@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
+from hypernoise_pl.generators.base import Generator
 from hypernoise_pl.types import Conditioning, check_shape
 
 
@@ -16,14 +17,19 @@ class LatentVerifier(nn.Module, ABC):
 
     Attributes:
         nfe: evaluations of the generator's network that scoring one sample takes.
+        decodes: images that scoring one sample decodes.
     """
 
     nfe: ClassVar[int] = 0
+    decodes: ClassVar[int] = 0
 
-    def forward(self, latents: Tensor, conditioning: Conditioning, prompts: Sequence[str]) -> Tensor:
+    def forward(
+        self, generator: Generator, latents: Tensor, conditioning: Conditioning, prompts: Sequence[str]
+    ) -> Tensor:
         """Score latents.
 
         Args:
+            generator: that made them.
             latents: [M, *Z] clean.
             conditioning: what the generator reads of the M prompts.
             prompts: M texts.
@@ -36,7 +42,9 @@ class LatentVerifier(nn.Module, ABC):
         """
         check_shape("latents", latents, (len(prompts), *[None] * (latents.dim() - 1)))
         check_shape("embeddings", conditioning.embeddings, (len(prompts), None, None))
-        return self._score(latents, conditioning, list(prompts)).float()
+        return self._score(generator, latents, conditioning, list(prompts)).float()
 
     @abstractmethod
-    def _score(self, latents: Tensor, conditioning: Conditioning, prompts: list[str]) -> Tensor: ...
+    def _score(
+        self, generator: Generator, latents: Tensor, conditioning: Conditioning, prompts: list[str]
+    ) -> Tensor: ...

@@ -8,7 +8,8 @@ from typing import Self
 
 from torch import Tensor
 
-from hypernoise_pl.search.base import Search
+from hypernoise_pl.generators.base import Generator
+from hypernoise_pl.search.base import Search, check_stepped
 from hypernoise_pl.search.problem import NoiseProblem
 
 
@@ -55,7 +56,7 @@ class SearchOverPaths(Search):
         Raises:
             ValueError: if the generator cannot be stopped on its way.
         """
-        generator, level = problem.stepped, self.start
+        generator, level = check_stepped(problem.generator), self.start
         noise = problem.draw(self.paths)
         clean = problem.look_ahead(noise, generator.levels(1)[0])
         for _ in range(self.rounds):
@@ -77,6 +78,11 @@ class SearchOverPaths(Search):
     def within(self, budget: int, steps: int = 1, drawing: int = 0) -> Self:
         """As many paths as fit."""
         return replace(self, paths=self._count(budget, 0, drawing + 1 + self.rounds * self.copies))
+
+    def check(self, generator: Generator, steps: int) -> None:
+        """It must have levels to stop at."""
+        super().check(generator, steps)
+        check_stepped(generator)
 
 
 def _chosen(candidates: Tensor, index: Tensor) -> Tensor:

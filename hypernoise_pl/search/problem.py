@@ -214,8 +214,10 @@ class NoiseProblem:
         """
         count = states.shape[1]
         self._charge(count, f"{count} states of 1 NFE")
+        generator = self.generator
+        assert isinstance(generator, SteppedGenerator), "Search.check comes first"
         seen = [
-            self.stepped.denoise(part, level, self._conditioning(rows), self.network)
+            generator.denoise(part, level, self._conditioning(rows), self.network)
             for part, rows in self._chunks(states)
         ]
         return torch.cat(seen).view_as(states)
@@ -244,15 +246,11 @@ class NoiseProblem:
         return self.best
 
     @property
-    def stepped(self) -> SteppedGenerator:
-        """The generator, where it can be walked step by step.
-
-        Raises:
-            ValueError: where it cannot.
-        """
-        if not isinstance(self.generator, SteppedGenerator):
-            raise ValueError(f"{type(self.generator).__name__} cannot be stopped on its way: it has no noise levels")
-        return self.generator
+    def seconds(self) -> float:
+        """Since the problem was posed, everything included but the encoding of the prompts."""
+        if self.start.is_cuda:
+            torch.cuda.synchronize(self.start.device)
+        return time.perf_counter() - self._clock
 
     # how it is done
 
@@ -264,7 +262,7 @@ class NoiseProblem:
         """[M] or [M, K] scores, as the verifier gives them; the best of each row is kept."""
         texts = [self.prompts[row] for row in rows.tolist()]
         if isinstance(self.scorer, LatentVerifier):
-            images, scores = None, self.scorer(latents, self._conditioning(rows), texts)
+            images, scores = None, self.scorer(self.generator, latents, self._conditioning(rows), texts)
         else:
             images = self._decoded(latents)
             scores = self.scorer(images, texts)
@@ -285,8 +283,9 @@ class NoiseProblem:
 
     def _kept(self, scores: Tensor) -> Tensor:
         """Count what was scored; [B, N] for the method to read, from [B, N] or columns to rank [B, N, K]."""
+        decodes = self.scorer.decodes if isinstance(self.scorer, LatentVerifier) else 1
         self.account.verified += scores.shape[1]
-        self.account.decodes += 0 if isinstance(self.scorer, LatentVerifier) else scores.shape[1]
+        self.account.decodes += scores.shape[1] * decodes
         self.account.missing += int(scores.isnan().sum())
         if scores.dim() == 3:
             assert self._ranking is not None
@@ -301,7 +300,7 @@ class NoiseProblem:
         assert self.best is not None
         finite = self.best.scores[self.best.scores.isfinite()]
         score = finite.mean().item() if len(finite) else float("nan")
-        self.curve.append(CurvePoint(self.account.nfe, time.perf_counter() - self._clock, score))
+        self.curve.append(CurvePoint(self.account.nfe, self.seconds, score))
 
     def _conditioning(self, rows: Tensor) -> Conditioning:
         return self.conditioning.map(lambda tensor: tensor[rows])

@@ -9,7 +9,8 @@ from typing import Literal, Self
 import torch
 from torch import Tensor
 
-from hypernoise_pl.search.base import Search
+from hypernoise_pl.generators.base import Generator
+from hypernoise_pl.search.base import Search, check_stepped
 from hypernoise_pl.search.problem import NoiseProblem
 
 
@@ -42,9 +43,8 @@ class Steering(Search):
         Raises:
             ValueError: if the generator cannot be stopped on its way, or takes it in one step.
         """
-        generator = problem.stepped
-        if problem.steps < 2:
-            raise ValueError("steering acts between steps and needs 2 at least; set steps (one step: random search)")
+        self.check(problem.generator, problem.steps)
+        generator = check_stepped(problem.generator)
         noise = problem.draw(self.particles)
         state, memory = noise, None
         for level, lower in itertools.pairwise(generator.levels(problem.steps)):
@@ -67,6 +67,12 @@ class Steering(Search):
         """As many particles as fit."""
         cost = drawing + steps
         return replace(self, particles=1 + self._count(budget, cost, cost))
+
+    def check(self, generator: Generator, steps: int) -> None:
+        """It must have levels to stop at, and steps between which to act."""
+        check_stepped(generator)
+        if steps < 2:
+            raise ValueError("steering acts between steps and needs 2 at least; set steps (one step: random search)")
 
     def _potential(self, memory: Tensor | None, scores: Tensor) -> tuple[Tensor, Tensor]:
         """What is remembered of each particle, and its potential now."""

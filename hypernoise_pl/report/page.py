@@ -1,0 +1,150 @@
+"""The report of a comparison: one HTML file that needs no network, the same in Markdown, and figures for programs."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+
+from hypernoise_pl.report.charts import against_compute, bars, colours_of
+from hypernoise_pl.report.figures import to_uint8
+from hypernoise_pl.report.results import Results, Row
+from hypernoise_pl.report.standings import hacking, lines, markdown, standings
+from hypernoise_pl.run_folder import write
+
+SHOWN = 8  # prompts in the picture grid
+
+
+def write_report(
+    results: Results, labels: Sequence[str], base: str, about: str, features: Any = None
+) -> dict[str, dict[str, Any]]:
+    """Make ``results.parquet``, ``summary.json``, ``report.md`` and ``report.html`` of all parts of a run folder.
+
+    Args:
+        results: the folder.
+        labels: the table's rows, in order.
+        base: the label that the others are against.
+        about: what was run, in a line.
+        features: images [M, 3, H, W] -> [M, D], for fidelity; None to leave it out.
+
+    Returns:
+        The standings.
+    """
+    rows = results.rows(labels)
+    results.finish(rows)
+    by_label = {label: [row for row in rows if row.label == label] for label in labels}
+    images = {label: results.images(own) for label, own in by_label.items()}
+    seen = None if features is None else {label: features(pictures) for label, pictures in images.items()}
+    found = standings(by_label, base, images, seen)
+    summary = {"methods": found, "base": base, "about": about}
+    write(results.folder / "summary.json", json.dumps(summary, indent=1) + "\n")
+    said = verdict(found, base)
+    table, deceived = lines(found), hacking(found)
+    text = f"# Comparison\n\n{said}\n\n{about}\n\n{markdown(table)}\n"
+    if len(deceived) > 1:
+        text += f"Gains in standard deviations of the base's scores:\n\n{markdown(deceived)}"
+    write(results.folder / "report.md", text)
+    write(results.folder / "report.html", _page(found, by_label, images, base, about, said))
+    return found
+
+
+def verdict(found: Mapping[str, Mapping[str, Any]], base: str) -> str:
+    """The answer people come for, in a sentence."""
+    shares = {label: f for label, f in found.items() if f["share_of_best_gain"] is not None}
+    best = max((label for label, f in shares.items() if not f["trained"] and f["verifier"] != "judge"),
+               key=lambda label: shares[label]["gain"], default=None)  # fmt: skip
+    if best is None:
+        return f"No search gains anything over {base}."
+    said = f"{best} gains most of the searches: {found[best]['gain']:+.3f} over {base}."
+    plain = [label for label, f in shares.items() if f["trained"] and f["search"] == "NoSearch"]
+    for label in plain:
+        f = found[label]
+        said += (
+            f" {label} recovers {f['share_of_best_gain']:.0%} of it ({f['gain']:+.3f}, 95 % interval "
+            f"{f['interval'][0]:+.3f} to {f['interval'][1]:+.3f}) at 1/{f['cost_ratio']:.0f} of its time."
+        )
+    return said
+
+
+def _page(
+    found: Mapping[str, Mapping[str, Any]],
+    rows: Mapping[str, Sequence[Row]],
+    images: Mapping[str, torch.Tensor],
+    base: str,
+    about: str,
+    said: str,
+) -> str:
+    from jinja2 import Environment
+    from markupsafe import Markup
+
+    colours = colours_of([f["method"] for f in found.values()])
+    judged = bool(found[base]["judge"])
+    quality = "the judge's mean over tags" if judged else "the weighted reward"
+    costs = {
+        "network evaluations an image, forward and backward": lambda f: f["nfe"] + f["nfe_backward"],
+        "seconds an image": lambda f: f["seconds_per_image"],
+    }
+    trained = {f["method"] for f in found.values() if f["trained"]}
+    charts = []
+    for across, cost in costs.items():
+        series: dict[str, list[tuple[float, float]]] = {}
+        for f in found.values():
+            series.setdefault(f["method"], []).append((cost(f), f["gain"]))
+        charts.append(Markup(against_compute(series, colours, across, "gain", trained)))
+    tags = [tag for tag in found[base]["judge"] if tag != "mean"]
+    groups = {tag: {label: f["judge"][tag] for label, f in found.items()} for tag in tags}
+    by_label = {label: colours[f["method"]] for label, f in found.items()}
+    template = (Path(__file__).parent / "page.html").read_text(encoding="utf-8")
+    return (
+        Environment(autoescape=True)
+        .from_string(template)
+        .render(
+            title="Test-time search and what was trained, compared",
+            verdict=said,
+            about=about,
+            table=lines(found),
+            trained={label for label, f in found.items() if f["trained"]},
+            quality=quality,
+            base=base,
+            keys=list(colours.items()),
+            charts=charts,
+            bars=Markup(bars(groups, by_label)) if tags else None,
+            hacking=hacking(found),
+            labels=list(found),
+            judged=judged,
+            grid=list(_grid(rows, images, base)),
+        )
+    )
+
+
+def _grid(rows: Mapping[str, Sequence[Row]], images: Mapping[str, torch.Tensor], base: str) -> Any:
+    """A few prompts, tag by tag, by their first noise, in every method."""
+    firsts = [place for place, row in enumerate(rows[base]) if row.seed == 0]
+    by_tag: dict[str, list[int]] = {}
+    for place in firsts:
+        by_tag.setdefault(rows[base][place].tag, []).append(place)
+    turns = [place for turn in range(SHOWN) for own in by_tag.values() for place in own[turn : turn + 1]]
+    for place in turns[:SHOWN]:
+        cells = []
+        for label, own in rows.items():
+            row = own[place]
+            cells.append({
+                "source": _data(images[label][place]),
+                "reward": f"{row.reward:.2f}",
+                "right": None if row.judge is None else bool(row.judge),
+            })  # fmt: skip
+        yield rows[base][place].text, cells
+
+
+def _data(image: torch.Tensor) -> str:
+    buffer = io.BytesIO()
+    picture = Image.fromarray(to_uint8(image).numpy())
+    picture.thumbnail((192, 192))
+    picture.save(buffer, "PNG")
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()

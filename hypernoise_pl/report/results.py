@@ -1,0 +1,148 @@
+"""A comparison's run folder: a part for every unit of work, whole or not there; a row and a picture for every image."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from hypernoise_pl.report.figures import to_tensor, to_uint8
+from hypernoise_pl.run_folder import whole, write
+
+SCORE = "score_"  # before the name of every reward's column
+
+
+@dataclass
+class Row:
+    """One image of one method, and all that was measured of it; ``seconds`` and costs are per image."""
+
+    label: str
+    method: str
+    search: str
+    verifier: str
+    trained: bool
+    budget: int
+    prompt: int
+    text: str
+    tag: str
+    seed: int
+    steps: int
+    nfe: int
+    nfe_backward: int
+    decodes: int
+    verified: int
+    missing: float
+    seconds: float
+    judge: float | None
+    reward: float
+    scores: dict[str, float]
+    image: str
+
+
+@dataclass
+class Results:
+    """The folder.
+
+    Args:
+        folder: to read and write.
+    """
+
+    folder: Path
+
+    def begin(self, identity: Mapping[str, Any], difference: Callable[[Any, Any], str | None]) -> None:
+        """Take the folder for a comparison, or find that it is this one's already.
+
+        Args:
+            identity: what the figures depend on.
+            difference: of two identities, in words; None where there is none.
+
+        Raises:
+            ValueError: if the folder holds another comparison's results; nothing is written then.
+        """
+        file = self.folder / "comparison.json"
+        if file.exists():
+            found = difference(json.loads(file.read_text()), identity)
+            if found is not None:
+                raise ValueError(
+                    f"{self.folder}: holds the results of another comparison: {found}; use another --output"
+                )
+        for name in ("parts", "images"):
+            (self.folder / name).mkdir(parents=True, exist_ok=True)
+        if not file.exists():
+            write(file, json.dumps(identity, indent=1) + "\n")
+
+    def has(self, label: str, number: int) -> bool:
+        """Whether a unit is done."""
+        return self._part(label, number).exists()
+
+    def add(self, label: str, number: int, rows: Sequence[Row], images: Tensor) -> None:
+        """Write a unit: its pictures, then its rows; it counts as done only with the last."""
+        import pyarrow.parquet as pq
+
+        for row, pixels in zip(rows, to_uint8(images), strict=True):
+            row.image = f"images/{label}/{row.prompt:05d}-{row.seed}.png"
+            file = self.folder / row.image
+            file.parent.mkdir(exist_ok=True)
+            with whole(file) as partial:
+                Image.fromarray(pixels.numpy()).save(partial, "PNG")
+        with whole(self._part(label, number)) as partial:
+            pq.write_table(_table(rows), partial)
+
+    def rows(self, labels: Sequence[str]) -> list[Row]:
+        """Every row, by method in the order given, then as the units were cut."""
+        import pyarrow.parquet as pq
+
+        found = []
+        for label in labels:
+            for part in sorted((self.folder / "parts").glob(f"{label}@*.parquet")):
+                for entry in pq.read_table(part).to_pylist():
+                    scores = {k.removeprefix(SCORE): entry.pop(k) for k in list(entry) if k.startswith(SCORE)}
+                    found.append(Row(**entry, scores=scores))
+        return found
+
+    def finish(self, rows: Sequence[Row]) -> Path:
+        """All rows in one file."""
+        import pyarrow.parquet as pq
+
+        file = self.folder / "results.parquet"
+        with whole(file) as partial:
+            pq.write_table(_table(rows), partial)
+        return file
+
+    def images(self, rows: Sequence[Row]) -> Tensor:
+        """[M, 3, H, W] pictures in [0, 1], as they were written."""
+        return torch.stack([to_tensor(Image.open(self.folder / row.image).convert("RGB")) for row in rows])
+
+    def speed(self, name: str, measure: Callable[[], float]) -> float:
+        """Seconds per network evaluation of a method: measured once, then read, so that every process agrees."""
+        file = self.folder / f"speed-{name}.json"
+        if not file.exists():
+            seconds = measure()
+            self.folder.mkdir(parents=True, exist_ok=True)
+            if not file.exists():
+                write(file, json.dumps({"seconds_per_nfe": seconds}) + "\n")
+        return float(json.loads(file.read_text())["seconds_per_nfe"])
+
+    def _part(self, label: str, number: int) -> Path:
+        return self.folder / "parts" / f"{label}@{number:05d}.parquet"
+
+
+def _table(rows: Sequence[Row]) -> Any:
+    import pyarrow as pa
+
+    flat = []
+    for row in rows:
+        entry = asdict(row)
+        entry |= {SCORE + name: score for name, score in entry.pop("scores").items()}
+        flat.append(entry)
+    table = pa.Table.from_pylist(flat)
+    if table.schema.field("judge").type == pa.null():  # a column of no verdicts still holds numbers
+        place = table.schema.get_field_index("judge")
+        table = table.set_column(place, "judge", table["judge"].cast(pa.float64()))
+    return table
