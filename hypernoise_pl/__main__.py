@@ -11,6 +11,7 @@ COMMANDS = {
     "validate": "measure an adapter on the validation prompts",
     "test": "measure an adapter on the test prompts",
     "predict": "write images for prompts, base and refined",
+    "compare": "search methods and what was trained side by side, at what cost: one table, one report",
 }
 OVERVIEW = """usage: python -m hypernoise_pl COMMAND [options]
 
@@ -67,6 +68,24 @@ options:
     + """
 examples:
   python -m hypernoise_pl predict --prompt "a red circle left of a blue star" --seeds 0,1,2,3
+""",
+    "compare": """usage: python -m hypernoise_pl compare [options]
+
+Run test-time searches, the base generator and what was trained on the same prompts and noises; print the table, and
+write report.html, report.md, summary.json, results.parquet and every image into the run folder. What runs is the list
+compare.methods of conf/compare.yaml. Stopped at any moment, the same command again goes on where it was.
+
+options:
+  --adapter DIR      an adapter folder (default: that of the newest fit)
+  --shard I/N        this process's part of N (0/2 and 1/2 in two terminals, with one --output); the last one that
+                     finishes writes the report. Under torchrun every process takes its own part and GPU
+  --budget-seconds S every search gets S seconds an image instead of its budgets"""
+    + SHARED
+    + """
+examples:
+  python -m hypernoise_pl compare
+  python -m hypernoise_pl compare --compare.seeds=1 --compare.prompts=24
+  python -m hypernoise_pl compare --config my_methods.yaml --adapter runs/fit/TIME/adapter --output runs/mine
 """,
 }
 MEASURE = """usage: python -m hypernoise_pl {command} [options]

@@ -1,4 +1,4 @@
-"""fit, validate, test, predict: configuration files merged by OmegaConf, then a LightningCLI builds the parts."""
+"""The commands: configuration files merged by OmegaConf, then a LightningCLI builds the parts."""
 
 from __future__ import annotations
 
@@ -87,6 +87,9 @@ def _options(command: str) -> argparse.ArgumentParser:
         parser.add_argument("--ckpt_path")
     else:
         parser.add_argument("--adapter", type=Path)
+    if command == "compare":
+        parser.add_argument("--shard")
+        parser.add_argument("--budget-seconds")
     if command == "predict":
         parser.add_argument("--prompt", action="append", default=[])
         parser.add_argument("--prompts", type=Path)
@@ -105,11 +108,17 @@ def build(command: str, options: argparse.Namespace, overrides: list[str]) -> An
     if options.help_all:
         _parse(["--help"], command)
         return None
-    config = load_configs(["fit", *options.config])
+    comparing = command == "compare"
+    config = load_configs(
+        ["fit", *(["compare"] if comparing else []), *options.config], ["compare"] if comparing else []
+    )
+    if comparing and options.budget_seconds is not None:
+        overrides = [*overrides, f"--compare.budget_seconds={options.budget_seconds}"]
     _check(config, overrides)
     if options.print_config:
         overrides = [*overrides, "--print_config"]
     else:
+        options.chosen = options.output is not None or OUTPUT_VARIABLE in os.environ
         options.output = _output(command, options)
         overrides = [*overrides, f"--output={options.output}"]
     with tempfile.NamedTemporaryFile("w", suffix=".yaml") as merged:
@@ -141,6 +150,10 @@ def _parse(arguments: list[str], command: str) -> Any:
             parser.add_argument("--about", default="", help="what the start line says of this run")
             parser.add_argument("--expected_minutes", default=None, type=float | None, help="for the start line")
             parser.add_argument("--output", default="runs/fit", help="run folder")
+            if command == "compare":
+                from hypernoise_pl.comparison import Comparison
+
+                parser.add_argument("--compare", type=Comparison, help="methods, prompts and noises")
 
         def before_instantiate_classes(self) -> None:
             check_weights(self.config)
@@ -195,14 +208,15 @@ def _check(config: DictConfig, overrides: list[str]) -> None:
     """Every key of the files and flags, against the signatures of the classes they name."""
     from lightning import Trainer
 
+    from hypernoise_pl.comparison import Comparison
     from hypernoise_pl.data.base import PromptDataModule
     from hypernoise_pl.module import HyperNoiseModule
 
     _import_names()
     plain: Any = OmegaConf.to_container(config)
-    check_keys(plain.get("trainer"), None, "trainer")
-    for key in ("model", "data"):
+    for key in ("trainer", "model", "data"):
         check_keys(plain.get(key), None, key)
+    check_keys(plain.get("compare"), Comparison, "compare")
     known = parameters(Trainer)
     for key in plain.get("trainer") or {}:
         if key not in known:
@@ -212,6 +226,7 @@ def _check(config: DictConfig, overrides: list[str]) -> None:
             continue
         name, _, value = flag[2:].partition("=")
         roots = {"trainer": Trainer, "model": HyperNoiseModule, "data": PromptDataModule, "seed_everything": int}
+        roots |= {"compare": Comparison} if "compare" in plain else {}
         check_flag(name, value, plain, roots)
 
 

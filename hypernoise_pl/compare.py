@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
-import json
-import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from hypernoise_pl.adapter import describe, load_adapter, restore
+from hypernoise_pl.adapter import describe, fingerprint, load_adapter, restore
+from hypernoise_pl.comparison import ENSEMBLES, Cell, Comparison, Method
 from hypernoise_pl.finetune import AdaptedGenerator
 from hypernoise_pl.hypernetwork import LoraOptions
 from hypernoise_pl.metrics.judge import Judge
@@ -22,84 +22,14 @@ from hypernoise_pl.module import HyperNoiseModule
 from hypernoise_pl.noise import gaussian, seed_of
 from hypernoise_pl.objective import weighted_sum
 from hypernoise_pl.report.results import Results, Row
-from hypernoise_pl.search.base import Search
+from hypernoise_pl.rewards.base import Reward
+from hypernoise_pl.search.latent import LatentVerifier
 from hypernoise_pl.search.none import NoSearch
 from hypernoise_pl.search.problem import NoiseProblem, Refine, Scorer
 from hypernoise_pl.signatures import ConfigError
-from hypernoise_pl.types import Conditioning, Prompt
+from hypernoise_pl.types import Conditioning, Prompt, nearest
 
-
-@dataclass(frozen=True)
-class Method:
-    """One line of the comparison.
-
-    Args:
-        name: of the method; with several budgets each has its own row.
-        search: what is done at test time; NoSearch for a generator or hypernetwork alone.
-        budgets: network evaluations per image; each makes the search as long as it allows. Left out: the search's own.
-        start: ``gaussian`` noise, or what was ``trained``: noise refined by the hypernetwork (one evaluation a draw),
-            or the fine-tuned generator.
-        adapter: folder of what was trained; that of the comparison if left out.
-        verifier: what the search maximises: ``weighted`` (the ensemble), ``rank`` (mean rank over its members), the
-            name of one reward, or ``judge``, the oracle.
-        steps: network evaluations per image of the generator.
-    """
-
-    name: str
-    search: Search = NoSearch()
-    budgets: list[int] | None = None
-    start: Literal["gaussian", "trained"] = "gaussian"
-    adapter: str | None = None
-    verifier: str = "weighted"
-    steps: int = 1
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """What is compared, and on what.
-
-    Args:
-        methods: in the order of the table; names are unique.
-        prompts: how many of the test prompts, from the first; None for all.
-        seeds: noises per prompt, the same for every method.
-        block: images searched together; a unit of work that is done or not done.
-        chunk: images generated at once; bounds memory.
-        budget_seconds: seconds per image that every search may take instead of its budgets: its speed is measured
-            first and kept in the run folder.
-        base: method that the others are measured against.
-        fidelity: reward whose image features tell how far a method's images are from the base's; None to leave it out.
-    """
-
-    methods: list[Method]
-    prompts: int | None = None
-    seeds: int = 4
-    block: int = 120
-    chunk: int = 256
-    budget_seconds: float | None = None
-    base: str = "none"
-    fidelity: str | None = None
-
-    def __post_init__(self) -> None:
-        names = [method.name for method in self.methods]
-        for name in names:
-            if names.count(name) > 1:
-                raise ConfigError(f"compare.methods: {name!r} stands there twice; give each a name of its own")
-            if not name or not all(letter.isalnum() or letter in "-_." for letter in name):
-                raise ConfigError(f"compare.methods: {name!r} cannot name files; use letters, digits, - _ and .")
-        if self.base not in names:
-            raise ConfigError(f"compare.base: no method is called {self.base!r}; there are {', '.join(names)}")
-        if min(self.seeds, self.block, self.chunk, *([self.prompts] if self.prompts is not None else [])) < 1:
-            raise ConfigError("compare: prompts, seeds, block and chunk must be at least 1")
-
-
-@dataclass(frozen=True)
-class Cell:
-    """A method at one of its budgets: a row of the table."""
-
-    label: str
-    method: Method
-    search: Search
-    budget: int
+MEASURED = 8  # network evaluations, at least, by which a search's speed is measured
 
 
 @dataclass
@@ -126,6 +56,10 @@ class Comparing:
         prompts: the prompt set.
         adapter: what was trained, for methods that name none; None if nothing was.
         results: the run folder's.
+
+    Raises:
+        ConfigError: if there is no prompt, a budget holds not even one candidate, a verifier or adapter is not there,
+            a method cannot be served by this generator or verifier, or two rows would have one name.
     """
 
     comparison: Comparison
@@ -134,7 +68,24 @@ class Comparing:
     prompts: Sequence[Prompt]
     adapter: Path | None
     results: Results
+    skipped: dict[str, str] = field(default_factory=dict, init=False)
     _trained: dict[Path, Trained] = field(default_factory=dict, init=False)
+
+    def __post_init__(self) -> None:
+        if not self.prompts:
+            raise ConfigError("compare: the prompt set is empty; there is nothing to compare on")
+        for method in self.comparison.methods:
+            missing = method.search.missing()
+            if missing is None:
+                self._check(method)
+            elif method.name == self.comparison.base:
+                raise ConfigError(f"method {method.name!r} is the base and cannot run: {missing}")
+            else:
+                self.skipped[method.name] = missing
+        labels = [cell.label for cell in self._cells(timed=False)]
+        for label in labels:
+            if labels.count(label) > 1:
+                raise ConfigError(f"compare.methods: two rows would be called {label!r}; rename one method")
 
     def run(self, shard: int = 0, shards: int = 1) -> bool:
         """Do what of this shard is not yet done.
@@ -142,11 +93,11 @@ class Comparing:
         Returns:
             Whether now every unit of all shards is done.
         """
-        cells, blocks = self.cells(), list(self.blocks())
+        cells, blocks = self.cells, list(self._blocks())
         units = [(cell, number) for cell in cells for number in range(len(blocks))]
         todo = units[shard::shards]
         done = [self.results.has(cell.label, number) for cell, number in todo]
-        cost = [self._price(cell) * len(blocks[number]) for cell, number in todo]
+        cost = [_price(cell) * len(blocks[number]) for cell, number in todo]
         first = sum(itertools.compress(cost, done))
         with tqdm(total=sum(cost), initial=first, unit="NFE", unit_scale=True, desc="compare") as bar:
             for (cell, number), price, is_done in zip(todo, cost, done, strict=True):
@@ -157,33 +108,10 @@ class Comparing:
                 bar.update(price)
         return all(self.results.has(cell.label, number) for cell, number in units)
 
+    @property
     def cells(self) -> list[Cell]:
-        """The table's rows; every budget is checked before anything runs.
-
-        Raises:
-            ConfigError: for a budget that holds not even one candidate, a verifier or adapter that is not there, or a
-                method that this generator or verifier cannot serve.
-        """
-        found = []
-        for method in self.comparison.methods:
-            drawing = self._check(method)
-            budgets: Sequence[int | None] = method.budgets or [None]
-            if self.comparison.budget_seconds is not None and not isinstance(method.search, NoSearch):
-                budgets = [self._affordable(method, self.comparison.budget_seconds)]
-            for budget in budgets:
-                try:
-                    sized = method.search.within(budget, method.steps, drawing) if budget else method.search
-                except ValueError as error:
-                    raise ConfigError(f"method {method.name!r}: {error}") from None
-                label = method.name if len(budgets) == 1 else f"{method.name}-{budget}"
-                found.append(Cell(label, method, sized, sized.budget(method.steps, drawing)))
-        return found
-
-    def blocks(self) -> Iterator[list[tuple[Prompt, int]]]:
-        """Prompts and draws, cut into units."""
-        every = [(prompt, draw) for prompt in self.prompts for draw in range(self.comparison.seeds)]
-        for place in range(0, len(every), self.comparison.block):
-            yield every[place : place + self.comparison.block]
+        """The table's rows."""
+        return self._cells(timed=self.comparison.budget_seconds is not None)
 
     def measure(self, cell: Cell, block: Sequence[tuple[Prompt, int]]) -> tuple[list[Row], Tensor]:
         """Search a block's noises by a method; everything measured of every image, and the images."""
@@ -204,21 +132,48 @@ class Comparing:
             trained.network,
         )
         cell.search.run(problem)
-        best = problem.answer()
-        assert best.images is not None
+        images = problem.answer().images
+        assert images is not None
+        return self._rows(cell, block, problem, images), images
+
+    def identity(self) -> dict[str, Any]:
+        """What the figures depend on; a run folder holds the results of one identity."""
+        comparison, model = self.comparison, self.model
+        return {
+            "methods": {method.name: repr(method) for method in comparison.methods},
+            "verifiers": {name: type(verifier).__name__ for name, verifier in comparison.verifiers.items()},
+            "prompts": [prompt.text for prompt in self.prompts],
+            "seeds": comparison.seeds,
+            "block": comparison.block,
+            "budget_seconds": comparison.budget_seconds,
+            "generator": fingerprint(model.generator.network),
+            "reward_weights": dict(model.reward_weights),
+            "judge": type(self.judge).__name__,
+            "seed": model.seed,
+            "adapters": {
+                method.name: _digest(self._folder(method))
+                for method in comparison.methods
+                if method.start == "hypernetwork" and method.name not in self.skipped
+            },
+        }
+
+    def _rows(
+        self, cell: Cell, block: Sequence[tuple[Prompt, int]], problem: NoiseProblem, images: Tensor
+    ) -> list[Row]:
         seconds, account = problem.seconds / len(block), problem.account
+        prompts = [prompt for prompt, _ in block]
         with torch.no_grad():
-            scores = self.model.score(best.images, texts)
+            scores = self.model.score(images, [prompt.text for prompt in prompts])
             weighted = weighted_sum(scores, self.model.reward_weights)
-        verdict = None if self.judge is None else self.judge(best.images, prompts).tolist()
-        rows = [
+        verdict = None if self.judge is None else self.judge(images, prompts).tolist()
+        return [
             Row(
                 label=cell.label,
                 method=cell.method.name,
                 search=type(cell.search).__name__,
                 verifier=cell.method.verifier,
-                trained=cell.method.start == "trained",
-                budget=cell.budget,
+                trained=cell.method.start == "hypernetwork",
+                budget=cell.asked,
                 prompt=prompt.index,
                 text=prompt.text,
                 tag=prompt.tag,
@@ -237,54 +192,49 @@ class Comparing:
             )
             for place, (prompt, draw) in enumerate(block)
         ]
-        return rows, best.images
 
-    def identity(self) -> dict[str, Any]:
-        """What the figures depend on; a run folder holds the results of one identity."""
-        return {
-            "methods": {method.name: repr(method) for method in self.comparison.methods},
-            "prompts": [prompt.text for prompt in self.prompts],
-            "seeds": self.comparison.seeds,
-            "block": self.comparison.block,
-            "budget_seconds": self.comparison.budget_seconds,
-            "generator": self.model.generator.name,
-            "reward_weights": dict(self.model.reward_weights),
-            "seed": self.model.seed,
-            "adapters": {name: _digest(folder) for name, folder in self._adapters().items()},
-        }
-
-    def _adapters(self) -> dict[str, Path]:
-        found = {}
+    def _cells(self, timed: bool) -> list[Cell]:
+        found = []
         for method in self.comparison.methods:
-            if method.start == "trained":
-                found[method.name] = self._folder(method)
+            if method.name in self.skipped:
+                continue
+            drawing = self._trained_of(method).drawing
+            budgets: Sequence[int | None] = method.budgets or [None]
+            if timed and not isinstance(method.search, NoSearch):
+                budgets = [self._affordable(method)]
+            for budget in budgets:
+                try:
+                    sized = method.search.within(budget, method.steps, drawing) if budget is not None else method.search
+                except ValueError as error:
+                    raise ConfigError(f"method {method.name!r}: {error}") from None
+                label = method.name if len(budgets) == 1 else f"{method.name}-{budget}"
+                spent = sized.budget(method.steps, drawing)
+                found.append(Cell(label, method, sized, spent if budget is None else budget, spent))
         return found
 
-    def _folder(self, method: Method) -> Path:
-        if method.adapter is None and self.adapter is None:
-            raise ConfigError(
-                f"method {method.name!r} starts from what was trained, and no fit was found; run "
-                "`python -m hypernoise_pl fit` first, or give --adapter"
-            )
-        folder = Path(method.adapter) if method.adapter is not None else self.adapter
-        assert folder is not None
-        describe(folder)
-        return folder
+    def _blocks(self) -> list[list[tuple[Prompt, int]]]:
+        """Prompts and draws, cut into units."""
+        every = [(prompt, draw) for prompt in self.prompts for draw in range(self.comparison.seeds)]
+        size = self.comparison.block
+        return [every[place : place + size] for place in range(0, len(every), size)]
 
-    def _check(self, method: Method) -> int:
-        """Evaluations per noise that a method draws; whatever can be wrong with it is said here."""
-        known = {"weighted", "rank", *self.model.rewards, *(["judge"] if self.judge is not None else [])}
-        if method.verifier not in known:
-            raise ConfigError(f"method {method.name!r}: no verifier is called {method.verifier!r}; there are "
-                              f"{', '.join(sorted(known))}")  # fmt: skip
-        if method.search.needs_gradient and method.verifier in ("rank", "judge"):
-            raise ConfigError(f"method {method.name!r}: {type(method.search).__name__} differentiates its verifier, "
-                              f"{method.verifier!r} has no gradient")  # fmt: skip
+    def _check(self, method: Method) -> None:
+        """Whatever can be wrong with a method is said here."""
+        known = [*ENSEMBLES, *self.model.rewards, *self.comparison.verifiers, *(["judge"] if self.judge else [])]
+        name, where = method.verifier, f"method {method.name!r}"
+        if name not in known:
+            raise ConfigError(
+                f"{where}: no verifier is called {name!r}{nearest(name, known)}; there are {', '.join(known)}"
+            )
+        verifier = self.comparison.verifiers.get(name)
+        blind = name in ("ensemble_rank", "judge") or not isinstance(verifier, (Reward, LatentVerifier, type(None)))
+        if method.search.needs_gradient and blind:
+            raise ConfigError(f"{where}: {type(method.search).__name__} differentiates, and {name!r} has no gradient")
         try:
             method.search.check(self.model.generator, method.steps)
         except ValueError as error:
-            raise ConfigError(f"method {method.name!r}: {error}") from None
-        return self._trained_of(method).drawing
+            raise ConfigError(f"{where}: {error}") from None
+        self._trained_of(method)
 
     def _trained_of(self, method: Method) -> Trained:
         if method.start == "gaussian":
@@ -294,7 +244,17 @@ class Comparing:
             self._trained[folder] = _load(folder, self.model)
         return self._trained[folder]
 
-    def _scorer(self, method: Method, prompts: Sequence[Prompt]) -> Scorer:
+    def _folder(self, method: Method) -> Path:
+        if method.adapter is not None:
+            return Path(method.adapter)
+        if self.adapter is None:
+            raise ConfigError(
+                f"method {method.name!r} starts from what was trained, and no fit was found; run "
+                "`python -m hypernoise_pl fit` first, or give --adapter"
+            )
+        return self.adapter
+
+    def _scorer(self, method: Method, prompts: Sequence[Prompt]) -> Scorer | LatentVerifier:
         """The verifier a method searches by, in the form a problem takes."""
         model, by_text = self.model, {prompt.text: prompt for prompt in prompts}
 
@@ -304,28 +264,35 @@ class Comparing:
 
         if method.verifier == "weighted":
             return lambda images, texts: weighted_sum(model.score(images, texts), model.reward_weights)
-        if method.verifier == "rank":
+        if method.verifier == "ensemble_rank":
             return lambda images, texts: torch.stack([*model.score(images, texts).values()], 1)
-        return judged if method.verifier == "judge" else model.rewards[method.verifier]
+        if method.verifier == "judge":
+            return judged
+        found: Scorer = {**model.rewards, **self.comparison.verifiers}[method.verifier]
+        return found
 
-    def _price(self, cell: Cell) -> int:
-        """For the progress bar: a backward pass costs about two forward ones."""
-        return cell.budget * (3 if cell.search.needs_gradient else 1)
-
-    def _affordable(self, method: Method, seconds: float) -> int:
+    def _affordable(self, method: Method) -> int:
         """The budget that a method's own speed, measured once for the run folder, allows."""
         drawing = self._trained_of(method).drawing
         shortest = method.search.shortest(method.steps, drawing)
+        seconds = self.comparison.budget_seconds
+        assert seconds is not None
 
         def measured() -> float:
-            block = next(self.blocks())
-            sized = method.search.within(2 * shortest, method.steps, drawing)
-            cell = Cell(method.name, method, sized, sized.budget(method.steps, drawing))
+            block = self._blocks()[0]
+            sized = method.search.within(max(2 * shortest, MEASURED), method.steps, drawing)
+            spent = sized.budget(method.steps, drawing)
+            cell = Cell(method.name, method, sized, spent, spent)
             self.measure(cell, block)  # the first run warms caches up
             rows, _ = self.measure(cell, block)
             return rows[0].seconds / rows[0].nfe
 
         return max(shortest, int(seconds / self.results.speed(method.name, measured)))
+
+
+def _price(cell: Cell) -> int:
+    """For the progress bar: a backward pass costs about two forward ones."""
+    return cell.budget * (3 if cell.search.needs_gradient else 1)
 
 
 def _load(folder: Path, model: HyperNoiseModule) -> Trained:
@@ -344,35 +311,4 @@ def _load(folder: Path, model: HyperNoiseModule) -> Trained:
 
 
 def _digest(folder: Path) -> str:
-    import hashlib
-
     return hashlib.sha256((folder / "adapter_model.safetensors").read_bytes()).hexdigest()[:16]
-
-
-def place(shard: str | None, environment: Mapping[str, str] = os.environ) -> tuple[int, int]:
-    """Which shard of how many: from ``1/4``, else from what torchrun tells its processes, else all.
-
-    Raises:
-        ConfigError: if it is not of that form.
-    """
-    if shard is None:
-        return int(environment.get("RANK", 0)), int(environment.get("WORLD_SIZE", 1))
-    number, _, count = shard.partition("/")
-    if not (number.isdigit() and count.isdigit() and int(number) < int(count)):
-        raise ConfigError(f"--shard {shard}: write number/count from 0/2 to 1/2")
-    return int(number), int(count)
-
-
-def same(before: Mapping[str, Any], now: Mapping[str, Any]) -> str | None:
-    """The first difference between two identities, in words."""
-    for key, value in json.loads(json.dumps(now)).items():
-        old = before.get(key)
-        if old == value:
-            continue
-        if isinstance(value, dict) and isinstance(old, dict):
-            name = next(name for name in {**old, **value} if old.get(name) != value.get(name))
-            return f"{key}.{name} was {old.get(name)}, is {value.get(name)}"
-        if isinstance(value, list) and isinstance(old, list):
-            return f"{key}: {len(old)} before, {len(value)} now, or others"
-        return f"{key} was {old}, is {value}"
-    return None

@@ -35,11 +35,15 @@ def find_config(name: str) -> Path:
     raise ConfigError(f"config {name}: no such file{hint}")
 
 
-def load_configs(names: Sequence[str]) -> DictConfig:
+def load_configs(names: Sequence[str], more_keys: Sequence[str] = ()) -> DictConfig:
     """Merge files, later over earlier: dicts merge, lists are replaced, ``${...}`` reaches across files.
 
+    Args:
+        names: paths or short names.
+        more_keys: top-level keys that later files may have though the first has not.
+
     Raises:
-        ConfigError: for a file that is missing, is no YAML mapping, or has a top-level key that the first file lacks.
+        ConfigError: for a file that is missing, is no YAML mapping, or has a top-level key that it may not have.
     """
     register_resolvers()
     merged: DictConfig | None = None
@@ -53,10 +57,9 @@ def load_configs(names: Sequence[str]) -> DictConfig:
             raise ConfigError(f"config {path}: needs keys and values, got {type(loaded).__name__}")
         if merged is not None:
             for key in loaded:
-                if key not in merged:
-                    raise ConfigError(
-                        f"config {path}: no key is called {str(key)!r}{nearest(str(key), map(str, merged))}"
-                    )
+                known = [*map(str, merged), *more_keys]
+                if str(key) not in known:
+                    raise ConfigError(f"config {path}: no key is called {str(key)!r}{nearest(str(key), known)}")
         merged = loaded if merged is None else _merge(merged, loaded)
     assert merged is not None
     return merged

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import os
 import re
 import sys
 import time
@@ -17,10 +18,15 @@ from tqdm import tqdm
 from hypernoise_pl.adapter import restore, save_adapter
 from hypernoise_pl.callbacks.evaluate import Evaluate
 from hypernoise_pl.callbacks.image_grid import ImageGrid
+from hypernoise_pl.compare import Comparing
+from hypernoise_pl.comparison import difference, shard_of, spread
 from hypernoise_pl.data.text import read_prompts
 from hypernoise_pl.module import HyperNoiseModule
 from hypernoise_pl.noise import gaussian, seed_of
 from hypernoise_pl.report.figures import image_grid, to_uint8
+from hypernoise_pl.report.page import verdict, write_report
+from hypernoise_pl.report.results import Results
+from hypernoise_pl.report.sections import aligned, lines
 from hypernoise_pl.report.tables import summarise, table
 from hypernoise_pl.run_folder import newest_run, whole, write
 from hypernoise_pl.signatures import ConfigError
@@ -98,6 +104,71 @@ def predict(cli: Any, options: argparse.Namespace) -> None:
     captions, *pictures = zip(*shown)
     image_grid([torch.stack(row) for row in pictures], ["base", "refined"], captions).save(output / "grid.png")
     _say(f"{len(rows)} images, predictions.jsonl and grid.png are in {output}")
+
+
+def compare(cli: Any, options: argparse.Namespace) -> None:
+    """Run the methods side by side; whoever finishes the last unit writes the report."""
+    comparison, model = cli.config_init.compare, cli.model
+    shard, shards = shard_of(options.shard)
+    if shards > 1 and not options.chosen:
+        raise ConfigError("compare: several processes need one --output folder to meet in")
+    model.to(_device(cli.trainer))
+    evaluate = next((c for c in cli.trainer.callbacks if isinstance(c, Evaluate)), None)
+    judge = None if evaluate is None else evaluate.judge
+    prompts = spread(cli.datamodule.prompts("test"), comparison.prompts)
+    results = Results(options.output)
+    comparing = Comparing(comparison, model, judge, prompts, _newest_adapter(options), results)
+    identity = comparing.identity()
+    if not options.chosen:
+        results.folder = Results.unfinished(options.output.parent, identity, difference) or options.output
+    results.begin(identity, difference)
+    for name, missing in comparing.skipped.items():
+        _say(f"compare: {name} is left out: {missing}")
+    cells = comparing.cells
+    images = f"{len(prompts)} prompts x {comparison.seeds} noises"
+    _say(f"compare: {cli.config.about}: {len(cells)} rows, {images}, on {model.device}; run folder {results.folder}")
+    if not comparing.run(shard, shards):
+        _say(f"shard {shard} of {shards} is done; the last one to finish writes the report in {results.folder}")
+        return
+    about = f"{cli.config.about}; {images}, on {model.device}"
+    found = write_report(
+        results, [cell.label for cell in cells], comparison.base, about, _features(comparison, model.device)
+    )
+    folder = results.folder
+    shown = 8 if found[comparison.base]["judge"] else 7
+    _say(f"\n{aligned(lines(found), shown)}\n\n{verdict(found, comparison.base)}\n")
+    _say(f"report       {folder / 'report.html'}\nsummary      {folder / 'summary.json'}")
+    _say(f"images       {folder / 'results.parquet'} (a row an image), {folder / 'images'}")
+
+
+def _newest_adapter(options: argparse.Namespace) -> Path | None:
+    """The adapter that was named, or that of the newest fit, if there is one."""
+    if options.adapter is not None:
+        return Path(options.adapter)
+    try:
+        return newest_run("fit", "adapter/adapter_model.safetensors") / "adapter"
+    except FileNotFoundError:
+        return None
+
+
+def _device(trainer: Any) -> torch.device:
+    """The Trainer's device; under torchrun each process has a GPU of its own."""
+    device: torch.device = trainer.strategy.root_device
+    if device.type == "cuda" and "LOCAL_RANK" in os.environ:
+        return torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+    return device
+
+
+def _features(comparison: Any, device: torch.device) -> Any:
+    if comparison.features is None:
+        return None
+    features = comparison.features.to(device)
+
+    @torch.no_grad()
+    def seen(images: torch.Tensor) -> torch.Tensor:
+        return features(images.to(device)).cpu()  # type: ignore[no-any-return]
+
+    return seen
 
 
 def _load(model: Any, adapter: Path | None) -> Path:

@@ -63,8 +63,9 @@ def check_keys(node: Any, hint: Any = None, where: str = "") -> None:
         ConfigError: naming the first wrong key and the nearest right one.
     """
     if isinstance(node, Sequence) and not isinstance(node, str):
+        kind = typing.get_args(hint)[0] if typing.get_origin(hint) is list else None
         for index, item in enumerate(node):
-            check_keys(item, None, f"{where}[{index}]")
+            check_keys(item, kind, f"{where}[{index}]")
     if not isinstance(node, Mapping):
         return
     if isinstance(node.get("class_path"), str) and "." in node["class_path"]:

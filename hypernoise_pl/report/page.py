@@ -5,24 +5,31 @@ from __future__ import annotations
 import base64
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import torch
 from PIL import Image
+from torch import Tensor
 
+from hypernoise_pl.metrics.diversity import pairwise_distance
 from hypernoise_pl.report.charts import against_compute, bars, colours_of
-from hypernoise_pl.report.figures import to_uint8
 from hypernoise_pl.report.results import Results, Row
-from hypernoise_pl.report.standings import hacking, lines, markdown, standings
+from hypernoise_pl.report.sections import hacking, lines, markdown, refinement
+from hypernoise_pl.report.standings import Looks, standings
 from hypernoise_pl.run_folder import write
 
 SHOWN = 8  # prompts in the picture grid
+THUMBNAIL = 192  # pixels a side of its pictures, at most
+AT_ONCE = 64  # images in memory
+
+Features = Callable[[Tensor], Tensor]
 
 
 def write_report(
-    results: Results, labels: Sequence[str], base: str, about: str, features: Any = None
+    results: Results, labels: Sequence[str], base: str, about: str, features: Features | None = None
 ) -> dict[str, dict[str, Any]]:
     """Make ``results.parquet``, ``summary.json``, ``report.md`` and ``report.html`` of all parts of a run folder.
 
@@ -39,19 +46,34 @@ def write_report(
     rows = results.rows(labels)
     results.finish(rows)
     by_label = {label: [row for row in rows if row.label == label] for label in labels}
-    images = {label: results.images(own) for label, own in by_label.items()}
-    seen = None if features is None else {label: features(pictures) for label, pictures in images.items()}
-    found = standings(by_label, base, images, seen)
+    looks = {label: _looks(results, own, features) for label, own in by_label.items()}
+    found = standings(by_label, base, looks)
     summary = {"methods": found, "base": base, "about": about}
     write(results.folder / "summary.json", json.dumps(summary, indent=1) + "\n")
     said = verdict(found, base)
-    table, deceived = lines(found), hacking(found)
-    text = f"# Comparison\n\n{said}\n\n{about}\n\n{markdown(table)}\n"
-    if len(deceived) > 1:
-        text += f"Gains in standard deviations of the base's scores:\n\n{markdown(deceived)}"
+    sections = {"methods": lines(found), "refinement": refinement(by_label), "hacking": hacking(found)}
+    text = f"# Comparison\n\n{said}\n\n{about}\n\n{markdown(sections['methods'])}"
+    if len(sections["refinement"]) > 1:
+        text += f"\nSearches started from what was trained, at equal cost:\n\n{markdown(sections['refinement'])}"
+    if len(sections["hacking"]) > 1:
+        text += f"\nGains in standard deviations of the base's scores:\n\n{markdown(sections['hacking'])}"
     write(results.folder / "report.md", text)
-    write(results.folder / "report.html", _page(found, by_label, images, base, about, said))
+    grid = list(_grid(results, by_label, base))
+    write(results.folder / "report.html", _page(found, sections, grid, base, about, said))
     return found
+
+
+def _looks(results: Results, rows: Sequence[Row], features: Features | None) -> Looks:
+    """Diversity and features of a method's images, a few in memory at a time."""
+    by_prompt: dict[int, list[Row]] = {}
+    for row in rows:
+        by_prompt.setdefault(row.prompt, []).append(row)
+    distances = [d for own in by_prompt.values() for d in pairwise_distance(results.images(own), [0] * len(own))]
+    diversity = fmean(distances) if distances else None
+    if features is None:
+        return Looks(diversity)
+    parts = [features(results.images(rows[place : place + AT_ONCE])) for place in range(0, len(rows), AT_ONCE)]
+    return Looks(diversity, torch.cat(parts))
 
 
 def verdict(found: Mapping[str, Mapping[str, Any]], base: str) -> str:
@@ -62,7 +84,7 @@ def verdict(found: Mapping[str, Mapping[str, Any]], base: str) -> str:
     if best is None:
         return f"No search gains anything over {base}."
     said = f"{best} gains most of the searches: {found[best]['gain']:+.3f} over {base}."
-    plain = [label for label, f in shares.items() if f["trained"] and f["search"] == "NoSearch"]
+    plain = [label for label, f in shares.items() if f["trained"] and not f["verified"]]
     for label in plain:
         f = found[label]
         said += (
@@ -74,8 +96,8 @@ def verdict(found: Mapping[str, Mapping[str, Any]], base: str) -> str:
 
 def _page(
     found: Mapping[str, Mapping[str, Any]],
-    rows: Mapping[str, Sequence[Row]],
-    images: Mapping[str, torch.Tensor],
+    sections: Mapping[str, list[list[str]]],
+    grid: Sequence[Any],
     base: str,
     about: str,
     said: str,
@@ -108,22 +130,23 @@ def _page(
             title="Test-time search and what was trained, compared",
             verdict=said,
             about=about,
-            table=lines(found),
+            table=sections["methods"],
             trained={label for label, f in found.items() if f["trained"]},
             quality=quality,
             base=base,
             keys=list(colours.items()),
             charts=charts,
             bars=Markup(bars(groups, by_label)) if tags else None,
-            hacking=hacking(found),
+            refinement=sections["refinement"],
+            hacking=sections["hacking"],
             labels=list(found),
             judged=judged,
-            grid=list(_grid(rows, images, base)),
+            grid=grid,
         )
     )
 
 
-def _grid(rows: Mapping[str, Sequence[Row]], images: Mapping[str, torch.Tensor], base: str) -> Any:
+def _grid(results: Results, rows: Mapping[str, Sequence[Row]], base: str) -> Iterator[tuple[str, list[Any]]]:
     """A few prompts, tag by tag, by their first noise, in every method."""
     firsts = [place for place, row in enumerate(rows[base]) if row.seed == 0]
     by_tag: dict[str, list[int]] = {}
@@ -132,19 +155,19 @@ def _grid(rows: Mapping[str, Sequence[Row]], images: Mapping[str, torch.Tensor],
     turns = [place for turn in range(SHOWN) for own in by_tag.values() for place in own[turn : turn + 1]]
     for place in turns[:SHOWN]:
         cells = []
-        for label, own in rows.items():
+        for own in rows.values():
             row = own[place]
             cells.append({
-                "source": _data(images[label][place]),
+                "source": _data(results.folder / row.image),
                 "reward": f"{row.reward:.2f}",
                 "right": None if row.judge is None else bool(row.judge),
             })  # fmt: skip
         yield rows[base][place].text, cells
 
 
-def _data(image: torch.Tensor) -> str:
+def _data(file: Path) -> str:
     buffer = io.BytesIO()
-    picture = Image.fromarray(to_uint8(image).numpy())
-    picture.thumbnail((192, 192))
+    picture = Image.open(file).convert("RGB")
+    picture.thumbnail((THUMBNAIL, THUMBNAIL))
     picture.save(buffer, "PNG")
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()

@@ -15,6 +15,7 @@ from torch import Tensor
 from hypernoise_pl.report.figures import to_tensor, to_uint8
 from hypernoise_pl.run_folder import whole, write
 
+IDENTITY = "comparison.json"  # what a folder's figures depend on
 SCORE = "score_"  # before the name of every reward's column
 
 
@@ -55,19 +56,19 @@ class Results:
 
     folder: Path
 
-    def begin(self, identity: Mapping[str, Any], difference: Callable[[Any, Any], str | None]) -> None:
+    def begin(self, identity: Mapping[str, Any], unlike: Callable[[Any, Any], str | None]) -> None:
         """Take the folder for a comparison, or find that it is this one's already.
 
         Args:
             identity: what the figures depend on.
-            difference: of two identities, in words; None where there is none.
+            unlike: the first difference of two identities, in words; None where there is none.
 
         Raises:
             ValueError: if the folder holds another comparison's results; nothing is written then.
         """
-        file = self.folder / "comparison.json"
+        file = self.folder / IDENTITY
         if file.exists():
-            found = difference(json.loads(file.read_text()), identity)
+            found = unlike(_read(file), identity)
             if found is not None:
                 raise ValueError(
                     f"{self.folder}: holds the results of another comparison: {found}; use another --output"
@@ -76,6 +77,15 @@ class Results:
             (self.folder / name).mkdir(parents=True, exist_ok=True)
         if not file.exists():
             write(file, json.dumps(identity, indent=1) + "\n")
+
+    @staticmethod
+    def unfinished(root: Path, identity: Mapping[str, Any], unlike: Callable[[Any, Any], str | None]) -> Path | None:
+        """The newest run folder under ``root`` that has begun this very comparison and not ended it."""
+        begun = sorted(root.glob(f"*/{IDENTITY}"), key=lambda file: file.stat().st_mtime, reverse=True)
+        for file in begun:
+            if not (file.parent / "summary.json").exists() and unlike(_read(file), identity) is None:
+                return file.parent
+        return None
 
     def has(self, label: str, number: int) -> bool:
         """Whether a unit is done."""
@@ -131,6 +141,16 @@ class Results:
 
     def _part(self, label: str, number: int) -> Path:
         return self.folder / "parts" / f"{label}@{number:05d}.parquet"
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(file.read_text())
+        if isinstance(found, dict):
+            return found
+    except ValueError:
+        pass
+    raise ValueError(f"{file}: damaged; use another --output, or remove that folder")
 
 
 def _table(rows: Sequence[Row]) -> Any:

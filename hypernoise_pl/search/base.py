@@ -61,6 +61,10 @@ class Search(ABC):
         if steps < 1:
             raise ValueError(f"steps must be at least 1, got {steps}")
 
+    def missing(self) -> str | None:
+        """What must be there before the method can run, in words; None if nothing is missing."""
+        return None
+
     def _count(self, budget: int, first: int, each: int) -> int:
         """How often a budget holds what costs ``each``, beside what costs ``first`` once."""
         count = (budget - first) // each

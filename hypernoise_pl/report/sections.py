@@ -1,0 +1,115 @@
+"""A comparison's figures as lines of text: for the terminal, for Markdown and for the page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from statistics import fmean
+from typing import Any
+
+import torch
+
+from hypernoise_pl.metrics.intervals import bootstrap, mean_over_tags
+from hypernoise_pl.report.results import Row
+
+
+def lines(found: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
+    """The table as text, its head first."""
+    rewards = list(next(iter(found.values()))["rewards"])
+    tags = [tag for tag in next(iter(found.values()))["judge"] if tag != "mean"]
+    spoken = [tag.replace("_", " ") for tag in tags]
+    head = ["method", *(["judge"] if tags else []), "gain", "95 %", "share of best", "cheaper by", "NFE", "s / image",
+            *spoken, *rewards, "reward", "wins", "95 %", "diversity", "KID"]  # fmt: skip
+    table = [head]
+    for label, f in found.items():
+        judged = [f"{f['judge'][tag]:.3f}" for tag in f["judge"]]
+        table.append([
+            label,
+            *judged[:1],
+            f"{f['gain']:+.3f}",
+            f"{f['interval'][0]:+.3f} to {f['interval'][1]:+.3f}",
+            "-" if f["share_of_best_gain"] is None else f"{f['share_of_best_gain']:.0%}",
+            "-" if f["cost_ratio"] is None else f"{f['cost_ratio']:.3g} x",
+            f"{f['nfe']}" + (f" + {f['nfe_backward']} back" if f["nfe_backward"] else ""),
+            f"{f['seconds_per_image']:.4f}",
+            *judged[1:],
+            *(f"{f['rewards'][name]:.3f}" for name in rewards),
+            f"{f['reward']:.3f}",
+            f"{f['win_rate']:.2f}",
+            f"{f['win_interval'][0]:.2f} to {f['win_interval'][1]:.2f}",
+            "-" if f["diversity"] is None else f"{f['diversity']:.3f}",
+            "-" if f["kid"] is None else f"{f['kid']:.4f}",
+        ])  # fmt: skip
+    return table
+
+
+def aligned(table: Sequence[Sequence[str]], columns: int) -> str:
+    """The first columns of a table in plain text, the head underlined."""
+    rows = [row[:columns] for row in table]
+    widths = [max(len(row[column]) for row in rows) for column in range(columns)]
+    texts = [
+        "  ".join(f"{cell:<{width}}" if place == 0 else f"{cell:>{width}}"
+                  for place, (cell, width) in enumerate(zip(row, widths, strict=True)))
+        for row in rows
+    ]  # fmt: skip
+    return "\n".join([texts[0], "-" * len(texts[0]), *texts[1:]])
+
+
+def markdown(table: Sequence[Sequence[str]]) -> str:
+    """A Markdown table of lines, the head first."""
+    head, *body = table
+    rows = [head, ["---"] * len(head), *body]
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows) + "\n"
+
+
+def refinement(rows: Mapping[str, Sequence[Row]]) -> list[list[str]]:
+    """Every search that started from what was trained, against the same search from Gaussian noise at equal cost.
+
+    Differences are paired by prompt and seed; their intervals are over prompts.
+    """
+    table = [["from what was trained", "from Gaussian noise", "NFE", "trained", "Gaussian", "difference", "95 %"]]
+    for label, own in rows.items():
+        first = own[0]
+        if not first.trained or not first.verified:
+            continue
+        for plain_label, other in rows.items():
+            plain = other[0]
+            same = all(getattr(plain, key) == getattr(first, key) for key in ("search", "verifier", "steps", "budget"))
+            if plain.trained or not same:
+                continue
+            values, before = (torch.tensor([_quality(row) for row in entries]) for entries in (own, other))
+            prompts, tags = [row.prompt for row in own], [row.tag for row in own]
+            low, high = bootstrap(values - before, prompts, tags)
+            table.append([
+                label,
+                plain_label,
+                str(first.budget),
+                f"{mean_over_tags(values, tags):.3f}",
+                f"{mean_over_tags(before, tags):.3f}",
+                f"{mean_over_tags(values - before, tags):+.3f}",
+                f"{low:+.3f} to {high:+.3f}",
+            ])  # fmt: skip
+    return table
+
+
+def _quality(row: Row) -> float:
+    """The judge's verdict, or the weighted reward where nothing was judged."""
+    return row.reward if row.judge is None else row.judge
+
+
+def hacking(found: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
+    """What searching with one verifier does to the others, in standard deviations of the base's images."""
+    table = [["method", "searched by", "gain by it", "gain by the other rewards", "gain by the judge"]]
+    for label, f in found.items():
+        if not f["verified"]:
+            continue
+        rise = f["in_deviations"]
+        own = [rise[f["verifier"]]] if f["verifier"] in rise else []
+        others = [value for name, value in rise.items() if name not in (f["verifier"], "weighted", "judge")]
+        table.append([
+            label,
+            f["verifier"],
+            f"{own[0]:+.2f}" if own else "-",
+            f"{fmean(others):+.2f}" if others else "-",
+            f"{rise['judge']:+.2f}" if "judge" in rise else "-",
+        ])  # fmt: skip
+    return table
