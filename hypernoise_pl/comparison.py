@@ -14,7 +14,7 @@ from hypernoise_pl.search.base import Search
 from hypernoise_pl.search.latent import LatentVerifier
 from hypernoise_pl.search.none import NoSearch
 from hypernoise_pl.signatures import ConfigError
-from hypernoise_pl.types import nearest
+from hypernoise_pl.types import Prompt, nearest
 
 ENSEMBLES = ("weighted", "ensemble_rank")  # verifiers made of all rewards
 
@@ -51,7 +51,7 @@ class Comparison:
     Args:
         methods: in the order of the table; names are unique.
         verifiers: name -> what methods may search by, beside the rewards.
-        prompts: how many of the test prompts, spread evenly over them; None for all.
+        prompts: how many of the test prompts, all tags in equal shares; None for all.
         seeds: noises per prompt, the same for every method.
         block: images searched together; a unit of work that is done or not done.
         chunk: images generated at once; bounds memory.
@@ -110,11 +110,18 @@ class Cell:
     budget: int
 
 
-def spread(items: Sequence[Any], count: int | None) -> list[Any]:
-    """So many items of a sequence, evenly spread over it: every kind of prompt stays in."""
-    if count is None or count >= len(items):
-        return list(items)
-    return [items[place * len(items) // count] for place in range(count)]
+def some(prompts: Sequence[Prompt], count: int | None) -> list[Prompt]:
+    """So many prompts of a set, in its order: the tags in turn, each evenly spread, so that every kind stays in."""
+    if count is None or count >= len(prompts):
+        return list(prompts)
+    by_tag: dict[str, list[int]] = {}
+    for place, prompt in enumerate(prompts):
+        by_tag.setdefault(prompt.tag, []).append(place)
+    chosen: list[int] = []
+    for number, places in enumerate(by_tag.values()):
+        share = (count + number) // len(by_tag)
+        chosen += [places[turn * len(places) // share] for turn in range(min(share, len(places)))]
+    return [prompts[place] for place in sorted(chosen)]
 
 
 def shard_of(text: str | None, environment: Mapping[str, str] = os.environ) -> tuple[int, int]:

@@ -19,7 +19,7 @@ from hypernoise_pl.adapter import restore, save_adapter
 from hypernoise_pl.callbacks.evaluate import Evaluate
 from hypernoise_pl.callbacks.image_grid import ImageGrid
 from hypernoise_pl.compare import Comparing
-from hypernoise_pl.comparison import difference, shard_of, spread
+from hypernoise_pl.comparison import difference, shard_of, some
 from hypernoise_pl.data.text import read_prompts
 from hypernoise_pl.module import HyperNoiseModule
 from hypernoise_pl.noise import gaussian, seed_of
@@ -115,7 +115,7 @@ def compare(cli: Any, options: argparse.Namespace) -> None:
     model.to(_device(cli.trainer))
     evaluate = next((c for c in cli.trainer.callbacks if isinstance(c, Evaluate)), None)
     judge = None if evaluate is None else evaluate.judge
-    prompts = spread(cli.datamodule.prompts("test"), comparison.prompts)
+    prompts = some(cli.datamodule.prompts("test"), comparison.prompts)
     results = Results(options.output)
     comparing = Comparing(comparison, model, judge, prompts, _newest_adapter(options), results)
     identity = comparing.identity()
@@ -136,7 +136,7 @@ def compare(cli: Any, options: argparse.Namespace) -> None:
     )
     folder = results.folder
     shown = 8 if found[comparison.base]["judge"] else 7
-    _say(f"\n{aligned(lines(found), shown)}\n\n{verdict(found, comparison.base)}\n")
+    _say(f"\n{aligned(lines(found, comparison.base), shown)}\n\n{verdict(found, comparison.base)}\n")
     _say(f"report       {folder / 'report.html'}\nsummary      {folder / 'summary.json'}")
     _say(f"images       {folder / 'results.parquet'} (a row an image), {folder / 'images'}")
 

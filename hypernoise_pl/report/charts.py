@@ -1,84 +1,125 @@
-"""Small charts as SVG text, coloured by the page they stand in."""
+"""Quality against compute as SVG text, coloured by the page it stands in; every line carries its own name."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from html import escape
 
-COLOURS = ("#3b7dd8", "#e07b39", "#3a9d6a", "#b65fc4", "#c9a227", "#d1495b", "#4aa3a2", "#8a6f4d", "#7f7fd5", "#7a8a99")
-WIDTH, HEIGHT = 560, 340
-LEFT, RIGHT, TOP, BOTTOM = 52, 14, 14, 42
-
-Point = tuple[float, float]
-
-
-def colours_of(names: Sequence[str]) -> dict[str, str]:
-    """One colour a name, in turn."""
-    return {name: COLOURS[place % len(COLOURS)] for place, name in enumerate(dict.fromkeys(names))}
+COLOURS = ("#3b7dd8", "#e07b39", "#3a9d6a", "#b65fc4", "#b8901c", "#d1495b", "#4aa3a2", "#8a6f4d", "#6f6fd8")
+GREY = "#7a8a99"  # what does not search
+WIDTH, HEIGHT = 660, 400
+LEFT, RIGHT, TOP, BOTTOM = 46, 168, 14, 42
+APART = 13.5  # between two names
 
 
-def against_compute(
-    series: Mapping[str, Sequence[Point]], colours: Mapping[str, str], across: str, upward: str, trained: set[str]
-) -> str:
-    """A line a method, its points joined; cost on a log axis. What starts from training has diamonds."""
-    points = [point for line in series.values() for point in line]
-    low, high = min(x for x, _ in points), max(x for x, _ in points)
-    bottom, top = min(0.0, *(y for _, y in points)), max(y for _, y in points)
-    floor, ceiling = math.log10(low) - 0.08, math.log10(high) + 0.08
-    margin = 0.06 * (top - bottom or 1.0)
-    bottom, top = bottom - margin, top + margin
+@dataclass(frozen=True)
+class Line:
+    """A method's points, cost and quality.
 
-    def x(value: float) -> float:
-        return LEFT + (math.log10(value) - floor) / (ceiling - floor) * (WIDTH - LEFT - RIGHT)
+    Args:
+        name: written beside its last point.
+        kind: what shares a colour; empty for what does not search.
+        trained: whether it starts from what was trained; its points are diamonds and its line is thick.
+        points: cost above 0, and quality.
+    """
 
-    def y(value: float) -> float:
-        return HEIGHT - BOTTOM - (value - bottom) / (top - bottom) * (HEIGHT - TOP - BOTTOM)
+    name: str
+    kind: str
+    trained: bool
+    points: Sequence[tuple[float, float]]
 
+
+@dataclass(frozen=True)
+class Axes:
+    """From figures to places in the picture; cost on a log axis."""
+
+    low: float
+    high: float
+    bottom: float
+    top: float
+
+    @staticmethod
+    def around(lines: Sequence[Line]) -> Axes:
+        """Axes that hold every point, and zero."""
+        costs = [cost for line in lines for cost, _ in line.points]
+        values = [0.0, *(value for line in lines for _, value in line.points)]
+        margin = 0.06 * (max(values) - min(values) or 1.0)
+        return Axes(min(costs), max(costs), min(values) - margin, max(values) + margin)
+
+    def x(self, cost: float) -> float:
+        """Pixels from the left."""
+        floor, ceiling = math.log10(self.low) - 0.08, math.log10(self.high) + 0.08
+        return LEFT + (math.log10(cost) - floor) / (ceiling - floor) * (WIDTH - LEFT - RIGHT)
+
+    def y(self, value: float) -> float:
+        """Pixels from the top."""
+        return HEIGHT - BOTTOM - (value - self.bottom) / (self.top - self.bottom) * (HEIGHT - TOP - BOTTOM)
+
+
+def against_compute(lines: Sequence[Line], across: str, upward: str) -> str:
+    """An SVG of all lines.
+
+    Args:
+        lines: methods, with a point at least each.
+        across: what cost is.
+        upward: what quality is.
+    """
+    axes = Axes.around(lines)
+    kinds = list(dict.fromkeys(line.kind for line in lines if line.kind))
+    colours = {kind: COLOURS[place % len(COLOURS)] for place, kind in enumerate(kinds)} | {"": GREY}
     parts = [f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(upward)} against {escape(across)}">']
-    for tick in _decades(low, high):
-        parts.append(f'<line class="axis" x1="{x(tick):.1f}" x2="{x(tick):.1f}" y1="{TOP}" y2="{HEIGHT - BOTTOM}"/>')
-        parts.append(_text(x(tick), HEIGHT - BOTTOM + 16, f"{tick:g}", "middle"))
-    for tick in _ticks(bottom, top):
-        parts.append(f'<line class="axis" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y(tick):.1f}" y2="{y(tick):.1f}"/>')
-        parts.append(_text(LEFT - 6, y(tick) + 4, f"{tick:g}", "end"))
-    parts.append(_text((LEFT + WIDTH) / 2, HEIGHT - 6, across, "middle"))
+    parts += _grid(axes, across, upward)
+    heights = _spread([axes.y(line.points[-1][1]) for line in lines])
+    for line, height in zip(lines, heights, strict=True):
+        parts += _drawn(line, axes, colours[line.kind], height)
+    return "".join(parts) + "</svg>"
+
+
+def _drawn(line: Line, axes: Axes, colour: str, height: float) -> list[str]:
+    """A line, its points, and its name with a thread to it."""
+    places = [(axes.x(cost), axes.y(value)) for cost, value in line.points]
+    path = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
+    width = 2.5 if line.trained else 1.3
+    parts = [f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="{width}"/>']
+    for (x, y), (cost, value) in zip(places, line.points, strict=True):
+        turn = f' transform="rotate(45 {x:.1f} {y:.1f})"' if line.trained else ""
+        parts.append(
+            f'<rect x="{x - 4:.1f}" y="{y - 4:.1f}" width="8" height="8" rx="{0 if turn else 4}" fill="{colour}"{turn}>'
+            f"<title>{escape(line.name)}: {cost:.4g}, {value:+.3f}</title></rect>"
+        )
+    (x, y), edge = places[-1], WIDTH - RIGHT + 10
+    parts.append(f'<path class="thread" d="M{x + 5:.1f} {y:.1f}L{edge - 3} {height:.1f}" stroke="{colour}"/>')
+    parts.append(f'<text x="{edge}" y="{height + 4:.1f}" style="fill:{colour}">{escape(line.name)}</text>')
+    return parts
+
+
+def _grid(axes: Axes, across: str, upward: str) -> list[str]:
+    parts = []
+    for tick in _decades(axes.low, axes.high):
+        x = axes.x(tick)
+        parts.append(f'<line class="axis" x1="{x:.1f}" x2="{x:.1f}" y1="{TOP}" y2="{HEIGHT - BOTTOM}"/>')
+        parts.append(_text(x, HEIGHT - BOTTOM + 16, f"{tick:g}", "middle"))
+    for tick in _ticks(axes.bottom, axes.top):
+        y = axes.y(tick)
+        parts.append(f'<line class="axis" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
+        parts.append(_text(LEFT - 6, y + 4, f"{tick:g}", "end"))
+    parts.append(_text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 6, across, "middle"))
     parts.append(_text(LEFT + 6, TOP + 12, upward, "start"))
-    for name, line in series.items():
-        path = " ".join(f"{x(a):.1f},{y(b):.1f}" for a, b in sorted(line))
-        parts.append(f'<polyline points="{path}" fill="none" stroke="{colours[name]}" stroke-width="2"/>')
-        for a, b in line:
-            turn = f' transform="rotate(45 {x(a):.1f} {y(b):.1f})"' if name in trained else ""
-            parts.append(
-                f'<rect x="{x(a) - 4:.1f}" y="{y(b) - 4:.1f}" width="8" height="8" rx="{0 if turn else 4}" '
-                f'fill="{colours[name]}"{turn}><title>{escape(name)}: {a:.4g}, {b:+.3f}</title></rect>'
-            )
-    return "".join(parts) + "</svg>"
+    return parts
 
 
-def bars(groups: Mapping[str, Mapping[str, float]], colours: Mapping[str, str]) -> str:
-    """A group of bars a tag, a bar a method, each in [0, 1]."""
-    count = max(len(group) for group in groups.values())
-    each, gap = max(5, min(14, 900 // (len(groups) * (count + 1)))), 14
-    wide = LEFT + RIGHT + len(groups) * (count * each + gap)
-    parts = [f'<svg viewBox="0 0 {wide} {HEIGHT}" style="min-width:{min(wide, 900)}px" role="img" aria-label="by tag">']
-
-    def y(value: float) -> float:
-        return HEIGHT - BOTTOM - value * (HEIGHT - TOP - BOTTOM)
-
-    for tick in (0, 0.25, 0.5, 0.75, 1):
-        parts.append(f'<line class="axis" x1="{LEFT}" x2="{wide - RIGHT}" y1="{y(tick):.1f}" y2="{y(tick):.1f}"/>')
-        parts.append(_text(LEFT - 6, y(tick) + 4, f"{tick:g}", "end"))
-    for place, (tag, group) in enumerate(groups.items()):
-        left = LEFT + gap / 2 + place * (count * each + gap)
-        parts.append(_text(left + count * each / 2, HEIGHT - BOTTOM + 18, tag.replace("_", " "), "middle"))
-        for number, (label, value) in enumerate(group.items()):
-            parts.append(
-                f'<rect x="{left + number * each:.1f}" y="{y(value):.1f}" width="{each - 1}" '
-                f'height="{y(0) - y(value):.1f}" fill="{colours[label]}">'
-                f"<title>{escape(label)}: {value:.3f}</title></rect>"
-            )
-    return "".join(parts) + "</svg>"
+def _spread(wanted: Sequence[float]) -> list[float]:
+    """Heights near those wanted, in the same order from top to bottom, no two too near."""
+    order = sorted(range(len(wanted)), key=lambda place: wanted[place])
+    found, last = [0.0] * len(wanted), TOP - APART + 4
+    for place in order:
+        last = found[place] = max(wanted[place], last + APART)
+    last = HEIGHT - 4 + APART
+    for place in reversed(order):
+        last = found[place] = min(found[place], last - APART)
+    return found
 
 
 def _text(x: float, y: float, text: str, anchor: str) -> str:

@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from hypernoise_pl.metrics.diversity import pairwise_distance
-from hypernoise_pl.report.charts import against_compute, bars, colours_of
+from hypernoise_pl.report.charts import Line, against_compute
 from hypernoise_pl.report.results import Results, Row
 from hypernoise_pl.report.sections import hacking, lines, markdown, refinement
 from hypernoise_pl.report.standings import Looks, standings
@@ -51,7 +51,7 @@ def write_report(
     summary = {"methods": found, "base": base, "about": about}
     write(results.folder / "summary.json", json.dumps(summary, indent=1) + "\n")
     said = verdict(found, base)
-    sections = {"methods": lines(found), "refinement": refinement(by_label), "hacking": hacking(found)}
+    sections = {"methods": lines(found, base), "refinement": refinement(by_label), "hacking": hacking(found)}
     text = f"# Comparison\n\n{said}\n\n{about}\n\n{markdown(sections['methods'])}"
     if len(sections["refinement"]) > 1:
         text += f"\nSearches started from what was trained, at equal cost:\n\n{markdown(sections['refinement'])}"
@@ -84,14 +84,19 @@ def verdict(found: Mapping[str, Mapping[str, Any]], base: str) -> str:
     if best is None:
         return f"No search gains anything over {base}."
     said = f"{best} gains most of the searches: {found[best]['gain']:+.3f} over {base}."
-    plain = [label for label, f in shares.items() if f["trained"] and not f["verified"]]
+    alike = found[base]["steps"]
+    plain = [label for label, f in shares.items() if f["trained"] and not f["verified"] and f["steps"] == alike]
     for label in plain:
         f = found[label]
         said += (
             f" {label} recovers {f['share_of_best_gain']:.0%} of it ({f['gain']:+.3f}, 95 % interval "
-            f"{f['interval'][0]:+.3f} to {f['interval'][1]:+.3f}) at 1/{f['cost_ratio']:.0f} of its time."
+            f"{f['interval'][0]:+.3f} to {f['interval'][1]:+.3f}) in {_times(1 / f['cost_ratio'])} its time."
         )
     return said
+
+
+def _times(ratio: float) -> str:
+    return f"1/{1 / ratio:.0f} of" if ratio < 0.75 else f"{ratio:.2g} times"
 
 
 def _page(
@@ -105,23 +110,28 @@ def _page(
     from jinja2 import Environment
     from markupsafe import Markup
 
-    colours = colours_of([f["method"] for f in found.values()])
     judged = bool(found[base]["judge"])
     quality = "the judge's mean over tags" if judged else "the weighted reward"
     costs = {
         "network evaluations an image, forward and backward": lambda f: f["nfe"] + f["nfe_backward"],
         "seconds an image": lambda f: f["seconds_per_image"],
     }
-    trained = {f["method"] for f in found.values() if f["trained"]}
+    by_method: dict[str, list[Mapping[str, Any]]] = {}
+    for f in found.values():
+        by_method.setdefault(f["method"], []).append(f)
     charts = []
     for across, cost in costs.items():
-        series: dict[str, list[tuple[float, float]]] = {}
-        for f in found.values():
-            series.setdefault(f["method"], []).append((cost(f), f["gain"]))
-        charts.append(Markup(against_compute(series, colours, across, "gain", trained)))
-    tags = [tag for tag in found[base]["judge"] if tag != "mean"]
-    groups = {tag: {label: f["judge"][tag] for label, f in found.items()} for tag in tags}
-    by_label = {label: colours[f["method"]] for label, f in found.items()}
+        series = [
+            Line(
+                name,
+                own[0]["search"] if own[0]["verified"] else "",
+                own[0]["trained"],
+                sorted((cost(f), f["gain"]) for f in own),
+            )
+            for name, own in by_method.items()
+        ]
+        charts.append(Markup(against_compute(series, across, "gain")))
+    largest = {name: max(own, key=lambda f: f["nfe"]) for name, own in by_method.items()}
     template = (Path(__file__).parent / "page.html").read_text(encoding="utf-8")
     return (
         Environment(autoescape=True)
@@ -134,9 +144,9 @@ def _page(
             trained={label for label, f in found.items() if f["trained"]},
             quality=quality,
             base=base,
-            keys=list(colours.items()),
             charts=charts,
-            bars=Markup(bars(groups, by_label)) if tags else None,
+            tags=list(found[base]["judge"]),
+            bars=largest,
             refinement=sections["refinement"],
             hacking=sections["hacking"],
             labels=list(found),

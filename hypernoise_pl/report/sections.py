@@ -12,7 +12,7 @@ from hypernoise_pl.metrics.intervals import bootstrap, mean_over_tags
 from hypernoise_pl.report.results import Row
 
 
-def lines(found: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
+def lines(found: Mapping[str, Mapping[str, Any]], base: str) -> list[list[str]]:
     """The table as text, its head first."""
     rewards = list(next(iter(found.values()))["rewards"])
     tags = [tag for tag in next(iter(found.values()))["judge"] if tag != "mean"]
@@ -25,19 +25,17 @@ def lines(found: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
         table.append([
             label,
             *judged[:1],
-            f"{f['gain']:+.3f}",
-            f"{f['interval'][0]:+.3f} to {f['interval'][1]:+.3f}",
-            "-" if f["share_of_best_gain"] is None else f"{f['share_of_best_gain']:.0%}",
+            *(["", ""] if label == base else [f"{f['gain']:+.3f}", "{:+.3f} to {:+.3f}".format(*f["interval"])]),
+            "" if label == base or f["share_of_best_gain"] is None else f"{f['share_of_best_gain']:.0%}",
             "-" if f["cost_ratio"] is None else f"{f['cost_ratio']:.3g} x",
             f"{f['nfe']}" + (f" + {f['nfe_backward']} back" if f["nfe_backward"] else ""),
             f"{f['seconds_per_image']:.4f}",
             *judged[1:],
             *(f"{f['rewards'][name]:.3f}" for name in rewards),
             f"{f['reward']:.3f}",
-            f"{f['win_rate']:.2f}",
-            f"{f['win_interval'][0]:.2f} to {f['win_interval'][1]:.2f}",
+            *(["", ""] if label == base else [f"{f['win_rate']:.2f}", "{:.2f} to {:.2f}".format(*f["win_interval"])]),
             "-" if f["diversity"] is None else f"{f['diversity']:.3f}",
-            "-" if f["kid"] is None else f"{f['kid']:.4f}",
+            "" if f["kid"] is None else f"{f['kid']:.4f}",
         ])  # fmt: skip
     return table
 

@@ -73,6 +73,7 @@ def _figures(rows: Sequence[Row], ground: Sequence[Row]) -> dict[str, Any]:
         "search": first.search,
         "verifier": first.verifier,
         "trained": first.trained,
+        "steps": first.steps,
         "judge": {},
         "rewards": {name: fmean(row.scores[name] for row in rows) for name in first.scores},
         "reward": fmean(row.reward for row in rows),

@@ -1,0 +1,322 @@
+"""compare as a person types it: killed and run again, in shards, refused, and what its folder holds."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+from hypernoise_pl import cli
+from hypernoise_pl.__main__ import main
+from hypernoise_pl.adapter import save_adapter
+from hypernoise_pl.comparison import difference, shard_of, some
+from hypernoise_pl.finetune import AdaptedGenerator
+from hypernoise_pl.generators.sana import SanaSprint
+from hypernoise_pl.hypernetwork import LoraOptions, NoiseHypernetwork
+from hypernoise_pl.signatures import ConfigError
+from hypernoise_pl.types import Prompt
+from tests.tiny import randomise
+
+SEARCH = "hypernoise_pl.search."
+METHODS = [
+    {"name": "none"},
+    {"name": "hypernetwork", "start": "hypernetwork"},
+    {"name": "random", "search": {"class_path": SEARCH + "random_search.RandomSearch"}, "budgets": [2, 6]},
+    {
+        "name": "random_refined",
+        "search": {"class_path": SEARCH + "random_search.RandomSearch"},
+        "budgets": [6],
+        "start": "hypernetwork",
+    },
+    {"name": "reno", "search": {"class_path": SEARCH + "reno.ReNO"}, "budgets": [3]},
+    {
+        "name": "ranked",
+        "search": {"class_path": SEARCH + "random_search.RandomSearch"},
+        "budgets": [5],
+        "verifier": "ensemble_rank",
+    },
+    {
+        "name": "steering",
+        "search": {"class_path": SEARCH + "steering.Steering"},
+        "budgets": [8],
+        "steps": 2,
+        "verifier": "clip",
+    },
+]
+TIMED = {"seconds"}  # columns that no two runs share
+WEIGHTS = Path(cli.__file__).parent / "shapes" / "weights"
+
+
+def configure(path: Path, methods=METHODS, **options) -> str:
+    settings = {"prompts": 6, "seeds": 2, "block": 4, "methods": methods, **options}
+    path.write_text(yaml.safe_dump({"compare": settings}))
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def adapters(tmp_path_factory) -> dict[str, Path]:
+    """A hypernetwork and a fine-tuned generator of the shapes world, with weights that are not zero."""
+    folder = tmp_path_factory.mktemp("adapters")
+    generator = SanaSprint(str(WEIGHTS / "generator"), components="hypernoise_pl.shapes.models", max_sequence_length=20)
+    for name, kind in (("noise", NoiseHypernetwork), ("generator", AdaptedGenerator)):
+        adapted = kind(generator, LoraOptions(rank=4, alpha=1.0))
+        randomise(adapted)
+        save_adapter(adapted, generator, folder / name)
+    return {"noise": folder / "noise", "generator": folder / "generator"}
+
+
+@pytest.fixture(autouse=True)
+def _own_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv(cli.OUTPUT_VARIABLE, raising=False)
+    yield
+    os.environ.pop(cli.OUTPUT_VARIABLE, None)
+
+
+def compare(*arguments: str) -> int:
+    os.environ.pop(cli.OUTPUT_VARIABLE, None)
+    return main(["compare", *arguments])
+
+
+def results(folder: Path) -> list[dict]:
+    """Every row, without what was timed."""
+    rows = pq.read_table(folder / "results.parquet").to_pylist()
+    return [{key: value for key, value in row.items() if key not in TIMED} for row in rows]
+
+
+def assert_alike(rows: list[dict], others: list[dict]) -> None:
+    """Equal, but for the rounding of scores."""
+    for one, other in zip(rows, others, strict=True):
+        for key, value in other.items():
+            assert one[key] == (pytest.approx(value, rel=1e-4, abs=1e-4) if isinstance(value, float) else value), key
+
+
+def pictures(folder: Path) -> dict[str, bytes]:
+    return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*.png")}
+
+
+@pytest.fixture(scope="module")
+def whole(adapters, tmp_path_factory) -> Path:
+    """An uninterrupted run."""
+    folder = tmp_path_factory.mktemp("whole")
+    os.environ.pop(cli.OUTPUT_VARIABLE, None)
+    config = configure(folder / "methods.yaml")
+    assert main(["compare", f"--config={config}", f"--adapter={adapters['noise']}", f"--output={folder}"]) == 0
+    return folder
+
+
+def test_a_row_and_a_picture_for_every_image(whole):
+    rows = results(whole)
+    labels = list(dict.fromkeys(row["label"] for row in rows))
+    assert labels == ["none", "hypernetwork", "random-2", "random-6", "random_refined", "reno", "ranked", "steering"]
+    assert len({(row["label"], row["prompt"], row["seed"]) for row in rows}) == len(rows) == len(labels) * 6 * 2
+    assert set(pictures(whole)) == {row["image"] for row in rows}
+    spent = {row["label"]: (row["nfe"], row["nfe_backward"], row["decodes"], row["verified"]) for row in rows}
+    assert spent["none"] == (1, 0, 1, 0)
+    assert spent["hypernetwork"] == (2, 0, 1, 0)
+    assert spent["random-6"] == (6, 0, 6, 6)
+    assert spent["random_refined"] == (6, 0, 3, 3)
+    assert spent["reno"] == (3, 3, 3, 3)
+    assert spent["ranked"] == (5, 0, 6, 5)  # the winner is decoded once more
+    assert spent["steering"] == (8, 0, 8, 8)
+    reward = {label: [row["reward"] for row in rows if row["label"] == label] for label in labels}
+    for larger, smaller in (("random-6", "random-2"), ("random-2", "none")):  # but for rounding in other batches
+        assert all(more >= less - 1e-4 for more, less in zip(reward[larger], reward[smaller], strict=True))
+
+
+def test_the_summary_and_the_report(whole):
+    summary = json.loads((whole / "summary.json").read_text())
+    methods = summary["methods"]
+    for figures in methods.values():
+        assert {"judge", "rewards", "diversity", "nfe", "nfe_backward", "seconds_per_image", "interval"} <= set(figures)
+        assert figures["images"] == 12 and figures["prompts"] == 6
+        assert figures["interval"][0] <= figures["gain"] <= figures["interval"][1]
+    assert methods["none"]["gain"] == 0
+    assert set(methods["none"]["judge"]) == {
+        "mean", "single_object", "two_object", "counting", "colors", "position", "color_attr"
+    }  # fmt: skip
+    page = (whole / "report.html").read_text()
+    assert 'src="http' not in page and "href=" not in page and "url(" not in page  # no network
+    assert page.count("<svg") == 2 and page.count("data:image/png;base64,") == 6 * len(methods)
+    written = (whole / "report.md").read_text()
+    for label in methods:
+        assert f"| {label} |" in written and label in page
+    assert "| random_refined | random-6 | 6 |" in written  # the same search from either noise
+
+
+@pytest.mark.slow
+def test_killed_and_run_again_nothing_is_lost_doubled_or_different(whole, adapters, tmp_path):
+    config = configure(tmp_path / "methods.yaml")
+    command = ["compare", f"--config={config}", f"--adapter={adapters['noise']}", "--output=again"]
+    process = subprocess.Popen([sys.executable, "-m", "hypernoise_pl", *command], stderr=subprocess.DEVNULL)
+    limit = time.monotonic() + 120
+    while len(list(Path("again/parts").glob("*.parquet"))) < 5 and time.monotonic() < limit:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    begun = {file.name: file.stat().st_mtime_ns for file in Path("again/parts").glob("*.parquet")}
+    assert 5 <= len(begun) < 24 and not Path("again/summary.json").exists()
+    assert compare(*command[1:]) == 0
+    assert results(Path("again")) == results(whole)
+    assert pictures(Path("again")) == pictures(whole)
+    assert all(Path("again/parts", name).stat().st_mtime_ns == when for name, when in begun.items())
+    assert not list(Path("again").rglob("*.partial"))
+
+
+@pytest.mark.slow
+def test_two_processes_at_once_make_the_same_report(whole, adapters, tmp_path):
+    config = configure(tmp_path / "methods.yaml")
+    command = [sys.executable, "-m", "hypernoise_pl", "compare", f"--config={config}", "--output=both"]
+    command += [f"--adapter={adapters['noise']}"]
+    ranks = [{"RANK": str(rank), "WORLD_SIZE": "2"} for rank in (0, 1)]  # what torchrun tells its processes
+    threads = {"OMP_NUM_THREADS": "1"}
+    both = [subprocess.Popen(command, env={**os.environ, **rank, **threads}, stderr=subprocess.PIPE) for rank in ranks]
+    said = [process.communicate(timeout=300)[1].decode() for process in both]
+    assert [process.returncode for process in both] == [0, 0], said
+    assert pictures(Path("both")).keys() == pictures(whole).keys()
+    assert_alike(results(Path("both")), results(whole))  # one thread adds in another order than two
+
+
+def test_shards_run_one_after_the_other(whole, adapters, capsys):
+    config = configure(Path("methods.yaml"))
+    command = [f"--config={config}", f"--adapter={adapters['noise']}", "--output=halves"]
+    assert compare(*command, "--shard=1/2") == 0
+    assert "shard 1 of 2 is done" in capsys.readouterr().out
+    assert not Path("halves/summary.json").exists()
+    assert compare(*command, "--shard=0/2") == 0
+    assert results(Path("halves")) == results(whole)
+
+
+def test_without_a_folder_the_same_command_goes_on_where_it_was(adapters, capsys):
+    config = configure(Path("methods.yaml"), METHODS[:2], seeds=1)
+    command = [f"--config={config}", f"--adapter={adapters['noise']}"]
+    assert compare(*command) == 0
+    (first,) = Path("runs/compare").iterdir()
+    (first / "summary.json").unlink()  # as if it had been killed before its end
+    next((first / "parts").iterdir()).unlink()
+    assert compare(*command) == 0
+    assert list(Path("runs/compare").glob("*/summary.json")) == [first / "summary.json"]
+    assert f"run folder {first}" in capsys.readouterr().out
+
+
+def test_equal_seconds_instead_of_equal_evaluations(adapters):
+    methods = [METHODS[0], {k: v for k, v in METHODS[2].items() if k != "budgets"}, METHODS[4]]
+    config = configure(Path("methods.yaml"), methods, seeds=1, block=6)
+    assert compare(f"--config={config}", "--output=timed", "--budget-seconds=0.05") == 0
+    spent = {row["label"]: row["nfe"] + 2 * row["nfe_backward"] for row in results(Path("timed"))}
+    speeds = {name: json.loads(Path(f"timed/speed-{name}.json").read_text()) for name in ("random", "reno")}
+    for name, speed in speeds.items():
+        wanted = int(0.05 / speed["seconds_per_nfe"])
+        assert spent[name] == max(1, wanted) * (3 if name == "reno" else 1)
+    assert spent["none"] == 1
+
+
+def test_what_was_fine_tuned_is_compared_too(adapters):
+    methods = [METHODS[0], {"name": "tuned", "start": "hypernetwork", "adapter": str(adapters["generator"])}]
+    config = configure(Path("methods.yaml"), methods, seeds=1)
+    assert compare(f"--config={config}", "--output=tuned") == 0
+    rows = results(Path("tuned"))
+    assert {row["nfe"] for row in rows} == {1}
+    base, tuned = ([row["reward"] for row in rows if row["label"] == label] for label in ("none", "tuned"))
+    assert base != pytest.approx(tuned)
+
+
+RANDOM = {"class_path": SEARCH + "random_search.RandomSearch"}
+
+
+@pytest.mark.parametrize(
+    ("methods", "said"),
+    [
+        ([{"name": "none"}, {"name": "none"}], "'none' stands there twice"),
+        ([{"name": "a b"}], "'a b' cannot name files"),
+        ([{"name": "nonee"}], "compare.base: no method is called 'none' (did you mean 'nonee'?)"),
+        ([{"name": "none"}, {"name": "x", "search": RANDOM, "budgets": [0]}], "needs a budget of 1 NFE at least"),
+        (
+            [
+                {"name": "none"},
+                {"name": "x", "search": {"class_path": SEARCH + "zero_order.ZeroOrder"}, "budgets": [2]},
+            ],
+            "method 'x': ZeroOrder needs a budget of 3 NFE at least, got 2",
+        ),
+        ([{"name": "none"}, {"name": "x", "search": RANDOM, "verifier": "clpi"}], "'clpi' (did you mean 'clip'?)"),
+        (
+            [{"name": "none"}, {"name": "x", "search": {"class_path": SEARCH + "reno.ReNO"}, "verifier": "judge"}],
+            "ReNO differentiates, and 'judge' has no gradient",
+        ),
+        (
+            [{"name": "none"}, {"name": "x", "search": {"class_path": SEARCH + "steering.Steering"}}],
+            "method 'x': steering acts between steps",
+        ),
+        ([{"name": "none"}, {"name": "x", "start": "hypernetwork"}], "no fit was found"),
+        ([{"name": "none"}, {"name": "x", "start": "hypernetwork", "adapter": "gone"}], "adapter gone: no hypernoise"),
+        ([{"name": "none"}, {"name": "x", "serch": RANDOM}], "'serch' (did you mean 'search'?)"),
+        (
+            [{"name": "none"}, {"name": "x", "search": RANDOM, "budgets": [2, 3]}, {"name": "x-2"}],
+            "two rows would be called 'x-2'",
+        ),
+    ],
+)
+def test_what_is_wrong_is_one_line_and_nothing_is_written(methods, said, capsys):
+    config = configure(Path("methods.yaml"), methods)
+    assert compare(f"--config={config}", "--output=run") == 2
+    error = [line for line in capsys.readouterr().err.splitlines() if "error:" in line]
+    assert len(error) == 1 and said in error[0], error
+    assert not Path("run").exists()
+
+
+def test_a_folder_of_another_comparison_is_refused_and_left_as_it_is(whole, adapters, capsys):
+    before = {file: file.read_bytes() for file in whole.rglob("*") if file.is_file()}
+    config = configure(Path("methods.yaml"), seeds=1)
+    assert compare(f"--config={config}", f"--adapter={adapters['noise']}", f"--output={whole}") == 2
+    assert "holds the results of another comparison: seeds was 2, is 1" in capsys.readouterr().err
+    assert {file: file.read_bytes() for file in whole.rglob("*") if file.is_file()} == before
+
+
+def test_an_adapter_of_another_generator_is_refused(sana_folder, capsys):
+    other = SanaSprint(str(sana_folder), max_sequence_length=20)
+    save_adapter(NoiseHypernetwork(other, LoraOptions(rank=2)), other, Path("other"))
+    config = configure(Path("methods.yaml"))
+    assert compare(f"--config={config}", "--adapter=other", "--output=run") == 2
+    assert "use its own generator" in capsys.readouterr().err
+    assert not Path("run").exists()
+
+
+def test_an_empty_prompt_file_and_shards_without_a_folder(capsys):
+    Path("empty.txt").write_text("\n\n")
+    flags = ["--data=hypernoise_pl.data.text.TextPrompts", "--data.train=empty.txt"]
+    assert compare(*flags, "--output=run") == 2
+    assert "empty.txt: empty" in capsys.readouterr().err
+    assert compare("--shard=0/2") == 2
+    assert "need one --output folder" in capsys.readouterr().err
+    for shard in ("2/2", "1", "a/b"):
+        with pytest.raises(ConfigError, match="write number/count"):
+            shard_of(shard)
+    assert shard_of(None, {"RANK": "1", "WORLD_SIZE": "4"}) == (1, 4) and shard_of(None, {}) == (0, 1)
+
+
+def test_some_prompts_hold_every_tag():
+    prompts = [Prompt(f"{tag} {k}", tag, index=4 * t + k) for t, tag in enumerate("abc") for k in range(4)]
+    chosen = some(prompts, 7)
+    assert len(chosen) == 7 and [p.index for p in chosen] == sorted(p.index for p in chosen)
+    assert sorted(sum(p.tag == tag for p in chosen) for tag in "abc") == [2, 2, 3]
+    assert some(prompts, None) == some(prompts, 99) == prompts
+
+
+def test_differences_are_named():
+    old = {"seeds": 4, "methods": {"a": "x"}, "prompts": ["p"]}
+    assert difference(old, old) is None
+    assert difference(old, {**old, "seeds": 2}) == "seeds was 4, is 2"
+    assert difference(old, {**old, "methods": {"a": "x", "b": "y"}}) == "methods.b was not there, is y"
+    assert difference(old, {**old, "prompts": ["p", "q"]}) == "prompts: 1 before, 2 now, or others"
+
+
+def test_chunk_changes_nothing(whole, adapters):
+    config = configure(Path("methods.yaml"), chunk=3)
+    assert compare(f"--config={config}", f"--adapter={adapters['noise']}", "--output=small") == 0
+    assert_alike(results(Path("small")), results(whole))
