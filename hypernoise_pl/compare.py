@@ -22,6 +22,7 @@ from hypernoise_pl.module import HyperNoiseModule
 from hypernoise_pl.noise import gaussian, seed_of
 from hypernoise_pl.objective import weighted_sum
 from hypernoise_pl.report.results import Results, Row
+from hypernoise_pl.rewards.features import ImageFeatures
 from hypernoise_pl.search.base import Search
 from hypernoise_pl.search.none import NoSearch
 from hypernoise_pl.search.problem import NoiseProblem, Refine, Scorer
@@ -67,7 +68,7 @@ class Comparison:
         budget_seconds: seconds per image that every search may take instead of its budgets: its speed is measured
             first and kept in the run folder.
         base: method that the others are measured against.
-        fidelity: reward whose image features tell how far a method's images are from the base's; None to leave it out.
+        features: what tells, by kernel distance, how far a method's images are from the base's; None to leave it out.
     """
 
     methods: list[Method]
@@ -77,7 +78,7 @@ class Comparison:
     chunk: int = 256
     budget_seconds: float | None = None
     base: str = "none"
-    fidelity: str | None = None
+    features: ImageFeatures | None = None
 
     def __post_init__(self) -> None:
         names = [method.name for method in self.methods]

@@ -90,6 +90,8 @@ class NoiseProblem:
 
     def __post_init__(self) -> None:
         check_shape("start", self.start, (len(self.prompts), *self.generator.noise_shape))
+        if isinstance(self.scorer, LatentVerifier):
+            self.scorer.check(self.generator)
         self.conditioning: Conditioning = self.generator.encode(self.prompts)
         self._streams = [torch.Generator().manual_seed(seed_of(self.seed, row)) for row in seeds_from(self.start)]
         self._ranking: Ranking | None = None
@@ -262,7 +264,8 @@ class NoiseProblem:
         """[M] or [M, K] scores, as the verifier gives them; the best of each row is kept."""
         texts = [self.prompts[row] for row in rows.tolist()]
         if isinstance(self.scorer, LatentVerifier):
-            images, scores = None, self.scorer(self.generator, latents, self._conditioning(rows), texts)
+            conditioning = self._conditioning(rows)
+            images, scores = None, self.scorer(self.generator, latents, conditioning, texts, self.network)
         else:
             images = self._decoded(latents)
             scores = self.scorer(images, texts)

@@ -190,7 +190,7 @@ def test_a_verifier_that_fails_on_some_images_scores_them_as_missing():
 class Dim(LatentVerifier):
     """Knows the image from its latents."""
 
-    def _score(self, generator, latents: Tensor, conditioning: Conditioning, prompts: list[str]) -> Tensor:
+    def _score(self, generator, latents: Tensor, conditioning: Conditioning, prompts: list[str], network) -> Tensor:
         return brightness(torch.sigmoid(latents), prompts)
 
 
