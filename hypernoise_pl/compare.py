@@ -198,17 +198,17 @@ class Comparing:
         for method in self.comparison.methods:
             if method.name in self.skipped:
                 continue
-            drawing = self._trained_of(method).drawing
+            costs = self._costs(method)
             budgets: Sequence[int | None] = method.budgets or [None]
             if timed and not isinstance(method.search, NoSearch):
                 budgets = [self._affordable(method)]
             for budget in budgets:
                 try:
-                    sized = method.search.within(budget, method.steps, drawing) if budget is not None else method.search
+                    sized = method.search if budget is None else method.search.within(budget, *costs)
                 except ValueError as error:
                     raise ConfigError(f"method {method.name!r}: {error}") from None
                 label = method.name if len(budgets) == 1 else f"{method.name}-{budget}"
-                spent = sized.budget(method.steps, drawing)
+                spent = sized.budget(*costs)
                 found.append(Cell(label, method, sized, spent if budget is None else budget, spent))
         return found
 
@@ -232,9 +232,17 @@ class Comparing:
             raise ConfigError(f"{where}: {type(method.search).__name__} differentiates, and {name!r} has no gradient")
         try:
             method.search.check(self.model.generator, method.steps)
+            if isinstance(verifier, LatentVerifier):
+                verifier.check(self.model.generator)
         except ValueError as error:
             raise ConfigError(f"{where}: {error}") from None
         self._trained_of(method)
+
+    def _costs(self, method: Method) -> tuple[int, int, int]:
+        """Network evaluations per image generated, per noise drawn and per sample verified."""
+        verifier = self.comparison.verifiers.get(method.verifier)
+        verifying = verifier.nfe if isinstance(verifier, LatentVerifier) else 0
+        return method.steps, self._trained_of(method).drawing, verifying
 
     def _trained_of(self, method: Method) -> Trained:
         if method.start == "gaussian":
@@ -273,15 +281,15 @@ class Comparing:
 
     def _affordable(self, method: Method) -> int:
         """The budget that a method's own speed, measured once for the run folder, allows."""
-        drawing = self._trained_of(method).drawing
-        shortest = method.search.shortest(method.steps, drawing)
+        costs = self._costs(method)
+        shortest = method.search.shortest(*costs)
         seconds = self.comparison.budget_seconds
         assert seconds is not None
 
         def measured() -> float:
             block = self._blocks()[0]
-            sized = method.search.within(max(2 * shortest, MEASURED), method.steps, drawing)
-            spent = sized.budget(method.steps, drawing)
+            sized = method.search.within(max(2 * shortest, MEASURED), *costs)
+            spent = sized.budget(*costs)
             cell = Cell(method.name, method, sized, spent, spent)
             self.measure(cell, block)  # the first run warms caches up
             rows, _ = self.measure(cell, block)

@@ -28,8 +28,9 @@ def load_pretrained(kind: Any, model: str, what: str, **options: Any) -> Any:
 
     if not Path(model).exists() and (model.startswith((".", "/")) or model.count("/") != 1):
         raise FileNotFoundError(f"{what} {model}: no such folder, and no hub id (owner/name)")
-    verbosity = diffusers_logging.get_verbosity()
+    verbosity = diffusers_logging.get_verbosity(), transformers_logging.get_verbosity()
     diffusers_logging.set_verbosity_error()
+    transformers_logging.set_verbosity_error()
     diffusers_logging.disable_progress_bar()
     transformers_logging.disable_progress_bar()
     try:
@@ -39,9 +40,42 @@ def load_pretrained(kind: Any, model: str, what: str, **options: Any) -> Any:
     except OSError as error:
         raise FileNotFoundError(f"{what} {model}: {str(error).splitlines()[0]}") from error
     finally:
-        diffusers_logging.set_verbosity(verbosity)
+        diffusers_logging.set_verbosity(verbosity[0])
+        transformers_logging.set_verbosity(verbosity[1])
         diffusers_logging.enable_progress_bar()
         transformers_logging.enable_progress_bar()
+
+
+def load_whole(kind: Any, model: str, what: str, spare: tuple[str, ...] = (), **options: Any) -> Any:
+    """``load_pretrained`` of a transformers model in float32, of which no weight may be missing.
+
+    transformers draws missing weights at random, with a warning; and it would keep a file's half precision, in which
+    scores are coarse and a CPU is slow.
+
+    Args:
+        kind: class.
+        model: folder or hub id.
+        what: ``reward`` or ``features``, for messages.
+        spare: beginnings of the names of weights that are not used and may be missing.
+        options: of ``from_pretrained``.
+
+    Raises:
+        FileNotFoundError: if the folder or a file of it is missing.
+        ValueError: if a file is damaged, lacks weights or has others than its config says.
+    """
+    import torch
+
+    try:
+        found, report = load_pretrained(kind, model, what, dtype=torch.float32, output_loading_info=True, **options)
+    except RuntimeError as error:
+        raise ValueError(f"{what} {model}: its weights have other shapes than its config.json says") from error
+    missing = sorted(key for key in report["missing_keys"] if not key.startswith(spare))
+    if missing:
+        raise ValueError(
+            f"{what} {model}: no weights for {missing[0]} ({len(missing)} missing in all); it was not saved from "
+            f"a {type(found).__name__}"
+        )
+    return found
 
 
 def load_tensors(file: Path, what: str) -> dict[str, Any]:

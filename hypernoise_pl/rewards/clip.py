@@ -10,7 +10,7 @@ from torch import Tensor
 
 from hypernoise_pl.pretrained import load_pretrained
 from hypernoise_pl.rewards.base import Reward
-from hypernoise_pl.rewards.preprocess import preprocess
+from hypernoise_pl.rewards.features import clip_features
 
 
 class CLIPScore(Reward):
@@ -39,15 +39,9 @@ class CLIPScore(Reward):
         self._text: dict[str, Tensor] = {}
 
     def _score(self, images: Tensor, prompts: list[str]) -> Tensor:
-        image = self.features(images)
+        image = clip_features(self.clip.vision_model, self.clip.visual_projection, images)
         cosine = F.cosine_similarity(image, self._text_features(prompts).to(image), dim=-1)
         return self.clip.logit_scale.exp() * cosine
-
-    def features(self, images: Tensor) -> Tensor:
-        """[B, D] image features of images [B, 3, H, W] in [0, 1]."""
-        pixels = preprocess(images, self.clip.config.vision_config.image_size)
-        found: Tensor = self.clip.visual_projection(self.clip.vision_model(pixel_values=pixels).pooler_output)
-        return found
 
     @torch.no_grad()
     def _text_features(self, prompts: list[str]) -> Tensor:

@@ -2,34 +2,102 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from hypernoise_pl.pretrained import load_pretrained
+
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
+_MODES = {2: "bilinear", 3: "bicubic"}  # Pillow's numbers of those that torch can antialias
 
-def preprocess(images: Tensor, size: int) -> Tensor:
-    """Resize the short side to ``size`` (bicubic, antialiased), crop the centre, normalise with CLIP's constants.
+
+def preprocess(
+    images: Tensor,
+    size: int,
+    mean: Sequence[float] = CLIP_MEAN,
+    std: Sequence[float] = CLIP_STD,
+    resize: int | tuple[int, int] | None = None,
+    mode: str = "bicubic",
+) -> Tensor:
+    """Resize (antialiased), crop the centre, normalise.
 
     Args:
         images: [B, 3, H, W] in [0, 1].
-        size: pixels a side; images that have it already are not resized.
+        size: pixels a side of what is cropped.
+        mean: of each channel; CLIP's if left out.
+        std: of each channel; CLIP's if left out.
+        resize: pixels of the short side before the crop, or height and width whatever the shape was; ``size`` if left
+            out. Images that have them already are not resized.
+        mode: ``bicubic`` or ``bilinear``.
 
     Returns:
         [B, 3, size, size].
     """
-    height, width = images.shape[-2:]
-    if min(height, width) != size:
-        scale = size / min(height, width)
-        shape = (max(size, round(height * scale)), max(size, round(width * scale)))
+    shape = _shape(images.shape[-2], images.shape[-1], size if resize is None else resize)
+    if shape != images.shape[-2:]:
         # bicubic overshoots beyond the range that an 8-bit picture could hold
-        images = F.interpolate(images, shape, mode="bicubic", antialias=True, align_corners=False).clamp(0, 1)
-        height, width = shape
-    top, left = (height - size) // 2, (width - size) // 2
+        images = F.interpolate(images, shape, mode=mode, antialias=True, align_corners=False).clamp(0, 1)
+    top, left = (shape[0] - size) // 2, (shape[1] - size) // 2
     images = images[..., top : top + size, left : left + size]
-    mean, std = (
-        torch.tensor(v, device=images.device, dtype=images.dtype)[:, None, None] for v in (CLIP_MEAN, CLIP_STD)
-    )
-    return (images - mean) / std
+    means, stds = (torch.tensor(v, device=images.device, dtype=images.dtype)[:, None, None] for v in (mean, std))
+    return (images - means) / stds
+
+
+def preprocessing_of(model: str, what: str) -> Callable[[Tensor], Tensor]:
+    """The preprocessing that a vision model's ``preprocessor_config.json`` asks for; always to a square.
+
+    Args:
+        model: folder or hub id.
+        what: ``reward`` or ``features``, for messages.
+
+    Returns:
+        Images [B, 3, H, W] in [0, 1] -> [B, 3, S, S], differentiable.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it asks for what cannot be done here: another resampling, another range, or no square.
+    """
+    from transformers import AutoImageProcessor
+
+    told = load_pretrained(AutoImageProcessor, model, what)
+    if told.resample not in _MODES:
+        raise ValueError(f"{what} {model}: resample {told.resample} is neither 2 (bilinear) nor 3 (bicubic)")
+    if abs(told.rescale_factor * 255 - 1) > 1e-3 or getattr(told, "rescale_offset", False):
+        raise ValueError(f"{what} {model}: rescaling by {told.rescale_factor} is not from bytes to [0, 1]")
+    resize, size = _sides(told)
+    if isinstance(size, tuple):
+        raise ValueError(f"{what} {model}: wants {size[0]} x {size[1]} pixels; only squares are served")
+    mean, std = (told.image_mean, told.image_std) if told.do_normalize else ([0.0] * 3, [1.0] * 3)
+    mode = _MODES[told.resample]
+    return functools.partial(preprocess, size=size, mean=mean, std=std, resize=resize, mode=mode)
+
+
+def _shape(height: int, width: int, resize: int | tuple[int, int]) -> tuple[int, int]:
+    if isinstance(resize, tuple):
+        return resize
+    short = min(height, width)
+    return max(resize, round(height * resize / short)), max(resize, round(width * resize / short))
+
+
+def _sides(told: Any) -> tuple[int | tuple[int, int], int | tuple[int, int]]:
+    """What to resize to, and what to crop from that."""
+    short, crop = told.size.shortest_edge, told.crop_size if told.do_center_crop else None
+    cropped = None if crop is None else _side(crop.height, crop.width)
+    if short is None:
+        return (told.size.height, told.size.width), cropped or _side(told.size.height, told.size.width)
+    share = getattr(told, "crop_pct", None)
+    if share is None:
+        return short, cropped or short
+    # ConvNext's and ResNet's processor crops this share of the picture, and nothing at 384 pixels or more
+    return (int(short / share) if short < 384 else (short, short)), short
+
+
+def _side(height: int, width: int) -> int | tuple[int, int]:
+    return height if height == width else (height, width)

@@ -26,27 +26,28 @@ class Search(ABC):
         """Spend the problem's budget."""
 
     @abstractmethod
-    def budget(self, steps: int = 1, drawing: int = 0) -> int:
+    def budget(self, steps: int = 1, drawing: int = 0, verifying: int = 0) -> int:
         """Network evaluations per prompt the method wants.
 
         Args:
             steps: evaluations per image of the generator.
             drawing: evaluations per noise drawn: 1 where a hypernetwork refines them, else 0.
+            verifying: evaluations that scoring one sample takes: 0 but for some latent verifiers (their ``nfe``).
         """
 
     @abstractmethod
-    def within(self, budget: int, steps: int = 1, drawing: int = 0) -> Self:
+    def within(self, budget: int, steps: int = 1, drawing: int = 0, verifying: int = 0) -> Self:
         """The same method, as long as a budget of network evaluations allows.
 
         Raises:
             ValueError: if the budget holds not even the shortest search.
         """
 
-    def shortest(self, steps: int = 1, drawing: int = 0) -> int:
+    def shortest(self, steps: int = 1, drawing: int = 0, verifying: int = 0) -> int:
         """The smallest budget that holds the method."""
         for budget in itertools.count(1):
             try:
-                self.within(budget, steps, drawing)
+                self.within(budget, steps, drawing, verifying)
             except ValueError:
                 continue
             return budget

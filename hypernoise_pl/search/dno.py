@@ -63,13 +63,13 @@ class DNO(Search):
             noise.grad = -gradient - self.regularity * regular
             optimizer.step()
 
-    def budget(self, steps: int = 1, drawing: int = 0) -> int:
+    def budget(self, steps: int = 1, drawing: int = 0, verifying: int = 0) -> int:
         """One image an iteration."""
-        return drawing + self.iterations * steps
+        return drawing + self.iterations * (steps + verifying)
 
-    def within(self, budget: int, steps: int = 1, drawing: int = 0) -> Self:
+    def within(self, budget: int, steps: int = 1, drawing: int = 0, verifying: int = 0) -> Self:
         """As many iterations as fit."""
-        return replace(self, iterations=self._count(budget, drawing, steps))
+        return replace(self, iterations=self._count(budget, drawing, steps + verifying))
 
 
 def log_probability(flat: Tensor, block: int) -> Tensor:

@@ -58,10 +58,11 @@ class Evolution(Search):
             for strategy, rows, values in zip(strategies, asked, scores, strict=True):
                 strategy.tell([(point, -value) for point, value in zip(rows, values, strict=True)])
 
-    def budget(self, steps: int = 1, drawing: int = 0) -> int:
+    def budget(self, steps: int = 1, drawing: int = 0, verifying: int = 0) -> int:
         """The start and every candidate."""
-        return drawing + (1 + self.generations * self.population) * steps
+        return drawing + (1 + self.generations * self.population) * (steps + verifying)
 
-    def within(self, budget: int, steps: int = 1, drawing: int = 0) -> Self:
+    def within(self, budget: int, steps: int = 1, drawing: int = 0, verifying: int = 0) -> Self:
         """As many generations as fit."""
-        return replace(self, generations=self._count(budget, drawing + steps, self.population * steps))
+        each = steps + verifying
+        return replace(self, generations=self._count(budget, drawing + each, self.population * each))

@@ -24,7 +24,12 @@ class LatentVerifier(nn.Module, ABC):
     decodes: ClassVar[int] = 0
 
     def forward(
-        self, generator: Generator, latents: Tensor, conditioning: Conditioning, prompts: Sequence[str]
+        self,
+        generator: Generator,
+        latents: Tensor,
+        conditioning: Conditioning,
+        prompts: Sequence[str],
+        network: nn.Module | None = None,
     ) -> Tensor:
         """Score latents.
 
@@ -33,6 +38,7 @@ class LatentVerifier(nn.Module, ABC):
             latents: [M, *Z] clean.
             conditioning: what the generator reads of the M prompts.
             prompts: M texts.
+            network: view of the generator's network that made them; None for its own.
 
         Returns:
             [M] scores in float32.
@@ -42,9 +48,22 @@ class LatentVerifier(nn.Module, ABC):
         """
         check_shape("latents", latents, (len(prompts), *[None] * (latents.dim() - 1)))
         check_shape("embeddings", conditioning.embeddings, (len(prompts), None, None))
-        return self._score(generator, latents, conditioning, list(prompts)).float()
+        return self._score(generator, latents, conditioning, list(prompts), network).float()
+
+    def check(self, generator: Generator) -> None:
+        """Say before anything is spent what a generator lacks for this verifier.
+
+        Raises:
+            ValueError: if it cannot serve.
+        """
+        return
 
     @abstractmethod
     def _score(
-        self, generator: Generator, latents: Tensor, conditioning: Conditioning, prompts: list[str]
+        self,
+        generator: Generator,
+        latents: Tensor,
+        conditioning: Conditioning,
+        prompts: list[str],
+        network: nn.Module | None,
     ) -> Tensor: ...

@@ -17,11 +17,11 @@ class NoSearch(Search):
         """Take the first noise."""
         problem.settle(problem.draw(1)[:, 0])
 
-    def budget(self, steps: int = 1, drawing: int = 0) -> int:
+    def budget(self, steps: int = 1, drawing: int = 0, verifying: int = 0) -> int:
         """One noise and one image."""
         return drawing + steps
 
-    def within(self, budget: int, steps: int = 1, drawing: int = 0) -> Self:
+    def within(self, budget: int, steps: int = 1, drawing: int = 0, verifying: int = 0) -> Self:
         """The same, if the budget holds it."""
         self._count(budget, 0, drawing + steps)
         return self

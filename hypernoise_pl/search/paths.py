@@ -71,13 +71,14 @@ class SearchOverPaths(Search):
             clean, noise = _chosen(clean, top), _chosen(noise, top)
             level = max(level + self.up - self.down, 0.0)
 
-    def budget(self, steps: int = 1, drawing: int = 0) -> int:
+    def budget(self, steps: int = 1, drawing: int = 0, verifying: int = 0) -> int:
         """The first walk and every branch, whatever the generator's own number of steps."""
-        return self.paths * (drawing + 1 + self.rounds * self.copies)
+        return self.paths * (drawing + 1 + self.rounds * self.copies * (1 + verifying))
 
-    def within(self, budget: int, steps: int = 1, drawing: int = 0) -> Self:
+    def within(self, budget: int, steps: int = 1, drawing: int = 0, verifying: int = 0) -> Self:
         """As many paths as fit."""
-        return replace(self, paths=self._count(budget, 0, drawing + 1 + self.rounds * self.copies))
+        each = drawing + 1 + self.rounds * self.copies * (1 + verifying)
+        return replace(self, paths=self._count(budget, 0, each))
 
     def check(self, generator: Generator, steps: int) -> None:
         """It must have levels to stop at."""

@@ -11,44 +11,13 @@ from torch import Tensor, nn
 
 from hypernoise_pl.generators.base import Generator, SteppedGenerator
 from hypernoise_pl.noise import seed_of, seeds_from
+from hypernoise_pl.search.account import Account, BudgetExceeded, CurvePoint
 from hypernoise_pl.search.latent import LatentVerifier
 from hypernoise_pl.search.samples import Best, Ranking, Samples
 from hypernoise_pl.types import Conditioning, check_shape
 
 Scorer = Callable[[Tensor, list[str]], Tensor]
 Refine = Callable[[Tensor, Conditioning], Tensor]
-
-
-class BudgetExceeded(RuntimeError):
-    """A method asked for more network evaluations than its budget holds."""
-
-
-@dataclass
-class Account:
-    """What a search has cost per prompt; the drawing, decoding and verifying are in its seconds too.
-
-    Args:
-        nfe: forward evaluations of the generator's network.
-        nfe_backward: backward passes through it, counted apart.
-        decodes: latents decoded to images.
-        verified: samples scored.
-        missing: samples of all prompts together that a verifier could not score.
-    """
-
-    nfe: int = 0
-    nfe_backward: int = 0
-    decodes: int = 0
-    verified: int = 0
-    missing: int = 0
-
-
-@dataclass(frozen=True)
-class CurvePoint:
-    """The mean best score over prompts after some cost."""
-
-    nfe: int
-    seconds: float
-    score: float
 
 
 @dataclass
@@ -90,8 +59,11 @@ class NoiseProblem:
 
     def __post_init__(self) -> None:
         check_shape("start", self.start, (len(self.prompts), *self.generator.noise_shape))
+        if isinstance(self.scorer, LatentVerifier):
+            self.scorer.check(self.generator)
         self.conditioning: Conditioning = self.generator.encode(self.prompts)
-        self._streams = [torch.Generator().manual_seed(seed_of(self.seed, row)) for row in seeds_from(self.start)]
+        self._seeds = seeds_from(self.start)
+        self._streams = [torch.Generator().manual_seed(seed_of(self.seed, row)) for row in self._seeds]
         self._ranking: Ranking | None = None
         self._drawn = False
         self._clock = time.perf_counter()
@@ -198,7 +170,9 @@ class NoiseProblem:
         for rows in torch.arange(len(noise), device=noise.device).split(self.chunk):
             with torch.enable_grad():
                 leaf = noise[rows].detach().requires_grad_()
-                score = self._judged(leaf, self._latents(leaf, rows, self._conditioning(rows)), rows)
+                # between its steps a climb meets the same fresh noise in every iteration: one function is climbed
+                seeds = [self._seeds[row] for row in rows.tolist()]
+                score = self._judged(leaf, self._latents(leaf, rows, self._conditioning(rows), seeds), rows)
                 if score.dim() > 1:
                     raise ValueError("a mean of ranks has no gradient; give this method a reward or a weighted sum")
                 gradients.append(torch.autograd.grad(score.sum(), leaf)[0])
@@ -254,15 +228,19 @@ class NoiseProblem:
 
     # how it is done
 
-    def _latents(self, noise: Tensor, rows: Tensor, conditioning: Conditioning) -> Tensor:
-        seeds = seeds_from(noise) if self.steps > 1 else None
+    def _latents(
+        self, noise: Tensor, rows: Tensor, conditioning: Conditioning, seeds: list[int] | None = None
+    ) -> Tensor:
+        if self.steps > 1 and seeds is None:
+            seeds = seeds_from(noise)
         return self.generator.latents(noise, conditioning, self.steps, network=self.network, seeds=seeds)
 
     def _judged(self, noise: Tensor, latents: Tensor, rows: Tensor) -> Tensor:
         """[M] or [M, K] scores, as the verifier gives them; the best of each row is kept."""
         texts = [self.prompts[row] for row in rows.tolist()]
         if isinstance(self.scorer, LatentVerifier):
-            images, scores = None, self.scorer(self.generator, latents, self._conditioning(rows), texts)
+            conditioning = self._conditioning(rows)
+            images, scores = None, self.scorer(self.generator, latents, conditioning, texts, self.network)
         else:
             images = self._decoded(latents)
             scores = self.scorer(images, texts)

@@ -29,10 +29,10 @@ class RandomSearch(Search):
             problem.score(problem.draw(count))
             left -= count
 
-    def budget(self, steps: int = 1, drawing: int = 0) -> int:
+    def budget(self, steps: int = 1, drawing: int = 0, verifying: int = 0) -> int:
         """N noises and images."""
-        return self.candidates * (drawing + steps)
+        return self.candidates * (drawing + steps + verifying)
 
-    def within(self, budget: int, steps: int = 1, drawing: int = 0) -> Self:
+    def within(self, budget: int, steps: int = 1, drawing: int = 0, verifying: int = 0) -> Self:
         """As many candidates as fit."""
-        return replace(self, candidates=self._count(budget, 0, drawing + steps))
+        return replace(self, candidates=self._count(budget, 0, drawing + steps + verifying))

@@ -49,13 +49,13 @@ class ReNO(Search):
             noise.grad = _clipped(self.penalty * _norm_gradient(noise.detach()) - gradient, self.clip)
             optimizer.step()
 
-    def budget(self, steps: int = 1, drawing: int = 0) -> int:
+    def budget(self, steps: int = 1, drawing: int = 0, verifying: int = 0) -> int:
         """One noise, and one image an iteration."""
-        return drawing + self.iterations * steps
+        return drawing + self.iterations * (steps + verifying)
 
-    def within(self, budget: int, steps: int = 1, drawing: int = 0) -> Self:
+    def within(self, budget: int, steps: int = 1, drawing: int = 0, verifying: int = 0) -> Self:
         """As many iterations as fit; backward passes are counted apart."""
-        return replace(self, iterations=self._count(budget, drawing, steps))
+        return replace(self, iterations=self._count(budget, drawing, steps + verifying))
 
 
 def whitened(gradient: Tensor) -> Tensor:

@@ -59,13 +59,13 @@ class Steering(Search):
             clean, noise = clean.gather(1, picked), noise.gather(1, picked)
             state = generator.mix(clean, problem.directions(self.particles), lower)
 
-    def budget(self, steps: int = 1, drawing: int = 0) -> int:
+    def budget(self, steps: int = 1, drawing: int = 0, verifying: int = 0) -> int:
         """Every particle's way."""
-        return self.particles * (drawing + steps)
+        return self.particles * (drawing + steps * (1 + verifying))
 
-    def within(self, budget: int, steps: int = 1, drawing: int = 0) -> Self:
+    def within(self, budget: int, steps: int = 1, drawing: int = 0, verifying: int = 0) -> Self:
         """As many particles as fit."""
-        cost = drawing + steps
+        cost = drawing + steps * (1 + verifying)
         return replace(self, particles=1 + self._count(budget, cost, cost))
 
     def check(self, generator: Generator, steps: int) -> None:

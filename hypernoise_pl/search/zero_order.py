@@ -45,13 +45,14 @@ class ZeroOrder(Search):
             assert problem.best is not None
             problem.score(neighbours(problem.best.noise, problem.directions(self.neighbours), self.cosine))
 
-    def budget(self, steps: int = 1, drawing: int = 0) -> int:
+    def budget(self, steps: int = 1, drawing: int = 0, verifying: int = 0) -> int:
         """The pivot and every neighbour."""
-        return drawing + (1 + self.iterations * self.neighbours) * steps
+        return drawing + (1 + self.iterations * self.neighbours) * (steps + verifying)
 
-    def within(self, budget: int, steps: int = 1, drawing: int = 0) -> Self:
+    def within(self, budget: int, steps: int = 1, drawing: int = 0, verifying: int = 0) -> Self:
         """As many moves as fit."""
-        return replace(self, iterations=self._count(budget, drawing + steps, self.neighbours * steps))
+        each = steps + verifying
+        return replace(self, iterations=self._count(budget, drawing + each, self.neighbours * each))
 
 
 def neighbours(pivot: Tensor, directions: Tensor, cosine: float) -> Tensor:

@@ -5,8 +5,9 @@ import torch
 from torch import Tensor, nn
 
 from hypernoise_pl.generators.base import Generator
+from hypernoise_pl.search.account import BudgetExceeded
 from hypernoise_pl.search.evolution import Evolution
-from hypernoise_pl.search.problem import BudgetExceeded, NoiseProblem
+from hypernoise_pl.search.problem import NoiseProblem
 from hypernoise_pl.search.random_search import RandomSearch
 from hypernoise_pl.search.reno import ReNO
 from hypernoise_pl.search.zero_order import ZeroOrder, neighbours

@@ -190,7 +190,7 @@ def test_a_verifier_that_fails_on_some_images_scores_them_as_missing():
 class Dim(LatentVerifier):
     """Knows the image from its latents."""
 
-    def _score(self, generator, latents: Tensor, conditioning: Conditioning, prompts: list[str]) -> Tensor:
+    def _score(self, generator, latents: Tensor, conditioning: Conditioning, prompts: list[str], network) -> Tensor:
         return brightness(torch.sigmoid(latents), prompts)
 
 
@@ -233,3 +233,14 @@ def test_a_white_gradient_has_a_flat_spectrum_its_phases_and_its_norm():
     power, before = torch.fft.fft2(white), torch.fft.fft2(gradient)
     torch.testing.assert_close(power.abs() / power.abs()[:, :1, :1, :1], torch.ones(2, 3, 8, 8), rtol=1e-3, atol=1e-3)
     torch.testing.assert_close(power / power.abs(), before / before.abs(), rtol=1e-3, atol=1e-3)
+
+
+def test_a_climb_over_several_steps_climbs_one_function():
+    """The fresh noise between steps stays the same from iterate to iterate: finite differences see the gradient."""
+    task = problem(RandomSearch(25))
+    noise = task.start.double()
+    _, gradient = task.score_and_grad(noise)
+    direction = torch.randn(noise.shape, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    up, _ = task.score_and_grad(noise + 1e-5 * direction)
+    down, _ = task.score_and_grad(noise - 1e-5 * direction)
+    torch.testing.assert_close((gradient * direction).flatten(1).sum(1), (up - down) / 2e-5, rtol=1e-5, atol=1e-7)

@@ -1,0 +1,116 @@
+"""What sees an image as a vector: image encoders, for verifiers and measures that compare images by features."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, Literal
+
+from torch import Tensor, nn
+
+from hypernoise_pl.pretrained import load_whole
+from hypernoise_pl.rewards.preprocess import preprocess, preprocessing_of
+from hypernoise_pl.types import check_shape
+
+
+class ImageFeatures(nn.Module, ABC):
+    """A frozen image encoder, differentiable in the images."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Encode images.
+
+        Args:
+            images: [B, 3, H, W] in [0, 1]; any size, the encoder resizes them.
+
+        Returns:
+            [B, D] features in float32, not normalised.
+
+        Raises:
+            ValueError: if the shape does not fit or the images are bytes.
+        """
+        check_shape("images", images, (None, 3, None, None))
+        if not images.is_floating_point():
+            raise ValueError(f"images must be floating point numbers in [0, 1], got {images.dtype}; divide by 255")
+        found = self._features(images)
+        check_shape("features", found, (len(images), None))
+        return found.float()
+
+    @abstractmethod
+    def _features(self, images: Tensor) -> Tensor: ...
+
+
+class CLIPImageFeatures(ImageFeatures):
+    """A CLIP model's image features, projected to where its text features are.
+
+    Args:
+        model: folder or hub id of a transformers ``CLIPModel``, for example ``openai/clip-vit-large-patch14``; only its
+            image half is kept.
+        attention: transformers' ``attn_implementation``; its own choice if left out.
+
+    Source: Radford et al. 2021.
+    """
+
+    def __init__(self, model: str, attention: str | None = None) -> None:
+        super().__init__()
+        from transformers import CLIPModel
+
+        # not CLIPVisionModelWithProjection, which looks for the projection's width in another place of the config
+        clip = load_whole(CLIPModel, model, "features", attn_implementation=attention).eval().requires_grad_(False)
+        self.tower = clip.vision_model
+        self.projection = clip.visual_projection
+
+    def _features(self, images: Tensor) -> Tensor:
+        return clip_features(self.tower, self.projection, images)
+
+
+class VisionFeatures(ImageFeatures):
+    """Features of an image encoder of transformers: DINO, DINOv2, ViT, BEiT, ResNet, ConvNext.
+
+    Args:
+        model: folder or hub id that ``AutoModel`` loads, with its ``preprocessor_config.json``, for example
+            ``facebook/dinov2-base``.
+        token: ``class``, the last layer's class token, or ``pooled``, the model's own pooled output, which networks
+            without a class token (ResNet, ConvNext, Swin) have; in DINOv2 both are one.
+        attention: transformers' ``attn_implementation``; its own choice if left out.
+
+    Raises:
+        ValueError: if the model is no image encoder, has no class token, or its weights lack what is asked for.
+
+    Source: Oquab et al. 2023 (DINOv2, arXiv 2304.07193) for the class token as the picture's feature.
+    """
+
+    def __init__(self, model: str, token: Literal["class", "pooled"] = "class", attention: str | None = None) -> None:
+        super().__init__()
+        from transformers import AutoModel
+
+        if token not in ("class", "pooled"):
+            raise ValueError(f"features {model}: token must be class or pooled, got {token!r}")
+        # a classifier's folder has no pooler, which is of no matter to those who read the class token
+        spare = ("pooler.",) if token == "class" else ()
+        encoder = load_whole(AutoModel, model, "features", spare, attn_implementation=attention)
+        _check_encoder(encoder, model, token)
+        self.encoder = encoder.eval().requires_grad_(False)
+        self.preprocess = preprocessing_of(model, "features")
+        self.token = token
+
+    def _features(self, images: Tensor) -> Tensor:
+        seen = self.encoder(pixel_values=self.preprocess(images))
+        if self.token == "class":
+            return seen.last_hidden_state[:, 0]
+        if seen.get("pooler_output") is None:
+            raise ValueError(f"features: a {type(self.encoder).__name__} has no pooled output; set token to class")
+        return seen.pooler_output.flatten(1)
+
+
+def clip_features(tower: Any, projection: Any, images: Tensor) -> Tensor:
+    """[B, D] projected features of images [B, 3, H, W] in [0, 1], by a CLIP model's vision tower and projection."""
+    found: Tensor = projection(tower(pixel_values=preprocess(images, tower.config.image_size)).pooler_output)
+    return found
+
+
+def _check_encoder(encoder: Any, model: str, token: str) -> None:
+    kind = type(encoder).__name__
+    if encoder.main_input_name != "pixel_values":
+        raise ValueError(f"features {model}: a {kind} is no image encoder; for a CLIP model use CLIPImageFeatures")
+    names = {name.rpartition(".")[2] for name, _ in encoder.named_parameters()}
+    if token == "class" and not names & {"cls_token", "class_embedding"}:
+        raise ValueError(f"features {model}: a {kind} has no class token; set token to pooled")
