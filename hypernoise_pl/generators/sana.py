@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import importlib
 import math
-import warnings
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from hypernoise_pl.generators.base import SteppedGenerator
-from hypernoise_pl.pretrained import load_pretrained
+from hypernoise_pl.generators.pipeline import DecoderOptions, at_least_single, decoder_of, load_pipeline, warn_of_cut
 from hypernoise_pl.types import Conditioning
 
 FIRST_TIMESTEP = 1.57080  # diffusers' rounding of pi / 2, the pipeline's default ``max_timesteps``
@@ -34,6 +33,7 @@ class SanaSprint(SteppedGenerator):
         revision: of a hub id.
         local_only: never ask the hub.
         components: Python module to import first, where the folder names classes that are not diffusers' own.
+        decoding: how latents become images.
 
     Source: Chen et al. 2025 (SANA-Sprint, arXiv 2503.09641); diffusers' pipeline for the constants.
     """
@@ -54,6 +54,7 @@ class SanaSprint(SteppedGenerator):
         revision: str | None = None,
         local_only: bool = False,
         components: str | None = None,
+        decoding: DecoderOptions = DecoderOptions(),
     ) -> None:
         super().__init__()
         if components is not None:
@@ -64,7 +65,7 @@ class SanaSprint(SteppedGenerator):
         self.pipeline = load_pipeline(SanaSprintPipeline, model, dtype, revision=revision, local_files_only=local_only)
         self.network = self.pipeline.transformer
         self.text_encoder = self.pipeline.text_encoder
-        self.decoder = self.pipeline.vae
+        self.decoder = decoder_of(self.pipeline, decoding, dtype)
         self.guidance_scale = guidance_scale
         self.max_sequence_length = max_sequence_length
         self.instruction = instruction
@@ -77,7 +78,7 @@ class SanaSprint(SteppedGenerator):
         self.eval().requires_grad_(False)
 
     def _encode(self, prompts: list[str]) -> Conditioning:
-        self._warn_of_cut(prompts)
+        warn_of_cut(self.pipeline.tokenizer, prompts, self.max_sequence_length)
         embeddings, mask = self.pipeline.encode_prompt(
             prompts,
             device=self._device,
@@ -100,10 +101,10 @@ class SanaSprint(SteppedGenerator):
     def _denoise(self, network: nn.Module, state: Tensor, conditioning: Conditioning, level: float) -> Tensor:
         alpha, beta = self._coefficients(level)
         norm = math.hypot(level, 1 - level)
-        scaled = _at_least_single(state) * norm
-        out = _at_least_single(self._evaluate(network, scaled, conditioning, level))
+        scaled = at_least_single(state) * norm
+        out = at_least_single(self._evaluate(network, scaled, conditioning, level))
         velocity = ((1 - 2 * level) * scaled + (1 - 2 * level + 2 * level * level) * out) / norm
-        return alpha * _at_least_single(state) - beta * velocity
+        return alpha * at_least_single(state) - beta * velocity
 
     def _coefficients(self, level: float) -> tuple[float, float]:
         # TrigFlow's time t has cosine and sine; SCM's is sin t / (cos t + sin t)
@@ -113,7 +114,7 @@ class SanaSprint(SteppedGenerator):
     def _decode(self, latents: Tensor) -> Tensor:
         latents = latents.to(self.decoder.dtype) / self.decoder.config.scaling_factor
         images = self.decoder.decode(latents, return_dict=False)[0]
-        return (_at_least_single(images) / 2 + 0.5).clamp(0, 1)
+        return (at_least_single(images) / 2 + 0.5).clamp(0, 1)
 
     def _evaluate(self, network: nn.Module, state: Tensor, conditioning: Conditioning, time: float) -> Tensor:
         batch = len(state)
@@ -132,33 +133,3 @@ class SanaSprint(SteppedGenerator):
     @property
     def _device(self) -> torch.device:
         return next(self.network.parameters()).device
-
-    def _warn_of_cut(self, prompts: list[str]) -> None:
-        tokenizer = self.pipeline.tokenizer
-        for prompt, ids in zip(prompts, tokenizer(prompts).input_ids):
-            if len(ids) > self.max_sequence_length:
-                cut = tokenizer.decode(ids[self.max_sequence_length :], skip_special_tokens=True)
-                warnings.warn(
-                    f"prompt {prompt!r} has {len(ids)} tokens, the generator reads {self.max_sequence_length}; "
-                    f"not read: {cut.strip()!r}",
-                    stacklevel=4,
-                )
-
-
-def _at_least_single(tensor: Tensor) -> Tensor:
-    """Half precision is for the networks; what happens between them is in float32, as in the pipeline."""
-    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
-
-
-def load_pipeline(kind: Any, model: str, dtype: str, **options: Any) -> Any:
-    """Load a diffusers pipeline in a given precision.
-
-    Raises:
-        FileNotFoundError: if a folder or a file of it is missing.
-        ValueError: if a file is damaged or the precision has no such name.
-    """
-    if dtype not in ("float32", "bfloat16", "float16"):
-        raise ValueError(f"dtype must be float32, bfloat16 or float16, got {dtype!r}")
-    if dtype != "float32":  # what diffusers loads unasked
-        options["torch_dtype"] = getattr(torch, dtype)
-    return load_pretrained(kind, model, "generator", **options)
