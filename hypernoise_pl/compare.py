@@ -171,6 +171,7 @@ class Comparing:
                 label=cell.label,
                 method=cell.method.name,
                 search=type(cell.search).__name__,
+                settings=repr(cell.method.search),
                 verifier=cell.method.verifier,
                 trained=cell.method.start == "hypernetwork",
                 budget=cell.asked,

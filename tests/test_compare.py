@@ -136,7 +136,7 @@ def test_the_summary_and_the_report(whole):
     for figures in methods.values():
         assert {"judge", "rewards", "diversity", "nfe", "nfe_backward", "seconds_per_image", "interval"} <= set(figures)
         assert figures["images"] == 12 and figures["prompts"] == 6
-        assert figures["interval"][0] <= figures["gain"] <= figures["interval"][1]
+        assert figures["interval"] is None  # one prompt of each tag tells nothing of its width
     assert methods["none"]["gain"] == 0
     assert set(methods["none"]["judge"]) == {
         "mean", "single_object", "two_object", "counting", "colors", "position", "color_attr"

@@ -18,7 +18,7 @@ def mean_over_tags(values: Tensor, tags: Sequence[str]) -> float:
 
 def bootstrap(
     values: Tensor, prompts: Sequence[int], tags: Sequence[str], resamples: int = 2000, seed: int = 0
-) -> tuple[float, float]:
+) -> tuple[float, float] | None:
     """A 95 % percentile interval of ``mean_over_tags``, prompts resampled within their tags.
 
     Args:
@@ -29,12 +29,14 @@ def bootstrap(
         seed: of the resampling.
 
     Returns:
-        Low and high.
+        Low and high; None where a tag has a single prompt, for then nothing tells how its prompts differ.
     """
     draws = torch.Generator().manual_seed(seed)
     by_prompt: dict[str, dict[int, list[float]]] = {}
     for value, prompt, tag in zip(values.tolist(), prompts, tags, strict=True):
         by_prompt.setdefault(tag, {}).setdefault(prompt, []).append(value)
+    if min(map(len, by_prompt.values())) < 2:
+        return None
     means = torch.zeros(resamples, dtype=torch.float64)
     for groups in by_prompt.values():
         each = torch.tensor([sum(group) / len(group) for group in groups.values()], dtype=torch.float64)
@@ -42,3 +44,8 @@ def bootstrap(
         means += each[picked].mean(1) / len(by_prompt)
     low, high = means.quantile(torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
     return low, high
+
+
+def in_words(interval: Sequence[float] | None, form: str = "+.3f") -> str:
+    """``low to high``; a dash where there is no interval."""
+    return "-" if interval is None else f"{interval[0]:{form}} to {interval[1]:{form}}"

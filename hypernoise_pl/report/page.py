@@ -15,6 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from hypernoise_pl.metrics.diversity import pairwise_distance
+from hypernoise_pl.metrics.intervals import in_words
 from hypernoise_pl.report.charts import Line, against_compute
 from hypernoise_pl.report.results import Results, Row
 from hypernoise_pl.report.sections import hacking, lines, markdown, refinement
@@ -90,7 +91,7 @@ def verdict(found: Mapping[str, Mapping[str, Any]], base: str) -> str:
         f = found[label]
         said += (
             f" {label} recovers {f['share_of_best_gain']:.0%} of it ({f['gain']:+.3f}, 95 % interval "
-            f"{f['interval'][0]:+.3f} to {f['interval'][1]:+.3f}) in {_times(1 / f['cost_ratio'])} its time."
+            f"{in_words(f['interval'])}) in {_times(1 / f['cost_ratio'])} its time."
         )
     return said
 

@@ -21,11 +21,37 @@ SCORE = "score_"  # before the name of every reward's column
 
 @dataclass
 class Row:
-    """One image of one method, and all that was measured of it; ``seconds`` and costs are per image."""
+    """One image of one method, and all that was measured of it.
+
+    Args:
+        label: of the table's row: the method, and its budget where it has several.
+        method: its name.
+        search: class of its search.
+        settings: of that search, whatever the budget makes of its length.
+        verifier: by which it searched.
+        trained: whether it started from what was trained.
+        budget: network evaluations an image that were asked for.
+        prompt: the prompt's index.
+        text: the prompt.
+        tag: its kind.
+        seed: number of the prompt's noise.
+        steps: network evaluations an image of the generator.
+        nfe: network evaluations spent on this image, all candidates together.
+        nfe_backward: backward passes through the network.
+        decodes: latents decoded.
+        verified: samples scored.
+        missing: samples that the verifier could not score, the mean of its unit of work.
+        seconds: of everything: drawing, network, decoding, verifying; the mean of its unit of work.
+        judge: 1 or 0; None without a judge.
+        reward: weighted sum of the scores.
+        scores: reward -> raw score.
+        image: file in the run folder.
+    """
 
     label: str
     method: str
     search: str
+    settings: str
     verifier: str
     trained: bool
     budget: int

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from hypernoise_pl.metrics.intervals import bootstrap, mean_over_tags
+from hypernoise_pl.metrics.intervals import bootstrap, in_words, mean_over_tags
 from hypernoise_pl.report.results import Row
 
 
@@ -25,7 +25,7 @@ def lines(found: Mapping[str, Mapping[str, Any]], base: str) -> list[list[str]]:
         table.append([
             label,
             *judged[:1],
-            *(["", ""] if label == base else [f"{f['gain']:+.3f}", "{:+.3f} to {:+.3f}".format(*f["interval"])]),
+            *(["", ""] if label == base else [f"{f['gain']:+.3f}", in_words(f["interval"])]),
             "" if label == base or f["share_of_best_gain"] is None else f"{f['share_of_best_gain']:.0%}",
             "-" if f["cost_ratio"] is None else f"{f['cost_ratio']:.3g} x",
             f"{f['nfe']}" + (f" + {f['nfe_backward']} back" if f["nfe_backward"] else ""),
@@ -33,7 +33,7 @@ def lines(found: Mapping[str, Mapping[str, Any]], base: str) -> list[list[str]]:
             *judged[1:],
             *(f"{f['rewards'][name]:.3f}" for name in rewards),
             f"{f['reward']:.3f}",
-            *(["", ""] if label == base else [f"{f['win_rate']:.2f}", "{:.2f} to {:.2f}".format(*f["win_interval"])]),
+            *(["", ""] if label == base else [f"{f['win_rate']:.2f}", in_words(f["win_interval"], ".2f")]),
             "-" if f["diversity"] is None else f"{f['diversity']:.3f}",
             "" if f["kid"] is None else f"{f['kid']:.4f}",
         ])  # fmt: skip
@@ -71,12 +71,13 @@ def refinement(rows: Mapping[str, Sequence[Row]]) -> list[list[str]]:
             continue
         for plain_label, other in rows.items():
             plain = other[0]
-            same = all(getattr(plain, key) == getattr(first, key) for key in ("search", "verifier", "steps", "budget"))
+            same = all(
+                getattr(plain, key) == getattr(first, key) for key in ("settings", "verifier", "steps", "budget")
+            )
             if plain.trained or not same:
                 continue
             values, before = (torch.tensor([_quality(row) for row in entries]) for entries in (own, other))
             prompts, tags = [row.prompt for row in own], [row.tag for row in own]
-            low, high = bootstrap(values - before, prompts, tags)
             table.append([
                 label,
                 plain_label,
@@ -84,7 +85,7 @@ def refinement(rows: Mapping[str, Sequence[Row]]) -> list[list[str]]:
                 f"{mean_over_tags(values, tags):.3f}",
                 f"{mean_over_tags(before, tags):.3f}",
                 f"{mean_over_tags(values - before, tags):+.3f}",
-                f"{low:+.3f} to {high:+.3f}",
+                in_words(bootstrap(values - before, prompts, tags)),
             ])  # fmt: skip
     return table
 

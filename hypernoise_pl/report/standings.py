@@ -93,10 +93,10 @@ def _figures(rows: Sequence[Row], ground: Sequence[Row]) -> dict[str, Any]:
             figures["judge"][tag] = verdicts[[place for place, own in enumerate(tags) if own == tag]].mean().item()
         figures["judge"] = {"mean": mean_over_tags(verdicts, tags), **figures["judge"]}
         gains = verdicts - torch.tensor([float(row.judge or 0.0) for row in ground])
-    figures["gain"], figures["interval"] = mean_over_tags(gains, tags), list(bootstrap(gains, prompts, tags))
+    figures["gain"], figures["interval"] = mean_over_tags(gains, tags), bootstrap(gains, prompts, tags)
     wins = torch.tensor([float(row.reward > other.reward) for row, other in zip(rows, ground)])
     figures["win_rate"] = wins.mean().item()
-    figures["win_interval"] = list(bootstrap(wins, prompts, tags))
+    figures["win_interval"] = bootstrap(wins, prompts, tags)
     figures["in_deviations"] = _in_deviations(rows, ground)
     return figures
 

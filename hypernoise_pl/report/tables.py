@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from hypernoise_pl.metrics.intervals import bootstrap, mean_over_tags
+from hypernoise_pl.metrics.intervals import bootstrap, in_words, mean_over_tags
 from hypernoise_pl.report.tally import Tally
 
 
@@ -30,7 +30,7 @@ def summarise(tallies: Mapping[str, Tally], fit_seconds: float) -> dict[str, Any
     if base.correct:
         gains = torch.tensor(refined.correct) - torch.tensor(base.correct)
         summary["gain"] = mean_over_tags(gains, base.tags)
-        summary["interval"] = list(bootstrap(gains, base.prompts, base.tags))
+        summary["interval"] = bootstrap(gains, base.prompts, base.tags)
         if "gradient_search" in tallies:
             search = tallies["gradient_search"]
             first = base.first_of_each_prompt()
@@ -92,13 +92,12 @@ def _verdict(summary: Mapping[str, Any]) -> str:
     wins = f"it wins by reward on {summary['win_rate']:.0%} of images"
     if summary["gain"] is None:
         return f"The hypernetwork against the base: {wins} (no judge was asked)."
-    low, high = summary["interval"]
     share = summary["share_of_gradient_search"]
     of = (
         "" if share is None else f", {share:.0%} of what gradient search gains ({summary['gradient_search_gain']:+.3f})"
     )
     fitted = f"; fitted in {summary['fit_seconds']:.0f} s" if summary["fit_seconds"] else ""
     return (
-        f"The hypernetwork gains {summary['gain']:+.3f} by the judge (95 % interval {low:+.3f} to {high:+.3f} over "
+        f"The hypernetwork gains {summary['gain']:+.3f} by the judge (95 % interval {in_words(summary['interval'])} over "
         f"{summary['prompts']} prompts){of}; {wins}{fitted}."
     )

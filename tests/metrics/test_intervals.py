@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from hypernoise_pl.metrics.intervals import bootstrap, mean_over_tags
+from hypernoise_pl.metrics.intervals import bootstrap, in_words, mean_over_tags
 
 
 def test_tags_count_alike_however_many_images_they_have():
@@ -13,6 +13,12 @@ def test_tags_count_alike_however_many_images_they_have():
 def test_figures_that_do_not_vary_between_prompts_have_no_width():
     values, prompts, tags = torch.tensor([1.0, 0.0] * 6), [p for p in range(6) for _ in "xx"], ["a"] * 6 + ["b"] * 6
     assert bootstrap(values, prompts, tags) == (0.5, 0.5)
+
+
+def test_a_single_prompt_of_a_tag_tells_of_no_width():
+    values, prompts, tags = torch.tensor([1.0, 0.0, 1.0, 0.0]), [0, 0, 1, 2], ["a", "a", "b", "b"]
+    assert bootstrap(values, prompts, tags) is None and in_words(None) == "-"
+    assert in_words(bootstrap(values[2:], prompts[2:], tags[2:])) == "+0.000 to +1.000"
 
 
 def test_the_width_is_that_of_prompts_and_not_of_images():
