@@ -97,7 +97,8 @@ def _verdict(summary: Mapping[str, Any]) -> str:
         "" if share is None else f", {share:.0%} of what gradient search gains ({summary['gradient_search_gain']:+.3f})"
     )
     fitted = f"; fitted in {summary['fit_seconds']:.0f} s" if summary["fit_seconds"] else ""
+    width = in_words(summary["interval"])
     return (
-        f"The hypernetwork gains {summary['gain']:+.3f} by the judge (95 % interval {in_words(summary['interval'])} over "
+        f"The hypernetwork gains {summary['gain']:+.3f} by the judge (95 % interval {width} over "
         f"{summary['prompts']} prompts){of}; {wins}{fitted}."
     )
