@@ -172,7 +172,18 @@ def _import_names() -> None:
     """Import the classes that short names on the command line may mean."""
     from hypernoise_pl import finetune, search  # noqa: F401
     from hypernoise_pl.data import text  # noqa: F401
-    from hypernoise_pl.search import dno, evolution, none, paths, random_search, reno, steering, zero_order  # noqa: F401
+    from hypernoise_pl.rewards import grader  # noqa: F401
+    from hypernoise_pl.search import (  # noqa: F401
+        dno,
+        evolution,
+        none,
+        paths,
+        prompt_optimisation,
+        random_search,
+        reno,
+        steering,
+        zero_order,
+    )
 
 
 def check_weights(config: Any) -> None:

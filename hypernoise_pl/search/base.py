@@ -52,6 +52,10 @@ class Search(ABC):
             return budget
         raise AssertionError
 
+    def missing(self) -> str | None:
+        """What must be there before the method can run, in words; None if nothing is missing."""
+        return None
+
     def check(self, generator: Generator, steps: int) -> None:
         """Say before anything is spent what a generator, or its number of steps, lacks for this method.
 

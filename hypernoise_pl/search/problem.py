@@ -33,6 +33,7 @@ class Account:
         decodes: latents decoded to images.
         verified: samples scored.
         missing: samples of all prompts together that a verifier could not score.
+        repeated: candidates of all prompts together that had been tried before, for want of a new one.
     """
 
     nfe: int = 0
@@ -40,6 +41,7 @@ class Account:
     decodes: int = 0
     verified: int = 0
     missing: int = 0
+    repeated: int = 0
 
 
 @dataclass(frozen=True)
@@ -244,6 +246,11 @@ class NoiseProblem:
             self.best.images = torch.cat(parts)
             self.account.decodes += 1
         return self.best
+
+    @property
+    def ranks(self) -> Tensor | None:
+        """[B, S] the mean ranks, as they now are, of all samples in the order they came; None where scores are none."""
+        return None if self._ranking is None else self._ranking.scores()
 
     @property
     def seconds(self) -> float:
