@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import importlib
 import io
 import os
+import pkgutil
 import re
 import sys
 import tempfile
@@ -182,21 +184,12 @@ def _parse(arguments: list[str], command: str) -> Any:
 
 
 def _import_names() -> None:
-    """Import the classes that short names on the command line may mean."""
-    from hypernoise_pl import finetune, search  # noqa: F401
-    from hypernoise_pl.data import text  # noqa: F401
-    from hypernoise_pl.rewards import classifier, clip, features, image_reward, oracle  # noqa: F401
-    from hypernoise_pl.search import (  # noqa: F401
-        dno,
-        evolution,
-        none,
-        paths,
-        random_search,
-        reno,
-        self_consistency,
-        steering,
-        zero_order,
-    )
+    """Import the classes that short names on the command line may mean: every module of the families' packages."""
+    from hypernoise_pl import data, finetune, generators, rewards, search  # noqa: F401
+
+    for package in (data, generators, rewards, search):
+        for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
+            importlib.import_module(module.name)
 
 
 def check_weights(config: Any) -> None:

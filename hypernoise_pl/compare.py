@@ -22,7 +22,7 @@ from hypernoise_pl.module import HyperNoiseModule
 from hypernoise_pl.noise import gaussian, seed_of
 from hypernoise_pl.objective import weighted_sum
 from hypernoise_pl.report.results import Results, Row
-from hypernoise_pl.rewards.base import Reward
+from hypernoise_pl.rewards.base import Reward, Verifier
 from hypernoise_pl.search.latent import LatentVerifier
 from hypernoise_pl.search.none import NoSearch
 from hypernoise_pl.search.problem import NoiseProblem, Refine, Scorer
@@ -75,7 +75,9 @@ class Comparing:
         if not self.prompts:
             raise ConfigError("compare: the prompt set is empty; there is nothing to compare on")
         for method in self.comparison.methods:
-            missing = method.search.missing()
+            verifier = self.comparison.verifiers.get(method.verifier)
+            asked = verifier.missing() if isinstance(verifier, Verifier) else None
+            missing = method.search.missing() or asked
             if missing is None:
                 self._check(method)
             elif method.name == self.comparison.base:

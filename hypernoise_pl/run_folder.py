@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,7 +27,7 @@ def whole(file: Path) -> Iterator[Path]:
     Raises:
         OSError: naming the file, if it cannot be written: a full disk says only that, not where.
     """
-    partial = file.with_name(f".{file.name}.partial")
+    partial = file.with_name(f".{file.name}.{os.getpid()}.partial")  # two processes may write the same file
     try:
         yield partial
         partial.replace(file)

@@ -134,7 +134,7 @@ def _fields(hint: Any) -> Iterator[tuple[str, Any]]:
     """Name -> type of a dataclass that is configured by its fields, not by a class_path."""
     if dataclasses.is_dataclass(hint) and not inspect.isabstract(hint):
         hints = typing.get_type_hints(hint)
-        yield from ((field.name, hints[field.name]) for field in dataclasses.fields(hint))
+        yield from ((field.name, hints[field.name]) for field in dataclasses.fields(hint) if field.init)
 
 
 def _must_be_in(key: str, known: Any, where: str, whose: str = "", prefix: str = "") -> None:

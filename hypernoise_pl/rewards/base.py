@@ -36,6 +36,10 @@ class Verifier(nn.Module, ABC):
         check_shape("images", images, (len(prompts), 3, None, None))
         return self._score(images, list(prompts)).float()
 
+    def missing(self) -> str | None:
+        """What must be there before it can score, in words; None if nothing is missing."""
+        return None
+
     @abstractmethod
     def _score(self, images: Tensor, prompts: list[str]) -> Tensor: ...
 

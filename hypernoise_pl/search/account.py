@@ -19,6 +19,7 @@ class Account:
         decodes: latents decoded to images.
         verified: samples scored.
         missing: samples of all prompts together that a verifier could not score.
+        repeated: candidates of all prompts together that had been tried before, for want of a new one.
     """
 
     nfe: int = 0
@@ -26,6 +27,17 @@ class Account:
     decodes: int = 0
     verified: int = 0
     missing: int = 0
+    repeated: int = 0
+
+    def charge(self, budget: int, nfe: int, what: str) -> None:
+        """Pay for evaluations before they are made.
+
+        Raises:
+            BudgetExceeded: if a budget of evaluations does not hold them; nothing is charged then.
+        """
+        if self.nfe + nfe > budget:
+            raise BudgetExceeded(f"{what} do not fit: {self.nfe} of {budget} NFE are spent")
+        self.nfe += nfe
 
 
 @dataclass(frozen=True)

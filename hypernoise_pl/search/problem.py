@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from hypernoise_pl.generators.base import Generator, SteppedGenerator
 from hypernoise_pl.noise import seed_of, seeds_from
-from hypernoise_pl.search.account import Account, BudgetExceeded, CurvePoint
+from hypernoise_pl.search.account import Account, CurvePoint
 from hypernoise_pl.search.latent import LatentVerifier
 from hypernoise_pl.search.samples import Best, Ranking, Samples
 from hypernoise_pl.types import Conditioning, check_shape
@@ -95,7 +95,7 @@ class NoiseProblem:
             BudgetExceeded: before anything is spent, if the budget does not hold refining them.
         """
         if self.refine is not None:
-            self._charge(candidates, f"refining {candidates} noises of 1 NFE")
+            self.account.charge(self.budget, candidates, f"refining {candidates} noises of 1 NFE")
         noise = self.directions(candidates)
         if not self._drawn:
             noise[:, 0], self._drawn = self.start, True
@@ -133,7 +133,9 @@ class NoiseProblem:
             BudgetExceeded: before anything is spent, if the budget does not hold them.
         """
         count = candidates.shape[1]
-        self._charge(count * self.nfe_of_scoring, f"{count} candidates of {self.nfe_of_scoring} NFE")
+        self.account.charge(
+            self.budget, count * self.nfe_of_scoring, f"{count} candidates of {self.nfe_of_scoring} NFE"
+        )
         texts = None if readings is None else [text for row in readings for text in row]
         found, place = [], 0
         for noise, rows in self._chunks(candidates):
@@ -147,7 +149,7 @@ class NoiseProblem:
     def score_latents(self, latents: Tensor, noise: Tensor) -> Tensor:
         """Score clean latents [B, N, *Z] that a walk has come to from noises [B, N, *Z]; as ``score`` returns."""
         extra = latents.shape[1] * (self.nfe_of_scoring - self.steps)
-        self._charge(extra, f"scoring {latents.shape[1]} candidates")
+        self.account.charge(self.budget, extra, f"scoring {latents.shape[1]} candidates")
         starts = noise.flatten(0, 1).split(self.chunk)
         found = [self._judged(n, x, rows) for n, (x, rows) in zip(starts, self._chunks(latents), strict=True)]
         return self._kept(torch.cat(found).unflatten(0, latents.shape[:2]))
@@ -164,7 +166,7 @@ class NoiseProblem:
         Raises:
             BudgetExceeded: before anything is spent, if the budget does not hold them.
         """
-        self._charge(self.nfe_of_scoring, f"a candidate of {self.nfe_of_scoring} NFE")
+        self.account.charge(self.budget, self.nfe_of_scoring, f"a candidate of {self.nfe_of_scoring} NFE")
         self.account.nfe_backward += self.nfe_of_scoring
         found, gradients = [], []
         for rows in torch.arange(len(noise), device=noise.device).split(self.chunk):
@@ -187,7 +189,7 @@ class NoiseProblem:
             BudgetExceeded: before anything is spent, if the budget does not hold them.
         """
         count = states.shape[1]
-        self._charge(count, f"{count} states of 1 NFE")
+        self.account.charge(self.budget, count, f"{count} states of 1 NFE")
         generator = self.generator
         assert isinstance(generator, SteppedGenerator), "Search.check comes first"
         seen = [
@@ -199,7 +201,7 @@ class NoiseProblem:
     @torch.no_grad()
     def settle(self, noise: Tensor) -> None:
         """Take the samples of noises [B, *Z] for the answer, unscored."""
-        self._charge(self.steps, f"an image of {self.steps} NFE")
+        self.account.charge(self.budget, self.steps, f"an image of {self.steps} NFE")
         for rows in torch.arange(len(noise), device=noise.device).split(self.chunk):
             latents = self._latents(noise[rows], rows, self._conditioning(rows))
             unscored = torch.zeros(len(rows), device=noise.device)
@@ -218,6 +220,11 @@ class NoiseProblem:
             self.best.images = torch.cat(parts)
             self.account.decodes += 1
         return self.best
+
+    @property
+    def ranks(self) -> Tensor | None:
+        """[B, S] the mean ranks, as they now are, of all samples in the order they came; None where scores are none."""
+        return None if self._ranking is None else self._ranking.scores()
 
     @property
     def seconds(self) -> float:
@@ -290,9 +297,3 @@ class NoiseProblem:
         """Noises [B, N, *Z] as pieces [M, *Z], M at most ``chunk``, each with its prompts' rows."""
         rows = torch.arange(len(noise), device=noise.device).repeat_interleave(noise.shape[1])
         return zip(noise.flatten(0, 1).split(self.chunk), rows.split(self.chunk), strict=True)
-
-    def _charge(self, nfe: int, what: str) -> None:
-        spent = self.account.nfe
-        if spent + nfe > self.budget:
-            raise BudgetExceeded(f"{what} do not fit: {spent} of {self.budget} NFE are spent")
-        self.account.nfe = spent + nfe
