@@ -19,7 +19,8 @@ from hypernoise_pl.search.dno import DNO
 from hypernoise_pl.search.evolution import Evolution
 from hypernoise_pl.search.none import NoSearch
 from hypernoise_pl.search.paths import SearchOverPaths
-from hypernoise_pl.search.problem import BudgetExceeded, NoiseProblem
+from hypernoise_pl.search.account import BudgetExceeded
+from hypernoise_pl.search.problem import NoiseProblem
 from hypernoise_pl.search.random_search import RandomSearch
 from hypernoise_pl.search.reno import ReNO
 from hypernoise_pl.search.self_consistency import SelfConsistency
