@@ -35,6 +35,7 @@ class DistilledOptions:
         layers: blocks that read the latent.
         reading_layers: blocks that read the text.
         queries: tokens that a text is summed up in.
+        dropout: while it trains.
         mean: of the ensemble's score.
         deviation: of the ensemble's score; the network's own output is (score - mean) / deviation.
 
@@ -52,6 +53,7 @@ class DistilledOptions:
     layers: int = 3
     reading_layers: int = 1
     queries: int = 8
+    dropout: float = 0.0
     mean: float = 0.0
     deviation: float = 1.0
 
@@ -81,7 +83,9 @@ class LatentScorer(nn.Module):
         self.patches = nn.Conv2d(channels, options.width, options.patch, options.patch)
         self.places = nn.Parameter(torch.randn(tokens, options.width) * 0.5)
         self.words = nn.Sequential(
-            nn.LayerNorm(options.embedding_width), nn.Linear(options.embedding_width, options.width)
+            nn.LayerNorm(options.embedding_width),
+            nn.Linear(options.embedding_width, options.width),
+            nn.Dropout(options.dropout),
         )
         self.queries = nn.Parameter(torch.randn(options.queries, options.width) * 0.5)
         self.reader = _decoder(options, options.reading_layers)
@@ -109,7 +113,7 @@ class LatentScorer(nn.Module):
 
 def _decoder(options: DistilledOptions, layers: int) -> nn.TransformerDecoder:
     layer = nn.TransformerDecoderLayer(
-        options.width, options.heads, options.feedforward, 0.0, "gelu", batch_first=True, norm_first=True
+        options.width, options.heads, options.feedforward, options.dropout, "gelu", batch_first=True, norm_first=True
     )
     return nn.TransformerDecoder(layer, layers, nn.LayerNorm(options.width))
 
@@ -127,8 +131,9 @@ class DistilledVerifier(LatentVerifier):
         FileNotFoundError: if a file is missing.
         ValueError: if a file is damaged or does not fit the other.
 
-    Source: after VHS, verification on hidden states (arXiv 2603.22492), which reads a SANA-Sprint's latents with a
-    multimodal language model; here a small transformer is distilled from the rewards themselves.
+    Source: the idea is that of VHS (Bucciarelli et al. 2026, arXiv 2603.22492), which reads hidden states inside the
+    generator's network and answers with a language model; this one reads the clean latent that the network puts out,
+    and is distilled from rewards.
     """
 
     def __init__(self, model: str) -> None:
@@ -137,19 +142,18 @@ class DistilledVerifier(LatentVerifier):
 
     def _score(self, generator: Generator, latents: Tensor, conditioning: Conditioning, prompts: list[str]) -> Tensor:
         options = self.network.options
-        theirs = [*options.noise_shape], options.embedding_width
-        ours = [*generator.noise_shape], conditioning.embeddings.shape[-1]
-        if ours != theirs:
+        wanted = [*options.noise_shape], options.embedding_width
+        given = [*generator.noise_shape], conditioning.embeddings.shape[-1]
+        if given != wanted:
             raise ValueError(
-                f"this verifier reads latents of {theirs[0]} and text features of width {theirs[1]}, but generator "
-                f"{generator.name} has {ours[0]} and {ours[1]}; give it one distilled from that generator"
+                f"this verifier reads latents of {wanted[0]} and text features of width {wanted[1]}, but generator "
+                f"{generator.name} has {given[0]} and {given[1]}; give it one distilled from that generator"
             )
-        place = {prompt: row for row, prompt in reversed([*enumerate(prompts)])}
-        first = torch.tensor(sorted(place.values()), device=latents.device)
-        order = {prompts[row]: index for index, row in enumerate(first.tolist())}
+        unique = {prompt: place for place, prompt in enumerate(dict.fromkeys(prompts))}
+        first = [prompts.index(prompt) for prompt in unique]
         mask = None if conditioning.mask is None else conditioning.mask[first]
         text = self.network.read(conditioning.embeddings[first], mask)
-        return self.network(latents, text[torch.tensor([order[p] for p in prompts], device=latents.device)])
+        return self.network(latents, text[[unique[prompt] for prompt in prompts]])
 
 
 def load_scorer(folder: Path) -> LatentScorer:

@@ -14,7 +14,7 @@ from hypernoise_pl.shapes.prompts import ShapesPrompts
 from hypernoise_pl.shapes.train_latent import main
 from hypernoise_pl.shapes.training.latent_quality import rank_correlations
 from hypernoise_pl.shapes.training.quality import load_rewards
-from hypernoise_pl.shapes.training.sightings import Ensemble, watch
+from hypernoise_pl.shapes.training.sightings import Ensemble, add_strangers, watch
 
 WEIGHTS = Path(hypernoise_pl.__file__).parent / "shapes" / "weights"
 CONFIG = Path(__file__).parents[2] / "experiments" / "shapes_world" / "latent.yaml"
@@ -34,7 +34,7 @@ def ensemble() -> Ensemble:
 def config():
     """The real recipe, cut down to seconds."""
     small = {
-        "data": {"prompts": 12, "block": 5, "gaussian": 3, "climb": {"iterations": 2}},
+        "data": {"prompts": 12, "block": 5, "gaussian": 3, "strangers": 2, "climb": {"iterations": 2}},
         "model": {"width": 16, "heads": 2, "feedforward": 16, "layers": 1, "queries": 2},
         "training": {"prompts": 4, "latents": 5, "loop": {"steps": 4}},
         "measure": {"prompts": 6, "seeds": 1, "candidates": [2], "ranked": 4, "climb": {"iterations": 2}},
@@ -72,6 +72,16 @@ def test_what_is_watched_is_what_the_ensemble_says_of_it(config, generator, ense
     for row, text in enumerate(texts):
         images = generator.decode(latents[row])
         torch.testing.assert_close(ensemble(images, [text] * len(images)), scores[row], rtol=0, atol=1e-4)
+        # the other text's latents, put to this one
+        latents_now, scores_now = add_strangers(
+            generator, ensemble, texts, (latents, scores), OmegaConf.merge(config.data, {"strangers": 1})
+        )
+        assert latents_now.shape[1] == scores_now.shape[1] == latents.shape[1] + 1
+        stranger = latents_now[row, -1]
+        assert any(torch.equal(stranger, latent) for latent in latents[1 - row])
+        torch.testing.assert_close(
+            ensemble(generator.decode(stranger[None]), [text])[0], scores_now[row, -1], rtol=0, atol=1e-4
+        )
     # a walk and a climb begin at the best so far, so they see better latents than chance does
     assert scores[:, config.data.gaussian + 1 :].mean() > scores[:, : config.data.gaussian].mean()
 

@@ -87,6 +87,32 @@ def watch(generator: Generator, ensemble: Ensemble, texts: list[str], config: Di
     return watching
 
 
+@torch.no_grad()
+def add_strangers(
+    generator: Generator, ensemble: Ensemble, texts: list[str], seen: tuple[Tensor, Tensor], config: DictConfig
+) -> tuple[Tensor, Tensor]:
+    """Put to every text latents that were made for other texts too: so what is learnt is to match, not each text's law.
+
+    Args:
+        generator: frozen.
+        ensemble: what scores.
+        texts: P, each once.
+        seen: latents [P, S, *Z] and scores [P, S], the Gaussian noises' first.
+        config: ``strangers`` a text, at least one text fewer than P; ``gaussian`` and ``seed``.
+
+    Returns:
+        Latents [P, S + strangers, *Z] and scores.
+    """
+    draws = torch.Generator().manual_seed(seed_of(config.seed, len(texts)))
+    latents, scores = [seen[0]], [seen[1]]
+    for shift in (1 + torch.randperm(len(texts) - 1, generator=draws)[: config.strangers]).tolist():
+        draw = int(torch.randint(config.gaussian, (), generator=draws))
+        others = seen[0][:, draw].roll(shift, 0)
+        latents.append(others[:, None])
+        scores.append(ensemble(generator.decode(others), texts)[:, None])
+    return torch.cat(latents, 1), torch.cat(scores, 1)
+
+
 @dataclass
 class Sightings:
     """All that was seen.
@@ -108,26 +134,28 @@ def gather(generator: Generator, ensemble: Ensemble, texts: list[str], config: D
     Args:
         generator: frozen.
         ensemble: what is distilled.
-        texts: of training prompts; each counts once.
-        config: ``block`` texts at once, ``seed`` and what ``watch`` reads.
+        texts: of training prompts; each counts once, and what fills no block is left out.
+        config: ``block`` texts at once, more than ``strangers``; ``seed`` and what ``watch`` reads.
         folder: of the files.
     """
     folder.mkdir(parents=True, exist_ok=True)
     texts, files = list(dict.fromkeys(texts)), []
+    texts = texts[: len(texts) // config.block * config.block]
     for start in tqdm(range(0, len(texts), config.block), desc="sightings", mininterval=5):
         file = folder / f"{start:05d}.pt"
         files.append(file)
         if file.exists():
             continue
-        block = texts[start : start + config.block]
-        latents, scores = watch(generator, ensemble, block, config, seed_of(config.seed, start)).table(block)
+        part = texts[start : start + config.block]
+        seen = watch(generator, ensemble, part, config, seed_of(config.seed, start)).table(part)
+        latents, scores = add_strangers(generator, ensemble, part, seen, config)
         partial = file.with_suffix(".partial")
         torch.save({"latents": latents, "scores": scores}, partial)
         partial.replace(file)
-    seen = [torch.load(file, weights_only=True) for file in files]
+    blocks = [torch.load(file, weights_only=True) for file in files]
     parts = [texts[i : i + ENCODED_AT_ONCE] for i in range(0, len(texts), ENCODED_AT_ONCE)]
     return Sightings(
-        torch.cat([part["latents"] for part in seen]),
-        torch.cat([part["scores"] for part in seen]),
+        torch.cat([block["latents"] for block in blocks]),
+        torch.cat([block["scores"] for block in blocks]),
         Conditioning.cat([generator.encode(part) for part in parts]),
     )
