@@ -42,6 +42,7 @@ def config():
     return OmegaConf.merge(OmegaConf.load(CONFIG), small)
 
 
+@pytest.mark.slow
 def test_the_command_distils_and_measures(config, tmp_path, monkeypatch):
     OmegaConf.save(config, tmp_path / "small.yaml")
     arguments = ["--config", str(tmp_path / "small.yaml"), "--work", str(tmp_path / "work")]

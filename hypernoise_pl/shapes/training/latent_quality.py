@@ -136,11 +136,11 @@ def _figures(outcome: Outcome, prompts: list[Prompt]) -> dict[str, Any]:
 
 
 def _beside(base: Outcome, full: Outcome, latent: Outcome, prompts: list[Prompt]) -> dict[str, Any]:
-    """What share of the ensemble's gain the verifier keeps, at what share of the seconds."""
+    """What share of the ensemble's gain the verifier keeps (None if there is no gain), at what share of the seconds."""
 
-    def share(what: str) -> float:
+    def share(what: str) -> float | None:
         none, by_ensemble, by_latent = (_mean(torch.cat(getattr(o, what)), prompts) for o in (base, full, latent))
-        return round((by_latent - none) / (by_ensemble - none), 3)
+        return round((by_latent - none) / (by_ensemble - none), 3) if by_ensemble > none else None
 
     difference = torch.cat(latent.judged) - torch.cat(full.judged)
     return {
