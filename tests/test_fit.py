@@ -17,7 +17,7 @@ def test_a_minute_of_training_raises_the_reward(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv(cli.OUTPUT_VARIABLE, raising=False)
     before = {file: file.read_bytes() for file in WEIGHTS.rglob("*.safetensors")}
-    assert len(before) == 6
+    assert len(before) == 7
     short = ["--trainer.max_steps=180", "--model.lr_scheduler.total_steps=180", "--trainer.limit_val_batches=0"]
     assert main(["fit", *short, "--model.reference=null", "--output=run"]) == 0
     monkeypatch.delenv(cli.OUTPUT_VARIABLE)

@@ -1,0 +1,161 @@
+"""What a verifier on latents is worth: how it ranks, what searches by it gain, and what they cost."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from statistics import median
+from typing import Any
+
+import torch
+from omegaconf import DictConfig
+from torch import Tensor
+from torchmetrics.functional import spearman_corrcoef
+
+from hypernoise_pl.generators.base import Generator
+from hypernoise_pl.metrics.intervals import bootstrap, mean_over_tags
+from hypernoise_pl.noise import gaussian, seed_of
+from hypernoise_pl.search.base import Search
+from hypernoise_pl.search.latent import LatentVerifier
+from hypernoise_pl.search.none import NoSearch
+from hypernoise_pl.search.problem import NoiseProblem, Scorer
+from hypernoise_pl.search.random_search import RandomSearch
+from hypernoise_pl.search.reno import ReNO
+from hypernoise_pl.shapes.judge import ShapesJudge
+from hypernoise_pl.shapes.prompts import ShapesPrompts
+from hypernoise_pl.shapes.training.sightings import Ensemble
+from hypernoise_pl.types import Prompt
+
+BASE = "none"
+
+
+@dataclass
+class Outcome:
+    """What a search came to: one figure an image in each list, seconds per image in each block."""
+
+    judged: list[Tensor] = field(default_factory=list)
+    reward: list[Tensor] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+    decodes: int = 0
+
+
+@torch.no_grad()
+def rank_correlations(
+    generator: Generator, ensemble: Ensemble, verifier: LatentVerifier, texts: list[str], count: int, seed: int
+) -> Tensor:
+    """[P] Spearman's correlation of verifier and ensemble over ``count`` Gaussian noises of each of P texts."""
+    told, true = [], []
+    for index, text in enumerate(texts):
+        noise = gaussian(generator.noise_shape, [seed_of(seed, index, draw) for draw in range(count)])
+        conditioning = generator.encode([text]).map(lambda tensor: tensor.expand(count, *tensor.shape[1:]))
+        latents = generator.latents(noise, conditioning)
+        told.append(verifier(generator, latents, conditioning, [text] * count))
+        true.append(ensemble(generator.decode(latents), [text] * count))
+    return spearman_corrcoef(torch.stack(told, 1), torch.stack(true, 1))
+
+
+def run_searches(
+    generator: Generator,
+    ensemble: Ensemble,
+    methods: dict[str, tuple[Search, Scorer | LatentVerifier]],
+    prompts: list[Prompt],
+    config: DictConfig,
+) -> dict[str, Outcome]:
+    """Search for every prompt by every method, from the same start noises; methods take turns, so load hits all alike.
+
+    Args:
+        generator: frozen, one-step.
+        ensemble: whose score the winners are given in the end, whatever chose them.
+        methods: name -> search and what it maximises.
+        prompts: of the test split.
+        config: ``seeds`` start noises a prompt, and ``seed``.
+    """
+    judge, texts = ShapesJudge(), [prompt.text for prompt in prompts]
+    found = {name: Outcome() for name in methods}
+    for draw in range(-1, config.seeds):
+        start = gaussian(generator.noise_shape, [seed_of(config.seed, draw, prompt.index) for prompt in prompts])
+        for name, (search, scorer) in methods.items():
+            if draw < 0:  # a first, short turn fills the rewards' text caches and is not counted
+                search = search.within(search.shortest())
+            problem = NoiseProblem(generator, scorer, texts, start, search.budget(), seed=config.seed)
+            search.run(problem)
+            images, seconds = problem.answer().images, problem.seconds
+            assert images is not None
+            if draw >= 0:
+                outcome = found[name]
+                outcome.seconds.append(seconds / len(prompts))
+                outcome.judged.append(judge(images, prompts).float())
+                with torch.no_grad():
+                    outcome.reward.append(ensemble(images, texts))
+                outcome.decodes = problem.account.decodes
+    return found
+
+
+def measure(generator: Generator, ensemble: Ensemble, verifier: LatentVerifier, config: DictConfig) -> dict[str, Any]:
+    """Rank correlation, and every search by the ensemble beside the same search by the verifier.
+
+    Args:
+        generator: frozen, one-step.
+        ensemble: what was distilled.
+        verifier: what came of it.
+        config: ``prompts``, ``seeds``, ``seed``, ``candidates``, ``climb``, ``ranked``.
+    """
+    prompts = ShapesPrompts(test=config.prompts).prompts("test")
+    texts = [prompt.text for prompt in prompts]
+    searches: dict[str, Search] = {f"best_of_{n}": RandomSearch(n) for n in config.candidates}
+    searches[f"reno_{config.climb.iterations}"] = ReNO(**config.climb)
+    methods: dict[str, tuple[Search, Scorer | LatentVerifier]] = {BASE: (NoSearch(), ensemble)}
+    for name, search in searches.items():
+        methods |= {f"{name}_ensemble": (search, ensemble), f"{name}_latent": (search, verifier)}
+    outcomes = run_searches(generator, ensemble, methods, prompts, config)
+    ranks = rank_correlations(generator, ensemble, verifier, texts, config.ranked, config.seed)
+    return {
+        "prompts": len(prompts),
+        "seeds": config.seeds,
+        "rank_correlation": {
+            "noises": config.ranked,
+            "mean": round(ranks.mean().item(), 3),
+            "lowest_tenth": round(ranks.quantile(0.1).item(), 3),
+        },
+        "methods": {name: _figures(outcome, prompts) for name, outcome in outcomes.items()},
+        "latent_beside_ensemble": {
+            name: _beside(outcomes[BASE], outcomes[f"{name}_ensemble"], outcomes[f"{name}_latent"], prompts)
+            for name in searches
+        },
+    }
+
+
+def _figures(outcome: Outcome, prompts: list[Prompt]) -> dict[str, Any]:
+    judged, reward = torch.cat(outcome.judged), torch.cat(outcome.reward)
+    return {
+        "judge": round(_mean(judged, prompts), 3),
+        "judge_95": _interval(judged, prompts),
+        "weighted_reward": round(_mean(reward, prompts), 3),
+        "seconds_per_image": round(median(outcome.seconds), 5),
+        "decodes": outcome.decodes,
+    }
+
+
+def _beside(base: Outcome, full: Outcome, latent: Outcome, prompts: list[Prompt]) -> dict[str, Any]:
+    """What share of the ensemble's gain the verifier keeps (None if there is no gain), at what share of the seconds."""
+
+    def share(what: str) -> float | None:
+        none, by_ensemble, by_latent = (_mean(torch.cat(getattr(o, what)), prompts) for o in (base, full, latent))
+        return round((by_latent - none) / (by_ensemble - none), 3) if by_ensemble > none else None
+
+    difference = torch.cat(latent.judged) - torch.cat(full.judged)
+    return {
+        "share_of_judge_gain": share("judged"),
+        "share_of_reward_gain": share("reward"),
+        "judge_difference_95": _interval(difference, prompts),
+        "share_of_seconds": round(median(latent.seconds) / median(full.seconds), 3),
+    }
+
+
+def _mean(values: Tensor, prompts: list[Prompt]) -> float:
+    return mean_over_tags(values, [prompt.tag for prompt in prompts] * (len(values) // len(prompts)))
+
+
+def _interval(values: Tensor, prompts: list[Prompt]) -> list[float]:
+    rounds = len(values) // len(prompts)
+    ids, tags = [prompt.index for prompt in prompts] * rounds, [prompt.tag for prompt in prompts] * rounds
+    return [round(bound, 3) for bound in bootstrap(values, ids, tags)]
