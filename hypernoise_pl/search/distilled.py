@@ -140,20 +140,32 @@ class DistilledVerifier(LatentVerifier):
         super().__init__()
         self.network = load_scorer(Path(model)).eval().requires_grad_(False)
 
-    def _score(self, generator: Generator, latents: Tensor, conditioning: Conditioning, prompts: list[str]) -> Tensor:
-        options = self.network.options
-        wanted = [*options.noise_shape], options.embedding_width
-        given = [*generator.noise_shape], conditioning.embeddings.shape[-1]
-        if given != wanted:
-            raise ValueError(
-                f"this verifier reads latents of {wanted[0]} and text features of width {wanted[1]}, but generator "
-                f"{generator.name} has {given[0]} and {given[1]}; give it one distilled from that generator"
-            )
+    def check(self, generator: Generator) -> None:
+        """It must be the generator whose latents this reads."""
+        self._must_be("latents of", [*self.network.options.noise_shape], [*generator.noise_shape], generator)
+
+    def _score(
+        self,
+        generator: Generator,
+        latents: Tensor,
+        conditioning: Conditioning,
+        prompts: list[str],
+        network: nn.Module | None,
+    ) -> Tensor:
+        width = conditioning.embeddings.shape[-1]
+        self._must_be("text features of width", self.network.options.embedding_width, width, generator)
         unique = {prompt: place for place, prompt in enumerate(dict.fromkeys(prompts))}
         first = [prompts.index(prompt) for prompt in unique]
         mask = None if conditioning.mask is None else conditioning.mask[first]
         text = self.network.read(conditioning.embeddings[first], mask)
         return self.network(latents, text[[unique[prompt] for prompt in prompts]])
+
+    def _must_be(self, what: str, wanted: Any, given: Any, generator: Generator) -> None:
+        if given != wanted:
+            raise ValueError(
+                f"this verifier reads {what} {wanted}, but generator {generator.name} has {given}; give it one "
+                "distilled from that generator"
+            )
 
 
 def load_scorer(folder: Path) -> LatentScorer:

@@ -97,11 +97,18 @@ def test_a_saved_verifier_scores_as_before_up_to_half_precision(network, verifie
 
 @pytest.mark.parametrize(
     ("generator", "had"),
-    [(Letters((3, 4, 4)), r"\[3, 4, 4\] and 5"), (Letters(width=7), r"\[3, 4, 6\] and 7")],
+    [
+        (Letters((3, 4, 4)), r"latents of \[3, 4, 6\], but generator letters has \[3, 4, 4\]"),
+        (Letters(width=7), r"text features of width 5, but generator letters has 7"),
+    ],
 )
 def test_the_latents_of_another_generator_are_refused(verifier, generator, had):
-    with pytest.raises(ValueError, match=rf"\[3, 4, 6\] and text features of width 5, but generator letters has {had}"):
+    def asked() -> None:
+        verifier.check(generator)
         score(verifier, latents(shape=generator.noise_shape), generator=generator)
+
+    with pytest.raises(ValueError, match=had):
+        asked()
 
 
 def test_the_gradient_is_that_of_finite_differences(network):

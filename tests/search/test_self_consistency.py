@@ -15,11 +15,11 @@ from hypernoise_pl.generators.sana import SanaSprint
 from hypernoise_pl.hypernetwork import LoraOptions
 from hypernoise_pl.noise import gaussian, seed_of
 from hypernoise_pl.rewards.features import ImageFeatures, VisionFeatures
+from hypernoise_pl.search.account import BudgetExceeded
 from hypernoise_pl.search.dno import DNO
 from hypernoise_pl.search.evolution import Evolution
 from hypernoise_pl.search.none import NoSearch
 from hypernoise_pl.search.paths import SearchOverPaths
-from hypernoise_pl.search.account import BudgetExceeded
 from hypernoise_pl.search.problem import NoiseProblem
 from hypernoise_pl.search.random_search import RandomSearch
 from hypernoise_pl.search.reno import ReNO

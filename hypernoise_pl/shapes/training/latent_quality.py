@@ -155,7 +155,8 @@ def _mean(values: Tensor, prompts: list[Prompt]) -> float:
     return mean_over_tags(values, [prompt.tag for prompt in prompts] * (len(values) // len(prompts)))
 
 
-def _interval(values: Tensor, prompts: list[Prompt]) -> list[float]:
+def _interval(values: Tensor, prompts: list[Prompt]) -> list[float] | None:
     rounds = len(values) // len(prompts)
     ids, tags = [prompt.index for prompt in prompts] * rounds, [prompt.tag for prompt in prompts] * rounds
-    return [round(bound, 3) for bound in bootstrap(values, ids, tags)]
+    found = bootstrap(values, ids, tags)
+    return None if found is None else [round(bound, 3) for bound in found]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 from omegaconf import DictConfig
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from hypernoise_pl.generators.base import Generator
@@ -55,7 +55,14 @@ class Watching(LatentVerifier):
         self.ensemble = ensemble
         self.seen: dict[str, list[tuple[Tensor, Tensor]]] = {}
 
-    def _score(self, generator: Generator, latents: Tensor, conditioning: Conditioning, prompts: list[str]) -> Tensor:
+    def _score(
+        self,
+        generator: Generator,
+        latents: Tensor,
+        conditioning: Conditioning,
+        prompts: list[str],
+        network: nn.Module | None,
+    ) -> Tensor:
         scores = self.ensemble(generator.decode(latents), prompts)
         for prompt, latent, score in zip(prompts, latents.detach(), scores.detach()):
             self.seen.setdefault(prompt, []).append((latent.clone(), score))
