@@ -78,7 +78,7 @@ class DiffusionGenerator(SolverGenerator):
         time = self._timestep(level)
 
         def predict(states: Tensor, conditionings: Conditioning) -> Tensor:
-            return at_least_single(self._noise_in(network, states, conditionings, time))
+            return self._noise_in(network, states, conditionings, time)
 
         noise = guided(predict, state, conditioning, self._empty, self.guidance_scale)
         return (at_least_single(state) - beta * noise) / alpha

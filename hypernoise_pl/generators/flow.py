@@ -9,26 +9,18 @@ from typing import Any
 from torch import Tensor, nn
 
 from hypernoise_pl.generators.pipeline import at_least_single
-from hypernoise_pl.generators.solver import SolverGenerator, guided
+from hypernoise_pl.generators.solver import SolverGenerator
 from hypernoise_pl.types import Conditioning
 
 
 class FlowGenerator(SolverGenerator):
-    """A flow matching model; a family fills in ``levels``, ``_velocity`` and ``_empty``.
+    """A flow matching model; a family fills in ``levels`` and ``_velocity``.
 
-    Attributes:
-        guidance_scale: of classifier-free guidance, which doubles the batch of an evaluation; up to 1 there is none.
-
-    Source: Lipman et al. 2023; Liu et al. 2023 (rectified flow).
+    Source: Lipman et al. 2023 (flow matching); Liu et al. 2023 (rectified flow).
     """
 
-    guidance_scale: float = 1.0
-
     def _denoise(self, network: nn.Module, state: Tensor, conditioning: Conditioning, level: float) -> Tensor:
-        def predict(states: Tensor, conditionings: Conditioning) -> Tensor:
-            return at_least_single(self._velocity(network, states, conditionings, level))
-
-        velocity = guided(predict, state, conditioning, self._empty, self.guidance_scale)
+        velocity = at_least_single(self._velocity(network, state, conditioning, level))
         return at_least_single(state) - level * velocity
 
     def _coefficients(self, level: float) -> tuple[float, float]:
@@ -36,11 +28,7 @@ class FlowGenerator(SolverGenerator):
 
     @abstractmethod
     def _velocity(self, network: nn.Module, state: Tensor, conditioning: Conditioning, level: float) -> Tensor:
-        """[B, *Z] the velocity that the network sees in states, without guidance."""
-
-    @abstractmethod
-    def _empty(self) -> Conditioning:
-        """The conditioning of one prompt that asks for nothing."""
+        """[B, *Z] the velocity in states, with guidance if the family has some."""
 
 
 def euler_levels(scheduler: Any, steps: int, tokens: int) -> list[float]:

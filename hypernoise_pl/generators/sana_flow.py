@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from hypernoise_pl.generators.flow import FlowGenerator
 from hypernoise_pl.generators.pipeline import DecoderOptions, decoded, decoder_of, load_pipeline, warn_of_cut
-from hypernoise_pl.generators.solver import solver_order
+from hypernoise_pl.generators.solver import guided, solver_order
 from hypernoise_pl.types import Conditioning
 
 
@@ -109,9 +109,15 @@ class Sana(FlowGenerator):
         return levels
 
     def _predict(self, network: nn.Module, noise: Tensor, conditioning: Conditioning) -> Tensor:
-        return self._velocity(network, noise, conditioning, self.levels(1)[0])
+        return self._evaluate(network, noise, conditioning, self.levels(1)[0])
 
     def _velocity(self, network: nn.Module, state: Tensor, conditioning: Conditioning, level: float) -> Tensor:
+        def predict(states: Tensor, conditionings: Conditioning) -> Tensor:
+            return self._evaluate(network, states, conditionings, level)
+
+        return guided(predict, state, conditioning, self._empty, self.guidance_scale)
+
+    def _evaluate(self, network: nn.Module, state: Tensor, conditioning: Conditioning, level: float) -> Tensor:
         dtype, config = self.network.dtype, self.pipeline.scheduler.config
         # the scheduler counts in whole timesteps, rounded down
         time = min(int(level * config.num_train_timesteps), config.num_train_timesteps - 1)

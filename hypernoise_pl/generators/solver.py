@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from hypernoise_pl.generators.base import SteppedGenerator
+from hypernoise_pl.generators.pipeline import at_least_single
 from hypernoise_pl.types import Conditioning
 
 
@@ -84,14 +85,15 @@ def guided(
         scale: 1 follows the prompt, more exaggerates it.
 
     Returns:
-        What ``predict`` returns for B states.
+        What ``predict`` returns for B states, in float32 at least.
 
     Source: Ho and Salimans 2022, eq. 6.
     """
     if scale <= 1:
-        return predict(state, conditioning)
+        return at_least_single(predict(state, conditioning))
     nothing = empty().map(lambda tensor: tensor.to(state.device).expand(len(state), *tensor.shape[1:]))
-    asked, unasked = predict(torch.cat([state, state]), Conditioning.cat([conditioning, nothing])).chunk(2)
+    both = predict(torch.cat([state, state]), Conditioning.cat([conditioning, nothing]))
+    asked, unasked = at_least_single(both).chunk(2)
     return unasked + scale * (asked - unasked)
 
 

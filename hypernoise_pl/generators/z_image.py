@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from hypernoise_pl.generators.flow import FlowGenerator, euler_levels
 from hypernoise_pl.generators.pipeline import DecoderOptions, decoded, decoder_of, load_pipeline, warn_of_cut
+from hypernoise_pl.generators.solver import guided
 from hypernoise_pl.types import Conditioning
 
 PATCH = 2  # the network's only patch size in the published models
@@ -114,7 +115,10 @@ class ZImage(FlowGenerator):
         return self._evaluate(network, noise, conditioning, 1.0)
 
     def _velocity(self, network: nn.Module, state: Tensor, conditioning: Conditioning, level: float) -> Tensor:
-        return -self._evaluate(network, state, conditioning, level)
+        def predict(states: Tensor, conditionings: Conditioning) -> Tensor:
+            return self._evaluate(network, states, conditionings, level)
+
+        return -guided(predict, state, conditioning, self._empty, self.guidance_scale)
 
     def _evaluate(self, network: nn.Module, state: Tensor, conditioning: Conditioning, level: float) -> Tensor:
         """[B, *Z] the network's own output, which points from noise to clean; its time is 0 for noise, 1 for clean."""
