@@ -8,7 +8,10 @@ import torch
 
 from hypernoise_pl.generators.base import Generator, SteppedGenerator
 from hypernoise_pl.hypernetwork import LoraOptions, NoiseHypernetwork
-from tests.tiny import randomise
+from hypernoise_pl.search.paths import SearchOverPaths
+from hypernoise_pl.search.problem import NoiseProblem
+from hypernoise_pl.search.steering import Steering
+from tests.tiny import Brightness, randomise
 
 
 def noise_for(generator: Generator, dtype: torch.dtype = torch.float32) -> torch.Tensor:
@@ -81,3 +84,15 @@ def check_levels(generator: SteppedGenerator, prompts: list[str]) -> None:
     torch.testing.assert_close(higher, wanted + kept * spread + added * more, rtol=1e-4, atol=1e-4)
     seen = generator.denoise(generator.mix(clean, noise, 0.5), 0.5, generator.encode(prompts))
     assert seen.shape == clean.shape and bool(seen.isfinite().all())
+
+
+def check_walks(generator: SteppedGenerator, prompts: list[str]) -> None:
+    """Searches that act on the way from noise to image run over it, and keep the best they saw."""
+    start = noise_for(generator)
+    for search in (SearchOverPaths(1, 2, start=0.6), Steering(2)):
+        problem = NoiseProblem(generator, Brightness(), prompts, start, search.budget(4), 1, 4)
+        search.run(problem)
+        assert problem.account.nfe == search.budget(4)
+        seen = Brightness()(problem.best.images, prompts)
+        torch.testing.assert_close(seen, problem.best.scores.flatten(), rtol=1e-4, atol=1e-5)
+        assert bool(problem.best.images.isfinite().all())

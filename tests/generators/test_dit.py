@@ -85,6 +85,10 @@ def test_a_hypernetwork_learns_over_it(folder):
     checks.check_hypernetwork(DiT(str(folder), spacing="trailing"), PROMPTS)
 
 
+def test_searches_walk_it(folder):
+    checks.check_walks(DiT(str(folder)), PROMPTS)
+
+
 @pytest.mark.parametrize("spacing", ["leading", "trailing"])
 def test_levels(folder, spacing):
     generator = DiT(str(folder), spacing=spacing)

@@ -118,6 +118,11 @@ def test_a_hypernetwork_learns_over_it(alpha, first_timestep):
 
 
 @pytest.mark.parametrize("first_timestep", [None, 400])
+def test_searches_walk_it(alpha, first_timestep):
+    checks.check_walks(small(alpha, first_timestep=first_timestep, max_sequence_length=20), PROMPTS)
+
+
+@pytest.mark.parametrize("first_timestep", [None, 400])
 def test_levels(alpha, first_timestep):
     generator = small(alpha, first_timestep=first_timestep, max_sequence_length=20)
     checks.check_levels(generator, PROMPTS)

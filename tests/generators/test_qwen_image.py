@@ -98,6 +98,10 @@ def test_a_hypernetwork_learns_over_it(folder):
     checks.check_hypernetwork(small(folder), PROMPTS)
 
 
+def test_searches_walk_it(folder):
+    checks.check_walks(small(folder), PROMPTS)
+
+
 def test_levels(folder):
     checks.check_levels(small(folder), PROMPTS)
     assert small(folder).levels(4) == pytest.approx([1.0, 0.9, 0.75, 0.5, 0.0])

@@ -88,6 +88,10 @@ def test_a_hypernetwork_learns_over_it(folder):
     checks.check_hypernetwork(Sana(str(folder), max_sequence_length=20), PROMPTS)
 
 
+def test_searches_walk_it(folder):
+    checks.check_walks(Sana(str(folder), max_sequence_length=20), PROMPTS)
+
+
 def test_levels(folder):
     checks.check_levels(Sana(str(folder), max_sequence_length=20), PROMPTS)
 

@@ -92,6 +92,10 @@ def test_a_hypernetwork_learns_over_it(folder):
     checks.check_hypernetwork(small(folder), PROMPTS)
 
 
+def test_searches_walk_it(folder):
+    checks.check_walks(small(folder), PROMPTS)
+
+
 def test_levels(folder):
     generator = small(folder)
     checks.check_levels(generator, PROMPTS)
