@@ -51,7 +51,7 @@ def euler_levels(scheduler: Any, steps: int, tokens: int) -> list[float]:
             f"{type(scheduler).__name__}"
         )
     if config.shift_terminal and steps == 1:
-        raise ValueError("scheduler: with shift_terminal there is no one-step schedule; take 2 steps or set it to null")
+        raise ValueError("scheduler: with shift_terminal there is no one-step schedule; take 2 steps, or set shift")
     slope = (config.max_shift - config.base_shift) / (config.max_image_seq_len - config.base_image_seq_len)
     walk: Any = copy.deepcopy(scheduler)  # it would remember its steps
     even = [1 - step / steps for step in range(steps)]
