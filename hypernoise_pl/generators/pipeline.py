@@ -57,16 +57,29 @@ def decoder_of(pipeline: Any, options: DecoderOptions, dtype: str) -> Any:
     return pipeline.vae
 
 
+def decoded(decoder: Any, latents: Tensor) -> Tensor:
+    """Images [B, 3, H, W] in [0, 1] of clean latents, by an autoencoder of diffusers."""
+    latents = latents.to(decoder.dtype) / decoder.config.scaling_factor + (decoder.config.get("shift_factor") or 0.0)
+    return (at_least_single(decoder.decode(latents, return_dict=False)[0]) / 2 + 0.5).clamp(0, 1)
+
+
 def at_least_single(tensor: Tensor) -> Tensor:
     """Half precision is for the networks; what happens between them is in float32, as in the pipelines."""
     return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
 
 
-def warn_of_cut(tokenizer: Any, prompts: Sequence[str], length: int) -> None:
-    """Warn of every prompt with more tokens than the generator reads, and of the words that are not read."""
+def warn_of_cut(tokenizer: Any, prompts: Sequence[str], length: int, closing: int = 0) -> None:
+    """Warn of every prompt with more tokens than the generator reads, and of the words that are not read.
+
+    Args:
+        tokenizer: of the pipeline.
+        prompts: texts, as the pipeline gives them to it.
+        length: tokens that are read.
+        closing: of these, how many the tokenizer puts after a text that was cut.
+    """
     for prompt, ids in zip(prompts, tokenizer(list(prompts)).input_ids, strict=True):
         if len(ids) > length:
-            cut = tokenizer.decode(ids[length:], skip_special_tokens=True)
+            cut = tokenizer.decode(ids[length - closing :], skip_special_tokens=True)
             warnings.warn(
                 f"prompt {prompt!r} has {len(ids)} tokens, the generator reads {length}; not read: {cut.strip()!r}",
                 stacklevel=4,

@@ -1,0 +1,97 @@
+"""DiT: a class-conditional diffusion transformer; a prompt is the name or the number of a class."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from hypernoise_pl.generators.diffusion import DiffusionGenerator
+from hypernoise_pl.generators.pipeline import DecoderOptions, decoded, decoder_of, load_pipeline
+from hypernoise_pl.types import Conditioning, nearest
+
+
+class DiT(DiffusionGenerator):
+    """A DiT pipeline (diffusers ``DiTPipeline``), real or in miniature.
+
+    For the same noise its images equal the pipeline's own. Its size is its network's: it takes no other.
+
+    Args:
+        model: folder or hub id.
+        guidance_scale: of classifier-free guidance, which doubles the batch of an evaluation; up to 1 there is none.
+        spacing: of timesteps: ``trailing`` starts at the noisiest, as few steps need; ``leading``, the published
+            model's, starts at 1000 - 1000 / steps, and is for many. None for the folder's own.
+        dtype: of the frozen weights: ``float32``, ``bfloat16`` or ``float16``.
+        revision: of a hub id.
+        local_only: never ask the hub.
+        decoding: how latents become images.
+
+    Raises:
+        FileNotFoundError: if the folder or a file of it is missing.
+        ValueError: if its scheduler walks otherwise than is written here.
+
+    Source: Peebles and Xie 2023 (DiT, arXiv 2212.09748).
+    """
+
+    last_layer = "proj_out_2"
+    network: Any
+    decoder: Any
+
+    def __init__(
+        self,
+        model: str,
+        guidance_scale: float = 4.0,
+        spacing: str | None = None,
+        dtype: str = "float32",
+        revision: str | None = None,
+        local_only: bool = False,
+        decoding: DecoderOptions = DecoderOptions(),
+    ) -> None:
+        super().__init__()
+        from diffusers import DiTPipeline
+
+        self.name = model if revision is None else f"{model}@{revision}"
+        self.pipeline = load_pipeline(DiTPipeline, model, dtype, revision=revision, local_files_only=local_only)
+        if spacing is not None:
+            scheduler = self.pipeline.scheduler
+            self.pipeline.scheduler = type(scheduler).from_config(scheduler.config, timestep_spacing=spacing)
+        self.network = self.pipeline.transformer
+        self.decoder = decoder_of(self.pipeline, decoding, dtype)
+        self._follow(self.pipeline.scheduler)
+        self.guidance_scale = guidance_scale
+        config = self.network.config
+        self.classes: int = config.num_embeds_ada_norm
+        self.noise_shape = (config.in_channels, config.sample_size, config.sample_size)
+        self.eval().requires_grad_(False)
+
+    def _encode(self, prompts: list[str]) -> Conditioning:
+        """[B, 1, 1] class numbers stand where other families have text features."""
+        numbers = [self._number(prompt.strip()) for prompt in prompts]
+        return Conditioning(torch.tensor(numbers, device=next(self.network.parameters()).device)[:, None, None])
+
+    def _number(self, prompt: str) -> int:
+        labels: dict[str, int] = {name.lower(): number for name, number in self.pipeline.labels.items()}
+        if prompt.lower() in labels:
+            return labels[prompt.lower()]
+        if prompt.isdecimal() and int(prompt) < self.classes:
+            return int(prompt)
+        raise ValueError(
+            f"no class is called {prompt!r}{nearest(prompt.lower(), labels)}; a prompt is one of the {len(labels)} "
+            f"class names of the folder's model_index.json or a number from 0 to {self.classes - 1}"
+        )
+
+    def _empty(self) -> Conditioning:
+        return Conditioning(torch.full((1, 1, 1), self.classes))  # the class after the last stands for none
+
+    def _noise_in(self, network: nn.Module, state: Tensor, conditioning: Conditioning, timestep: float) -> Tensor:
+        output: Tensor = network(
+            state.to(self.network.dtype),
+            timestep=torch.full((len(state),), timestep, device=state.device),
+            class_labels=conditioning.embeddings[:, 0, 0],
+            return_dict=False,
+        )[0]
+        return output[:, : self.noise_shape[0]]  # the second half is the learned variance
+
+    def _decode(self, latents: Tensor) -> Tensor:
+        return decoded(self.decoder, latents)
