@@ -185,7 +185,17 @@ def _import_names() -> None:
     """Import the classes that short names on the command line may mean."""
     from hypernoise_pl import finetune, search  # noqa: F401
     from hypernoise_pl.data import text  # noqa: F401
-    from hypernoise_pl.rewards import classifier, clip, features, image_reward, oracle  # noqa: F401
+    from hypernoise_pl.rewards import (  # noqa: F401
+        aesthetic,
+        classifier,
+        clip,
+        features,
+        image_reward,
+        oracle,
+        pixels,
+        transformers_reward,
+        vqa,
+    )
     from hypernoise_pl.search import (  # noqa: F401
         dno,
         evolution,

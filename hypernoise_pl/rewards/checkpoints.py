@@ -70,7 +70,7 @@ def renamed(tensors: Mapping[str, Tensor], rules: Sequence[Rule], what: str) -> 
         rule, match = next(((r, m) for r in rules if (m := re.fullmatch(r.pattern, name))), (None, None))
         if rule is None or match is None:
             raise ValueError(f"{what}: the checkpoint has a tensor {name!r} that this kind of model does not have")
-        if rule.transpose and tensor.dim() != 2 or len(rule.targets) > 1 and len(tensor) % len(rule.targets):
+        if (rule.transpose and tensor.dim() != 2) or (len(rule.targets) > 1 and len(tensor) % len(rule.targets)):
             raise ValueError(f"{what}: {name} has shape {list(tensor.shape)}, which this kind of model cannot have")
         parts = tensor.chunk(len(rule.targets)) if len(rule.targets) > 1 else (tensor,) * len(rule.targets)
         for target, part in zip(rule.targets, parts, strict=True):

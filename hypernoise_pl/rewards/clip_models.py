@@ -111,7 +111,9 @@ def model_config(architecture: str, what: str) -> Mapping[str, Any]:
     """
     if Path(architecture).suffix != ".json":
         if architecture not in ARCHITECTURES:
-            raise ValueError(f"{what}: no architecture is called {architecture!r}{nearest(architecture, ARCHITECTURES)}")
+            raise ValueError(
+                f"{what}: no architecture is called {architecture!r}{nearest(architecture, ARCHITECTURES)}"
+            )
         return ARCHITECTURES[architecture]
     if not Path(architecture).exists():
         raise FileNotFoundError(f"{what} architecture {architecture}: no such file")

@@ -44,8 +44,8 @@ class CLIPImageFeatures(ImageFeatures):
     """A CLIP model's image features, projected to where its text features are.
 
     Args:
-        model: folder or hub id of a transformers ``CLIPModel``, OpenAI's own name of one (``ViT-L/14``), or a checkpoint
-            file with open_clip's names; only its image half is kept.
+        model: folder or hub id of a transformers ``CLIPModel``, OpenAI's own name of one (``ViT-L/14``), or a
+            checkpoint file with open_clip's names; only its image half is kept.
         attention: transformers' ``attn_implementation``; its own choice if left out.
         architecture: of a checkpoint file, by open_clip's name (``ViT-H-14``) or a file of its model config.
         dtype: precision of the network.

@@ -1,7 +1,7 @@
 """Images as a vision tower wants them, without cutting gradients (transformers' image processors do).
 
-An ensemble of rewards looks at one batch of images in few ways: ``shared_preprocessing`` does each of them once, forward
-and backward.
+An ensemble of rewards looks at one batch of images in few ways: ``shared_preprocessing`` does each of them once,
+forward and backward.
 """
 
 from __future__ import annotations
@@ -56,7 +56,10 @@ def preprocess(
 
 @contextlib.contextmanager
 def shared_preprocessing() -> Iterator[None]:
-    """Within this block, what was done to a tensor of images once is not done again."""
+    """Within this block, what was done to a tensor of images once is not done again.
+
+    Scores of one block share a part of their graph: differentiate their sum, or keep the graph.
+    """
     token = _DONE.set({})
     try:
         yield

@@ -49,7 +49,7 @@ def checkpoint_layers(network: nn.Module) -> None:
 
 
 def wide(tensor: Tensor) -> Tensor:
-    """The tensor in float32 if it is in half precision: sums, norms and scales of scores are too coarse in that."""
+    """The tensor in float32 if it is in half precision: in that, sums, norms and scales of scores are too coarse."""
     return tensor.float() if tensor.dtype in (torch.bfloat16, torch.float16) else tensor
 
 
