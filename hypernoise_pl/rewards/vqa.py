@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -63,31 +63,33 @@ class VQAScore(Reward):
         self.length: int = self.network.config.text_config.max_position_embeddings
 
     def _score(self, images: Tensor, prompts: list[str]) -> Tensor:
+        seen = self.network.vision_model(pixel_values=self.preprocess(images).to(self.network.dtype)).last_hidden_state
         questions = [self.question.replace("{prompt}", prompt) for prompt in prompts]
-        tokens = self.tokenizer(questions, padding=True, truncation=True, max_length=self.length, return_tensors="pt")
-        logits = wide(self._first_answer(self.preprocess(images), tokens.to(images.device)))
-        if len(self.answers) > 1:
-            logits, wanted = logits[:, self.answers], 0
-        else:
-            wanted = self.answers[0]
-        found = logits.log_softmax(-1)[:, wanted]
-        return found if self.log_probability else found.exp()
-
-    def _first_answer(self, pixels: Tensor, question: Any) -> Tensor:
-        """[B, V] logits of the answer's first token, of preprocessed images and tokenized questions."""
-        network = self.network
-        seen = network.vision_model(pixel_values=pixels.to(network.dtype)).last_hidden_state
-        states = network.text_encoder(
-            question.input_ids,
-            attention_mask=question.attention_mask,
-            encoder_hidden_states=seen,
-            encoder_attention_mask=torch.ones(seen.shape[:2], dtype=torch.long, device=seen.device),
-        ).last_hidden_state
-        start = torch.full((len(seen), 1), network.decoder_start_token_id, device=seen.device)
-        answer = network.text_decoder(
-            start, encoder_hidden_states=states, encoder_attention_mask=question.attention_mask, use_cache=False
+        ids = self.tokenizer(questions, truncation=True, max_length=self.length).input_ids
+        # transformers' BLIP drops the mask of what its decoder looks at, so nothing is padded: one length at a time
+        rows: dict[int, list[int]] = {}
+        for row, question in enumerate(ids):
+            rows.setdefault(len(question), []).append(row)
+        order = [row for group in rows.values() for row in group]
+        logits = torch.cat(
+            [self._first_answer(seen[group], torch.tensor([ids[row] for row in group])) for group in rows.values()]
         )
-        return answer.logits[:, 0]
+        return self._chosen(wide(logits))[torch.tensor(order, device=logits.device).argsort()]
+
+    def _first_answer(self, seen: Tensor, questions: Tensor) -> Tensor:
+        """[B, V] logits of the answer's first token, of image tokens [B, T, D] and questions [B, L] without padding."""
+        network, questions = self.network, questions.to(seen.device)
+        states = network.text_encoder(questions, encoder_hidden_states=seen).last_hidden_state
+        start = torch.full((len(seen), 1), network.decoder_start_token_id, device=seen.device)
+        return network.text_decoder(start, encoder_hidden_states=states, use_cache=False).logits[:, 0]
+
+    def _chosen(self, logits: Tensor) -> Tensor:
+        """[B] the answer's probability or its log, of logits [B, V]."""
+        if len(self.answers) > 1:
+            found = logits[:, self.answers].log_softmax(-1)[:, 0]
+        else:
+            found = logits.log_softmax(-1)[:, self.answers[0]]
+        return found if self.log_probability else found.exp()
 
     def _token(self, word: str, model: str) -> int:
         found = self.tokenizer(word, add_special_tokens=False).input_ids
