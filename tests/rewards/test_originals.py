@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -161,6 +162,15 @@ def test_a_tokenizer_that_ends_texts_otherwise_is_refused(clip_folder: Path, tmp
         CLIPScore(file, **{**arguments, "tokenizer": str(clip_folder)})
 
 
+def test_openai_names_mean_their_hub_ids(clip_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(clip_folder, tmp_path / "openai" / "clip-vit-large-patch14")
+    monkeypatch.chdir(tmp_path)
+    images = torch.rand(4, 3, 16, 16)
+    torch.testing.assert_close(CLIPScore("ViT-L/14")(images, PROMPTS), CLIPScore(str(clip_folder))(images, PROMPTS))
+    expected = CLIPImageFeatures(str(clip_folder))(images)
+    torch.testing.assert_close(CLIPImageFeatures("ViT-L/14")(images), expected)
+
+
 def test_unknown_architecture(tmp_path: Path) -> None:
     file, arguments = original_clip.save(tmp_path)
     with pytest.raises(ValueError, match=r"no architecture is called 'ViT-H14' \(did you mean 'ViT-H-14'\?\)"):
@@ -168,16 +178,21 @@ def test_unknown_architecture(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "activation", "vision", "text", "embed"),
+    ("name", "activation", "vision", "text", "embed", "published"),
     [
-        ("ViT-H-14", "gelu", (1280, 5120, 32, 16, 14), (1024, 4096, 24, 16), 1024),
-        ("ViT-L-14", "gelu", (1024, 4096, 24, 16, 14), (768, 3072, 12, 12), 768),
-        ("ViT-L-14-quickgelu", "quick_gelu", (1024, 4096, 24, 16, 14), (768, 3072, 12, 12), 768),
-        ("ViT-B-32", "gelu", (768, 3072, 12, 12, 32), (512, 2048, 12, 8), 512),
+        ("ViT-H-14", "gelu", (1280, 5120, 32, 16, 14), (1024, 4096, 24, 16), 1024, 986_109_441),
+        ("ViT-L-14", "gelu", (1024, 4096, 24, 16, 14), (768, 3072, 12, 12), 768, 427_616_513),
+        ("ViT-L-14-quickgelu", "quick_gelu", (1024, 4096, 24, 16, 14), (768, 3072, 12, 12), 768, 427_616_513),
+        ("ViT-B-32", "gelu", (768, 3072, 12, 12, 32), (512, 2048, 12, 8), 512, 151_277_313),
+        ("ViT-B-32-quickgelu", "quick_gelu", (768, 3072, 12, 12, 32), (512, 2048, 12, 8), 512, 151_277_313),
     ],
 )
-def test_architectures(name: str, activation: str, vision: tuple, text: tuple, embed: int) -> None:
+def test_architectures(name: str, activation: str, vision: tuple, text: tuple, embed: int, published: int) -> None:
+    from transformers import CLIPModel
+
     config = clip_config(ARCHITECTURES[name])
+    with torch.device("meta"):
+        assert sum(weight.numel() for weight in CLIPModel(config).parameters()) == published
     sizes = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")
     assert tuple(getattr(config.vision_config, size) for size in (*sizes, "patch_size")) == vision
     assert tuple(getattr(config.text_config, size) for size in sizes) == text
