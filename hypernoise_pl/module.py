@@ -19,6 +19,7 @@ from hypernoise_pl.hypernetwork import LoraOptions, NoiseHypernetwork, assert_ti
 from hypernoise_pl.noise import IndependentNoise, NoiseSource, gaussian, seed_of, seeds_from
 from hypernoise_pl.objective import Objective, weighted_sum
 from hypernoise_pl.rewards.base import Reward
+from hypernoise_pl.rewards.preprocess import shared_preprocessing
 from hypernoise_pl.search.base import Search
 from hypernoise_pl.search.problem import NoiseProblem
 from hypernoise_pl.training import AdapterModule
@@ -177,7 +178,8 @@ class HyperNoiseModule(AdapterModule):
 
     def score(self, images: Tensor, texts: Sequence[str]) -> dict[str, Tensor]:
         """Name -> [B] of every reward."""
-        return {name: reward(images, texts) for name, reward in self.rewards.items()}
+        with shared_preprocessing():
+            return {name: reward(images, texts) for name, reward in self.rewards.items()}
 
     def train_noise(self, prompts: Sequence[Prompt]) -> Tensor:
         """[B, *Z] the noises of this training step."""

@@ -26,8 +26,7 @@ def load_pretrained(kind: Any, model: str, what: str, **options: Any) -> Any:
     from diffusers.utils import logging as diffusers_logging
     from transformers.utils import logging as transformers_logging
 
-    if not Path(model).exists() and (model.startswith((".", "/")) or model.count("/") != 1):
-        raise FileNotFoundError(f"{what} {model}: no such folder, and no hub id (owner/name)")
+    _check_place(model, what)
     verbosity = diffusers_logging.get_verbosity(), transformers_logging.get_verbosity()
     diffusers_logging.set_verbosity_error()
     transformers_logging.set_verbosity_error()
@@ -76,6 +75,35 @@ def load_whole(kind: Any, model: str, what: str, spare: tuple[str, ...] = (), **
             f"a {type(found).__name__}"
         )
     return found
+
+
+def find_file(model: str, name: str, what: str) -> Path:
+    """Where a file of a folder lies, or of a hub repository, which is downloaded once.
+
+    Args:
+        model: folder or hub id.
+        name: of the file in it.
+        what: ``reward`` or ``generator``, for messages.
+
+    Raises:
+        FileNotFoundError: if there is no such folder or file.
+    """
+    _check_place(model, what)
+    if Path(model).exists():
+        if not (Path(model) / name).exists():
+            raise FileNotFoundError(f"{what} {model}: no {name} in that folder")
+        return Path(model) / name
+    from huggingface_hub import hf_hub_download
+
+    try:
+        return Path(hf_hub_download(model, name))
+    except (OSError, ValueError) as error:
+        raise FileNotFoundError(f"{what} {model}: {name} is not to be had: {str(error).splitlines()[0]}") from error
+
+
+def _check_place(model: str, what: str) -> None:
+    if not Path(model).exists() and (model.startswith((".", "/")) or model.count("/") != 1):
+        raise FileNotFoundError(f"{what} {model}: no such folder, and no hub id (owner/name)")
 
 
 def load_tensors(file: Path, what: str) -> dict[str, Any]:

@@ -1,36 +1,15 @@
 """Small parts of the real kinds, for tests."""
 
 from pathlib import Path
-from typing import ClassVar
 
 import torch
-from torch import Tensor
 
 from hypernoise_pl.generators.sana import SanaSprint
 from hypernoise_pl.module import HyperNoiseModule
-from hypernoise_pl.rewards.base import Reward
+from hypernoise_pl.rewards.pixels import Brightness, Redness
 from hypernoise_pl.types import Prompt
 
 PROMPTS = [Prompt("a red circle", index=0), Prompt("three stars in the dark", index=1), Prompt("a ring", index=2)]
-
-
-class Brightness(Reward):
-    """The mean of all pixels."""
-
-    score_range: ClassVar[tuple[float, float]] = (0.0, 1.0)
-
-    def _score(self, images: Tensor, prompts: list[str]) -> Tensor:
-        return images.flatten(1).mean(1)
-
-
-class Redness(Reward):
-    """Red minus the mean of green and blue."""
-
-    score_range: ClassVar[tuple[float, float]] = (-1.0, 1.0)
-
-    def _score(self, images: Tensor, prompts: list[str]) -> Tensor:
-        red, green, blue = images.flatten(2).mean(2).unbind(1)
-        return red - (green + blue) / 2
 
 
 def sana(folder: Path) -> SanaSprint:

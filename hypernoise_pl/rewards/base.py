@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import ClassVar
 
+import torch
 from torch import Tensor, nn
 
 from hypernoise_pl.types import check_shape
@@ -21,7 +22,7 @@ class Verifier(nn.Module, ABC):
     score_range: ClassVar[tuple[float, float]]
 
     def forward(self, images: Tensor, prompts: Sequence[str]) -> Tensor:
-        """Score images.
+        """Score images, in the precision that the verifier itself was given, whatever autocast says outside.
 
         Args:
             images: [B, 3, H, W] in [0, 1].
@@ -34,7 +35,8 @@ class Verifier(nn.Module, ABC):
             ValueError: if the shapes do not fit or there is not one prompt an image.
         """
         check_shape("images", images, (len(prompts), 3, None, None))
-        return self._score(images, list(prompts)).float()
+        with torch.autocast(images.device.type, enabled=False):
+            return self._score(images, list(prompts)).float()
 
     def missing(self) -> str | None:
         """What must be there before it can score, in words; None if nothing is missing."""

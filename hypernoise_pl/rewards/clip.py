@@ -2,71 +2,131 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+import math
+from abc import ABC
+from pathlib import Path
+from typing import ClassVar, Literal
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hypernoise_pl.pretrained import load_pretrained
+from hypernoise_pl.pretrained import find_file
 from hypernoise_pl.rewards.base import Reward
+from hypernoise_pl.rewards.clip_models import is_checkpoint, load_clip, load_tokenizer
 from hypernoise_pl.rewards.features import clip_features
+from hypernoise_pl.rewards.running import Precision, frozen, wide
+from hypernoise_pl.rewards.texts import TextFeatures
 
 
-class CLIPScore(Reward):
-    """Scaled cosine between a CLIP model's image and text features, ``exp(logit_scale) * cosine``.
+class Agreement(Reward, ABC):
+    """The cosine between a CLIP model's image and text features, in which its users differ by a scale.
 
     Args:
-        model: folder or hub id of a transformers ``CLIPModel`` with its tokenizer, for example
-            ``laion/CLIP-ViT-H-14-laion2B-s32B-b79K``.
-        tokenizer: folder or hub id of the tokenizer; that of ``model`` if left out.
+        model: folder or hub id of a transformers ``CLIPModel`` with its tokenizer; or OpenAI's own name of a model
+            (``ViT-L/14``); or a checkpoint file with open_clip's names.
+        tokenizer: folder or hub id of the tokenizer; if left out, that of ``model``, or LAION's for a checkpoint file.
         attention: transformers' ``attn_implementation``; its own choice if left out. ``eager`` is several times faster
             for models of a few tokens on a CPU.
+        architecture: of a checkpoint file: a name of open_clip's (``ViT-H-14``, ``ViT-L-14``, ``ViT-B-32``; with
+            ``-quickgelu`` for OpenAI's weights), or a file of its model config.
+        dtype: precision of the network; the cosine is in float32 always.
+        checkpoint: recompute the network's activations in backward, to save memory.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        tokenizer: str | None = None,
+        attention: str | None = None,
+        architecture: str = "ViT-H-14",
+        dtype: Precision = "float32",
+        checkpoint: bool = False,
+    ) -> None:
+        super().__init__()
+        clip = load_clip(model, "reward", architecture, attention)
+        self.tokenizer = load_tokenizer(model, tokenizer, clip)
+        self.scale = math.exp(clip.logit_scale.item())  # a plain number: half precision would be a percent off
+        self.clip = frozen(clip, dtype, checkpoint)
+        self.texts = TextFeatures(self._read)
+
+    def cosine(self, images: Tensor, prompts: list[str]) -> Tensor:
+        """[B] cosines of images [B, 3, H, W] in [0, 1] with their prompts, in [-1, 1]."""
+        image = wide(clip_features(self.clip.vision_model, self.clip.visual_projection, images))
+        return F.cosine_similarity(image, self.texts(prompts).to(image), dim=-1)
+
+    def _read(self, prompts: list[str]) -> Tensor:
+        length = self.clip.config.text_config.max_position_embeddings
+        tokens = self.tokenizer(
+            prompts, padding="max_length", truncation=True, max_length=length, return_tensors="pt"
+        ).to(self.clip.device)
+        return wide(self.clip.text_projection(self.clip.text_model(**tokens).pooler_output))
+
+
+class CLIPScore(Agreement):
+    """Scaled cosine between a CLIP model's image and text features, ``exp(logit_scale) * cosine``.
+
+    Name the model in every table: Noise Hypernetworks and ReNO use ``laion/CLIP-ViT-H-14-laion2B-s32B-b79K``, the
+    literature mostly OpenAI's ``ViT-L/14``. Arguments are those of ``Agreement``.
 
     Source: Radford et al. 2021; Hessel et al. 2021 for the use as a score.
     """
 
     score_range: ClassVar[tuple[float, float]] = (0.0, 40.0)
 
-    def __init__(self, model: str, tokenizer: str | None = None, attention: str | None = None) -> None:
-        super().__init__()
-        from transformers import CLIPModel, CLIPTokenizer
-
-        # transformers would keep the file's half precision, in which scores are coarse and a CPU is slow
-        clip = load_pretrained(CLIPModel, model, "reward", dtype=torch.float32, attn_implementation=attention)
-        self.clip = clip.eval().requires_grad_(False)
-        self.tokenizer = load_pretrained(CLIPTokenizer, tokenizer or model, "reward")
-        self._text: dict[str, Tensor] = {}
-
     def _score(self, images: Tensor, prompts: list[str]) -> Tensor:
-        image = clip_features(self.clip.vision_model, self.clip.visual_projection, images)
-        cosine = F.cosine_similarity(image, self._text_features(prompts).to(image), dim=-1)
-        return self.clip.logit_scale.exp() * cosine
-
-    @torch.no_grad()
-    def _text_features(self, prompts: list[str]) -> Tensor:
-        """[B, D] features of prompts, each computed once in a process."""
-        device = self.clip.logit_scale.device
-        new = [prompt for prompt in dict.fromkeys(prompts) if prompt not in self._text]
-        if new:
-            length = self.clip.config.text_config.max_position_embeddings
-            tokens = self.tokenizer(
-                new, padding="max_length", truncation=True, max_length=length, return_tensors="pt"
-            ).to(device)
-            features = self.clip.text_projection(self.clip.text_model(**tokens).pooler_output)
-            self._text.update(zip(new, features.float().cpu(), strict=True))
-        return torch.stack([self._text[prompt] for prompt in prompts]).to(device)
+        return self.scale * self.cosine(images, prompts)
 
 
-class PickScore(CLIPScore):
+class PickScore(Agreement):
     """A CLIP model trained on human choices between two images of one prompt; its score has CLIPScore's form.
 
-    Args:
-        model: folder or hub id, for example ``yuvalkirstain/PickScore_v1``.
-        tokenizer: folder or hub id of the tokenizer; that of ``model`` if left out.
-        attention: as for ``CLIPScore``.
+    ``yuvalkirstain/PickScore_v1``, with the tokenizer of ``laion/CLIP-ViT-H-14-laion2B-s32B-b79K``. Arguments are those
+    of ``Agreement``.
 
     Source: Kirstain et al. 2023 (Pick-a-Pic).
     """
 
     score_range: ClassVar[tuple[float, float]] = (15.0, 25.0)
+
+    def _score(self, images: Tensor, prompts: list[str]) -> Tensor:
+        return self.scale * self.cosine(images, prompts)
+
+
+class HPSv2(Agreement):
+    """A CLIP ViT-H-14 trained on rankings of images by people. The score is the cosine itself, about 0.2 to 0.35.
+
+    The authors' benchmark prints it times 100; Noise Hypernetworks weighs the plain cosine with 5. Images are cropped
+    to a square, as Noise Hypernetworks and ReNO do; the authors pad them, which for square images is the same.
+
+    Args:
+        model: hub id or folder with the authors' checkpoints, one such file, or a folder in transformers' format.
+        version: ``v2.1`` or ``v2``, of a hub id or a folder: which of its files.
+        tokenizer: as for ``CLIPScore``.
+        attention: as for ``CLIPScore``.
+        architecture: as for ``CLIPScore``; HPSv2's own is ``ViT-H-14``, with GELU.
+        dtype: as for ``CLIPScore``.
+        checkpoint: as for ``CLIPScore``.
+
+    Source: Wu et al. 2023 (Human Preference Score v2, arXiv 2306.09341).
+    """
+
+    score_range: ClassVar[tuple[float, float]] = (0.15, 0.4)
+
+    def __init__(
+        self,
+        model: str = "xswu/HPSv2",
+        version: Literal["v2", "v2.1"] = "v2.1",
+        tokenizer: str | None = None,
+        attention: str | None = None,
+        architecture: str = "ViT-H-14",
+        dtype: Precision = "float32",
+        checkpoint: bool = False,
+    ) -> None:
+        if version not in ("v2", "v2.1"):
+            raise ValueError(f"reward {model}: version must be v2 or v2.1, got {version!r}")
+        if not is_checkpoint(model) and not (Path(model) / "config.json").exists():
+            model = str(find_file(model, f"HPS_{version}_compressed.pt", "reward"))
+        super().__init__(model, tokenizer, attention, architecture, dtype, checkpoint)
+
+    def _score(self, images: Tensor, prompts: list[str]) -> Tensor:
+        return self.cosine(images, prompts)

@@ -8,7 +8,9 @@ from typing import Any, Literal
 from torch import Tensor, nn
 
 from hypernoise_pl.pretrained import load_whole
+from hypernoise_pl.rewards.clip_models import load_clip
 from hypernoise_pl.rewards.preprocess import preprocess, preprocessing_of
+from hypernoise_pl.rewards.running import Precision, frozen
 from hypernoise_pl.types import check_shape
 
 
@@ -42,21 +44,29 @@ class CLIPImageFeatures(ImageFeatures):
     """A CLIP model's image features, projected to where its text features are.
 
     Args:
-        model: folder or hub id of a transformers ``CLIPModel``, for example ``openai/clip-vit-large-patch14``; only its
-            image half is kept.
+        model: folder or hub id of a transformers ``CLIPModel``, OpenAI's own name of one (``ViT-L/14``), or a
+            checkpoint file with open_clip's names; only its image half is kept.
         attention: transformers' ``attn_implementation``; its own choice if left out.
+        architecture: of a checkpoint file, by open_clip's name (``ViT-H-14``) or a file of its model config.
+        dtype: precision of the network.
+        checkpoint: recompute the network's activations in backward, to save memory.
 
     Source: Radford et al. 2021.
     """
 
-    def __init__(self, model: str, attention: str | None = None) -> None:
+    def __init__(
+        self,
+        model: str,
+        attention: str | None = None,
+        architecture: str = "ViT-H-14",
+        dtype: Precision = "float32",
+        checkpoint: bool = False,
+    ) -> None:
         super().__init__()
-        from transformers import CLIPModel
-
         # not CLIPVisionModelWithProjection, which looks for the projection's width in another place of the config
-        clip = load_whole(CLIPModel, model, "features", attn_implementation=attention).eval().requires_grad_(False)
-        self.tower = clip.vision_model
-        self.projection = clip.visual_projection
+        clip = load_clip(model, "features", architecture, attention)
+        self.tower = frozen(clip.vision_model, dtype, checkpoint)
+        self.projection = frozen(clip.visual_projection, dtype)
 
     def _features(self, images: Tensor) -> Tensor:
         return clip_features(self.tower, self.projection, images)
@@ -103,7 +113,8 @@ class VisionFeatures(ImageFeatures):
 
 def clip_features(tower: Any, projection: Any, images: Tensor) -> Tensor:
     """[B, D] projected features of images [B, 3, H, W] in [0, 1], by a CLIP model's vision tower and projection."""
-    found: Tensor = projection(tower(pixel_values=preprocess(images, tower.config.image_size)).pooler_output)
+    pixels = preprocess(images, tower.config.image_size).to(tower.dtype)
+    found: Tensor = projection(tower(pixel_values=pixels).pooler_output)
     return found
 
 

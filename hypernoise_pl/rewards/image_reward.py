@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -11,9 +12,25 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from hypernoise_pl.pretrained import load_pretrained, load_tensors
+from hypernoise_pl.pretrained import find_file, load_pretrained, load_tensors
 from hypernoise_pl.rewards.base import Reward
+from hypernoise_pl.rewards.checkpoints import empty, fill, read_checkpoint, renamed
+from hypernoise_pl.rewards.key_maps import IMAGE_REWARD
 from hypernoise_pl.rewards.preprocess import preprocess
+from hypernoise_pl.rewards.running import Precision, frozen
+
+_TOKENIZER = "google-bert/bert-base-uncased"
+_MEAN, _STD = 0.16717362830052426, 1.0333394966054072  # of ImageReward v1.0's raw scores
+_MED = (  # what transformers also reads; encoder_width is not among them: the authors' code replaces it
+    "hidden_size",
+    "intermediate_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "max_position_embeddings",
+    "vocab_size",
+    "hidden_act",
+    "layer_norm_eps",
+)
 
 
 class BlipScorer(nn.Module):
@@ -53,39 +70,48 @@ class BlipScorer(nn.Module):
 
     def forward(self, image_tokens: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
         """[B] raw scores of image tokens [B, T, D] against text tokens [B, L]."""
-        return self.head(self.read(image_tokens, ids, mask)[-1][:, 0]).squeeze(-1)  # type: ignore[no-any-return]
+        states = self.read(image_tokens, ids, mask)[-1][:, 0]
+        return self.head(states.to(next(self.head.parameters()).dtype)).squeeze(-1)  # type: ignore[no-any-return]
 
 
 class ImageReward(Reward):
     """A reward model of human preference for text-to-image generation, in standardised units.
 
     Args:
-        model: folder with ``config.json`` (vision, text, head, length, mean, std), ``model.safetensors`` and a BERT
-            tokenizer.
+        model: folder or hub id of the authors' ``ImageReward.pt`` and ``med_config.json`` (``THUDM/ImageReward``), or a
+            folder of our own with ``config.json`` (vision, text, head, length, mean, std) and ``model.safetensors``.
+        tokenizer: folder or hub id of a BERT tokenizer; if left out, our own folder's, or ``bert-base-uncased``. The
+            tokens that the authors add to it never occur in what is read.
+        dtype: precision of the network; its head and the score are in float32 always.
+        checkpoint: recompute the network's activations in backward, to save memory.
+
+    Raises:
+        FileNotFoundError: if a folder or file is missing.
+        ValueError: if a file is damaged, or its weights are not those of the architecture.
 
     Source: Xu et al. 2023 (ImageReward, arXiv 2304.05977).
     """
 
     score_range: ClassVar[tuple[float, float]] = (-2.5, 2.0)
 
-    def __init__(self, model: str) -> None:
+    def __init__(
+        self,
+        model: str = "THUDM/ImageReward",
+        tokenizer: str | None = None,
+        dtype: Precision = "float32",
+        checkpoint: bool = False,
+    ) -> None:
         super().__init__()
         from transformers import BertTokenizer
 
-        folder = Path(model)
-        if not (folder / "config.json").exists():
-            raise FileNotFoundError(f"reward {model}: no config.json in that folder")
-        try:
-            config = json.loads((folder / "config.json").read_text())
-        except ValueError as error:
-            raise ValueError(f"reward {folder / 'config.json'}: damaged file: {error}") from error
-        self.scorer = BlipScorer(config["vision"], config["text"], config["head"])
-        weights = {
-            key: value.float() for key, value in load_tensors(folder / "model.safetensors", "reward weights").items()
-        }
-        self.scorer.load_state_dict(weights)
+        own = (Path(model) / "config.json").exists()
+        config, weights = _own(Path(model)) if own else _authors(model)
+        self.scorer = empty(BlipScorer, config["vision"], config["text"], config["head"])
+        fill(self.scorer, weights, f"reward {model}")
         self.scorer.eval().requires_grad_(False)
-        self.tokenizer = load_pretrained(BertTokenizer, model, "reward")
+        for part in (self.scorer.vision, self.scorer.text):
+            frozen(part, dtype, checkpoint)
+        self.tokenizer = load_pretrained(BertTokenizer, tokenizer or (model if own else _TOKENIZER), "reward")
         self.image_size: int = config["vision"]["image_size"]
         self.length: int = config["length"]
         self.mean: float = config["mean"]
@@ -95,6 +121,48 @@ class ImageReward(Reward):
         tokens = self.tokenizer(prompts, padding=True, truncation=True, max_length=self.length, return_tensors="pt").to(
             images.device
         )
-        image_tokens = self.scorer.look(preprocess(images, self.image_size))
+        image_tokens = self.scorer.look(preprocess(images, self.image_size).to(self.scorer.vision.dtype))
         raw = self.scorer(image_tokens, tokens.input_ids, tokens.attention_mask)
         return (raw - self.mean) / self.std
+
+
+def _own(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    try:
+        config = json.loads((folder / "config.json").read_text())
+    except ValueError as error:
+        raise ValueError(f"reward {folder / 'config.json'}: damaged file: {error}") from error
+    return config, load_tensors(folder / "model.safetensors", "reward weights")
+
+
+def _authors(model: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Config and renamed weights of ImageReward v1.0 as its authors publish it."""
+    file = find_file(model, "ImageReward.pt", "reward")
+    weights = renamed(read_checkpoint(file, "reward"), IMAGE_REWARD, f"reward {file}")
+    config = find_file(model, "med_config.json", "reward")
+    try:
+        told = json.loads(config.read_text())
+        vision = _vision_sizes(weights)
+        text = {key: told[key] for key in _MED} | {"encoder_hidden_size": vision["hidden_size"]}
+        head = [len(weights[f"head.{index}.weight"]) for index in range(4)]
+    except ValueError as error:
+        raise ValueError(f"reward {config}: damaged file: {error}") from error
+    except KeyError as error:
+        raise ValueError(f"reward {model}: {error.args[0]!r} is missing from its weights or med_config.json") from error
+    return {"vision": vision, "text": text, "head": head, "length": 35, "mean": _MEAN, "std": _STD}, weights
+
+
+def _vision_sizes(weights: dict[str, Tensor]) -> dict[str, Any]:
+    """What the authors' code fixes (ViT-L/16 of 224 pixels), read off the weights; a timm ViT's heads are 64 wide."""
+    patches = weights["vision.embeddings.patch_embedding.weight"]
+    width, side = len(patches), math.isqrt(weights["vision.embeddings.position_embedding"].shape[1] - 1)
+    layers = {name.split(".")[3] for name in weights if name.startswith("vision.encoder.layers.")}
+    return {
+        "hidden_size": width,
+        "intermediate_size": len(weights["vision.encoder.layers.0.mlp.fc1.weight"]),
+        "num_hidden_layers": len(layers),
+        "num_attention_heads": width // 64,
+        "image_size": side * patches.shape[-1],
+        "patch_size": patches.shape[-1],
+        "hidden_act": "gelu",
+        "layer_norm_eps": 1e-6,  # timm's
+    }

@@ -1,9 +1,15 @@
-"""Images as a vision tower wants them, without cutting gradients (transformers' image processors do)."""
+"""Images as a vision tower wants them, without cutting gradients (transformers' image processors do).
+
+An ensemble of rewards looks at one batch of images in few ways: ``shared_preprocessing`` does each of them once,
+forward and backward.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextvars import ContextVar
 from typing import Any
 
 import torch
@@ -11,9 +17,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hypernoise_pl.pretrained import load_pretrained
+from hypernoise_pl.rewards.running import wide
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+
+# what was done in this block -> the tensor it was done to, which keeps its identity while it is held, and the outcome
+_DONE: ContextVar[dict[tuple[Any, ...], tuple[Tensor, Tensor]] | None] = ContextVar("preprocessed", default=None)
 
 _MODES = {2: "bilinear", 3: "bicubic"}  # Pillow's numbers of those that torch can antialias
 
@@ -38,16 +48,23 @@ def preprocess(
         mode: ``bicubic`` or ``bilinear``.
 
     Returns:
-        [B, 3, size, size].
+        [B, 3, size, size]; in float32 if the images are in half precision.
     """
-    shape = _shape(images.shape[-2], images.shape[-1], size if resize is None else resize)
-    if shape != images.shape[-2:]:
-        # bicubic overshoots beyond the range that an 8-bit picture could hold
-        images = F.interpolate(images, shape, mode=mode, antialias=True, align_corners=False).clamp(0, 1)
-    top, left = (shape[0] - size) // 2, (shape[1] - size) // 2
-    images = images[..., top : top + size, left : left + size]
-    means, stds = (torch.tensor(v, device=images.device, dtype=images.dtype)[:, None, None] for v in (mean, std))
-    return (images - means) / stds
+    squares = _once(_squares, images, size, size if resize is None else resize, mode)
+    return _once(_normalised, squares, tuple(mean), tuple(std))
+
+
+@contextlib.contextmanager
+def shared_preprocessing() -> Iterator[None]:
+    """Within this block, what was done to a tensor of images once is not done again.
+
+    Scores of one block share a part of their graph: differentiate their sum, or keep the graph.
+    """
+    token = _DONE.set({})
+    try:
+        yield
+    finally:
+        _DONE.reset(token)
 
 
 def preprocessing_of(model: str, what: str) -> Callable[[Tensor], Tensor]:
@@ -77,6 +94,32 @@ def preprocessing_of(model: str, what: str) -> Callable[[Tensor], Tensor]:
     mean, std = (told.image_mean, told.image_std) if told.do_normalize else ([0.0] * 3, [1.0] * 3)
     mode = _MODES[told.resample]
     return functools.partial(preprocess, size=size, mean=mean, std=std, resize=resize, mode=mode)
+
+
+def _once(function: Callable[..., Tensor], images: Tensor, *options: Any) -> Tensor:
+    done = _DONE.get()
+    if done is None:
+        return function(images, *options)
+    # an outcome without a graph is of no use to those who differentiate
+    key = (function, id(images), images._version if not images.is_inference() else 0, torch.is_grad_enabled(), *options)
+    if key not in done:
+        done[key] = (images, function(images, *options))
+    return done[key][1]
+
+
+def _squares(images: Tensor, size: int, resize: int | tuple[int, int], mode: str) -> Tensor:
+    images = wide(images)
+    shape = _shape(images.shape[-2], images.shape[-1], resize)
+    if shape != images.shape[-2:]:
+        # bicubic overshoots beyond the range that an 8-bit picture could hold
+        images = F.interpolate(images, shape, mode=mode, antialias=True, align_corners=False).clamp(0, 1)
+    top, left = (shape[0] - size) // 2, (shape[1] - size) // 2
+    return images[..., top : top + size, left : left + size]
+
+
+def _normalised(images: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
+    means, stds = (torch.tensor(v, device=images.device, dtype=images.dtype)[:, None, None] for v in (mean, std))
+    return (images - means) / stds
 
 
 def _shape(height: int, width: int, resize: int | tuple[int, int]) -> tuple[int, int]:

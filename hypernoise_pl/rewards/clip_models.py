@@ -1,0 +1,153 @@
+"""CLIP models from wherever they were published: transformers' format, OpenAI's names, open_clip's checkpoints."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from hypernoise_pl.pretrained import load_pretrained, load_whole
+from hypernoise_pl.rewards.checkpoints import ENDINGS, empty, fill, read_checkpoint, renamed
+from hypernoise_pl.rewards.key_maps import OPEN_CLIP
+from hypernoise_pl.types import nearest
+
+TOKENIZER = "laion/CLIP-ViT-H-14-laion2B-s32B-b79K"  # all of CLIP's tokenizers are one
+
+OPENAI = {
+    "ViT-B/32": "openai/clip-vit-base-patch32",
+    "ViT-B/16": "openai/clip-vit-base-patch16",
+    "ViT-L/14": "openai/clip-vit-large-patch14",
+    "ViT-L/14@336px": "openai/clip-vit-large-patch14-336",
+}
+
+# open_clip's model configs; ``-quickgelu`` after a name is its own way to say what OpenAI's weights were trained with
+_VIT_B_32 = {
+    "embed_dim": 512,
+    "vision_cfg": {"image_size": 224, "layers": 12, "width": 768, "patch_size": 32},
+    "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 512, "heads": 8, "layers": 12},
+}
+_VIT_L_14 = {
+    "embed_dim": 768,
+    "vision_cfg": {"image_size": 224, "layers": 24, "width": 1024, "patch_size": 14},
+    "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 768, "heads": 12, "layers": 12},
+}
+_VIT_H_14 = {
+    "embed_dim": 1024,
+    "vision_cfg": {"image_size": 224, "layers": 32, "width": 1280, "head_width": 80, "patch_size": 14},
+    "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 1024, "heads": 16, "layers": 24},
+}
+ARCHITECTURES: dict[str, Mapping[str, Any]] = {
+    "ViT-B-32": _VIT_B_32,
+    "ViT-B-32-quickgelu": {**_VIT_B_32, "quick_gelu": True},
+    "ViT-L-14": _VIT_L_14,
+    "ViT-L-14-quickgelu": {**_VIT_L_14, "quick_gelu": True},
+    "ViT-H-14": _VIT_H_14,
+}
+
+
+def load_clip(model: str, what: str, architecture: str = "ViT-H-14", attention: str | None = None) -> Any:
+    """A transformers ``CLIPModel`` in float32.
+
+    Args:
+        model: folder or hub id in transformers' format; or OpenAI's own name, such as ``ViT-L/14``; or a checkpoint
+            file with open_clip's names.
+        what: ``reward`` or ``features``, for messages.
+        architecture: of a checkpoint file, which does not say: a name of open_clip's (``ARCHITECTURES``), or a file of
+            its model config (``open_clip_config.json``). A wrong activation in it only makes scores worse.
+        attention: transformers' ``attn_implementation``; its own choice if left out.
+
+    Raises:
+        FileNotFoundError: if a folder or file is missing.
+        ValueError: if a file is damaged, or its weights are not those of the architecture.
+    """
+    from transformers import CLIPModel
+
+    if not is_checkpoint(model):
+        name = model if Path(model).exists() else OPENAI.get(model, model)
+        return load_whole(CLIPModel, name, what, attn_implementation=attention)
+    tensors = renamed(read_checkpoint(Path(model), what), OPEN_CLIP, f"{what} {model}")
+    config = clip_config(model_config(architecture, what))
+    clip = empty(CLIPModel._from_config, config, attn_implementation=attention)
+    fill(clip, tensors, f"{what} {model} as {architecture}")
+    return clip
+
+
+def load_tokenizer(model: str, tokenizer: str | None, clip: Any) -> Any:
+    """The ``CLIPTokenizer`` that goes with a model that ``load_clip`` loaded.
+
+    Args:
+        model: as given to ``load_clip``.
+        tokenizer: folder or hub id; if left out, the model's own, or LAION's for a checkpoint file.
+        clip: the model.
+
+    Raises:
+        FileNotFoundError: if the folder or a file of it is missing.
+        ValueError: if it ends texts with another token than the model looks for.
+    """
+    from transformers import CLIPTokenizer
+
+    own = TOKENIZER if is_checkpoint(model) else model if Path(model).exists() else OPENAI.get(model, model)
+    found = load_pretrained(CLIPTokenizer, tokenizer or own, "reward")
+    end = clip.config.text_config.eos_token_id
+    if end not in (2, found.eos_token_id):  # 2 is an old mistake that transformers knows: it takes the largest
+        raise ValueError(
+            f"reward tokenizer {tokenizer or own}: ends texts with token {found.eos_token_id}, the model's is {end}"
+        )
+    return found
+
+
+def is_checkpoint(model: str) -> bool:
+    """Whether this names a checkpoint file, by its ending."""
+    return Path(model).suffix in ENDINGS and not Path(model).is_dir()
+
+
+def model_config(architecture: str, what: str) -> Mapping[str, Any]:
+    """The model config of open_clip by its name or out of a JSON file.
+
+    Raises:
+        FileNotFoundError: if the file is missing.
+        ValueError: if there is no such name, or the file is damaged.
+    """
+    if Path(architecture).suffix != ".json":
+        if architecture not in ARCHITECTURES:
+            raise ValueError(
+                f"{what}: no architecture is called {architecture!r}{nearest(architecture, ARCHITECTURES)}"
+            )
+        return ARCHITECTURES[architecture]
+    if not Path(architecture).exists():
+        raise FileNotFoundError(f"{what} architecture {architecture}: no such file")
+    try:
+        found = json.loads(Path(architecture).read_text())
+    except ValueError as error:
+        raise ValueError(f"{what} architecture {architecture}: damaged file: {error}") from error
+    return found.get("model_cfg", found)
+
+
+def clip_config(told: Mapping[str, Any]) -> Any:
+    """The ``CLIPConfig`` of a model config of open_clip."""
+    from transformers import CLIPConfig
+
+    vision, text, width = told["vision_cfg"], told["text_cfg"], told["embed_dim"]
+    activation = "quick_gelu" if told.get("quick_gelu") else "gelu"
+    both = {"hidden_act": activation, "layer_norm_eps": 1e-5, "projection_dim": width}
+    seeing = {
+        "hidden_size": vision["width"],
+        "intermediate_size": int(vision["width"] * vision.get("mlp_ratio", 4)),
+        "num_hidden_layers": vision["layers"],
+        "num_attention_heads": vision["width"] // vision.get("head_width", 64),
+        "image_size": vision["image_size"],
+        "patch_size": vision["patch_size"],
+    }
+    reading = {
+        "hidden_size": text["width"],
+        "intermediate_size": int(text["width"] * text.get("mlp_ratio", 4)),
+        "num_hidden_layers": text["layers"],
+        "num_attention_heads": text["heads"],
+        "max_position_embeddings": text["context_length"],
+        "vocab_size": text["vocab_size"],
+        "bos_token_id": text["vocab_size"] - 2,  # the last two of CLIP's vocabulary begin and end a text
+        "eos_token_id": text["vocab_size"] - 1,
+        "pad_token_id": text["vocab_size"] - 1,
+    }
+    return CLIPConfig(text_config=both | reading, vision_config=both | seeing, projection_dim=width)

@@ -1,0 +1,70 @@
+r"""Names of weights, from each author's layout to that of transformers or of our own modules.
+
+A row is a pattern of the author's names and where these tensors go; ``\1`` is the pattern's first group.
+"""
+
+from __future__ import annotations
+
+from hypernoise_pl.rewards.checkpoints import Rule
+
+
+def _open_clip_blocks(theirs: str, ours: str) -> tuple[Rule, ...]:
+    source, target = rf"{theirs}transformer\.resblocks\.(\d+)\.", rf"{ours}.encoder.layers.\1."
+    return (
+        Rule(source + r"ln_([12])\.(weight|bias)", (target + r"layer_norm\2.\3",)),
+        Rule(source + r"attn\.in_proj_(weight|bias)", tuple(target + rf"self_attn.{x}_proj.\2" for x in "qkv")),
+        Rule(source + r"attn\.out_proj\.(weight|bias)", (target + r"self_attn.out_proj.\2",)),
+        Rule(source + r"mlp\.c_fc\.(weight|bias)", (target + r"mlp.fc1.\2",)),
+        Rule(source + r"mlp\.c_proj\.(weight|bias)", (target + r"mlp.fc2.\2",)),
+    )
+
+
+# open_clip's CLIP -> transformers' CLIPModel. HPSv2 and HPSv2.1 have these names too.
+OPEN_CLIP = (
+    Rule(r"logit_scale", ("logit_scale",)),
+    Rule(r"token_embedding\.weight", ("text_model.embeddings.token_embedding.weight",)),
+    Rule(r"positional_embedding", ("text_model.embeddings.position_embedding.weight",)),
+    *_open_clip_blocks("", "text_model"),
+    Rule(r"ln_final\.(weight|bias)", (r"text_model.final_layer_norm.\1",)),
+    Rule(r"text_projection", ("text_projection.weight",), transpose=True),
+    Rule(r"visual\.class_embedding", ("vision_model.embeddings.class_embedding",)),
+    Rule(r"visual\.conv1\.weight", ("vision_model.embeddings.patch_embedding.weight",)),
+    Rule(r"visual\.positional_embedding", ("vision_model.embeddings.position_embedding.weight",)),
+    Rule(r"visual\.ln_pre\.(weight|bias)", (r"vision_model.pre_layrnorm.\1",)),  # transformers spells it so
+    *_open_clip_blocks(r"visual\.", "vision_model"),
+    Rule(r"visual\.ln_post\.(weight|bias)", (r"vision_model.post_layernorm.\1",)),
+    Rule(r"visual\.proj", ("visual_projection.weight",), transpose=True),
+    Rule(r"attn_mask|(.*\.)?position_ids"),  # constants
+)
+
+# The head of ImageReward and of the aesthetic predictor: linear layers with dropout between them, which is off.
+_LINEAR = (0, 2, 4, 6, 7)
+
+
+def _head(theirs: str, ours: str) -> tuple[Rule, ...]:
+    return tuple(
+        Rule(rf"{theirs}layers\.{place}\.(weight|bias)", (rf"{ours}{index}.\1",)) for index, place in enumerate(_LINEAR)
+    )
+
+
+# ImageReward v1.0, which is BLIP (a timm ViT and a MED BERT) -> our BlipScorer
+_VIT, _OURS = r"blip\.visual_encoder\.", "vision."
+_BLOCK, _LAYER = _VIT + r"blocks\.(\d+)\.", _OURS + r"encoder.layers.\1."
+IMAGE_REWARD = (
+    Rule(_VIT + "cls_token", (_OURS + "embeddings.class_embedding",)),
+    Rule(_VIT + "pos_embed", (_OURS + "embeddings.position_embedding",)),
+    Rule(_VIT + r"patch_embed\.proj\.(weight|bias)", (_OURS + r"embeddings.patch_embedding.\1",)),
+    Rule(_BLOCK + r"norm([12])\.(weight|bias)", (_LAYER + r"layer_norm\2.\3",)),
+    Rule(_BLOCK + r"attn\.qkv\.(weight|bias)", (_LAYER + r"self_attn.qkv.\2",)),
+    Rule(_BLOCK + r"attn\.proj\.(weight|bias)", (_LAYER + r"self_attn.projection.\2",)),
+    Rule(_BLOCK + r"mlp\.(fc[12])\.(weight|bias)", (_LAYER + r"mlp.\2.\3",)),
+    Rule(_VIT + r"norm\.(weight|bias)", (_OURS + r"post_layernorm.\1",)),
+    Rule(r"blip\.text_encoder\.embeddings\.position_ids"),  # a constant
+    Rule(r"blip\.text_encoder\.(.+)", (r"text.\1",)),
+    Rule(r"blip\.(vision_proj|text_proj|itm_head)\..+"),  # of BLIP's own training
+    *_head(r"mlp\.", "head."),
+)
+
+# LAION's aesthetic predictors: version 1 is one linear layer, version 2 (and its copies) five
+AESTHETIC_V1 = (Rule(r"(weight|bias)", (r"0.\1",)),)
+AESTHETIC_V2 = _head("", "")

@@ -1,0 +1,71 @@
+"""Scores that need no model: colour, brightness, and how small a picture compresses."""
+
+from __future__ import annotations
+
+import io
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from hypernoise_pl.rewards.base import Reward, Verifier
+from hypernoise_pl.rewards.running import wide
+
+
+class Redness(Reward):
+    """Mean over pixels of R - (G + B) / 2; prompts are not read. A pure red picture scores 1, a cyan one -1.
+
+    Source: Eyring et al. 2025 (Noise Hypernetworks, arXiv 2508.09968), the redness study.
+    """
+
+    score_range: ClassVar[tuple[float, float]] = (-1.0, 1.0)
+
+    def _score(self, images: Tensor, prompts: list[str]) -> Tensor:
+        red, green, blue = wide(images).flatten(2).mean(2).unbind(1)
+        return red - (green + blue) / 2
+
+
+class Brightness(Reward):
+    """Mean of all pixels and channels, 0 for black to 1 for white; prompts are not read."""
+
+    score_range: ClassVar[tuple[float, float]] = (0.0, 1.0)
+
+    def _score(self, images: Tensor, prompts: list[str]) -> Tensor:
+        return wide(images).flatten(1).mean(1)
+
+
+class JPEGSize(Verifier):
+    """Size as a JPEG file, in units of 1000 bytes: a task whose gradient nobody has. Prompts are not read.
+
+    Args:
+        quality: of the JPEG encoder, 1 to 95.
+        incompressible: prefer large files; small ones otherwise, whose scores are negative.
+
+    Raises:
+        ValueError: if the quality is out of range.
+
+    Source: Black et al. 2023 (DDPO, arXiv 2305.13301), compressibility and incompressibility.
+    """
+
+    score_range: ClassVar[tuple[float, float]] = (-500.0, 500.0)
+
+    def __init__(self, quality: int = 95, incompressible: bool = False) -> None:
+        super().__init__()
+        if not 1 <= quality <= 95:
+            raise ValueError(f"reward: quality of JPEG must be from 1 to 95, got {quality}")
+        self.quality, self.sign = quality, 1 if incompressible else -1
+
+    @torch.no_grad()
+    def _score(self, images: Tensor, prompts: list[str]) -> Tensor:
+        sizes = [self.sign * _bytes(image, self.quality) / 1000 for image in images]
+        return torch.tensor(sizes, device=images.device)
+
+
+def _bytes(image: Tensor, quality: int) -> int:
+    """Length of the JPEG file of an image [3, H, W] in [0, 1]."""
+    from PIL import Image
+
+    pixels = (image.detach().float().clamp(0, 1) * 255).round().byte().movedim(0, -1).contiguous().cpu()
+    file = io.BytesIO()
+    Image.fromarray(pixels.numpy()).save(file, format="JPEG", quality=quality)
+    return file.tell()

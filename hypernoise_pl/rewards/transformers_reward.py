@@ -1,0 +1,82 @@
+"""Any two-tower model of transformers with a logit scale as a reward: SigLIP, SigLIP 2, CLIP."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, ClassVar
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from hypernoise_pl.pretrained import load_pretrained, load_whole
+from hypernoise_pl.rewards.base import Reward
+from hypernoise_pl.rewards.preprocess import preprocessing_of
+from hypernoise_pl.rewards.running import Precision, frozen, wide
+from hypernoise_pl.rewards.texts import TextFeatures
+
+
+class TransformersReward(Reward):
+    """Scaled cosine between image and text features, by the model's own scale and bias.
+
+        score = exp(logit_scale) * cosine + logit_bias
+
+    Args:
+        model: folder or hub id that ``AutoModel`` loads as a model with ``get_image_features`` and
+            ``get_text_features``, with tokenizer and ``preprocessor_config.json``; for example
+            ``google/siglip-so400m-patch14-384``.
+        tokenizer: folder or hub id of the tokenizer; that of ``model`` if left out.
+        attention: transformers' ``attn_implementation``; its own choice if left out.
+        dtype: precision of the network; the cosine is in float32 always.
+        checkpoint: recompute the network's activations in backward, to save memory.
+
+    Raises:
+        FileNotFoundError: if the folder or a file of it is missing.
+        ValueError: if a file is damaged, or the model has no such features or no scale.
+
+    Source: Zhai et al. 2023 (SigLIP, arXiv 2303.15343) for scale and bias.
+    """
+
+    score_range: ClassVar[tuple[float, float]] = (-20.0, 40.0)
+
+    def __init__(
+        self,
+        model: str,
+        tokenizer: str | None = None,
+        attention: str | None = None,
+        dtype: Precision = "float32",
+        checkpoint: bool = False,
+    ) -> None:
+        super().__init__()
+        from transformers import AutoModel, AutoTokenizer
+
+        network = load_whole(AutoModel, model, "reward", attn_implementation=attention)
+        for name in ("get_image_features", "get_text_features", "logit_scale"):
+            if not hasattr(network, name):
+                raise ValueError(f"reward {model}: a {type(network).__name__} has no {name}; it has not two towers")
+        # plain numbers: in half precision they would be a percent off
+        self.scale = math.exp(network.logit_scale.item())
+        self.bias = network.logit_bias.item() if hasattr(network, "logit_bias") else 0.0
+        self.network = frozen(network, dtype, checkpoint)
+        self.tokenizer = load_pretrained(AutoTokenizer, tokenizer or model, "reward")
+        self.preprocess = preprocessing_of(model, "reward")
+        self.texts = TextFeatures(self._read)
+
+    def _score(self, images: Tensor, prompts: list[str]) -> Tensor:
+        pixels = self.preprocess(images).to(self.network.dtype)
+        image = wide(_projected(self.network.get_image_features(pixel_values=pixels)))
+        return self.scale * F.cosine_similarity(image, self.texts(prompts).to(image), dim=-1) + self.bias
+
+    def _read(self, prompts: list[str]) -> Tensor:
+        length = self.network.config.text_config.max_position_embeddings
+        tokens = self.tokenizer(
+            prompts, padding="max_length", truncation=True, max_length=length, return_tensors="pt"
+        ).to(self.network.device)
+        # SigLIP was trained to read the padding too
+        masked = not self.network.config.model_type.startswith("siglip")
+        inputs = {"attention_mask": tokens.attention_mask} if masked else {}
+        return wide(_projected(self.network.get_text_features(input_ids=tokens.input_ids, **inputs)))
+
+
+def _projected(found: Any) -> Tensor:
+    """[B, D] features; transformers 5 puts them into a record."""
+    return found if isinstance(found, Tensor) else found.pooler_output

@@ -1,0 +1,175 @@
+"""What every verifier and every reward of the package keeps, whatever it looks at."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from hypernoise_pl import rewards
+from hypernoise_pl.rewards.aesthetic import Aesthetic
+from hypernoise_pl.rewards.base import Reward, Verifier
+from hypernoise_pl.rewards.classifier import ImageClassifier
+from hypernoise_pl.rewards.clip import CLIPScore, HPSv2, PickScore
+from hypernoise_pl.rewards.features import CLIPImageFeatures
+from hypernoise_pl.rewards.grader import VisionLanguageGrader
+from hypernoise_pl.rewards.image_reward import ImageReward
+from hypernoise_pl.rewards.oracle import GreedyFID
+from hypernoise_pl.rewards.pixels import Brightness, JPEGSize, Redness
+from hypernoise_pl.rewards.transformers_reward import TransformersReward
+from hypernoise_pl.rewards.vqa import VQAScore
+from tests import vision
+from tests.rewards import original_blip, original_clip, zoo
+
+PROMPTS = ["a red circle", "two squares", "a star left of a ring", "a red circle"]
+CLASSES = ["tench", "red circle", "maillot", "tench"]
+
+
+@dataclass(frozen=True)
+class Member:
+    """How to make one verifier in a folder of its own, and prompts that it understands."""
+
+    make: Callable[[Path], Verifier]
+    prompts: list[str]
+
+
+def _open_clip(kind: type[Verifier]) -> Callable[[Path], Verifier]:
+    def make(folder: Path) -> Verifier:
+        file, arguments = original_clip.save(folder)
+        return kind(file, **arguments)
+
+    return make
+
+
+def _features(folder: Path) -> CLIPImageFeatures:
+    file, arguments = original_clip.save(folder, quick=True)
+    return CLIPImageFeatures(file, architecture=arguments["architecture"])
+
+
+def _aesthetic(folder: Path) -> Verifier:
+    features = _features(folder)
+    torch.save(torch.nn.Linear(original_clip.EMBED, 1).state_dict(), folder / "head.pth")
+    return Aesthetic(str(folder / "head.pth"), features)
+
+
+def _oracle(folder: Path) -> Verifier:
+    features = _features(folder)
+    for name in ("reference", "initial"):
+        (folder / name).mkdir()
+        for number in range(3):
+            pixels = torch.randint(0, 256, (16, 16, 3), dtype=torch.uint8).numpy()
+            Image.fromarray(pixels).save(folder / name / f"{number}.png")
+    return GreedyFID(features, str(folder / "reference"), str(folder / "initial"))
+
+
+def _image_reward(folder: Path) -> Verifier:
+    return ImageReward(str(original_blip.save(folder)), str(folder / "tokenizer"))
+
+
+MEMBERS = {
+    "clip": Member(_open_clip(CLIPScore), PROMPTS),
+    "pick": Member(_open_clip(PickScore), PROMPTS),
+    "hps": Member(_open_clip(HPSv2), PROMPTS),
+    "image_reward": Member(_image_reward, PROMPTS),
+    "aesthetic": Member(_aesthetic, PROMPTS),
+    "siglip": Member(lambda folder: TransformersReward(str(zoo.siglip(folder))), PROMPTS),
+    "vqa": Member(lambda folder: VQAScore(str(zoo.blip_vqa(folder))), PROMPTS),
+    "classifier": Member(lambda folder: ImageClassifier(str(vision.vit(folder, classes=True))), CLASSES),
+    "redness": Member(lambda folder: Redness(), PROMPTS),
+    "brightness": Member(lambda folder: Brightness(), PROMPTS),
+    "jpeg": Member(lambda folder: JPEGSize(), PROMPTS),
+    "oracle": Member(_oracle, PROMPTS),
+}
+
+
+@pytest.fixture(scope="module", params=MEMBERS.values(), ids=MEMBERS)
+def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Verifier, list[str]]:
+    torch.manual_seed(0)
+    return request.param.make(tmp_path_factory.mktemp("member")).eval(), request.param.prompts
+
+
+@pytest.fixture
+def images() -> torch.Tensor:
+    torch.manual_seed(0)
+    return torch.rand(4, 3, 20, 24)
+
+
+def test_all_verifiers_are_here(tmp_path_factory: pytest.TempPathFactory) -> None:
+    names = [f"{rewards.__name__}.{info.name}" for info in pkgutil.iter_modules(rewards.__path__)]
+    kinds = {kind for name in names for _, kind in inspect.getmembers(importlib.import_module(name), inspect.isclass)}
+    finals = {kind for kind in kinds if issubclass(kind, Verifier) and not inspect.isabstract(kind)}
+    finals -= {VisionLanguageGrader}  # asks a server: tests/rewards/test_grader.py starts one
+    assert {type(member.make(tmp_path_factory.mktemp("one"))) for member in MEMBERS.values()} == finals
+
+
+def test_one_score_an_image_in_single_precision(made: tuple[Verifier, list[str]], images: torch.Tensor) -> None:
+    verifier, prompts = made
+    for count in (1, 4):
+        scores = verifier(images[:count], prompts[:count])
+        assert scores.shape == (count,) and scores.dtype == torch.float32
+        assert scores.isfinite().all()
+    assert verifier(images, prompts).unique().numel() == 4
+    low, high = verifier.score_range
+    assert low < high
+
+
+def test_the_same_again(made: tuple[Verifier, list[str]], images: torch.Tensor) -> None:
+    verifier, prompts = made
+    assert torch.equal(verifier(images, prompts), verifier(images, prompts))
+
+
+def test_a_batch_is_its_images_one_by_one(made: tuple[Verifier, list[str]], images: torch.Tensor) -> None:
+    verifier, prompts = made
+    together = verifier(images, prompts)
+    apart = torch.cat([verifier(image[None], [prompt]) for image, prompt in zip(images, prompts)])
+    turned = verifier(images.flip(0), prompts[::-1]).flip(0)
+    torch.testing.assert_close(together, apart, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(together, turned, rtol=1e-4, atol=1e-5)
+
+
+def test_shapes_are_checked(made: tuple[Verifier, list[str]], images: torch.Tensor) -> None:
+    verifier, prompts = made
+    with pytest.raises(ValueError, match=r"images must have shape \[3, 3, \*, \*\]"):
+        verifier(images, prompts[:3])
+
+
+def test_frozen(made: tuple[Verifier, list[str]]) -> None:
+    verifier, _ = made
+    assert not any(weight.requires_grad for weight in verifier.parameters())
+    assert not any(module.training for module in verifier.modules())
+
+
+def test_rewards_are_differentiable_and_other_verifiers_are_not(
+    made: tuple[Verifier, list[str]], images: torch.Tensor
+) -> None:
+    verifier, prompts = made
+    assert verifier(images.requires_grad_(), prompts).requires_grad == isinstance(verifier, Reward)
+
+
+@pytest.fixture(scope="module")
+def precise(made: tuple[Verifier, list[str]]) -> tuple[Reward, list[str]]:
+    verifier, prompts = made
+    if not isinstance(verifier, Reward):
+        pytest.skip("not a reward")
+    return verifier.double(), prompts
+
+
+def test_gradients_equal_finite_differences(precise: tuple[Reward, list[str]], images: torch.Tensor) -> None:
+    reward, prompts = precise
+    images = (0.1 + 0.8 * images.double()).requires_grad_()  # away from where the resized is clamped
+    direction = torch.randn(images.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    scores = reward._score(images, prompts)
+    (gradient,) = torch.autograd.grad(scores.sum(), images)
+    step = 1e-5
+    with torch.no_grad():
+        ahead, behind = (reward._score(images + sign * step * direction, prompts) for sign in (1, -1))
+    expected = (gradient * direction).flatten(1).sum(1)
+    assert expected.abs().min() > 1e-7
+    torch.testing.assert_close((ahead - behind) / (2 * step), expected, rtol=1e-3, atol=1e-8)
