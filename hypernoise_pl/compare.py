@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -98,16 +97,13 @@ class Comparing:
         cells, blocks = self.cells, list(self._blocks())
         units = [(cell, number) for cell in cells for number in range(len(blocks))]
         todo = units[shard::shards]
-        done = [self.results.has(cell.label, number) for cell, number in todo]
-        cost = [_price(cell) * len(blocks[number]) for cell, number in todo]
-        first = sum(itertools.compress(cost, done))
-        with tqdm(total=sum(cost), initial=first, unit="NFE", unit_scale=True, desc="compare") as bar:
-            for (cell, number), price, is_done in zip(todo, cost, done, strict=True):
-                if is_done:
-                    continue
+        left = [(cell, number) for cell, number in todo if not self.results.has(cell.label, number)]
+        total, rest = (sum(_price(cell) * len(blocks[number]) for cell, number in part) for part in (todo, left))
+        with tqdm(total=total, initial=total - rest, unit="NFE", unit_scale=True, desc="compare") as bar:
+            for cell, number in left:
                 bar.set_postfix_str(cell.label)
                 self.results.add(cell.label, number, *self.measure(cell, blocks[number]))
-                bar.update(price)
+                bar.update(_price(cell) * len(blocks[number]))
         return all(self.results.has(cell.label, number) for cell, number in units)
 
     @property
