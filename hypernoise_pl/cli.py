@@ -185,6 +185,13 @@ def _import_names() -> None:
     """Import the classes that short names on the command line may mean."""
     from hypernoise_pl import finetune, search  # noqa: F401
     from hypernoise_pl.data import text  # noqa: F401
+    from hypernoise_pl.generators import (  # noqa: F401
+        flux,
+        sana,
+        stable_diffusion,
+        stable_diffusion_3,
+        stable_diffusion_xl,
+    )
     from hypernoise_pl.rewards import classifier, clip, features, image_reward, oracle  # noqa: F401
     from hypernoise_pl.search import (  # noqa: F401
         dno,

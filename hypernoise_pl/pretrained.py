@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,14 @@ def load_pretrained(kind: Any, model: str, what: str, **options: Any) -> Any:
         options: of ``from_pretrained``.
 
     Raises:
-        FileNotFoundError: if the folder or a file of it is missing.
+        FileNotFoundError: if the folder or a file of it is missing, or the hub does not give it.
         ValueError: if a file is damaged.
     """
+    return load_with(lambda: kind.from_pretrained(model, **options), model, what)
+
+
+def load_with(load: Callable[[], Any], model: str, what: str) -> Any:
+    """Call a loader of diffusers or transformers; takes and raises what ``load_pretrained`` does."""
     from diffusers.utils import logging as diffusers_logging
     from transformers.utils import logging as transformers_logging
 
@@ -34,16 +40,60 @@ def load_pretrained(kind: Any, model: str, what: str, **options: Any) -> Any:
     diffusers_logging.disable_progress_bar()
     transformers_logging.disable_progress_bar()
     try:
-        return kind.from_pretrained(model, **options)
+        return load()
     except (SafetensorError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise ValueError(f"{what} {model}: damaged file: {error}") from error
-    except OSError as error:
-        raise FileNotFoundError(f"{what} {model}: {str(error).splitlines()[0]}") from error
+    except Exception as error:
+        reason = None if Path(model).exists() else _hub_reason(error, model)
+        if reason is None and not isinstance(error, OSError):
+            raise
+        raise FileNotFoundError(f"{what} {model}: {reason or str(error).splitlines()[0]}") from error
     finally:
         diffusers_logging.set_verbosity(verbosity[0])
         transformers_logging.set_verbosity(verbosity[1])
         diffusers_logging.enable_progress_bar()
         transformers_logging.enable_progress_bar()
+
+
+def find_file(model: str, name: str, what: str, revision: str | None = None, local_only: bool = False) -> Path:
+    """A file of a folder or of a hub id, fetched if need be; raises what ``load_pretrained`` does."""
+    from huggingface_hub import hf_hub_download
+
+    if Path(model).is_dir():
+        if not (Path(model) / name).exists():
+            raise FileNotFoundError(f"{what} {model}: no {name} in this folder")
+        return Path(model) / name
+    return load_with(
+        lambda: Path(hf_hub_download(model, name, revision=revision, local_files_only=local_only)), model, what
+    )
+
+
+def _hub_reason(error: BaseException, model: str) -> str | None:
+    """Why the hub did not give a model, and what to do; None if that was not the trouble."""
+    import httpx
+    from huggingface_hub import errors
+
+    chain: list[BaseException] = []
+    link: BaseException | None = error
+    while link is not None and link not in chain:
+        chain.append(link)
+        link = link.__cause__ or link.__context__
+    folder = f"for a folder on this machine give its path, such as ./{Path(model).name}"
+    token = "a token (hf auth login, or the variable HF_TOKEN)"
+    reasons: list[tuple[tuple[type[BaseException], ...], str]] = [
+        ((errors.GatedRepoError,), f"gated: accept its terms on its page on the hub, then give {token}"),
+        ((errors.RepositoryNotFoundError,), f"no such id on the hub; a private one needs {token}; {folder}"),
+        (
+            (errors.RevisionNotFoundError, errors.RevisionResolutionError),
+            "the hub has the model but not this revision (a branch, a tag or a commit)",
+        ),
+        (
+            (errors.OfflineModeIsEnabled, httpx.TransportError, errors.LocalEntryNotFoundError, ConnectionError),
+            f"not kept on this machine, and the hub cannot be reached or is not to be asked; {folder}",
+        ),
+        ((errors.EntryNotFoundError,), "the hub has the model but not all its files; it may be of another kind"),
+    ]
+    return next((reason for kinds, reason in reasons if any(isinstance(link, kinds) for link in chain)), None)
 
 
 def load_whole(kind: Any, model: str, what: str, spare: tuple[str, ...] = (), **options: Any) -> Any:
