@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file
+
+_UNREACHED = "not kept on this machine, and the hub cannot be reached or is not to be asked"
 
 
 def load_pretrained(kind: Any, model: str, what: str, **options: Any) -> Any:
@@ -29,18 +32,11 @@ def load_pretrained(kind: Any, model: str, what: str, **options: Any) -> Any:
 
 def load_with(load: Callable[[], Any], model: str, what: str) -> Any:
     """Call a loader of diffusers or transformers; takes and raises what ``load_pretrained`` does."""
-    from diffusers.utils import logging as diffusers_logging
-    from transformers.utils import logging as transformers_logging
-
     if not Path(model).exists() and (model.startswith((".", "/")) or model.count("/") != 1):
         raise FileNotFoundError(f"{what} {model}: no such folder, and no hub id (owner/name)")
-    verbosity = diffusers_logging.get_verbosity(), transformers_logging.get_verbosity()
-    diffusers_logging.set_verbosity_error()
-    transformers_logging.set_verbosity_error()
-    diffusers_logging.disable_progress_bar()
-    transformers_logging.disable_progress_bar()
     try:
-        return load()
+        with quiet():
+            return load()
     except (SafetensorError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise ValueError(f"{what} {model}: damaged file: {error}") from error
     except Exception as error:
@@ -48,11 +44,28 @@ def load_with(load: Callable[[], Any], model: str, what: str) -> Any:
         if reason is None and not isinstance(error, OSError):
             raise
         raise FileNotFoundError(f"{what} {model}: {reason or str(error).splitlines()[0]}") from error
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Let diffusers, transformers and the hub's client say nothing but errors, and draw no progress."""
+    from diffusers.utils import logging as diffusers_logging
+    from huggingface_hub.utils import logging as hub_logging
+    from transformers.utils import logging as transformers_logging
+
+    libraries = (diffusers_logging, transformers_logging)
+    verbosity = [library.get_verbosity() for library in (*libraries, hub_logging)]
+    for library in (*libraries, hub_logging):
+        library.set_verbosity_error()
+    for library in libraries:
+        library.disable_progress_bar()
+    try:
+        yield
     finally:
-        diffusers_logging.set_verbosity(verbosity[0])
-        transformers_logging.set_verbosity(verbosity[1])
-        diffusers_logging.enable_progress_bar()
-        transformers_logging.enable_progress_bar()
+        for library, level in zip((*libraries, hub_logging), verbosity):
+            library.set_verbosity(level)
+        for library in libraries:
+            library.enable_progress_bar()
 
 
 def find_file(model: str, name: str, what: str, revision: str | None = None, local_only: bool = False) -> Path:
@@ -70,7 +83,6 @@ def find_file(model: str, name: str, what: str, revision: str | None = None, loc
 
 def _hub_reason(error: BaseException, model: str) -> str | None:
     """Why the hub did not give a model, and what to do; None if that was not the trouble."""
-    import httpx
     from huggingface_hub import errors
 
     chain: list[BaseException] = []
@@ -83,17 +95,16 @@ def _hub_reason(error: BaseException, model: str) -> str | None:
     reasons: list[tuple[tuple[type[BaseException], ...], str]] = [
         ((errors.GatedRepoError,), f"gated: accept its terms on its page on the hub, then give {token}"),
         ((errors.RepositoryNotFoundError,), f"no such id on the hub; a private one needs {token}; {folder}"),
-        (
-            (errors.RevisionNotFoundError, errors.RevisionResolutionError),
-            "the hub has the model but not this revision (a branch, a tag or a commit)",
-        ),
-        (
-            (errors.OfflineModeIsEnabled, httpx.TransportError, errors.LocalEntryNotFoundError, ConnectionError),
-            f"not kept on this machine, and the hub cannot be reached or is not to be asked; {folder}",
-        ),
+        ((errors.RevisionNotFoundError,), "the hub has the model but not this revision (a branch, a tag or a commit)"),
+        ((errors.OfflineModeIsEnabled, errors.LocalEntryNotFoundError, ConnectionError), f"{_UNREACHED}; {folder}"),
         ((errors.EntryNotFoundError,), "the hub has the model but not all its files; it may be of another kind"),
     ]
-    return next((reason for kinds, reason in reasons if any(isinstance(link, kinds) for link in chain)), None)
+    for kinds, reason in reasons:
+        if any(isinstance(link, kinds) for link in chain):
+            return reason
+    # the hub's client has changed its own HTTP library before
+    unreached = any(type(link).__module__.startswith(("httpx", "requests")) for link in chain)
+    return f"{_UNREACHED}; {folder}" if unreached else None
 
 
 def load_whole(kind: Any, model: str, what: str, spare: tuple[str, ...] = (), **options: Any) -> Any:

@@ -58,10 +58,8 @@ class Flux(RectifiedFlowGenerator):
         decoding: DecoderOptions = DecoderOptions(),
     ) -> None:
         super().__init__()
-        from diffusers import FluxPipeline
-
         self.name = model if revision is None else f"{model}@{revision}"
-        self.pipeline = load_pipeline(FluxPipeline, model, dtype, revision, local_only)
+        self.pipeline = load_pipeline("FluxPipeline", model, dtype, revision=revision, local_files_only=local_only)
         self._set_scheduler(self.pipeline)
         self.network = self.pipeline.transformer
         self.text_encoder, self.text_encoder_2 = self.pipeline.text_encoder, self.pipeline.text_encoder_2

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hypernoise_pl.pretrained import find_file, load_pretrained, load_with
+from hypernoise_pl.pretrained import find_file, load_pretrained, load_with, quiet
 
 
 @dataclass(frozen=True)
@@ -40,20 +40,31 @@ BACKENDS = {
 }
 
 
-def load_pipeline(kind: Any, model: str, dtype: str, revision: str | None, local_only: bool, **options: Any) -> Any:
+def load_pipeline(kind: str, model: str, dtype: str, **options: Any) -> Any:
     """Load a diffusers pipeline in a given precision.
+
+    Args:
+        kind: name of its class.
+        model: folder or hub id.
+        dtype: precision.
+        options: of ``from_pretrained``.
 
     Raises:
         FileNotFoundError: if a folder or a file of it is missing, or the hub does not give it.
         ValueError: if a file is damaged, the pipeline is of another class or the precision has no such name.
     """
-    index = find_file(model, "model_index.json", "generator", revision, local_only)
+    import diffusers
+
+    precision = _precision(dtype)
+    asked = options.get("revision"), options.get("local_files_only", False)
+    index = find_file(model, "model_index.json", "generator", *asked)
     found = load_with(lambda: json.loads(index.read_text())["_class_name"], model, "generator")
-    if found != kind.__name__:
+    if found != kind:
         known = ", ".join(f"{name} ({generator})" for name, generator in BACKENDS.items())
-        raise ValueError(f"generator {model}: a {found}, not a {kind.__name__}; pipelines and generators: {known}")
-    options |= {"revision": revision, "local_files_only": local_only, **_precision(dtype)}
-    return load_pretrained(kind, model, "generator", **options)
+        raise ValueError(f"generator {model}: a {found}, not a {kind}; pipelines and generators: {known}")
+    with quiet():
+        pipeline = getattr(diffusers, kind)  # whose import tells of what is not installed
+    return load_pretrained(pipeline, model, "generator", **options, **precision)
 
 
 def decoder_of(pipeline: Any, options: DecoderOptions, dtype: str) -> Any:

@@ -62,10 +62,10 @@ class SDTurbo(VariancePreservingGenerator):
         decoding: DecoderOptions = DecoderOptions(),
     ) -> None:
         super().__init__()
-        from diffusers import StableDiffusionPipeline
-
         self.name = model if revision is None else f"{model}@{revision}"
-        self.pipeline = load_pipeline(StableDiffusionPipeline, model, dtype, revision, local_only, safety_checker=None)
+        self.pipeline = load_pipeline(
+            "StableDiffusionPipeline", model, dtype, revision=revision, local_files_only=local_only, safety_checker=None
+        )
         if lora is not None:
             self.name += fuse(self.pipeline, lora, local_only)
         self._set_sampler(self.pipeline, sampler, timesteps, eta)

@@ -53,10 +53,10 @@ class StableDiffusion3(RectifiedFlowGenerator):
         decoding: DecoderOptions = DecoderOptions(),
     ) -> None:
         super().__init__()
-        from diffusers import StableDiffusion3Pipeline
-
         self.name = model if revision is None else f"{model}@{revision}"
-        self.pipeline = load_pipeline(StableDiffusion3Pipeline, model, dtype, revision, local_only)
+        self.pipeline = load_pipeline(
+            "StableDiffusion3Pipeline", model, dtype, revision=revision, local_files_only=local_only
+        )
         self._set_scheduler(self.pipeline)
         self.network = self.pipeline.transformer
         self.text_encoder, self.text_encoder_2 = self.pipeline.text_encoder, self.pipeline.text_encoder_2

@@ -73,10 +73,10 @@ class SDXLTurbo(VariancePreservingGenerator):
         decoding: DecoderOptions = DecoderOptions(),
     ) -> None:
         super().__init__()
-        from diffusers import StableDiffusionXLPipeline
-
         self.name = model if revision is None else f"{model}@{revision}"
-        self.pipeline = load_pipeline(StableDiffusionXLPipeline, model, dtype, revision, local_only)
+        self.pipeline = load_pipeline(
+            "StableDiffusionXLPipeline", model, dtype, revision=revision, local_files_only=local_only
+        )
         if lora is not None:
             self.name += fuse(self.pipeline, lora, local_only)
         self._set_sampler(self.pipeline, sampler, timesteps, eta)

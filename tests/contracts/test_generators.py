@@ -69,7 +69,7 @@ def test_other_sizes_equal_the_pipelines_own(family, folder):
 
 
 def test_a_size_that_does_not_fit_is_one_clear_line(family, folder):
-    with pytest.raises(ValueError, match="height and width must be multiples of .*, got 17 x "):
+    with pytest.raises(ValueError, match=r"height and width must be multiples of .*, got 17 x "):
         family.generator(folder, height=17)
 
 

@@ -132,10 +132,10 @@ def test_loras_that_do_not_fit_are_one_clear_line(folder, lora_folder, pipeline_
         SDXLTurbo(str(folder), lora=FusedLora(str(lora_folder), "other.safetensors"))
     with pytest.raises(ValueError, match=r"0 files in the folder; say which one with weight_name"):
         SDXLTurbo(str(folder), lora=FusedLora(str(tmp_path)))
-    with pytest.raises(ValueError, match="LoRA .*: not read: "):  # SDXL's has other shapes
+    with pytest.raises(ValueError, match=r"LoRA .*: not read: "):  # SDXL's has other shapes
         SDTurbo(str(pipeline_folder("sd-turbo")), lora=FusedLora(str(lora_folder)))
     save_file({"unet.nowhere.lora_A.weight": torch.zeros(2, 4)}, tmp_path / "empty.safetensors")
-    with pytest.raises(ValueError, match="LoRA .*: it has no layer of this network"):
+    with pytest.raises(ValueError, match=r"LoRA .*: it has no layer of this network"):
         SDXLTurbo(str(folder), lora=FusedLora(str(tmp_path)))
 
 
