@@ -29,6 +29,8 @@ class StableDiffusion3(RectifiedFlowGenerator):
         height: pixels, a multiple of 16; None for the network's own size.
         width: like ``height``.
         max_sequence_length: text tokens that the T5 encoder reads; a longer prompt is cut, with a warning.
+        t5: False leaves the largest text encoder out (T5-XXL, about 10 GB in half precision); prompts are then read by
+            the two CLIP encoders alone, and no longer than those read.
         dtype: of the frozen weights: ``float32``, ``bfloat16`` or ``float16``.
         revision: of a hub id.
         local_only: never ask the hub.
@@ -47,6 +49,7 @@ class StableDiffusion3(RectifiedFlowGenerator):
         height: int | None = None,
         width: int | None = None,
         max_sequence_length: int = 256,
+        t5: bool = True,
         dtype: str = "float32",
         revision: str | None = None,
         local_only: bool = False,
@@ -54,8 +57,9 @@ class StableDiffusion3(RectifiedFlowGenerator):
     ) -> None:
         super().__init__()
         self.name = model if revision is None else f"{model}@{revision}"
+        without = {} if t5 else {"text_encoder_3": None, "tokenizer_3": None}
         self.pipeline = load_pipeline(
-            "StableDiffusion3Pipeline", model, dtype, revision=revision, local_files_only=local_only
+            "StableDiffusion3Pipeline", model, dtype, revision=revision, local_files_only=local_only, **without
         )
         self._set_scheduler(self.pipeline)
         self.network = self.pipeline.transformer

@@ -125,6 +125,19 @@ def test_a_lora_is_fused_and_leaves_no_trace(folder, lora_folder, scale):
     assert generator.name == f"{folder} + {scale:g} x {lora_folder}"
 
 
+def test_a_lora_may_be_a_file(folder, lora_folder):
+    file = lora_folder / "pytorch_lora_weights.safetensors"
+    by_folder, by_file = (SDXLTurbo(str(folder), lora=FusedLora(str(where))) for where in (lora_folder, file))
+    for left, right in zip(by_folder.network.parameters(), by_file.network.parameters(), strict=True):
+        assert torch.equal(left, right)
+
+
+def test_sdxls_own_decoder_stays_out_of_half_precision(folder):
+    half = SDXLTurbo(str(folder), dtype="float16")
+    assert half.network.dtype == torch.float16 and half.decoder.dtype == torch.float32
+    assert SDXLTurbo(str(folder), dtype="bfloat16").decoder.dtype == torch.bfloat16
+
+
 def test_loras_that_do_not_fit_are_one_clear_line(folder, lora_folder, pipeline_folder, tmp_path):
     with pytest.raises(FileNotFoundError, match=f"LoRA {tmp_path}/nowhere: no such folder"):
         SDXLTurbo(str(folder), lora=FusedLora(str(tmp_path / "nowhere")))
