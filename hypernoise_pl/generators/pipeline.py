@@ -78,8 +78,6 @@ def decoder_of(pipeline: Any, options: DecoderOptions, dtype: str) -> Any:
         from diffusers import AutoencoderTiny
 
         pipeline.vae = load_pretrained(AutoencoderTiny, options.tiny, "decoder", **_precision(dtype))
-    if dtype == "float16" and pipeline.vae.config.get("force_upcast"):
-        pipeline.vae.float()  # SDXL's own decoder overflows in half precision
     if options.slicing:
         pipeline.vae.enable_slicing()
     if options.tiling:

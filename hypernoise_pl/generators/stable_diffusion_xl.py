@@ -83,6 +83,8 @@ class SDXLTurbo(VariancePreservingGenerator):
         self.network = self.pipeline.unet
         self.text_encoder, self.text_encoder_2 = self.pipeline.text_encoder, self.pipeline.text_encoder_2
         self.decoder = decoder_of(self.pipeline, decoding, dtype)
+        if dtype == "float16" and self.decoder.config.force_upcast:
+            self.decoder.float()  # the original one overflows in half precision
         config, compression = self.network.config, self.pipeline.vae_scale_factor
         self._size = image_size(height, width, config.sample_size * compression, compression)
         self.noise_shape = (config.in_channels, *(side // compression for side in self._size))
