@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file
+
+_UNREACHED = "not kept on this machine, and the hub cannot be reached or is not to be asked"
 
 
 def load_pretrained(kind: Any, model: str, what: str, **options: Any) -> Any:
@@ -20,29 +24,86 @@ def load_pretrained(kind: Any, model: str, what: str, **options: Any) -> Any:
         options: of ``from_pretrained``.
 
     Raises:
-        FileNotFoundError: if the folder or a file of it is missing.
+        FileNotFoundError: if the folder or a file of it is missing, or the hub does not give it.
         ValueError: if a file is damaged.
     """
-    from diffusers.utils import logging as diffusers_logging
-    from transformers.utils import logging as transformers_logging
+    return load_with(lambda: kind.from_pretrained(model, **options), model, what)
 
+
+def load_with(load: Callable[[], Any], model: str, what: str) -> Any:
+    """Call a loader of diffusers or transformers; takes and raises what ``load_pretrained`` does."""
     _check_place(model, what)
-    verbosity = diffusers_logging.get_verbosity(), transformers_logging.get_verbosity()
-    diffusers_logging.set_verbosity_error()
-    transformers_logging.set_verbosity_error()
-    diffusers_logging.disable_progress_bar()
-    transformers_logging.disable_progress_bar()
     try:
-        return kind.from_pretrained(model, **options)
+        with quiet():
+            return load()
     except (SafetensorError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise ValueError(f"{what} {model}: damaged file: {error}") from error
-    except OSError as error:
-        raise FileNotFoundError(f"{what} {model}: {str(error).splitlines()[0]}") from error
+    except Exception as error:
+        reason = None if Path(model).exists() else _hub_reason(error, model)
+        if reason is None and not isinstance(error, OSError):
+            raise
+        raise FileNotFoundError(f"{what} {model}: {reason or str(error).splitlines()[0]}") from error
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Let diffusers, transformers and the hub's client say nothing but errors, and draw no progress."""
+    from diffusers.utils import logging as diffusers_logging
+    from huggingface_hub.utils import logging as hub_logging
+    from transformers.utils import logging as transformers_logging
+
+    libraries = (diffusers_logging, transformers_logging)
+    verbosity = [library.get_verbosity() for library in (*libraries, hub_logging)]
+    for library in (*libraries, hub_logging):
+        library.set_verbosity_error()
+    for library in libraries:
+        library.disable_progress_bar()
+    try:
+        yield
     finally:
-        diffusers_logging.set_verbosity(verbosity[0])
-        transformers_logging.set_verbosity(verbosity[1])
-        diffusers_logging.enable_progress_bar()
-        transformers_logging.enable_progress_bar()
+        for library, level in zip((*libraries, hub_logging), verbosity):
+            library.set_verbosity(level)
+        for library in libraries:
+            library.enable_progress_bar()
+
+
+def find_file(model: str, name: str, what: str, revision: str | None = None, local_only: bool = False) -> Path:
+    """A file of a folder or of a hub id, fetched if need be; raises what ``load_pretrained`` does."""
+    from huggingface_hub import hf_hub_download
+
+    if Path(model).is_dir():
+        if not (Path(model) / name).exists():
+            raise FileNotFoundError(f"{what} {model}: no {name} in this folder")
+        return Path(model) / name
+    return load_with(
+        lambda: Path(hf_hub_download(model, name, revision=revision, local_files_only=local_only)), model, what
+    )
+
+
+def _hub_reason(error: BaseException, model: str) -> str | None:
+    """Why the hub did not give a model, and what to do; None if that was not the trouble."""
+    from huggingface_hub import errors
+
+    chain: list[BaseException] = []
+    link: BaseException | None = error
+    while link is not None and link not in chain:
+        chain.append(link)
+        link = link.__cause__ or link.__context__
+    folder = f"for a folder on this machine give its path, such as ./{Path(model).name}"
+    token = "a token (hf auth login, or the variable HF_TOKEN)"
+    reasons: list[tuple[tuple[type[BaseException], ...], str]] = [
+        ((errors.GatedRepoError,), f"gated: accept its terms on its page on the hub, then give {token}"),
+        ((errors.RepositoryNotFoundError,), f"no such id on the hub; a private one needs {token}; {folder}"),
+        ((errors.RevisionNotFoundError,), "the hub has the model but not this revision (a branch, a tag or a commit)"),
+        ((errors.OfflineModeIsEnabled, errors.LocalEntryNotFoundError, ConnectionError), f"{_UNREACHED}; {folder}"),
+        ((errors.EntryNotFoundError,), "the hub has the model but not all its files; it may be of another kind"),
+    ]
+    for kinds, reason in reasons:
+        if any(isinstance(link, kinds) for link in chain):
+            return reason
+    # the hub's client has changed its own HTTP library before
+    unreached = any(type(link).__module__.startswith(("httpx", "requests")) for link in chain)
+    return f"{_UNREACHED}; {folder}" if unreached else None
 
 
 def load_whole(kind: Any, model: str, what: str, spare: tuple[str, ...] = (), **options: Any) -> Any:
@@ -75,30 +136,6 @@ def load_whole(kind: Any, model: str, what: str, spare: tuple[str, ...] = (), **
             f"a {type(found).__name__}"
         )
     return found
-
-
-def find_file(model: str, name: str, what: str) -> Path:
-    """Where a file of a folder lies, or of a hub repository, which is downloaded once.
-
-    Args:
-        model: folder or hub id.
-        name: of the file in it.
-        what: ``reward`` or ``generator``, for messages.
-
-    Raises:
-        FileNotFoundError: if there is no such folder or file.
-    """
-    _check_place(model, what)
-    if Path(model).exists():
-        if not (Path(model) / name).exists():
-            raise FileNotFoundError(f"{what} {model}: no {name} in that folder")
-        return Path(model) / name
-    from huggingface_hub import hf_hub_download
-
-    try:
-        return Path(hf_hub_download(model, name))
-    except (OSError, ValueError) as error:
-        raise FileNotFoundError(f"{what} {model}: {name} is not to be had: {str(error).splitlines()[0]}") from error
 
 
 def _check_place(model: str, what: str) -> None:

@@ -198,16 +198,21 @@ class SteppedGenerator(Generator):
             clean = self._denoise(network, state, conditioning, level)
             if lower > 0:
                 state = self._onward(state, clean, level, lower, fresh)
-        return clean
+        return self._finish(state, clean, level)
 
     def _onward(
         self, state: Tensor, clean: Tensor, level: float, lower: float, fresh: list[torch.Generator] | None
     ) -> Tensor:
         """The next state, by what was seen from this one; with fresh noise unless a family does otherwise."""
-        return self.mix(clean, _fresh_noise(clean, fresh), lower)
+        return self.mix(clean, fresh_noise(clean, fresh), lower)
+
+    def _finish(self, state: Tensor, clean: Tensor, level: float) -> Tensor:
+        """What a walk ends with: what was seen from the last state, unless a sampler does otherwise."""
+        return clean
 
 
-def _fresh_noise(like: Tensor, generators: list[torch.Generator] | None) -> Tensor:
+def fresh_noise(like: Tensor, generators: list[torch.Generator] | None) -> Tensor:
+    """Standard normal noise of the shape and type of a tensor, every row from its own generator if there are any."""
     if generators is None:
         return torch.randn_like(like)
     return torch.stack([torch.randn(like.shape[1:], generator=g) for g in generators]).to(like)

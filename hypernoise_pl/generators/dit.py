@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from hypernoise_pl.generators.diffusion import DiffusionGenerator
-from hypernoise_pl.generators.pipeline import DecoderOptions, decoded, decoder_of, load_pipeline
+from hypernoise_pl.generators.pipeline import DecoderOptions, decode_images, decoder_of, load_pipeline
 from hypernoise_pl.types import Conditioning, nearest
 
 
@@ -49,10 +49,9 @@ class DiT(DiffusionGenerator):
         decoding: DecoderOptions = DecoderOptions(),
     ) -> None:
         super().__init__()
-        from diffusers import DiTPipeline
 
         self.name = model if revision is None else f"{model}@{revision}"
-        self.pipeline = load_pipeline(DiTPipeline, model, dtype, revision=revision, local_files_only=local_only)
+        self.pipeline = load_pipeline("DiTPipeline", model, dtype, revision=revision, local_files_only=local_only)
         if spacing is not None:
             scheduler = self.pipeline.scheduler
             self.pipeline.scheduler = type(scheduler).from_config(scheduler.config, timestep_spacing=spacing)
@@ -94,4 +93,4 @@ class DiT(DiffusionGenerator):
         return output[:, : self.noise_shape[0]]  # the second half is the learned variance
 
     def _decode(self, latents: Tensor) -> Tensor:
-        return decoded(self.decoder, latents)
+        return decode_images(self.decoder, latents)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hypernoise_pl.pretrained import load_pretrained
+from hypernoise_pl.pretrained import find_file, load_pretrained, load_with, quiet
 
 
 @dataclass(frozen=True)
@@ -29,14 +30,48 @@ class DecoderOptions:
     tiling: bool = False
 
 
-def load_pipeline(kind: Any, model: str, dtype: str, **options: Any) -> Any:
+# which generator reads which pipeline
+BACKENDS = {
+    "DiTPipeline": "DiT",
+    "FluxPipeline": "Flux",
+    "PixArtAlphaPipeline": "PixArt",
+    "PixArtSigmaPipeline": "PixArt",
+    "QwenImagePipeline": "QwenImage",
+    "SanaPipeline": "Sana",
+    "SanaSprintPipeline": "SanaSprint",
+    "StableDiffusion3Pipeline": "StableDiffusion3",
+    "StableDiffusionPipeline": "SDTurbo",
+    "StableDiffusionXLPipeline": "SDXLTurbo",
+    "ZImagePipeline": "ZImage",
+}
+
+
+def load_pipeline(kind: str | tuple[str, ...], model: str, dtype: str, **options: Any) -> Any:
     """Load a diffusers pipeline in a given precision.
 
+    Args:
+        kind: name of its class, or the names of those it may be of.
+        model: folder or hub id.
+        dtype: precision.
+        options: of ``from_pretrained``.
+
     Raises:
-        FileNotFoundError: if a folder or a file of it is missing.
-        ValueError: if a file is damaged or the precision has no such name.
+        FileNotFoundError: if a folder or a file of it is missing, or the hub does not give it.
+        ValueError: if a file is damaged, the pipeline is of another class or the precision has no such name.
     """
-    return load_pretrained(kind, model, "generator", **options, **_precision(dtype))
+    import diffusers
+
+    precision = _precision(dtype)
+    asked = options.get("revision"), options.get("local_files_only", False)
+    index = find_file(model, "model_index.json", "generator", *asked)
+    found = load_with(lambda: json.loads(index.read_text())["_class_name"], model, "generator")
+    kinds = (kind,) if isinstance(kind, str) else kind
+    if found not in kinds:
+        known = ", ".join(f"{name} ({generator})" for name, generator in BACKENDS.items())
+        raise ValueError(f"generator {model}: a {found}, not a {' or '.join(kinds)}; pipelines and generators: {known}")
+    with quiet():
+        pipeline = getattr(diffusers, found)  # whose import tells of what is not installed
+    return load_pretrained(pipeline, model, "generator", **options, **precision)
 
 
 def decoder_of(pipeline: Any, options: DecoderOptions, dtype: str) -> Any:
@@ -57,10 +92,29 @@ def decoder_of(pipeline: Any, options: DecoderOptions, dtype: str) -> Any:
     return pipeline.vae
 
 
-def decoded(decoder: Any, latents: Tensor) -> Tensor:
-    """Images [B, 3, H, W] in [0, 1] of clean latents, by an autoencoder of diffusers."""
-    latents = latents.to(decoder.dtype) / decoder.config.scaling_factor + (decoder.config.get("shift_factor") or 0.0)
-    return (at_least_single(decoder.decode(latents, return_dict=False)[0]) / 2 + 0.5).clamp(0, 1)
+def image_size(height: int | None, width: int | None, side: int, multiple: int) -> tuple[int, int]:
+    """Height and width in pixels, a side's length where none is asked for.
+
+    Raises:
+        ValueError: if one is not a positive multiple of what the network needs.
+    """
+    height, width = side if height is None else height, side if width is None else width
+    if min(height, width) < 1 or height % multiple or width % multiple:
+        raise ValueError(f"height and width must be multiples of {multiple}, got {height} x {width}")
+    return height, width
+
+
+def decode_images(decoder: Any, latents: Tensor) -> Tensor:
+    """Images [B, 3, H, W] in [0, 1] of the clean latents [B, *Z] of an ``AutoencoderKL`` or ``AutoencoderTiny``."""
+    config = decoder.config
+    mean, deviation = config.get("latents_mean"), config.get("latents_std")
+    if mean is not None and deviation is not None:
+        shift, scale = (latents.new_tensor(values).view(1, -1, 1, 1) for values in (mean, deviation))
+        latents = latents * scale / config.scaling_factor + shift
+    else:
+        latents = latents / config.scaling_factor + (config.get("shift_factor") or 0.0)
+    images = decoder.decode(latents.to(decoder.dtype), return_dict=False)[0]
+    return (at_least_single(images) / 2 + 0.5).clamp(0, 1)
 
 
 def at_least_single(tensor: Tensor) -> Tensor:
@@ -68,18 +122,12 @@ def at_least_single(tensor: Tensor) -> Tensor:
     return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
 
 
-def warn_of_cut(tokenizer: Any, prompts: Sequence[str], length: int, closing: int = 0) -> None:
-    """Warn of every prompt with more tokens than the generator reads, and of the words that are not read.
-
-    Args:
-        tokenizer: of the pipeline.
-        prompts: texts, as the pipeline gives them to it.
-        length: tokens that are read.
-        closing: of these, how many the tokenizer puts after a text that was cut.
-    """
+def warn_of_cut(tokenizer: Any, prompts: Sequence[str], length: int) -> None:
+    """Warn of every prompt with more tokens than the generator reads, and of the words that are not read."""
     for prompt, ids in zip(prompts, tokenizer(list(prompts)).input_ids, strict=True):
         if len(ids) > length:
-            cut = tokenizer.decode(ids[length - closing :], skip_special_tokens=True)
+            ends = ids[-1] == tokenizer.eos_token_id  # an end token keeps its place, so one word less is read
+            cut = tokenizer.decode(ids[length - ends :], skip_special_tokens=True)
             warnings.warn(
                 f"prompt {prompt!r} has {len(ids)} tokens, the generator reads {length}; not read: {cut.strip()!r}",
                 stacklevel=4,

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from hypernoise_pl.generators.diffusion import DiffusionGenerator
-from hypernoise_pl.generators.pipeline import DecoderOptions, decoded, decoder_of, load_pipeline, warn_of_cut
+from hypernoise_pl.generators.pipeline import DecoderOptions, decode_images, decoder_of, load_pipeline, warn_of_cut
 from hypernoise_pl.pretrained import load_pretrained
 from hypernoise_pl.types import Conditioning
 
@@ -62,14 +62,12 @@ class PixArt(DiffusionGenerator):
         decoding: DecoderOptions = DecoderOptions(),
     ) -> None:
         super().__init__()
-        from diffusers import DiffusionPipeline, PixArtAlphaPipeline, PixArtSigmaPipeline, PixArtTransformer2DModel
+        from diffusers import PixArtAlphaPipeline, PixArtTransformer2DModel
 
         self.name = "+".join(part for part in (model, transformer) if part) + (f"@{revision}" if revision else "")
         asked = {"revision": revision, "local_files_only": local_only}
-        self.pipeline = load_pipeline(DiffusionPipeline, model, dtype, **asked)
-        is_alpha, is_sigma = (isinstance(self.pipeline, kind) for kind in (PixArtAlphaPipeline, PixArtSigmaPipeline))
-        if not is_alpha and not is_sigma:
-            raise ValueError(f"generator {model}: holds a {type(self.pipeline).__name__}, not a PixArt pipeline")
+        self.pipeline = load_pipeline(("PixArtAlphaPipeline", "PixArtSigmaPipeline"), model, dtype, **asked)
+        is_alpha = isinstance(self.pipeline, PixArtAlphaPipeline)
         if transformer is not None:
             options = {"subfolder": "transformer", "local_files_only": local_only}
             other = load_pretrained(PixArtTransformer2DModel, transformer, "generator", **options)
@@ -95,7 +93,7 @@ class PixArt(DiffusionGenerator):
 
     def _encode(self, prompts: list[str]) -> Conditioning:
         read = [prompt.lower().strip() for prompt in prompts]  # as the pipeline does
-        warn_of_cut(self.pipeline.tokenizer, read, self.max_sequence_length, closing=1)
+        warn_of_cut(self.pipeline.tokenizer, read, self.max_sequence_length)
         return self._read(prompts)
 
     def _read(self, prompts: list[str]) -> Conditioning:
@@ -131,7 +129,7 @@ class PixArt(DiffusionGenerator):
         return output[:, : self.noise_shape[0]]  # a second half, where there is one, is the learned variance
 
     def _decode(self, latents: Tensor) -> Tensor:
-        return decoded(self.decoder, latents)
+        return decode_images(self.decoder, latents)
 
     @property
     def _device(self) -> torch.device:

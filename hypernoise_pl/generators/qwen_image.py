@@ -63,12 +63,11 @@ class QwenImage(FlowGenerator):
         decoding: DecoderOptions = DecoderOptions(),
     ) -> None:
         super().__init__()
-        from diffusers import QwenImagePipeline
 
         if decoding.tiny is not None:
             raise ValueError("decoding.tiny: Qwen-Image's latents have a time axis, no tiny decoder takes them")
         self.name = "+".join(part for part in (model, lora, lora_file) if part) + (f"@{revision}" if revision else "")
-        self.pipeline = load_pipeline(QwenImagePipeline, model, dtype, revision=revision, local_files_only=local_only)
+        self.pipeline = load_pipeline("QwenImagePipeline", model, dtype, revision=revision, local_files_only=local_only)
         if lora is not None:
             _fuse(self.pipeline, lora, lora_file, local_only)
         self.network = self.pipeline.transformer

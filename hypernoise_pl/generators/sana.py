@@ -59,10 +59,10 @@ class SanaSprint(SteppedGenerator):
         super().__init__()
         if components is not None:
             importlib.import_module(components)
-        from diffusers import SanaSprintPipeline
-
         self.name = model if revision is None else f"{model}@{revision}"
-        self.pipeline = load_pipeline(SanaSprintPipeline, model, dtype, revision=revision, local_files_only=local_only)
+        self.pipeline = load_pipeline(
+            "SanaSprintPipeline", model, dtype, revision=revision, local_files_only=local_only
+        )
         self.network = self.pipeline.transformer
         self.text_encoder = self.pipeline.text_encoder
         self.decoder = decoder_of(self.pipeline, decoding, dtype)

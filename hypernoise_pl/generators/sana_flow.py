@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from hypernoise_pl.generators.flow import FlowGenerator
-from hypernoise_pl.generators.pipeline import DecoderOptions, decoded, decoder_of, load_pipeline, warn_of_cut
+from hypernoise_pl.generators.pipeline import DecoderOptions, decode_images, decoder_of, load_pipeline, warn_of_cut
 from hypernoise_pl.generators.solver import guided, solver_order
 from hypernoise_pl.types import Conditioning
 
@@ -56,10 +56,10 @@ class Sana(FlowGenerator):
         decoding: DecoderOptions = DecoderOptions(),
     ) -> None:
         super().__init__()
-        from diffusers import DPMSolverMultistepScheduler, SanaPipeline
+        from diffusers import DPMSolverMultistepScheduler
 
         self.name = model if revision is None else f"{model}@{revision}"
-        self.pipeline = load_pipeline(SanaPipeline, model, dtype, revision=revision, local_files_only=local_only)
+        self.pipeline = load_pipeline("SanaPipeline", model, dtype, revision=revision, local_files_only=local_only)
         self.network = self.pipeline.transformer
         self.text_encoder = self.pipeline.text_encoder
         self.decoder = decoder_of(self.pipeline, decoding, dtype)
@@ -131,4 +131,4 @@ class Sana(FlowGenerator):
         return output
 
     def _decode(self, latents: Tensor) -> Tensor:
-        return decoded(self.decoder, latents)
+        return decode_images(self.decoder, latents)

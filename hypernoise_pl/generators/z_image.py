@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from hypernoise_pl.generators.flow import FlowGenerator, euler_levels
-from hypernoise_pl.generators.pipeline import DecoderOptions, decoded, decoder_of, load_pipeline, warn_of_cut
+from hypernoise_pl.generators.pipeline import DecoderOptions, decode_images, decoder_of, load_pipeline, warn_of_cut
 from hypernoise_pl.generators.solver import guided
 from hypernoise_pl.types import Conditioning
 
@@ -57,10 +57,9 @@ class ZImage(FlowGenerator):
         decoding: DecoderOptions = DecoderOptions(),
     ) -> None:
         super().__init__()
-        from diffusers import ZImagePipeline
 
         self.name = model if revision is None else f"{model}@{revision}"
-        self.pipeline = load_pipeline(ZImagePipeline, model, dtype, revision=revision, local_files_only=local_only)
+        self.pipeline = load_pipeline("ZImagePipeline", model, dtype, revision=revision, local_files_only=local_only)
         self.network = self.pipeline.transformer
         self.text_encoder = self.pipeline.text_encoder
         self.decoder = decoder_of(self.pipeline, decoding, dtype)
@@ -133,4 +132,4 @@ class ZImage(FlowGenerator):
         return torch.stack(list(outputs)).squeeze(2)
 
     def _decode(self, latents: Tensor) -> Tensor:
-        return decoded(self.decoder, latents)
+        return decode_images(self.decoder, latents)

@@ -1,0 +1,61 @@
+"""LoRAs of others that make a few-step generator of a many-step one, fused into its weights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hypernoise_pl.pretrained import load_with
+
+
+@dataclass(frozen=True)
+class FusedLora:
+    """A LoRA in a format that diffusers reads, as safetensors.
+
+    Args:
+        model: folder, file or hub id (``tianweiy/DMD2``).
+        weight_name: file in the folder or repository (``dmd2_sdxl_4step_lora_fp16.safetensors``); None for the only
+            one.
+        scale: how much of it is added; 1 is what it was trained with.
+    """
+
+    model: str
+    weight_name: str | None = None
+    scale: float = 1.0
+
+
+def fuse(pipeline: Any, lora: FusedLora, local_only: bool = False) -> str:
+    """Add a LoRA to a pipeline's frozen weights, and leave no trace of it but those.
+
+    Returns:
+        What the generator's name is to say of it.
+
+    Raises:
+        FileNotFoundError: if there is no such folder or file.
+        ValueError: if the file is damaged, or is no LoRA of this network.
+    """
+
+    def load() -> None:
+        pipeline.load_lora_weights(
+            lora.model, weight_name=name, local_files_only=local_only, adapter_name="distilled", use_safetensors=True
+        )
+
+    name = lora.weight_name
+    if name is None and Path(lora.model).is_dir():
+        files = sorted(file.name for file in Path(lora.model).glob("*.safetensors"))
+        if len(files) != 1:
+            raise ValueError(f"LoRA {lora.model}: {len(files)} files in the folder; say which one with weight_name")
+        name = files[0]
+    try:
+        load_with(load, lora.model, "LoRA")
+    except (RuntimeError, ValueError, KeyError) as error:
+        raise ValueError(f"LoRA {lora.model}: not read: {str(error).splitlines()[0]}") from error
+    except IndexError as error:  # what diffusers says of a file without a key that it knows
+        raise ValueError(f"LoRA {lora.model}: it has no layer of this network") from error
+    if not any(type(layer).__module__.startswith("peft.") for layer in pipeline.unet.modules()):
+        raise ValueError(f"LoRA {lora.model}: it has no layer of this network")
+    pipeline.fuse_lora(lora_scale=lora.scale)
+    pipeline.unload_lora_weights()
+    file = "" if lora.weight_name is None else f"/{lora.weight_name}"
+    return f" + {lora.scale:g} x {lora.model}{file}"

@@ -1,0 +1,272 @@
+"""What every generator family promises, on tiny models of the real classes, against diffusers' own pipelines."""
+
+import itertools
+import json
+import shutil
+
+import pytest
+import torch
+from torch import Tensor
+
+from hypernoise_pl.generators.pipeline import BACKENDS, DecoderOptions
+from hypernoise_pl.hypernetwork import LoraOptions, NoiseHypernetwork, trainable
+from hypernoise_pl.search.paths import SearchOverPaths
+from hypernoise_pl.search.problem import NoiseProblem
+from tests.pipelines import FAMILIES, save_tiny_decoder
+from tests.tiny import randomise
+
+PROMPTS = ["a red circle", "three stars in the dark"]
+SEEDS = [3, 4]
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
+def name(request) -> str:
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def family(name):
+    return FAMILIES[name]
+
+
+@pytest.fixture(scope="module")
+def folder(name, pipeline_folder):
+    return pipeline_folder(name)
+
+
+@pytest.fixture(scope="module")
+def generator(family, folder):
+    return family.generator(folder)
+
+
+def noise_for(generator, dtype=torch.float32) -> Tensor:
+    return torch.randn(2, *generator.noise_shape, generator=torch.Generator().manual_seed(0)).to(dtype)
+
+
+def gradient(generator, noise: Tensor, steps: int) -> Tensor:
+    leaf = noise.clone().requires_grad_()
+    images = generator.generate(leaf, generator.encode(PROMPTS), steps, seeds=SEEDS)
+    (found,) = torch.autograd.grad(images.square().sum(), leaf)
+    return found
+
+
+@pytest.mark.parametrize("steps", [1, 4])
+def test_images_equal_the_pipelines_own(family, generator, steps):
+    noise = noise_for(generator)
+    ours = generator.generate(noise, generator.encode(PROMPTS), steps, seeds=SEEDS)
+    theirs = family.images(generator, PROMPTS, noise, steps, SEEDS)
+    assert ours.min() >= 0 and ours.max() <= 1 and ours.std() > 0.01
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-4)
+
+
+def test_other_sizes_equal_the_pipelines_own(family, folder):
+    height, width = family.wide
+    generator = family.generator(folder, height=height, width=width)
+    noise = noise_for(generator)
+    ours = generator.generate(noise, generator.encode(PROMPTS), 3, seeds=SEEDS)
+    assert ours.shape == (2, 3, height, width)
+    torch.testing.assert_close(ours, family.images(generator, PROMPTS, noise, 3, SEEDS), rtol=0, atol=1e-4)
+
+
+def test_a_size_that_does_not_fit_is_one_clear_line(family, folder):
+    with pytest.raises(ValueError, match=r"height and width must be multiples of .*, got 17 x "):
+        family.generator(folder, height=17)
+
+
+def test_prediction_is_the_networks_own_at_the_first_level(generator):
+    noise, conditioning = noise_for(generator), generator.encode(PROMPTS)
+    seen: list[Tensor] = []
+    handle = generator.network.register_forward_hook(lambda _module, _inputs, output: seen.append(output[0]))
+    predicted = generator.predict(generator.network, noise, conditioning)
+    generator.generate(noise, conditioning)
+    handle.remove()
+    assert predicted.shape == noise.shape
+    torch.testing.assert_close(seen[0], seen[1], rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("steps", [1, 2])
+def test_gradient_against_finite_differences(family, folder, steps):
+    generator = family.generator(folder).double()
+    noise, step = noise_for(generator, torch.float64), 1e-3
+    found = gradient(generator, noise, steps)
+    direction = found / found.norm()
+    conditioning = generator.encode(PROMPTS)
+
+    def value(noise: Tensor) -> Tensor:
+        return generator.generate(noise, conditioning, steps, seeds=SEEDS).square().sum()
+
+    finite = (value(noise + step * direction) - value(noise - step * direction)) / (2 * step)
+    assert found.norm() > 0.1
+    torch.testing.assert_close(found.norm(), finite, rtol=family.tolerance, atol=0)
+
+
+def test_checkpointing_saves_memory_and_changes_nothing(family, folder):
+    def kept(generator) -> tuple[Tensor, int]:
+        sizes: list[int] = []
+
+        def pack(tensor: Tensor) -> Tensor:
+            sizes.append(tensor.nbytes)
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            found = gradient(generator, noise_for(generator), 2)
+        return found, sum(sizes)
+
+    plain, checkpointed = family.generator(folder), family.generator(folder)
+    checkpointed.checkpoint_activations()
+    (expected, much), (found, less) = kept(plain), kept(checkpointed)
+    assert less < 0.8 * much
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")  # the compiler looks at it
+def test_compiled_equals_eager(family, folder):
+    torch._dynamo.reset()  # families share classes, whose compiled forms are counted
+    plain, compiled = family.generator(folder), family.generator(folder)
+    compiled.network.compile(backend="aot_eager")
+    noise = noise_for(plain)
+    expected, found = (gradient(generator, noise, 2) for generator in (plain, compiled))
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-5)
+
+
+def test_decoding_in_slices_and_tiles(family, folder):
+    height, width = family.wide
+
+    def images(**decoding: bool) -> Tensor:
+        generator = family.generator(folder, height=height, width=width, decoding=DecoderOptions(**decoding))
+        assert all(getattr(generator.decoder, f"use_{option}") for option in decoding)
+        return generator.generate(noise_for(generator), generator.encode(PROMPTS))
+
+    whole = images()
+    torch.testing.assert_close(images(slicing=True), whole, rtol=0, atol=1e-5)
+    # every tile is normalised on its own, so images are alike, not equal
+    together = torch.stack([whole.flatten(), images(tiling=True).flatten()])
+    assert torch.corrcoef(together)[0, 1] > 0.8
+
+
+def test_decoding_with_a_tiny_decoder(family, folder, generator, tmp_path):
+    save_tiny_decoder(tmp_path, family.compression)
+    tiny = family.generator(folder, decoding=DecoderOptions(tiny=str(tmp_path)))
+    noise, conditioning = noise_for(generator), generator.encode(PROMPTS)
+    latents = generator.latents(noise, conditioning)
+    images = tiny.generate(noise, conditioning)
+    expected = tiny.decoder.decode(latents).sample / 2 + 0.5
+    assert images.shape == generator.generate(noise, conditioning).shape
+    torch.testing.assert_close(images, expected.clamp(0, 1), rtol=0, atol=1e-5)
+    assert gradient(tiny, noise, 1).abs().sum() > 0
+
+
+def test_a_hypernetwork_starts_at_zero_and_trains(family, folder):
+    generator = family.generator(folder)
+    hypernetwork = NoiseHypernetwork(generator, LoraOptions(rank=2, alpha=4))
+    noise, conditioning = noise_for(generator), generator.encode(PROMPTS)
+
+    def loss() -> Tensor:
+        residual = hypernetwork(noise, conditioning)
+        return residual.square().mean() - generator.generate(noise + residual, conditioning).mean()
+
+    assert hypernetwork(noise, conditioning).abs().max() == 0
+    optimizer = torch.optim.SGD(trainable(hypernetwork.view), lr=1.0)
+    before = loss()
+    before.backward()
+    assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in trainable(hypernetwork.view))
+    optimizer.step()
+    assert hypernetwork(noise, conditioning).abs().max() > 0 and loss() < before
+    randomise(hypernetwork)
+    optimizer.zero_grad()
+    loss().backward()
+    gradients = [p.grad for p in trainable(hypernetwork.view) if p.grad is not None]
+    assert all(g.isfinite().all() for g in gradients)
+    assert sum(bool(g.abs().sum() > 0) for g in gradients) > 0.8 * len(trainable(hypernetwork.view))
+    assert all(p.grad is None for p in generator.parameters())
+
+
+def test_batching_equals_looping(generator):
+    noise, conditioning = noise_for(generator), generator.encode(PROMPTS)
+    together = generator.generate(noise, conditioning, 4, seeds=SEEDS)
+    for row in range(2):
+        part = conditioning.map(lambda t, row=row: t[row : row + 1])
+        alone = generator.generate(noise[row : row + 1], part, 4, seeds=SEEDS[row : row + 1])
+        torch.testing.assert_close(alone[0], together[row], rtol=0, atol=1e-4)
+
+
+def test_prompts_make_a_difference_and_nothing_trains(generator):
+    noise = noise_for(generator)
+    first, second = (generator.latents(noise, generator.encode([prompt] * 2)) for prompt in PROMPTS)
+    assert (first - second).abs().max() > 1e-6
+    assert not any(p.requires_grad for p in generator.parameters())
+    assert not generator.encode(PROMPTS).embeddings.requires_grad
+
+
+def test_a_prompt_over_the_limit_is_warned_about_with_the_cut_text(generator):
+    with pytest.warns(UserWarning, match=r"the generator reads 20; not read: '.*a red circle'"):
+        generator.encode(["a red circle " * 8])
+
+
+def test_levels_are_times_of_flow_matching(generator):
+    for steps in (1, 3, 4):
+        levels = generator.levels(steps)
+        assert len(levels) == steps + 1 and levels[0] == pytest.approx(1, abs=1e-5) and levels[-1] == 0
+        assert all(high > low for high, low in itertools.pairwise(levels))
+    assert generator._coefficients(1.0) == pytest.approx((0, 1), abs=1e-5)
+    assert generator._coefficients(0.0) == pytest.approx((1, 0))
+    for level in (0.9, 0.5, 0.1):
+        alpha, beta = generator._coefficients(level)
+        assert beta / (alpha + beta) == pytest.approx(level)
+
+
+def test_every_level_can_be_seen_through(generator):
+    noise, conditioning = noise_for(generator), generator.encode(PROMPTS)
+    clean = generator.latents(noise, conditioning)
+    for level in (1.0, 0.97, 0.5, 0.01):
+        seen = generator.denoise(generator.mix(clean, noise, level), level, conditioning)
+        assert seen.isfinite().all()
+    # the less noise, the nearer to what was hidden in it
+    assert (seen - clean).norm() < 0.1 * clean.norm()
+
+
+def test_search_over_paths_walks_it(generator):
+    search = SearchOverPaths(paths=1, copies=2)
+
+    def scorer(images: Tensor, prompts: list[str]) -> Tensor:
+        return images.flatten(1).mean(1)
+
+    problem = NoiseProblem(generator, scorer, PROMPTS, noise_for(generator), search.budget(), 1)
+    search.run(problem)
+    best = problem.answer()
+    assert best.images.shape[0] == 2 and best.images.isfinite().all()
+    assert problem.account.nfe == search.budget()
+
+
+def test_half_precision_is_near(family, folder, generator):
+    half = family.generator(folder, dtype="bfloat16")
+    noise = noise_for(generator)
+    images = half.generate(noise, half.encode(PROMPTS))
+    assert images.dtype == torch.float32
+    assert (images - generator.generate(noise, generator.encode(PROMPTS))).abs().mean() < 0.05
+
+
+def test_a_pipeline_of_another_class_is_one_clear_line(family, folder, tmp_path):
+    (tmp_path / "model_index.json").write_text(json.dumps({"_class_name": "KandinskyPipeline"}))
+    with pytest.raises(ValueError, match=r"a KandinskyPipeline, not a .*; pipelines and generators: ") as raised:
+        family.generator(tmp_path)
+    assert f"{BACKENDS[_class_of(folder)]})" in str(raised.value)
+    assert BACKENDS[_class_of(folder)] == family.kind.__name__
+
+
+def _class_of(folder) -> str:
+    return json.loads((folder / "model_index.json").read_text())["_class_name"]
+
+
+def test_missing_and_damaged_files_are_one_clear_line(family, folder, tmp_path):
+    with pytest.raises(FileNotFoundError, match=f"generator {tmp_path}/nowhere: no such folder"):
+        family.generator(tmp_path / "nowhere")
+    with pytest.raises(FileNotFoundError, match=r"no model_index.json in this folder"):
+        family.generator(tmp_path)
+    damaged = tmp_path / "damaged"
+    shutil.copytree(folder, damaged)
+    weights = damaged / "vae" / "diffusion_pytorch_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    with pytest.raises((ValueError, FileNotFoundError), match=r"generator .*damaged"):
+        family.generator(damaged)
