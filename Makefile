@@ -4,7 +4,7 @@ RUN := $(VENV)/bin/python
 TORCH := torch==2.13.0
 
 .DEFAULT_GOAL := help
-.PHONY: help install fit test test-fast lint bench world clean
+.PHONY: help install compare fit test test-fast lint bench world clean
 
 help: ## show this
 	@grep -hE '^[a-z-]+:.*## ' Makefile | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -17,6 +17,9 @@ $(VENV)/.installed: setup.cfg pyproject.toml constraints.txt
 	$(RUN) -m pip install --quiet --constraint constraints.txt $(TORCH)
 	$(RUN) -m pip install --quiet --constraint constraints.txt --editable '.[search,test,lint]'
 	touch $@
+
+compare: $(VENV)/.installed ## search methods and what was trained side by side, with a report
+	$(RUN) -m hypernoise_pl compare
 
 fit: $(VENV)/.installed ## the main job: train a noise hypernetwork on the shapes world and see what it gains
 	$(RUN) -m hypernoise_pl fit
@@ -36,6 +39,7 @@ lint: $(VENV)/.installed ## format, style, types, and who may import whom
 bench: $(VENV)/.installed ## speed measurements
 	$(RUN) benchmarks/shapes.py
 	$(RUN) benchmarks/training_step.py
+	$(RUN) benchmarks/search.py
 
 world: $(VENV)/.installed ## train the shapes world's own models anew (about forty minutes)
 	$(RUN) -m hypernoise_pl.shapes.train_generator --config experiments/shapes_world/generator.yaml --output hypernoise_pl/shapes/weights/generator

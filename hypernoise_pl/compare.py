@@ -73,6 +73,8 @@ class Comparing:
     def __post_init__(self) -> None:
         if not self.prompts:
             raise ConfigError("compare: the prompt set is empty; there is nothing to compare on")
+        for each in self.comparison.verifiers.values():
+            each.eval().requires_grad_(False).to(self.model.device)
         for method in self.comparison.methods:
             verifier = self.comparison.verifiers.get(method.verifier)
             asked = verifier.missing() if isinstance(verifier, Verifier) else None

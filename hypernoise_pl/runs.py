@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import itertools
 import json
 import os
@@ -109,6 +110,9 @@ def predict(cli: Any, options: argparse.Namespace) -> None:
 def compare(cli: Any, options: argparse.Namespace) -> None:
     """Run the methods side by side; whoever finishes the last unit writes the report."""
     comparison, model = cli.config_init.compare, cli.model
+    for package in ("pyarrow", "jinja2"):
+        if importlib.util.find_spec(package) is None:
+            raise ConfigError(f"compare needs the package {package}; pip install 'hypernoise_pl[search]' has it")
     shard, shards = shard_of(options.shard)
     if shards > 1 and not options.chosen:
         raise ConfigError("compare: several processes need one --output folder to meet in")

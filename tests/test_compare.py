@@ -320,3 +320,26 @@ def test_chunk_changes_nothing(whole, adapters):
     config = configure(Path("methods.yaml"), chunk=3)
     assert compare(f"--config={config}", f"--adapter={adapters['noise']}", "--output=small") == 0
     assert_alike(results(Path("small")), results(whole))
+
+
+def test_what_cannot_run_here_is_left_out_with_a_line(monkeypatch, capsys):
+    monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    rewriting = {"class_path": SEARCH + "prompt_optimisation.PromptOptimisation"}
+    methods = [METHODS[0], {"name": "rewritten", "search": rewriting, "budgets": [5]}]
+    config = configure(Path("methods.yaml"), methods, seeds=1)
+    assert compare(f"--config={config}", "--output=run") == 0
+    assert "compare: rewritten is left out: " in capsys.readouterr().out
+    assert {row["label"] for row in results(Path("run"))} == {"none"}
+    config = configure(Path("methods.yaml"), [{**methods[1], "name": "none"}])
+    assert compare(f"--config={config}", "--output=other") == 2
+    assert "is the base and cannot run" in capsys.readouterr().err
+
+
+def test_searching_on_latents_decodes_the_winner_alone():
+    method = {"name": "latent", "search": RANDOM, "budgets": [6], "verifier": "latent"}
+    config = configure(Path("methods.yaml"), [METHODS[0], method], seeds=1)
+    assert compare(f"--config={config}", "--output=run") == 0
+    assert {(row["nfe"], row["decodes"], row["verified"]) for row in results(Path("run"))} == {(1, 1, 0), (6, 1, 6)}
+    summary = json.loads(Path("run/summary.json").read_text())["methods"]
+    assert summary["none"]["kid"] is None and summary["latent"]["kid"] is not None  # features tell the fidelity

@@ -19,6 +19,8 @@ def lines(found: Mapping[str, Mapping[str, Any]], base: str) -> list[list[str]]:
     spoken = [tag.replace("_", " ") for tag in tags]
     head = ["method", *(["judge"] if tags else []), "gain", "95 %", "share of best", "cheaper by", "NFE", "s / image",
             *spoken, *rewards, "reward", "wins", "95 %", "diversity", "KID"]  # fmt: skip
+    some_missing = any(f["missing"] for f in found.values())
+    head += ["scores missing an image"] if some_missing else []
     table = [head]
     for label, f in found.items():
         judged = [f"{f['judge'][tag]:.3f}" for tag in f["judge"]]
@@ -36,6 +38,7 @@ def lines(found: Mapping[str, Mapping[str, Any]], base: str) -> list[list[str]]:
             *(["", ""] if label == base else [f"{f['win_rate']:.2f}", in_words(f["win_interval"], ".2f")]),
             "-" if f["diversity"] is None else f"{f['diversity']:.3f}",
             "" if f["kid"] is None else f"{f['kid']:.4f}",
+            *([f"{f['missing']:.2f}"] if some_missing else []),
         ])  # fmt: skip
     return table
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -57,6 +58,11 @@ class Evolution(Search):
             scores = problem.score(noise.view(len(flat), self.population, *start.shape[2:])).double().cpu().numpy()
             for strategy, rows, values in zip(strategies, asked, scores, strict=True):
                 strategy.tell([(point, -value) for point, value in zip(rows, values, strict=True)])
+
+    def missing(self) -> str | None:
+        """The package that has the strategy."""
+        here = importlib.util.find_spec("cmaes") is not None
+        return None if here else "the package cmaes; pip install 'hypernoise_pl[search]' has it"
 
     def budget(self, steps: int = 1, drawing: int = 0, verifying: int = 0) -> int:
         """The start and every candidate."""
