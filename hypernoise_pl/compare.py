@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm import tqdm
 
-from hypernoise_pl.adapter import describe, fingerprint, load_adapter, restore
+from hypernoise_pl.adapter import fingerprint
 from hypernoise_pl.comparison import ENSEMBLES, Cell, Comparison, Method
-from hypernoise_pl.finetune import AdaptedGenerator
-from hypernoise_pl.hypernetwork import LoraOptions
 from hypernoise_pl.metrics.judge import Judge
 from hypernoise_pl.module import HyperNoiseModule
 from hypernoise_pl.noise import gaussian, seed_of
@@ -24,24 +21,12 @@ from hypernoise_pl.report.results import Results, Row
 from hypernoise_pl.rewards.base import Reward, Verifier
 from hypernoise_pl.search.latent import LatentVerifier
 from hypernoise_pl.search.none import NoSearch
-from hypernoise_pl.search.problem import NoiseProblem, Refine, Scorer
+from hypernoise_pl.search.problem import NoiseProblem, Scorer
 from hypernoise_pl.signatures import ConfigError
-from hypernoise_pl.types import Conditioning, Prompt, nearest
+from hypernoise_pl.trained import Trained, digest, load_trained
+from hypernoise_pl.types import Prompt, nearest
 
 MEASURED = 8  # network evaluations, at least, by which a search's speed is measured
-
-
-@dataclass
-class Trained:
-    """What an adapter changes: noises are refined, or another view of the network generates."""
-
-    refine: Refine | None = None
-    network: nn.Module | None = None
-
-    @property
-    def drawing(self) -> int:
-        """Evaluations per noise drawn."""
-        return int(self.refine is not None)
 
 
 @dataclass
@@ -151,7 +136,7 @@ class Comparing:
             "judge": type(self.judge).__name__,
             "seed": model.seed,
             "adapters": {
-                method.name: _digest(self._folder(method))
+                method.name: digest(self._folder(method))
                 for method in comparison.methods
                 if method.start == "hypernetwork" and method.name not in self.skipped
             },
@@ -250,7 +235,7 @@ class Comparing:
             return Trained()
         folder = self._folder(method)
         if folder not in self._trained:
-            self._trained[folder] = _load(folder, self.model)
+            self._trained[folder] = load_trained(folder, self.model)
         return self._trained[folder]
 
     def _folder(self, method: Method) -> Path:
@@ -302,22 +287,3 @@ class Comparing:
 def _price(cell: Cell) -> int:
     """For the progress bar: a backward pass costs about two forward ones."""
     return cell.budget * (3 if cell.search.needs_gradient else 1)
-
-
-def _load(folder: Path, model: HyperNoiseModule) -> Trained:
-    about = describe(folder)
-    if about["adapts"] == "generator":
-        adapted = AdaptedGenerator(model.generator, LoraOptions(about["rank"], about["alpha"], about["targets"]))
-        restore(adapted, model.generator, folder)
-        return Trained(network=adapted.view.eval().requires_grad_(False).to(model.device))
-    hypernetwork = load_adapter(folder, model.generator).eval().requires_grad_(False).to(model.device)
-
-    def refine(noise: Tensor, conditioning: Conditioning) -> Tensor:
-        refined: Tensor = noise + hypernetwork(noise, conditioning)
-        return refined
-
-    return Trained(refine=refine)
-
-
-def _digest(folder: Path) -> str:
-    return hashlib.sha256((folder / "adapter_model.safetensors").read_bytes()).hexdigest()[:16]
