@@ -9,7 +9,7 @@ from html import escape
 
 COLOURS = ("#3b7dd8", "#e07b39", "#3a9d6a", "#b65fc4", "#b8901c", "#d1495b", "#4aa3a2", "#8a6f4d", "#6f6fd8")
 GREY = "#7a8a99"  # what does not search
-WIDTH, HEIGHT = 660, 400
+WIDTH, HEIGHT = 660, 400  # it grows with the names
 LEFT, RIGHT, TOP, BOTTOM = 46, 168, 14, 42
 APART = 13.5  # between two names
 
@@ -39,6 +39,7 @@ class Axes:
     high: float
     bottom: float
     top: float
+    height: float
 
     @staticmethod
     def around(lines: Sequence[Line]) -> Axes:
@@ -46,7 +47,8 @@ class Axes:
         costs = [cost for line in lines for cost, _ in line.points]
         values = [0.0, *(value for line in lines for _, value in line.points)]
         margin = 0.06 * (max(values) - min(values) or 1.0)
-        return Axes(min(costs), max(costs), min(values) - margin, max(values) + margin)
+        height = max(HEIGHT, TOP + APART * len(lines))
+        return Axes(min(costs), max(costs), min(values) - margin, max(values) + margin, height)
 
     def x(self, cost: float) -> float:
         """Pixels from the left."""
@@ -55,7 +57,12 @@ class Axes:
 
     def y(self, value: float) -> float:
         """Pixels from the top."""
-        return HEIGHT - BOTTOM - (value - self.bottom) / (self.top - self.bottom) * (HEIGHT - TOP - BOTTOM)
+        return self.floor - (value - self.bottom) / (self.top - self.bottom) * (self.floor - TOP)
+
+    @property
+    def floor(self) -> float:
+        """Pixels from the top to where the picture's lowest value lies."""
+        return self.height - BOTTOM
 
 
 def against_compute(lines: Sequence[Line], across: str, upward: str) -> str:
@@ -69,9 +76,11 @@ def against_compute(lines: Sequence[Line], across: str, upward: str) -> str:
     axes = Axes.around(lines)
     kinds = list(dict.fromkeys(line.kind for line in lines if line.kind))
     colours = {kind: COLOURS[place % len(COLOURS)] for place, kind in enumerate(kinds)} | {"": GREY}
-    parts = [f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(upward)} against {escape(across)}">']
+    parts = [
+        f'<svg viewBox="0 0 {WIDTH} {axes.height:.0f}" role="img" aria-label="{escape(upward)} by {escape(across)}">'
+    ]
     parts += _grid(axes, across, upward)
-    heights = _spread([axes.y(line.points[-1][1]) for line in lines])
+    heights = _spread([axes.y(line.points[-1][1]) for line in lines], axes.height)
     for line, height in zip(lines, heights, strict=True):
         parts += _drawn(line, axes, colours[line.kind], height)
     return "".join(parts) + "</svg>"
@@ -99,24 +108,24 @@ def _grid(axes: Axes, across: str, upward: str) -> list[str]:
     parts = []
     for tick in _decades(axes.low, axes.high):
         x = axes.x(tick)
-        parts.append(f'<line class="axis" x1="{x:.1f}" x2="{x:.1f}" y1="{TOP}" y2="{HEIGHT - BOTTOM}"/>')
-        parts.append(_text(x, HEIGHT - BOTTOM + 16, f"{tick:g}", "middle"))
+        parts.append(f'<line class="axis" x1="{x:.1f}" x2="{x:.1f}" y1="{TOP}" y2="{axes.floor:.1f}"/>')
+        parts.append(_text(x, axes.floor + 16, f"{tick:g}", "middle"))
     for tick in _ticks(axes.bottom, axes.top):
         y = axes.y(tick)
         parts.append(f'<line class="axis" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
         parts.append(_text(LEFT - 6, y + 4, f"{tick:g}", "end"))
-    parts.append(_text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 6, across, "middle"))
+    parts.append(_text((LEFT + WIDTH - RIGHT) / 2, axes.height - 6, across, "middle"))
     parts.append(_text(LEFT + 6, TOP + 12, upward, "start"))
     return parts
 
 
-def _spread(wanted: Sequence[float]) -> list[float]:
+def _spread(wanted: Sequence[float], height: float) -> list[float]:
     """Heights near those wanted, in the same order from top to bottom, no two too near."""
     order = sorted(range(len(wanted)), key=lambda place: wanted[place])
     found, last = [0.0] * len(wanted), TOP - APART + 4
     for place in order:
         last = found[place] = max(wanted[place], last + APART)
-    last = HEIGHT - 4 + APART
+    last = height - 4 + APART
     for place in reversed(order):
         last = found[place] = min(found[place], last - APART)
     return found

@@ -89,10 +89,9 @@ def verdict(found: Mapping[str, Mapping[str, Any]], base: str) -> str:
     plain = [label for label, f in shares.items() if f["trained"] and not f["verified"] and f["steps"] == alike]
     for label in plain:
         f = found[label]
-        said += (
-            f" {label} recovers {f['share_of_best_gain']:.0%} of it ({f['gain']:+.3f}, 95 % interval "
-            f"{in_words(f['interval'])}) in {_times(1 / f['cost_ratio'])} its time."
-        )
+        does = f"recovers {f['share_of_best_gain']:.0%} of it" if f["gain"] > 0 else "gains nothing"
+        width, times = in_words(f["interval"]), _times(1 / f["cost_ratio"])
+        said += f" {label} {does} ({f['gain']:+.3f}, 95 % interval {width}) in {times} its time."
     return said
 
 
