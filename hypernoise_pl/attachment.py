@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import functools
 import importlib
 import inspect
 import pkgutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +16,14 @@ from torch import Tensor, nn
 
 from hypernoise_pl import generators
 from hypernoise_pl.adapter import OWN_CONFIG, PEFT_CONFIG, WEIGHTS, describe, load_adapter
+from hypernoise_pl.formats import PICKLED, load_reference
 from hypernoise_pl.generators.base import Generator
 from hypernoise_pl.generators.pipeline import BACKENDS, Loaded, at_least_single
 from hypernoise_pl.hypernetwork import NoiseHypernetwork, assert_tied
 from hypernoise_pl.pretrained import find_file
+from hypernoise_pl.refining import KEPT, refining
 from hypernoise_pl.types import nearest
 
-_KEPT = "_hypernoise"  # where an attached pipeline keeps its Attachment
 _OF_ACCELERATE = ("_hf_hook", "_old_forward", "forward")  # what offloading leaves on a network
 
 
@@ -35,7 +35,7 @@ def attach(pipe: Any, adapter: str | Path, name: str = "default", weight: float 
 
     Args:
         pipe: of one of the classes in ``generators.pipeline.BACKENDS``.
-        adapter: folder, or hub id, of an adapter.
+        adapter: folder, or hub id, of an adapter; one in the reference implementation's format too.
         name: of this adapter among several on the same pipeline; one of the same name is replaced.
         weight: of this adapter; 0 leaves it out at no cost.
         options: of the generator class that the adapter was trained with, where they were not its defaults
@@ -55,7 +55,7 @@ def attach(pipe: Any, adapter: str | Path, name: str = "default", weight: float 
         attach(pipe, "runs/fit/TIME/adapter")
         image = pipe("a red circle", generator=torch.manual_seed(0)).images[0]
     """
-    held: Attachment | None = pipe.__dict__.get(_KEPT)
+    held: Attachment | None = pipe.__dict__.get(KEPT)
     attachment = Attachment(pipe, options) if held is None else held
     if held is not None and options and options != held.options:
         raise ValueError(f"attach: the pipeline is attached with options {held.options}; detach it first")
@@ -70,8 +70,8 @@ def attach(pipe: Any, adapter: str | Path, name: str = "default", weight: float 
 
 def detach(pipe: Any) -> None:
     """Make a pipeline what it was before ``attach``, bit for bit; nothing happens to one that is not attached."""
-    if _KEPT in pipe.__dict__:
-        pipe.__dict__[_KEPT].detach()
+    if KEPT in pipe.__dict__:
+        pipe.__dict__[KEPT].detach()
 
 
 class Attachment:
@@ -108,14 +108,14 @@ class Attachment:
 
     def add(self, name: str, adapter: str | Path, weight: float = 1.0) -> None:
         """Load one more adapter; raises what ``attach`` does."""
-        folder = _folder(adapter)
-        generator = self._generator(self._size(folder))
+        folder, is_own = _fetched(str(adapter))
+        generator = self._generator(self._size(folder) if is_own else ())
         with _bare(generator.network):
-            self._adapters[name] = load_adapter(folder, generator)
+            self._adapters[name] = (load_adapter if is_own else load_reference)(folder, generator)
         self.weights[name] = weight
-        if self.pipe.__dict__.get(_KEPT) is None:
-            self.pipe.__dict__[_KEPT] = self
-            self.pipe.__class__ = _refining(self._class)
+        if self.pipe.__dict__.get(KEPT) is None:
+            self.pipe.__dict__[KEPT] = self
+            self.pipe.__class__ = refining(self._class)
 
     def remove(self, name: str) -> None:
         """Take one adapter off again.
@@ -127,7 +127,7 @@ class Attachment:
 
     def detach(self) -> None:
         """Make the pipeline what it was."""
-        self.pipe.__dict__.pop(_KEPT, None)
+        self.pipe.__dict__.pop(KEPT, None)
         self.pipe.__class__ = self._class
         for parameter, required in self._frozen:
             parameter.requires_grad_(required)
@@ -214,53 +214,6 @@ class Attachment:
         return tuple(side * self.pipe.vae_scale_factor for side in shape[1:])
 
 
-def _refining(kind: type) -> type:
-    """A class of the same name whose calls refine their noise."""
-    own: Any = kind
-
-    @functools.wraps(own.__call__)
-    def call(self: Any, *args: Any, **named: Any) -> Any:
-        self.__dict__[_KEPT].begin()
-        return own.__call__(self, *args, **named)
-
-    @functools.wraps(own.__call__)
-    def call_and_watch(self: Any, *args: Any, **named: Any) -> Any:
-        def first(*seen: Any) -> None:
-            hook.remove()
-            self.__dict__[_KEPT].see(*seen)
-
-        hook = self.transformer.register_forward_pre_hook(first, with_kwargs=True)
-        try:
-            return own.__call__(self, *args, **named)
-        finally:
-            hook.remove()
-
-    methods: dict[str, Callable[..., Any]] = {"__call__": call_and_watch}
-    if hasattr(own, "prepare_latents"):
-        methods = {"__call__": call, **_prompts_and_latents(own)}
-    return type(own.__name__, (own,), {"__module__": own.__module__, **methods})
-
-
-def _prompts_and_latents(own: Any) -> dict[str, Callable[..., Any]]:
-    """The two places where a pipeline shows its encoded prompts and its noise."""
-
-    @functools.wraps(own.encode_prompt)
-    def encode_prompt(self: Any, *args: Any, **named: Any) -> Any:
-        encoded = own.encode_prompt(self, *args, **named)
-        self.__dict__[_KEPT].hear(encoded)
-        return encoded
-
-    @functools.wraps(own.prepare_latents)
-    def prepare_latents(self: Any, count: int, channels: int, height: int, width: int, *args: Any, **named: Any) -> Any:
-        prepared = own.prepare_latents(self, count, channels, height, width, *args, **named)
-        latents, *more = prepared if isinstance(prepared, tuple) else (prepared,)
-        scale = float(getattr(self.scheduler, "init_noise_sigma", 1.0))
-        latents = self.__dict__[_KEPT].refine(latents, (int(height), int(width)), scale)
-        return (latents, *more) if more else latents
-
-    return {"encode_prompt": encode_prompt, "prepare_latents": prepare_latents}
-
-
 @contextlib.contextmanager
 def _bare(network: nn.Module) -> Iterator[None]:
     """A network without what offloading has put on it, so that a view of it takes nothing along."""
@@ -285,7 +238,16 @@ def _backend_of(pipe: Any) -> type[Generator]:
     raise AssertionError(found)
 
 
-def _folder(adapter: str | Path) -> Path:
-    """The folder of an adapter, fetched from the hub if need be."""
-    files = [find_file(str(adapter), name, "adapter") for name in (OWN_CONFIG, PEFT_CONFIG, WEIGHTS)]
-    return files[0].parent
+def _fetched(adapter: str) -> tuple[Path, bool]:
+    """The folder of an adapter, fetched from the hub if need be, and whether it is in our own format."""
+    folder = find_file(adapter, PEFT_CONFIG, "adapter").parent
+
+    def has(name: str) -> bool:
+        try:
+            return find_file(adapter, name, "adapter").is_file()
+        except FileNotFoundError:
+            return False
+
+    if not has(WEIGHTS):
+        find_file(adapter, PICKLED, "adapter")
+    return folder, has(OWN_CONFIG)

@@ -228,7 +228,7 @@ def test_what_does_not_fit_is_one_clear_line(turbo, sana_folder, tmp_path):
         hypernoise_pl.attach(pipe, adapter, timestep=[999])
     with pytest.raises(ValueError, match="SDTurbo has no option 'height'"):
         hypernoise_pl.attach(pipe, adapter, height=16)
-    with pytest.raises(FileNotFoundError, match=f"adapter {tmp_path}: no hypernoise.json"):
+    with pytest.raises(FileNotFoundError, match=f"adapter {tmp_path}: no adapter_config.json"):
         hypernoise_pl.attach(pipe, tmp_path)
     other = made(ATTACHED["sana-sprint"].generator(sana_folder), tmp_path, 0)[1]
     with pytest.raises(ValueError, match="trained with generator"):
