@@ -86,7 +86,7 @@ def write_folder(
         config.save_pretrained(str(partial))
         if about is not None:
             (partial / OWN_CONFIG).write_text(json.dumps(about, indent=1) + "\n")
-        _replace(partial, folder)
+        replace_folder(partial, folder)
     except (OSError, SafetensorError) as error:
         raise OSError(f"adapter {folder}: not written, what was there is unchanged: {error}") from error
     finally:
@@ -209,7 +209,7 @@ def _check_generator(about: dict[str, Any], generator: Generator, folder: Path) 
         )
 
 
-def _replace(partial: Path, folder: Path) -> None:
+def replace_folder(partial: Path, folder: Path) -> None:
     """Put a whole new folder where an older one may be; if that fails, put the older one back."""
     old = partial.with_name(partial.name + "-old")
     if folder.exists():

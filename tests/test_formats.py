@@ -180,7 +180,7 @@ def test_what_is_no_plain_lora_of_this_network_is_one_clear_line(sana, pipeline_
     config, weights = folder / "adapter_config.json", folder / "adapter_model.safetensors"
     settings, data = json.loads(config.read_text()), weights.read_bytes()
     turbo = ATTACHED["sd-turbo"].generator(pipeline_folder("sd-turbo"))
-    with pytest.raises(ValueError, match="has no layer '.*'; use its own generator"):
+    with pytest.raises(ValueError, match=r"has no layer '.*'; use its own generator"):
         load_reference(folder, turbo)
     for change, line in (({"use_dora": True}, "use_dora is True"), ({"rank_pattern": {"a": 1}}, "rank_pattern is")):
         config.write_text(json.dumps(settings | change))
