@@ -21,7 +21,8 @@ _USE = {
     hypernetwork = PeftModel.from_pretrained(copy.deepcopy(network), {name!r})
     refined = noise + hypernetwork(noise, ...)  # given what the generator's network is given at its first timestep
 
-Nothing of it is to be patched: the last layer's LoRA takes that layer's own output away. Keep that layer in float32.
+Nothing of it is to be patched: the last layer's LoRA takes that layer's own output away. That needs float32: in half
+precision what is left has an error in proportion to what was taken away.
 """,
     "reference": _ATTACH + "\nor with the reference implementation's own script, which patches the last layer.\n",
     "generator": """    from peft import PeftModel

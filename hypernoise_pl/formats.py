@@ -25,15 +25,18 @@ def export_peft(hypernetwork: NoiseHypernetwork, generator: Generator, folder: P
     The last layer's LoRA, which is to speak alone, becomes one that first takes the layer's own output away:
     with its m outputs, ``s B A - W0`` has rank m at the most and is written as ``I (s B A - W0)``, with bias ``-b``. In
     float32 the network then is f to rounding. In half precision W0 x is rounded before it is taken away, so f carries
-    an error in proportion to W0 x, which our own format has not; export from a generator in the precision that will
-    be used, so that at least the same W0 is taken away.
+    an error in proportion to W0 x. Measured on a tiny SANA in bfloat16, |f| being 0.2, 0.02 and 0.002 of the
+    generator's own output: 1.6 %, 14 % and 139 % of |f|, where our own format has 0.7 % throughout. Use it in float32.
 
     Raises:
-        ValueError: for a hypernetwork in mode ``replacing``, which is an ordinary LoRA already.
+        ValueError: for a hypernetwork in mode ``replacing``, which is an ordinary LoRA already, or with LoRA on
+            grouped convolutions.
         OSError: if it cannot be written; what was there before is still there.
     """
     if hypernetwork.mode != "residual":
         raise ValueError("export: a hypernetwork in mode 'replacing' is an ordinary PEFT LoRA as it is saved")
+    if any(isinstance(layer, UngroupedLora) for layer in hypernetwork.view.modules()):
+        raise ValueError("export: peft takes no such LoRA on grouped convolutions any more, as this old adapter has")
     last, options = generator.last_layer, hypernetwork.options
     own: Any = generator.network.get_submodule(last)
     state = {name: weight.detach().cpu().float() for name, weight in lora_state(hypernetwork.view).items()}

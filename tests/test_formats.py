@@ -74,6 +74,14 @@ def test_a_plain_peft_load_is_the_hypernetwork(generator, tmp_path):
     torch.testing.assert_close(residual(generator, loaded(generator, folder)), wanted, rtol=0, atol=1e-5)
 
 
+def test_inner_layers_of_the_same_name_are_left_as_they_are(pipeline_folder, tmp_path):
+    """FLUX has a ``proj_out`` in its blocks too."""
+    flux = ATTACHED["flux-schnell"].generator(pipeline_folder("flux-schnell"))
+    hypernetwork = trained(flux)
+    plain = loaded(flux, export_peft(hypernetwork, flux, tmp_path / "plain"))
+    torch.testing.assert_close(residual(flux, plain), residual(flux, hypernetwork), rtol=0, atol=1e-5)
+
+
 def test_in_half_precision_our_own_format_is_nearer(generator, tmp_path):
     hypernetwork = trained(generator)
     wanted = residual(generator, hypernetwork)
@@ -83,7 +91,6 @@ def test_in_half_precision_our_own_format_is_nearer(generator, tmp_path):
         ((found - wanted).norm() / wanted.norm()).item()
         for found in (residual(generator, hypernetwork), residual(generator, plain))
     ]
-    print(lost)
     assert lost[0] < 0.05 and lost[0] < lost[1] < 0.2
 
 
@@ -155,6 +162,8 @@ def test_old_adapters_reach_grouped_convolutions(sana, tmp_path):
     last: Any = model.base_model.model.get_submodule("proj_out")
     last.forward = types.MethodType(lambda self, x: self.lora_B["default"](self.lora_A["default"](x)) * 2, last)
     torch.testing.assert_close(residual(sana, found), residual(sana, model), rtol=0, atol=1e-5)
+    with pytest.raises(ValueError, match="on grouped convolutions any more"):
+        export_peft(found, sana, folder)
     plain = residual(sana, load_reference(folder, sana))
     assert (residual(sana, found) - plain).abs().max() > 1e-3
 
