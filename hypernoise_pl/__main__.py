@@ -12,6 +12,7 @@ COMMANDS = {
     "test": "measure an adapter on the test prompts",
     "predict": "write images for prompts, base and refined",
     "compare": "search methods and what was trained side by side, at what cost: one table, one report",
+    "export": "an adapter with a model card, for others: a folder, and the hub",
 }
 OVERVIEW = """usage: python -m hypernoise_pl COMMAND [options]
 
@@ -87,6 +88,25 @@ examples:
   python -m hypernoise_pl compare --compare.seeds=1 --compare.prompts=24
   python -m hypernoise_pl compare --config my_methods.yaml --adapter runs/fit/TIME/adapter --output runs/mine
 """,
+    "export": """usage: python -m hypernoise_pl export [options]
+
+Write an adapter folder with a model card (generator, data, rewards, weights, penalty, the measured table, samples) that
+is ready for the hub, and upload it if that is asked for.
+
+options:
+  --adapter DIR      an adapter folder (default: that of the newest fit)
+  --run DIR          the run folder of its fit (default: the folder that the adapter lies in)
+  --output DIR       to write (default: export-FORMAT in the run folder)
+  --format FORMAT    own: for attach, predict, test and compare (default)
+                     peft: an ordinary LoRA; a plain peft.PeftModel.from_pretrained makes the hypernetwork of it
+                     reference: PEFT's files as the reference implementation of noise hypernetworks reads them
+  --push OWNER/NAME  upload to the hub; needs a token (hf auth login, or the variable HF_TOKEN)
+  --private          a repository that --push makes is private
+
+examples:
+  python -m hypernoise_pl export
+  python -m hypernoise_pl export --adapter runs/fit/TIME/adapter --format peft --push me/my-hypernetwork
+""",
 }
 MEASURE = """usage: python -m hypernoise_pl {command} [options]
 
@@ -119,6 +139,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     if "-h" in arguments or "--help" in arguments:
         print(PAGES[command], end="")
         return 0
+    if command == "export":
+        from hypernoise_pl.export import main as export
+
+        return export(arguments)
     from hypernoise_pl.cli import run
 
     return run(command, arguments)

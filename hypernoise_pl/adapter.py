@@ -35,18 +35,6 @@ def save_adapter(hypernetwork: Any, generator: Generator, folder: Path, penalty:
     Raises:
         OSError: if it cannot be written (a full disk); what was there before is still there.
     """
-    from peft import LoraConfig
-    from safetensors import SafetensorError
-    from safetensors.torch import save_file
-
-    state = lora_state(hypernetwork.view)
-    config = LoraConfig(
-        base_model_name_or_path=generator.name,
-        r=hypernetwork.options.rank,
-        lora_alpha=hypernetwork.options.alpha,
-        inference_mode=True,
-    )
-    config.target_modules = sorted({name.rsplit(".lora_", 1)[0] for name in state})  # as a set, in any order
     about = {
         "format": FORMAT,
         "generator": generator.name,
@@ -54,14 +42,51 @@ def save_adapter(hypernetwork: Any, generator: Generator, folder: Path, penalty:
         **_of_adapter(hypernetwork),
         "penalty": penalty or {},
     }
+    return write_folder(folder, lora_state(hypernetwork.view), generator.name, hypernetwork.options, {}, about)
+
+
+def write_folder(
+    folder: Path,
+    state: dict[str, Any],
+    base: str,
+    options: LoraOptions,
+    settings: dict[str, Any],
+    about: dict[str, Any] | None = None,
+    pickled: bool = False,
+) -> Path:
+    """Write PEFT's files of an adapter; an older folder is replaced only once the new one is whole.
+
+    Args:
+        folder: to write.
+        state: name -> weight, with no prefix.
+        base: what the adapter is for.
+        options: rank and scale.
+        settings: of ``LoraConfig``, besides.
+        about: of our own description; None for none.
+        pickled: ``adapter_model.bin`` in the place of safetensors.
+
+    Raises:
+        OSError: if it cannot be written; what was there before is still there.
+    """
+    from peft import LoraConfig
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    scale: Any = {"r": options.rank, "lora_alpha": options.alpha}  # peft speaks of a whole alpha and takes any
+    config = LoraConfig(base_model_name_or_path=base, inference_mode=True, **scale, **settings)
+    config.target_modules = sorted({name.rsplit(".lora_", 1)[0] for name in state})  # as a set, in any order
     partial = folder.with_name(f".{folder.name}-{os.getpid()}")
     try:
         partial.mkdir(parents=True)
         weights = {PREFIX + name: p.detach().cpu().contiguous() for name, p in state.items()}
-        save_file(weights, partial / WEIGHTS, metadata={"format": "pt"})
+        if pickled:
+            torch.save(weights, partial / "adapter_model.bin")
+        else:
+            save_file(weights, partial / WEIGHTS, metadata={"format": "pt"})
         config.save_pretrained(str(partial))
-        (partial / OWN_CONFIG).write_text(json.dumps(about, indent=1) + "\n")
-        _replace(partial, folder)
+        if about is not None:
+            (partial / OWN_CONFIG).write_text(json.dumps(about, indent=1) + "\n")
+        replace_folder(partial, folder)
     except (OSError, SafetensorError) as error:
         raise OSError(f"adapter {folder}: not written, what was there is unchanged: {error}") from error
     finally:
@@ -184,7 +209,7 @@ def _check_generator(about: dict[str, Any], generator: Generator, folder: Path) 
         )
 
 
-def _replace(partial: Path, folder: Path) -> None:
+def replace_folder(partial: Path, folder: Path) -> None:
     """Put a whole new folder where an older one may be; if that fails, put the older one back."""
     old = partial.with_name(partial.name + "-old")
     if folder.exists():

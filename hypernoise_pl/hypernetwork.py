@@ -142,7 +142,11 @@ class NoiseHypernetwork(nn.Module):
 
     def forward(self, noise: Tensor, conditioning: Conditioning) -> Tensor:
         """[B, *Z] the residual for noise [B, *Z]."""
-        output = self.generator.predict(self.view, noise, conditioning).to(noise.dtype)
+        return self.through(self.generator, noise, conditioning)
+
+    def through(self, generator: Generator, noise: Tensor, conditioning: Conditioning) -> Tensor:
+        """The residual by another backend over the same network, for noise of another size."""
+        output = generator.predict(self.view, noise, conditioning).to(noise.dtype)
         return output if self.mode == "residual" else output - noise
 
 

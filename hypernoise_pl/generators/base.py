@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -112,6 +113,23 @@ class Generator(nn.Module, ABC):
         """Recompute the activations of the network (or a view of it) in backward, trading time for memory."""
         target = self.network if network is None else network
         target.enable_gradient_checkpointing()  # type: ignore[operator]
+
+    @classmethod
+    def settings_of(cls, pipeline: Any) -> dict[str, Any]:
+        """Arguments of the constructor that a loaded pipeline answers by itself."""
+        return {}
+
+    def conditioning_of(self, encoded: Sequence[Any]) -> Conditioning:
+        """What the pipeline's own ``encode_prompt`` returned, as conditioning; its first is the text features."""
+        return Conditioning(encoded[0])
+
+    def from_pipeline(self, latents: Tensor) -> Tensor:
+        """[B, *Z] of start latents in the pipeline's own order; the same where a family packs none."""
+        return latents
+
+    def to_pipeline(self, noise: Tensor) -> Tensor:
+        """Noise [B, *Z] in the pipeline's own order; the inverse of ``from_pipeline``."""
+        return noise
 
     @abstractmethod
     def _encode(self, prompts: list[str]) -> Conditioning: ...

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -67,7 +68,11 @@ class DiT(DiffusionGenerator):
     def _encode(self, prompts: list[str]) -> Conditioning:
         """[B, 1, 1] class numbers stand where other families have text features."""
         numbers = [self._number(prompt.strip()) for prompt in prompts]
-        return Conditioning(torch.tensor(numbers, device=next(self.network.parameters()).device)[:, None, None])
+        return self.conditioning_of([torch.tensor(numbers, device=next(self.network.parameters()).device)])
+
+    def conditioning_of(self, encoded: Sequence[Any]) -> Conditioning:
+        """Of class numbers [B]: the pipeline has no ``encode_prompt``, its network is given them."""
+        return Conditioning(encoded[0][:, None, None])
 
     def _number(self, prompt: str) -> int:
         labels: dict[str, int] = {name.lower(): number for name, number in self.pipeline.labels.items()}

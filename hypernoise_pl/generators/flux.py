@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -74,10 +75,21 @@ class Flux(RectifiedFlowGenerator):
 
     def _encode(self, prompts: list[str]) -> Conditioning:
         warn_of_cut(self.pipeline.tokenizer_2, prompts, self.max_sequence_length)
-        embeddings, pooled, _ = self.pipeline.encode_prompt(
-            prompts, device=self._device, max_sequence_length=self.max_sequence_length
+        return self.conditioning_of(
+            self.pipeline.encode_prompt(prompts, device=self._device, max_sequence_length=self.max_sequence_length)
         )
-        return Conditioning(embeddings, pooled=pooled)
+
+    def conditioning_of(self, encoded: Sequence[Any]) -> Conditioning:
+        """T5's features of every token and CLIP's of the whole."""
+        return Conditioning(encoded[0], pooled=encoded[1])
+
+    def from_pipeline(self, latents: Tensor) -> Tensor:
+        """[B, *Z] of the network's tokens."""
+        return _unpacked(latents, *self.noise_shape[1:])
+
+    def to_pipeline(self, noise: Tensor) -> Tensor:
+        """The network's tokens [B, H/2 * W/2, 4 C]."""
+        return _packed(noise)
 
     def _schedule(self, steps: int) -> dict[str, Any]:
         return {"sigmas": np.linspace(1, 1 / steps, steps), "mu": self._mu()}

@@ -30,6 +30,22 @@ class DecoderOptions:
     tiling: bool = False
 
 
+class Loaded(str):
+    """The name of a pipeline that is loaded already: given to a generator as its model, nothing is loaded.
+
+    Args:
+        pipeline: of diffusers.
+    """
+
+    pipeline: Any
+
+    def __new__(cls, pipeline: Any) -> Loaded:
+        """Its name is the folder or hub id that it came from."""
+        name = super().__new__(cls, pipeline.name_or_path or type(pipeline).__name__)
+        name.pipeline = pipeline
+        return name
+
+
 # which generator reads which pipeline
 BACKENDS = {
     "DiTPipeline": "DiT",
@@ -51,7 +67,7 @@ def load_pipeline(kind: str | tuple[str, ...], model: str, dtype: str, **options
 
     Args:
         kind: name of its class, or the names of those it may be of.
-        model: folder or hub id.
+        model: folder or hub id, or a pipeline that is ``Loaded``.
         dtype: precision.
         options: of ``from_pretrained``.
 
@@ -61,6 +77,8 @@ def load_pipeline(kind: str | tuple[str, ...], model: str, dtype: str, **options
     """
     import diffusers
 
+    if isinstance(model, Loaded):
+        return model.pipeline
     precision = _precision(dtype)
     asked = options.get("revision"), options.get("local_files_only", False)
     index = find_file(model, "model_index.json", "generator", *asked)

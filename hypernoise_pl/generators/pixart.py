@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -97,13 +98,17 @@ class PixArt(DiffusionGenerator):
         return self._read(prompts)
 
     def _read(self, prompts: list[str]) -> Conditioning:
-        embeddings, mask, _, _ = self.pipeline.encode_prompt(
+        encoded = self.pipeline.encode_prompt(
             prompts,
             do_classifier_free_guidance=False,
             device=self._device,
             max_sequence_length=self.max_sequence_length,
         )
-        return Conditioning(embeddings, mask)
+        return self.conditioning_of(encoded)
+
+    def conditioning_of(self, encoded: Sequence[Any]) -> Conditioning:
+        """Text features and which of them count; those of the negative prompt are left."""
+        return Conditioning(encoded[0], encoded[1])
 
     @torch.no_grad()
     def _empty(self) -> Conditioning:

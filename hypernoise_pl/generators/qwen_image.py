@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -88,18 +89,22 @@ class QwenImage(FlowGenerator):
         self.eval().requires_grad_(False)
 
     def _encode(self, prompts: list[str]) -> Conditioning:
-        """Prompts of any length, put into tensors of one length with a mask."""
         tokenizer, before = self.pipeline.tokenizer, self.pipeline.prompt_template_encode.split("{}")[0]
         # of what the chat says before a prompt the pipeline drops a fixed count of tokens, which should be all of it
         left = len(tokenizer(before).input_ids) - self.pipeline.prompt_template_encode_start_idx
         warn_of_cut(tokenizer, prompts, self.max_sequence_length - left)
-        embeddings, mask = self.pipeline.encode_prompt(
+        encoded = self.pipeline.encode_prompt(
             list(prompts),
             next(self.network.parameters()).device,
             max_sequence_length=self.max_sequence_length,
         )
+        return self.conditioning_of(encoded)
+
+    def conditioning_of(self, encoded: Sequence[Any]) -> Conditioning:
+        """Prompts of any length, put into tensors of one length with a mask."""
+        embeddings, mask = encoded
         mask = embeddings.new_ones(embeddings.shape[:2], dtype=torch.long) if mask is None else mask
-        missing = self.max_sequence_length - embeddings.shape[1]
+        missing = max(self.max_sequence_length - embeddings.shape[1], 0)
         return Conditioning(
             nn.functional.pad(embeddings, (0, 0, 0, missing)), nn.functional.pad(mask.long(), (0, missing))
         )
@@ -113,22 +118,30 @@ class QwenImage(FlowGenerator):
         return self._velocity(network, noise, conditioning, 1.0)
 
     def _velocity(self, network: nn.Module, state: Tensor, conditioning: Conditioning, level: float) -> Tensor:
-        channels, height, width = self.noise_shape
-        rows, columns, dtype = height // PATCH, width // PATCH, self.network.dtype
-        packed = state.to(dtype).unflatten(3, (columns, PATCH)).unflatten(2, (rows, PATCH))  # [B, C, h, 2, w, 2]
+        rows, columns, dtype = *(side // PATCH for side in self.noise_shape[1:]), self.network.dtype
         mask = conditioning.mask
         longest = int(mask.sum(1).max())  # type: ignore[union-attr]
         mask = mask[:, :longest].bool()  # type: ignore[index]
         output: Tensor = network(
-            hidden_states=packed.permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2),  # [B, h w, 4 C]
+            hidden_states=self.to_pipeline(state.to(dtype)),
             timestep=torch.full((len(state),), level, device=state.device, dtype=dtype),
             encoder_hidden_states=conditioning.embeddings[:, :longest].to(dtype),
             encoder_hidden_states_mask=None if bool(mask.all()) else mask,
             img_shapes=[[(1, rows, columns)]] * len(state),
             return_dict=False,
         )[0]
-        unpacked = output.view(len(state), rows, columns, channels, PATCH, PATCH).permute(0, 3, 1, 4, 2, 5)
-        return unpacked.reshape(len(state), channels, height, width)
+        return self.from_pipeline(output)
+
+    def from_pipeline(self, latents: Tensor) -> Tensor:
+        """[B, *Z] of the network's tokens."""
+        channels, height, width = self.noise_shape
+        patches = latents.view(-1, height // PATCH, width // PATCH, channels, PATCH, PATCH).permute(0, 3, 1, 4, 2, 5)
+        return patches.reshape(-1, channels, height, width)
+
+    def to_pipeline(self, noise: Tensor) -> Tensor:
+        """The network's tokens [B, h w, 4 C]."""
+        patches = noise.unflatten(3, (-1, PATCH)).unflatten(2, (-1, PATCH))  # [B, C, h, 2, w, 2]
+        return patches.permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)
 
     def _decode(self, latents: Tensor) -> Tensor:
         config = self.decoder.config

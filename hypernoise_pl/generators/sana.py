@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -79,13 +80,17 @@ class SanaSprint(SteppedGenerator):
 
     def _encode(self, prompts: list[str]) -> Conditioning:
         warn_of_cut(self.pipeline.tokenizer, prompts, self.max_sequence_length)
-        embeddings, mask = self.pipeline.encode_prompt(
+        encoded = self.pipeline.encode_prompt(
             prompts,
             device=self._device,
             max_sequence_length=self.max_sequence_length,
             complex_human_instruction=self.instruction,
         )
-        return Conditioning(embeddings, mask)
+        return self.conditioning_of(encoded)
+
+    def conditioning_of(self, encoded: Sequence[Any]) -> Conditioning:
+        """Text features and which of them count."""
+        return Conditioning(encoded[0], encoded[1])
 
     def _predict(self, network: nn.Module, noise: Tensor, conditioning: Conditioning) -> Tensor:
         # TrigFlow's time pi/2 is SCM time 1, where the network's input is the noise itself

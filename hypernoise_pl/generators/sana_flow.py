@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -86,14 +87,18 @@ class Sana(FlowGenerator):
         return self._read(prompts, self.instruction)
 
     def _read(self, prompts: list[str], instruction: list[str] | None) -> Conditioning:
-        embeddings, mask, _, _ = self.pipeline.encode_prompt(
+        encoded = self.pipeline.encode_prompt(
             prompts,
             do_classifier_free_guidance=False,
             device=next(self.network.parameters()).device,
             max_sequence_length=self.max_sequence_length,
             complex_human_instruction=instruction,
         )
-        return Conditioning(embeddings, mask)
+        return self.conditioning_of(encoded)
+
+    def conditioning_of(self, encoded: Sequence[Any]) -> Conditioning:
+        """Text features and which of them count; those of the negative prompt are left."""
+        return Conditioning(encoded[0], encoded[1])
 
     @torch.no_grad()
     def _empty(self) -> Conditioning:

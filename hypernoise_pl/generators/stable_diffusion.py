@@ -82,8 +82,7 @@ class SDTurbo(VariancePreservingGenerator):
     def _encode(self, prompts: list[str]) -> Conditioning:
         tokenizer = self.pipeline.tokenizer
         warn_of_cut(tokenizer, prompts, tokenizer.model_max_length)
-        embeddings, _ = self.pipeline.encode_prompt(prompts, self._device, 1, False)
-        return Conditioning(embeddings)
+        return self.conditioning_of(self.pipeline.encode_prompt(prompts, self._device, 1, False))
 
     def _evaluate(self, network: nn.Module, state: Tensor, conditioning: Conditioning, time: float) -> Tensor:
         dtype = self.network.dtype

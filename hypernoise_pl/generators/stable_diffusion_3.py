@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -80,15 +81,20 @@ class StableDiffusion3(RectifiedFlowGenerator):
             warn_of_cut(self.pipeline.tokenizer, prompts, self.pipeline.tokenizer_max_length)
         else:
             warn_of_cut(self.pipeline.tokenizer_3, prompts, self.max_sequence_length)
-        embeddings, _, pooled, _ = self.pipeline.encode_prompt(
-            prompts,
-            prompt_2=None,
-            prompt_3=None,
-            device=self._device,
-            do_classifier_free_guidance=False,
-            max_sequence_length=self.max_sequence_length,
+        return self.conditioning_of(
+            self.pipeline.encode_prompt(
+                prompts,
+                prompt_2=None,
+                prompt_3=None,
+                device=self._device,
+                do_classifier_free_guidance=False,
+                max_sequence_length=self.max_sequence_length,
+            )
         )
-        return Conditioning(embeddings, pooled=pooled)
+
+    def conditioning_of(self, encoded: Sequence[Any]) -> Conditioning:
+        """Features of every token and of the whole; those of the negative prompt are left."""
+        return Conditioning(encoded[0], pooled=encoded[2])
 
     def _evaluate(self, network: nn.Module, state: Tensor, conditioning: Conditioning, level: float) -> Tensor:
         dtype, pooled = self.network.dtype, conditioning.pooled

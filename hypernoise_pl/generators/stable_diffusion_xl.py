@@ -93,10 +93,13 @@ class SDXLTurbo(VariancePreservingGenerator):
     def _encode(self, prompts: list[str]) -> Conditioning:
         tokenizer = self.pipeline.tokenizer
         warn_of_cut(tokenizer, prompts, tokenizer.model_max_length)
-        embeddings, _, pooled, _ = self.pipeline.encode_prompt(
-            prompts, device=self._device, do_classifier_free_guidance=False
+        return self.conditioning_of(
+            self.pipeline.encode_prompt(prompts, device=self._device, do_classifier_free_guidance=False)
         )
-        return Conditioning(embeddings, pooled=pooled)
+
+    def conditioning_of(self, encoded: Sequence[Any]) -> Conditioning:
+        """Features of every token and of the whole; those of the negative prompt are left."""
+        return Conditioning(encoded[0], pooled=encoded[2])
 
     def _evaluate(self, network: nn.Module, state: Tensor, conditioning: Conditioning, time: float) -> Tensor:
         dtype, pooled = self.network.dtype, conditioning.pooled

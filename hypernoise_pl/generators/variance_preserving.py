@@ -64,6 +64,13 @@ class VariancePreservingGenerator(SteppedGenerator):
         if self._predicts not in ("epsilon", "v_prediction"):
             raise ValueError(f"a network that predicts {self._predicts!r} is not supported")
 
+    @classmethod
+    def settings_of(cls, pipeline: Any) -> dict[str, Any]:
+        """The sampler that its scheduler is; the family's own where it is none of them."""
+        found = type(pipeline.scheduler).__name__
+        known = {scheduler: sampler for sampler, scheduler in _SCHEDULERS.items()}
+        return {"sampler": known[found]} if found in known else {}
+
     def levels(self, steps: int) -> list[float]:
         """The pipeline's own times, or the ones that were given where they are as many, as levels."""
         if steps == len(self.timesteps):

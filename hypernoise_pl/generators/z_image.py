@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -80,13 +81,18 @@ class ZImage(FlowGenerator):
         return self._read(prompts)
 
     def _read(self, prompts: list[str]) -> Conditioning:
-        """Texts of any length, put into tensors of one length with a mask."""
         device = next(self.network.parameters()).device
-        texts, _ = self.pipeline.encode_prompt(
+        encoded = self.pipeline.encode_prompt(
             list(prompts), device, do_classifier_free_guidance=False, max_sequence_length=self.max_sequence_length
         )
-        embeddings = texts[0].new_zeros(len(texts), self.max_sequence_length, texts[0].shape[1])
-        mask = torch.zeros(embeddings.shape[:2], dtype=torch.long, device=device)
+        return self.conditioning_of(encoded)
+
+    def conditioning_of(self, encoded: Sequence[Any]) -> Conditioning:
+        """Texts of any length, put into tensors of one length with a mask."""
+        texts = encoded[0]
+        length = max(self.max_sequence_length, *(len(text) for text in texts))
+        embeddings = texts[0].new_zeros(len(texts), length, texts[0].shape[1])
+        mask = torch.zeros(embeddings.shape[:2], dtype=torch.long, device=embeddings.device)
         for row, text in enumerate(texts):
             embeddings[row, : len(text)] = text
             mask[row, : len(text)] = 1

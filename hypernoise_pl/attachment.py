@@ -1,0 +1,253 @@
+"""Refined noise in anybody's own diffusers pipeline: ``attach(pipe, adapter)``, then call the pipeline as before."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from hypernoise_pl import generators
+from hypernoise_pl.adapter import OWN_CONFIG, PEFT_CONFIG, WEIGHTS, describe, load_adapter
+from hypernoise_pl.formats import PICKLED, load_reference
+from hypernoise_pl.generators.base import Generator
+from hypernoise_pl.generators.pipeline import BACKENDS, Loaded, at_least_single
+from hypernoise_pl.hypernetwork import NoiseHypernetwork, assert_tied
+from hypernoise_pl.pretrained import find_file
+from hypernoise_pl.refining import KEPT, refining
+from hypernoise_pl.types import nearest
+
+_OF_ACCELERATE = ("_hf_hook", "_old_forward", "forward")  # what offloading leaves on a network
+
+
+def attach(pipe: Any, adapter: str | Path, name: str = "default", weight: float = 1.0, **options: Any) -> Attachment:
+    """Let a diffusers pipeline refine its noise from now on; nothing else of how it is called changes.
+
+    The refined noise is ``x0 + scale * sum over adapters of weight * f(x0, c)``, with the prompt features that the
+    pipeline itself computes; one network evaluation more an image and adapter.
+
+    Args:
+        pipe: of one of the classes in ``generators.pipeline.BACKENDS``.
+        adapter: folder, or hub id, of an adapter; one in the reference implementation's format too.
+        name: of this adapter among several on the same pipeline; one of the same name is replaced.
+        weight: of this adapter; 0 leaves it out at no cost.
+        options: of the generator class that the adapter was trained with, where they were not its defaults
+            (``guidance_scale``, ``timesteps``, ``first_timestep``); not its size.
+
+    Returns:
+        What holds ``scale``, ``weights`` and ``detach``.
+
+    Raises:
+        FileNotFoundError: if there is no such adapter, or a file of it is missing.
+        ValueError: if the pipeline's class or scheduler is not known, its weights are not in memory, an option has no
+            such name, or the adapter is of another generator.
+
+    Example::
+
+        pipe = SanaSprintPipeline.from_pretrained("Efficient-Large-Model/Sana_Sprint_0.6B_1024px_diffusers")
+        attach(pipe, "runs/fit/TIME/adapter")
+        image = pipe("a red circle", generator=torch.manual_seed(0)).images[0]
+    """
+    held: Attachment | None = pipe.__dict__.get(KEPT)
+    attachment = Attachment(pipe, options) if held is None else held
+    if held is not None and options and options != held.options:
+        raise ValueError(f"attach: the pipeline is attached with options {held.options}; detach it first")
+    try:
+        attachment.add(name, adapter, weight)
+    except BaseException:
+        if held is None:
+            attachment.detach()
+        raise
+    return attachment
+
+
+def detach(pipe: Any) -> None:
+    """Make a pipeline what it was before ``attach``, bit for bit; nothing happens to one that is not attached."""
+    if KEPT in pipe.__dict__:
+        pipe.__dict__[KEPT].detach()
+
+
+class Attachment:
+    """The adapters on a pipeline.
+
+    Args:
+        pipe: the pipeline; it is changed when the first adapter is added.
+        options: of its generator class.
+
+    Attributes:
+        scale: share of the residual to add; 0 is the base pipeline, 1 what the adapters were trained for.
+        weights: adapter name -> its weight.
+    """
+
+    def __init__(self, pipe: Any, options: dict[str, Any]) -> None:
+        self.pipe, self.options, self.scale = pipe, options, 1.0
+        self.weights: dict[str, float] = {}
+        self._kind = _backend_of(pipe)
+        self._takes = inspect.signature(self._kind).parameters
+        for option in options:
+            if option not in self._takes or option in ("model", "height", "width"):
+                raise ValueError(
+                    f"attach: {self._kind.__name__} has no option {option!r}{nearest(option, self._takes)}"
+                )
+        self._adapters: dict[str, NoiseHypernetwork] = {}
+        self._generators: dict[tuple[int, ...], Generator] = {}
+        self._encoded: Any = None
+        modules = [module for module in pipe.components.values() if isinstance(module, nn.Module)]
+        if any(parameter.is_meta for module in modules for parameter in module.parameters()):
+            raise ValueError("attach: some weights are not in memory; attach first, and no sequential offloading")
+        self._frozen = [(p, p.requires_grad) for module in modules for p in module.parameters()]
+        self._modes = [(m, m.training) for module in modules for m in module.modules()]
+        self._class = type(pipe)
+
+    def add(self, name: str, adapter: str | Path, weight: float = 1.0) -> None:
+        """Load one more adapter; raises what ``attach`` does."""
+        folder, is_own = _fetched(str(adapter))
+        generator = self._generator(self._size(folder) if is_own else ())
+        with _bare(generator.network):
+            self._adapters[name] = (load_adapter if is_own else load_reference)(folder, generator)
+        self.weights[name] = weight
+        if self.pipe.__dict__.get(KEPT) is None:
+            self.pipe.__dict__[KEPT] = self
+            self.pipe.__class__ = refining(self._class)
+
+    def remove(self, name: str) -> None:
+        """Take one adapter off again.
+
+        Raises:
+            KeyError: if there is none of that name.
+        """
+        del self._adapters[name], self.weights[name]
+
+    def detach(self) -> None:
+        """Make the pipeline what it was."""
+        self.pipe.__dict__.pop(KEPT, None)
+        self.pipe.__class__ = self._class
+        for parameter, required in self._frozen:
+            parameter.requires_grad_(required)
+        for module, training in self._modes:
+            module.training = training
+
+    def begin(self) -> None:
+        """Forget the prompts of the call before: one that failed must not leave its own behind."""
+        self._encoded = None
+
+    def hear(self, encoded: Any) -> None:
+        """Take note of encoded prompts: the first of a call; a negative prompt, where encoded apart, comes after."""
+        if self._encoded is None:
+            self._encoded = encoded
+
+    def refine(self, latents: Tensor, size: tuple[int, ...], scale: float) -> Tensor:
+        """Refined start latents.
+
+        Args:
+            latents: in the pipeline's own order.
+            size: height and width in pixels, for families of many sizes.
+            scale: standard deviation of the latents.
+
+        Raises:
+            ValueError: if the call gave no prompt, or the size does not fit.
+        """
+        if not self._live():
+            return latents
+        if self._encoded is None:
+            raise ValueError("attach: this call encoded no prompt; give it prompt instead of prompt_embeds")
+        generator = self._generator(size)
+        conditioning = generator.conditioning_of(self._encoded)
+        single = at_least_single(latents)
+        noise = generator.from_pipeline(single) / scale
+        images = len(noise) // len(conditioning)  # of a prompt, where the pipeline repeats them later
+        conditioning = conditioning.map(lambda tensor: tensor.to(noise.device).repeat_interleave(images, 0))
+        residual = generator.to_pipeline(self.residual(generator, noise, conditioning))
+        return (single + scale * residual).to(latents.dtype)
+
+    def see(self, network: nn.Module, inputs: tuple[Tensor], named: dict[str, Any]) -> None:
+        """Refine, in place, what a class-conditional network is given: what its pipeline goes on with."""
+        if not self._live():
+            return
+        (state,), labels = inputs, named["class_labels"]
+        generator: Any = self._generator(())
+        asked = labels[labels < generator.classes]  # guidance has as many rows more, of no class
+        conditioning = generator.conditioning_of([asked])
+        residual = self.residual(generator, at_least_single(state[: len(asked)]), conditioning)
+        state.add_(residual.to(state.dtype).repeat(len(labels) // len(asked), 1, 1, 1))
+
+    @torch.no_grad()
+    def residual(self, generator: Generator, noise: Tensor, conditioning: Any) -> Tensor:
+        """[B, *Z] what all adapters together add to noise [B, *Z]."""
+        network: Any = generator.network
+        if not any(network is component for component in self.pipe.components.values()):
+            raise ValueError("attach: the pipeline's network was replaced since; detach, and attach again")
+        if hasattr(network, "_hf_hook"):  # offloaded: its weights come to where it is evaluated, others leave
+            network._hf_hook.pre_forward(network)
+        parts = []
+        for name, weight in self._live().items():
+            adapter = self._adapters[name]
+            assert_tied(network, adapter.view)
+            adapter.view.to(noise.device)
+            parts.append(weight * self.scale * adapter.through(generator, noise, conditioning))
+        return torch.stack(parts).sum(0)
+
+    def _live(self) -> dict[str, float]:
+        return {name: weight for name, weight in self.weights.items() if weight * self.scale}
+
+    def _generator(self, size: tuple[int, ...]) -> Generator:
+        """The backend for images of a size; it holds no weights of its own."""
+        if size not in self._generators:
+            pipe = copy.copy(self.pipe)
+            pipe.scheduler = copy.deepcopy(pipe.scheduler)  # a backend sets its timesteps
+            settings = self._kind.settings_of(pipe) | self.options | dict(zip(("height", "width"), size))
+            self._generators[size] = self._kind(Loaded(pipe), **settings)  # type: ignore[arg-type]
+        return self._generators[size]
+
+    def _size(self, folder: Path) -> tuple[int, ...]:
+        """Height and width in pixels that an adapter was trained at."""
+        if "height" not in self._takes:
+            return ()
+        shape = describe(folder)["noise_shape"]
+        return tuple(side * self.pipe.vae_scale_factor for side in shape[1:])
+
+
+@contextlib.contextmanager
+def _bare(network: nn.Module) -> Iterator[None]:
+    """A network without what offloading has put on it, so that a view of it takes nothing along."""
+    kept = {name: network.__dict__.pop(name) for name in _OF_ACCELERATE if name in network.__dict__}
+    try:
+        yield
+    finally:
+        network.__dict__.update(kept)
+
+
+def _backend_of(pipe: Any) -> type[Generator]:
+    """The generator class of a pipeline, by its class's name or that of a class it is derived from."""
+    names = [kind.__name__ for kind in type(pipe).__mro__]
+    found = next((BACKENDS[name] for name in names if name in BACKENDS), None)
+    if found is None:
+        raise ValueError(f"attach: a {names[0]} is not known; pipelines: {', '.join(BACKENDS)}")
+    for part in pkgutil.iter_modules(generators.__path__, f"{generators.__name__}."):
+        module = importlib.import_module(part.name)
+        if hasattr(module, found):
+            kind: type[Generator] = getattr(module, found)
+            return kind
+    raise AssertionError(found)
+
+
+def _fetched(adapter: str) -> tuple[Path, bool]:
+    """The folder of an adapter, fetched from the hub if need be, and whether it is in our own format."""
+    folder = find_file(adapter, PEFT_CONFIG, "adapter").parent
+
+    def has(name: str) -> bool:
+        try:
+            return find_file(adapter, name, "adapter").is_file()
+        except FileNotFoundError:
+            return False
+
+    if not has(WEIGHTS):
+        find_file(adapter, PICKLED, "adapter")
+    return folder, has(OWN_CONFIG)

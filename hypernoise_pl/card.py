@@ -1,0 +1,151 @@
+"""The model card of an exported adapter: what it is for, how it was trained, what was measured, how it is used."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+_ATTACH = """    from hypernoise_pl import attach
+
+    attach(pipe, {name!r})  # pipe: the generator's own diffusers pipeline
+    image = pipe("a prompt").images[0]
+"""
+_USE = {
+    "own": _ATTACH,
+    "peft": """    from peft import PeftModel
+
+    network = pipe.transformer  # or pipe.unet
+    hypernetwork = PeftModel.from_pretrained(copy.deepcopy(network), {name!r})
+    refined = noise + hypernetwork(noise, ...)  # given what the generator's network is given at its first timestep
+
+Nothing of it is to be patched: the last layer's LoRA takes that layer's own output away. That needs float32: in half
+precision what is left has an error in proportion to what was taken away.
+""",
+    "reference": _ATTACH + "\nor with the reference implementation's own script, which patches the last layer.\n",
+    "generator": """    from peft import PeftModel
+
+    pipe.transformer = PeftModel.from_pretrained(pipe.transformer, {name!r})  # or pipe.unet
+""",
+}
+_ABOUT = {
+    "noise": "A noise hypernetwork for {base}: a LoRA of the generator's own network that predicts a residual for its "
+    "input noise, at the cost of one network evaluation an image.\n",
+    "generator": "A LoRA for {base} itself, trained with the same rewards as a noise hypernetwork, for comparison.\n",
+}
+
+
+def model_card(
+    about: Mapping[str, Any],
+    config: Mapping[str, Any],
+    summary: Mapping[str, Any] | None,
+    picture: str | None,
+    name: str,
+    layout: str,
+) -> str:
+    """A card in the hub's format.
+
+    Args:
+        about: an adapter's ``hypernoise.json``.
+        config: its run's ``config.yaml``.
+        summary: its run's ``summary.json``; None where nothing was measured.
+        picture: file name of a grid of samples, beside the card.
+        name: what the adapter is called.
+        layout: ``own``, ``peft`` or ``reference``.
+    """
+    model, base = config["model"]["init_args"], str(about["generator"])
+    use = _USE[layout if about["adapts"] == "noise" else "generator"].format(name=name)
+    parts = [
+        _head(base),
+        f"# {name}\n\n{_ABOUT[about['adapts']].format(base=public(base))}",
+        f"## Use\n\n{use}",
+        "## Training\n\n" + "\n".join(f"- {line}" for line in _training(about, config, model)) + "\n",
+        "## Measured\n\n" + ("Nothing was measured in this run.\n" if summary is None else _table(summary)),
+    ]
+    if picture is not None:
+        rows = "Base above, what was trained below it, from the same noise"
+        parts.append(f"![{rows}]({picture})\n\n{rows}.\n")
+    return "\n".join(parts)
+
+
+def public(model: str) -> str:
+    """A hub id as it is; of a folder its name alone, for paths of a machine tell others nothing."""
+    return model if _on_hub(model) else Path(model).name
+
+
+def _on_hub(model: str) -> bool:
+    return HUB_ID.fullmatch(model.partition("@")[0]) is not None and not Path(model).exists()
+
+
+def _head(base: str) -> str:
+    lines = ["library_name: peft", "pipeline_tag: text-to-image", "tags: [hypernoise_pl, noise-hypernetwork, lora]"]
+    if _on_hub(base):
+        lines.append(f"base_model: {base.partition('@')[0]}")
+    return "\n".join(["---", *lines, "---", ""])
+
+
+def _training(about: Mapping[str, Any], config: Mapping[str, Any], model: Mapping[str, Any]) -> list[str]:
+    weights, penalty = model["reward_weights"], about.get("penalty") or {}
+    trainer, data = config.get("trainer", {}), config.get("data", {})
+    rewards = [
+        f"{name} ({_short(reward['class_path'])}, weight {weights.get(name, 0):g})"
+        for name, reward in model["rewards"].items()
+    ]
+    options = {key: value for key, value in (data.get("init_args") or {}).items() if value is not None}
+    shown = ", ".join(f"{key} {public(value) if isinstance(value, str) else value}" for key, value in options.items())
+    length = (
+        f"{trainer['max_steps']} steps"
+        if (trainer.get("max_steps") or -1) > 0
+        else f"{trainer.get('max_epochs')} epochs"
+    )
+    return [
+        f"generator: {public(str(about['generator']))} ({_short(model['generator']['class_path'])}), noise "
+        f"{' x '.join(map(str, about['noise_shape']))}",
+        f"data: {_short(data.get('class_path', 'unknown'))}" + (f" ({shown})" if shown else ""),
+        f"rewards: {', '.join(rewards)}",
+        f"penalty: {', '.join(f'{key} {value}' for key, value in penalty.items()) or 'not recorded'}",
+        f"LoRA: rank {about['rank']}, alpha {about['alpha']:g}, layers {_layers(about['targets'])}",
+        f"length: {length}",
+    ]
+
+
+def _table(summary: Mapping[str, Any]) -> str:
+    """Markdown, a column a method."""
+    methods = {key: value for key, value in summary.items() if isinstance(value, Mapping) and "rewards" in value}
+    first = next(iter(methods.values()))
+    rows = [
+        ("judge, " + tag.replace("_", " "), [m["judge"].get(tag) for m in methods.values()]) for tag in first["judge"]
+    ]
+    rows += [(f"reward {name}", [m["rewards"].get(name) for m in methods.values()]) for name in first["rewards"]]
+    for key, label in (("weighted_reward", "reward, weighted"), ("diversity", "diversity")):
+        rows.append((label, [m.get(key) for m in methods.values()]))
+    rows.append(("ms per image", [1000 * m["seconds_per_image"] for m in methods.values()]))
+    back = {"gradient_search": " + as many back"}
+    rows.append(("NFE", [f"{m['nfe']}{back.get(name, '')}" for name, m in methods.items()]))
+    lines = [
+        "| | " + " | ".join(name.replace("_", " ") for name in methods) + " |",
+        "| --- |" + " --- |" * len(methods),
+    ]
+    lines += [f"| {label} | {' | '.join(map(_figure, values))} |" for label, values in rows]
+    counts = f"{summary['prompts']} prompts, {summary['seeds']} noises each."
+    gain = ""
+    if summary.get("gain") is not None:
+        low, high = summary["interval"]
+        gain = f" Gain over the base by the judge {summary['gain']:+.3f} (95 % interval {low:+.3f} to {high:+.3f})."
+    return "\n".join(lines) + f"\n\n{counts}{gain} Wins by reward on {summary['win_rate']:.0%} of images.\n"
+
+
+def _figure(value: Any) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.3f}" if isinstance(value, float) else str(value)
+
+
+def _short(class_path: str) -> str:
+    return class_path.rpartition(".")[2]
+
+
+def _layers(targets: Any) -> str:
+    return str(targets) if isinstance(targets, str) else f"{len(targets)} named"

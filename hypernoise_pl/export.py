@@ -1,0 +1,190 @@
+"""``export``: an adapter with a model card, in our format or for others, in a folder and on the hub."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+import yaml
+
+from hypernoise_pl.adapter import OWN_CONFIG, PEFT_CONFIG, WEIGHTS, describe, load_adapter, replace_folder
+from hypernoise_pl.card import HUB_ID, model_card, public
+from hypernoise_pl.formats import export_peft
+from hypernoise_pl.generators.base import Generator
+from hypernoise_pl.run_folder import newest_run
+
+FORMATS = {"own": (OWN_CONFIG, PEFT_CONFIG, WEIGHTS), "peft": (), "reference": (PEFT_CONFIG, WEIGHTS)}
+PICTURE = "samples.png"
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the command; every expected error is one line.
+
+    Returns:
+        0 on success, 2 for what the user wrote or gave, 1 for what went wrong later.
+    """
+    try:
+        options = _options(argv)
+        folder = export(options.adapter, options.run, options.output, options.format, options.push)
+        print(f"adapter and model card are in {folder}")
+        if options.push is not None:
+            print(f"pushed to {push(folder, options.push, options.private)}")
+        return 0
+    except (ValueError, FileNotFoundError, NotADirectoryError) as error:
+        line, code = str(error), 2
+    except OSError as error:
+        line, code = str(error), 1
+    print(f"hypernoise_pl export: error: {' '.join(line.split())}", file=sys.stderr)
+    return code
+
+
+def export(adapter: Path | None, run: Path | None, output: Path | None, layout: str, name: str | None = None) -> Path:
+    """Write an adapter folder with a model card; an older one is replaced only once the new one is whole.
+
+    Args:
+        adapter: folder; None for that of the newest fit.
+        run: folder of its fit; None for the one it lies in.
+        output: to write; None for ``export-FORMAT`` in the run folder.
+        layout: ``own``; ``peft``: an ordinary LoRA that any PEFT load makes the hypernetwork of; ``reference``: for
+            the reference implementation.
+        name: of the adapter on its card; None for its run's.
+
+    Returns:
+        The folder.
+
+    Raises:
+        FileNotFoundError: if the adapter or its run's configuration is missing.
+        ValueError: if one is damaged, or the adapter cannot be had in this format.
+        OSError: if it cannot be written; what was there before is still there.
+    """
+    adapter = newest_run("fit", f"adapter/{WEIGHTS}") / "adapter" if adapter is None else adapter
+    about, run = describe(adapter), adapter.parent if run is None else run
+    config, summary = _read(run / "config.yaml"), _read(run / "summary.json", needed=False)
+    if layout != "own" and (about["adapts"] != "noise" or about["mode"] != "residual"):
+        raise ValueError(f"export: adapter {adapter} is an ordinary LoRA as it is; use --format own")
+    folder = run / f"export-{layout}" if output is None else output
+    if folder.exists() and not (folder / PEFT_CONFIG).is_file() and any(folder.iterdir()):
+        raise ValueError(f"export: {folder} holds something else than an adapter; give another --output")
+    partial = folder.with_name(f".{folder.name}-{os.getpid()}")
+    pictures = sorted((run / "images").glob("test-*.png")) or sorted((run / "images").glob("*.png"))
+    try:
+        if layout == "peft":
+            generator = _generator(config, run)
+            export_peft(load_adapter(adapter, generator), generator, partial)
+        else:
+            partial.mkdir(parents=True)
+            for file in FORMATS[layout]:
+                shutil.copyfile(adapter / file, partial / file)
+        _make_public(partial)
+        if pictures:
+            shutil.copyfile(pictures[-1], partial / PICTURE)
+        picture = PICTURE if pictures else None
+        card = _card(about, config, summary, picture, name or run.resolve().name, layout, run)
+        (partial / "README.md").write_text(card)
+        replace_folder(partial, folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return folder
+
+
+def push(folder: Path, name: str, private: bool = False) -> str:
+    """Upload a folder to the hub as one commit.
+
+    Args:
+        folder: with the adapter and its card.
+        name: ``owner/name``; made if there is none.
+        private: whether a new one is.
+
+    Returns:
+        Its address.
+
+    Raises:
+        OSError: if the hub does not take it.
+    """
+    from huggingface_hub import HfApi
+
+    hub = HfApi()
+    try:
+        address = hub.create_repo(name, private=private, exist_ok=True)
+        hub.upload_folder(repo_id=name, folder_path=folder, commit_message="Adapter and model card")
+    except Exception as error:  # its HTTP library has changed before, and has errors of its own
+        if not isinstance(error, OSError) and not type(error).__module__.startswith(
+            ("httpx", "requests", "huggingface")
+        ):
+            raise
+        reason = next(iter(str(error).splitlines()), "") or type(error).__name__
+        raise OSError(
+            f"{name}: not pushed, {folder} is whole: {reason}; a token that may write is needed (hf auth login, or the "
+            "variable HF_TOKEN)"
+        ) from error
+    return str(address)
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise ValueError(f"{message}; see python -m hypernoise_pl export --help")
+
+
+def _options(argv: Sequence[str]) -> argparse.Namespace:
+    parser = _Parser(prog="python -m hypernoise_pl export", add_help=False, allow_abbrev=False)
+    for name in ("--adapter", "--run", "--output"):
+        parser.add_argument(name, type=Path)
+    parser.add_argument("--format", choices=list(FORMATS), default="own")
+    parser.add_argument("--push")
+    parser.add_argument("--private", action="store_true")
+    options = parser.parse_args(list(argv))
+    if options.push is not None and not HUB_ID.fullmatch(options.push):
+        raise ValueError(f"--push {options.push}: needs owner/name")
+    if options.private and options.push is None:
+        raise ValueError("--private: only with --push")
+    return options
+
+
+def _read(file: Path, needed: bool = True) -> Any:
+    """A YAML or JSON file; None where one that is not needed is missing."""
+    if not file.is_file():
+        if not needed:
+            return None
+        raise FileNotFoundError(f"export: no {file.name} in {file.parent}; give the fit's run folder with --run")
+    try:
+        found = yaml.safe_load(file.read_text()) if file.suffix == ".yaml" else json.loads(file.read_text())
+    except (yaml.YAMLError, ValueError) as error:
+        raise ValueError(f"export: {file}: damaged: {error}") from error
+    if not isinstance(found, dict):
+        raise ValueError(f"export: {file}: damaged: no keys in it")
+    return found
+
+
+def _make_public(folder: Path) -> None:
+    """Leave of a generator's folder on this machine its name alone."""
+    for name, key in ((OWN_CONFIG, "generator"), (PEFT_CONFIG, "base_model_name_or_path")):
+        if (folder / name).is_file():
+            found = json.loads((folder / name).read_text())
+            (folder / name).write_text(json.dumps(found | {key: public(str(found[key]))}, indent=1) + "\n")
+
+
+def _card(about: Any, config: Any, summary: Any, picture: str | None, name: str, layout: str, run: Path) -> str:
+    try:
+        return model_card(about, config, summary, picture, name, layout)
+    except (KeyError, TypeError, StopIteration) as error:
+        raise ValueError(f"export: {run}: config.yaml or summary.json is of no fit: {error}") from error
+
+
+def _generator(config: Any, run: Path) -> Generator:
+    """The generator of a run, whose last layer's weights the PEFT format takes away."""
+    from jsonargparse import ArgumentParser
+
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_argument("--generator", type=Generator)
+    try:
+        given = parser.parse_object({"generator": config["model"]["init_args"]["generator"]})
+    except (argparse.ArgumentError, KeyError, TypeError) as error:
+        raise ValueError(f"export: {run / 'config.yaml'}: its generator is not understood: {error}") from error
+    generator: Generator = parser.instantiate_classes(given).generator
+    return generator

@@ -1,0 +1,242 @@
+"""Any family's own pipeline, attached: its images are those of our generator with refined noise; detached, its own."""
+
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+import hypernoise_pl
+from hypernoise_pl.adapter import save_adapter
+from hypernoise_pl.hypernetwork import LoraOptions, NoiseHypernetwork
+from tests.attached import ATTACHED, SEED, Attached
+from tests.tiny import randomise
+
+
+@pytest.fixture(scope="module", params=ATTACHED)
+def case(request) -> Attached:
+    return ATTACHED[request.param]
+
+
+@pytest.fixture(scope="module")
+def folder(case, tmp_path_factory) -> Path:
+    built = tmp_path_factory.mktemp("pipeline")
+    case.build(built)
+    return built
+
+
+@pytest.fixture(scope="module")
+def generator(case, folder):
+    return case.generator(folder)
+
+
+@pytest.fixture(scope="module")
+def adapters(generator, tmp_path_factory) -> list[tuple[NoiseHypernetwork, Path]]:
+    return [made(generator, tmp_path_factory.mktemp("adapter"), seed) for seed in (0, 1)]
+
+
+@pytest.fixture
+def pipe(case, folder):
+    return case.pipe(folder)
+
+
+def made(generator: Any, folder: Path, seed: int, **options: Any) -> tuple[NoiseHypernetwork, Path]:
+    hypernetwork = NoiseHypernetwork(generator, LoraOptions(rank=2, alpha=4), **options)
+    randomise(hypernetwork, seed)
+    return hypernetwork, save_adapter(hypernetwork, generator, folder / "adapter")
+
+
+def noise_for(generator: Any, count: int = 2) -> Tensor:
+    """What a pipeline draws from ``SEED``."""
+    return torch.randn(count, *generator.noise_shape, generator=torch.Generator().manual_seed(SEED))
+
+
+def fresh() -> list[torch.Generator]:
+    return [torch.Generator().manual_seed(seed) for seed in (3, 4)]
+
+
+@torch.no_grad()
+def ours(case: Attached, generator: Any, residual: Callable[..., Tensor], prompts: list[str], steps: int = 1) -> Tensor:
+    noise, conditioning, steps = noise_for(generator, len(prompts)), generator.encode(prompts), max(steps, case.least)
+    seeds = [3 + row for row in range(len(prompts))]
+    images: Tensor = generator.generate(noise + residual(noise, conditioning), conditioning, steps, seeds=seeds)
+    return images
+
+
+def same(found: Tensor, wanted: Tensor) -> None:
+    torch.testing.assert_close(found, wanted, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+def test_images_are_those_of_generator_and_hypernetwork(case, pipe, generator, adapters, steps):
+    hypernetwork, adapter = adapters[0]
+
+    def images() -> Tensor:
+        start = {"generator": fresh()} | case.start(noise_for(generator))
+        return case.images(pipe, steps=steps, **start)
+
+    before = images()
+    attached = hypernoise_pl.attach(pipe, adapter, **case.options)
+    found = images()
+    assert (found - before).abs().max() > 1e-3
+    same(found, ours(case, generator, hypernetwork, case.prompts, steps))
+    attached.scale = 0.5
+    same(images(), ours(case, generator, lambda *given: 0.5 * hypernetwork(*given), case.prompts, steps))
+    attached.scale = 0.0
+    assert torch.equal(images(), before)
+
+
+def test_seeds_batches_and_images_per_prompt(case, pipe, generator, adapters):
+    hypernetwork, adapter = adapters[0]
+    hypernoise_pl.attach(pipe, adapter, **case.options)
+    draw = torch.Generator()
+    same(case.images(pipe, generator=draw.manual_seed(SEED)), ours(case, generator, hypernetwork, case.prompts))
+    one = case.images(pipe, generator=draw.manual_seed(SEED), **{case.asks: case.given[1:]})
+    same(one, ours(case, generator, hypernetwork, case.prompts[1:]))
+    asked = {case.asks: None} | case.repeat(case.given[0], 3)
+    three = case.images(pipe, generator=draw.manual_seed(SEED), **asked)
+    same(three, ours(case, generator, hypernetwork, case.prompts[:1] * 3))
+
+
+def test_detached_it_is_what_it_was(case, pipe, adapters):
+    kind, before = type(pipe), state_of(pipe)
+    images = case.images(pipe, steps=2, generator=torch.Generator().manual_seed(SEED))
+    kept = vars(pipe).copy()
+    hypernoise_pl.attach(pipe, adapters[0][1], **case.options)
+    assert isinstance(pipe, kind) and type(pipe).__name__ == kind.__name__
+    assert inspect.signature(type(pipe).__call__) == inspect.signature(kind.__call__)
+    refined = case.images(pipe, steps=2, generator=torch.Generator().manual_seed(SEED))
+    assert not torch.equal(refined, images)
+    hypernoise_pl.detach(pipe)
+    assert type(pipe) is kind and {**vars(pipe), "_interrupt": None} == {**kept, "_interrupt": None}
+    after = state_of(pipe)
+    assert before.keys() == after.keys()
+    for name, (weight, *flags) in before.items():
+        assert torch.equal(weight, after[name][0]) and flags == list(after[name][1:])
+    assert torch.equal(case.images(pipe, steps=2, generator=torch.Generator().manual_seed(SEED)), images)
+    hypernoise_pl.detach(pipe)  # once more changes nothing
+
+
+def state_of(pipe: Any) -> dict[str, tuple[Tensor, bool, bool]]:
+    return {
+        f"{name}.{key}": (parameter.clone(), parameter.requires_grad, module.training)
+        for name, module in pipe.components.items()
+        if isinstance(module, torch.nn.Module)
+        for key, parameter in module.named_parameters()
+    }
+
+
+def test_several_adapters_are_added_by_weight(case, pipe, generator, adapters):
+    (first, one), (second, other) = adapters
+    attached = hypernoise_pl.attach(pipe, one, name="one", weight=0.25, **case.options)
+    assert hypernoise_pl.attach(pipe, other, name="other") is attached
+    attached.weights["other"] = 0.5
+
+    def images() -> Tensor:
+        return case.images(pipe, generator=torch.Generator().manual_seed(SEED))
+
+    same(images(), ours(case, generator, lambda *given: 0.25 * first(*given) + 0.5 * second(*given), case.prompts))
+    attached.remove("one")
+    same(images(), ours(case, generator, lambda *given: 0.5 * second(*given), case.prompts))
+
+
+@pytest.mark.parametrize("name", [name for name, case in ATTACHED.items() if case.wide])
+def test_other_sizes_than_it_was_trained_at(name, tmp_path):
+    case = ATTACHED[name]
+    case.build(tmp_path / "pipeline")
+    hypernetwork, adapter = made(case.generator(tmp_path / "pipeline"), tmp_path, 0)
+    pipe, wide = case.pipe(tmp_path / "pipeline"), case.generator(tmp_path / "pipeline", case.wide)
+    hypernoise_pl.attach(pipe, adapter, **case.options)
+    found = case.images(pipe, case.wide, generator=torch.Generator().manual_seed(SEED))
+    assert found.shape[2:] == case.wide
+    same(found, ours(case, wide, lambda *given: hypernetwork.through(wide, *given), case.prompts))
+
+
+@pytest.fixture(scope="module")
+def turbo(tmp_path_factory) -> tuple[Any, Any, Path]:
+    """SD-Turbo's case, the folder of its pipeline, and an adapter."""
+    case, folder = ATTACHED["sd-turbo"], tmp_path_factory.mktemp("turbo")
+    case.build(folder / "pipeline")
+    return case, folder / "pipeline", made(case.generator(folder / "pipeline"), folder, 0)[1]
+
+
+def test_moved_and_converted_after(turbo):
+    case, folder, adapter = turbo
+    first, then = case.pipe(folder), case.pipe(folder).to(torch.bfloat16)
+    hypernoise_pl.attach(first, adapter)
+    first.to(torch.bfloat16)
+    hypernoise_pl.attach(then, adapter)
+    images = [case.images(pipe, generator=torch.Generator().manual_seed(SEED)) for pipe in (first, then)]
+    assert first.unet.dtype == torch.bfloat16 and torch.equal(*images)
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_offloaded_part_by_part(turbo, before):
+    """With accelerate's hooks on the CPU: what is offloaded is called through them, whichever came first."""
+    from accelerate import cpu_offload_with_hook
+
+    case, folder, adapter = turbo
+    pipe, plain = case.pipe(folder), case.pipe(folder)
+    hypernoise_pl.attach(plain, adapter)
+    if before:
+        hypernoise_pl.attach(pipe, adapter)
+    _, first = cpu_offload_with_hook(pipe.text_encoder, "cpu")
+    _, second = cpu_offload_with_hook(pipe.unet, "cpu", prev_module_hook=first)
+    pipe._all_hooks = [first, second]
+    if not before:
+        hypernoise_pl.attach(pipe, adapter)
+    assert hasattr(pipe.unet, "_hf_hook") and not hasattr(pipe._hypernoise._adapters["default"].view, "_hf_hook")
+    images = [case.images(each, generator=torch.Generator().manual_seed(SEED)) for each in (pipe, plain)]
+    assert torch.equal(*images)
+
+
+def test_a_failed_call_leaves_no_prompt_behind(turbo):
+    case, folder, adapter = turbo
+    pipe = case.pipe(folder)
+    hypernoise_pl.attach(pipe, adapter)
+    with pytest.raises(ValueError, match="list of generators"):
+        case.images(pipe, prompt="a ring", generator=[torch.Generator()] * 3)
+    found = case.images(pipe, generator=torch.Generator().manual_seed(SEED))
+    again = case.pipe(folder)
+    hypernoise_pl.attach(again, adapter)
+    assert torch.equal(found, case.images(again, generator=torch.Generator().manual_seed(SEED)))
+
+
+def test_embeddings_in_the_place_of_prompts(turbo):
+    case, folder, adapter = turbo
+    pipe = case.pipe(folder)
+    hypernoise_pl.attach(pipe, adapter)
+    embeddings, _ = pipe.encode_prompt(case.given, "cpu", 1, False)
+    found, wanted = (
+        case.images(pipe, generator=torch.Generator().manual_seed(SEED), **asked)
+        for asked in ({"prompt": None, "prompt_embeds": embeddings}, {})
+    )
+    assert torch.equal(found, wanted)
+
+
+def test_what_does_not_fit_is_one_clear_line(turbo, sana_folder, tmp_path):
+    from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
+
+    case, folder, adapter = turbo
+    pipe = case.pipe(folder)
+    with pytest.raises(ValueError, match="a DDPMPipeline is not known; pipelines: DiTPipeline, "):
+        hypernoise_pl.attach(DDPMPipeline(UNet2DModel(block_out_channels=(32, 32, 32, 32)), DDPMScheduler()), adapter)
+    with pytest.raises(ValueError, match=r"SDTurbo has no option 'timestep' \(did you mean 'timesteps'\?\)"):
+        hypernoise_pl.attach(pipe, adapter, timestep=[999])
+    with pytest.raises(ValueError, match="SDTurbo has no option 'height'"):
+        hypernoise_pl.attach(pipe, adapter, height=16)
+    with pytest.raises(FileNotFoundError, match=f"adapter {tmp_path}: no adapter_config.json"):
+        hypernoise_pl.attach(pipe, tmp_path)
+    other = made(ATTACHED["sana-sprint"].generator(sana_folder), tmp_path, 0)[1]
+    with pytest.raises(ValueError, match="trained with generator"):
+        hypernoise_pl.attach(pipe, other)
+    assert "_hypernoise" not in vars(pipe) and pipe.unet.conv_in.weight.requires_grad
+    hypernoise_pl.attach(pipe, adapter)
+    with pytest.raises(ValueError, match="detach it first"):
+        hypernoise_pl.attach(pipe, adapter, name="other", eta=0.5)
+    pipe.unet = case.pipe(folder).unet
+    with pytest.raises(ValueError, match="network was replaced"):
+        case.images(pipe)
