@@ -103,7 +103,7 @@ def check_flag(path: str, value: str, config: dict[str, Any], roots: Mapping[str
     within: Any = config  # what holds the node
     for depth, part in enumerate(parts[1:], 1):
         where = "--" + ".".join(parts[:depth])
-        if isinstance(node, Mapping) and isinstance(node.get("class_path"), str):
+        if isinstance(node, dict) and isinstance(node.get("class_path"), str):
             known: Mapping[str, Any] = parameters(find_class(node["class_path"]))
             node = node.get("init_args") or node.setdefault("init_args", {})
         elif depth == 1 and hint is not None:
