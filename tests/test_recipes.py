@@ -14,7 +14,6 @@ from hypernoise_pl.__main__ import main
 from hypernoise_pl.config import load_configs
 from hypernoise_pl.signatures import ConfigError
 from tests.generators.tiny_pixart import save_pixart
-from tests.pipelines import FAMILIES
 from tests.rewards.conftest import blip_folder, clip_folder  # noqa: F401 - fixtures
 
 ROOT = Path(__file__).parents[1]
