@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from hypernoise_pl.types import Conditioning, check_shape
 
@@ -30,6 +31,7 @@ class Generator(nn.Module, ABC):
     last_layer: str
     noise_shape: tuple[int, ...]
     name: str
+    _recompute = False  # of the decoder, in backward
     _away: dict[str, nn.Module] | None = None  # text encoders that are kept off the device
 
     @torch.no_grad()
@@ -137,10 +139,21 @@ class Generator(nn.Module, ABC):
     def decode(self, latents: Tensor) -> Tensor:
         """Images [B, 3, H, W] in [0, 1] of clean latents [B, *Z]; differentiable."""
         check_shape("latents", latents, (None, *self.noise_shape))
-        return self._decode(latents)
+        if not (self._recompute and latents.requires_grad and torch.is_grad_enabled()):
+            return self._decode(latents)
+        # image by image, so that backward holds the activations of one: at 1024 pixels they are tens of GiB each
+        images = [checkpoint(self._decode, latent, use_reentrant=False) for latent in latents.split(1)]
+        return torch.cat(images)  # type: ignore[arg-type]
 
     def checkpoint_activations(self, network: nn.Module | None = None) -> None:
-        """Recompute the activations of the network (or a view of it) in backward, trading time for memory."""
+        """Recompute activations in backward, trading time for memory.
+
+        Args:
+            network: a view of the network; None for the generator itself, its decoder included, which then goes image
+                by image.
+        """
+        if network is None:
+            self._recompute = True
         target = self.network if network is None else network
         target.enable_gradient_checkpointing()  # type: ignore[operator]
 
