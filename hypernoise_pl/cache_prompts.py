@@ -74,5 +74,6 @@ def fill(cache: PromptCache, generator: Generator, texts: Sequence[str], shard: 
             if left:
                 size += cache.write(left, generator.encode(left))
                 encoded += len(left)
+            bar.set_postfix_str(f"{size / 2**30:.2f} GiB written", refresh=False)
             bar.update(len(part))
     return encoded, size

@@ -84,7 +84,7 @@ def test_a_prompt_that_is_not_there_is_encoded_and_told_of(sana_folder, tmp_path
     with pytest.warns(UserWarning, match=r"'three stars' \(1 of 3 prompts\) is not in it.*cache-prompts"):
         got = module.conditioning([*TEXTS[:2], "three stars"])
     torch.testing.assert_close(got.embeddings, generator.encode([*TEXTS[:2], "three stars"]).embeddings)
-    module.conditioning(["three stars"])  # kept now, and no warning
+    module.conditioning(["three stars", "a green ring"])  # the first is kept now; the second is told of no more
 
 
 def test_the_key_is_all_that_decides_what_prompts_become(sana_folder):

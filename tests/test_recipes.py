@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -98,12 +99,22 @@ def test_a_recipe_reads_its_prompts_from_the_cache(pipeline_folder, small, capsy
     monkeypatch.delenv(cli.OUTPUT_VARIABLE)
     assert main(["fit", *flags, "--output=run"]) == 0
     assert "is not in it" not in capsys.readouterr().err
+    monkeypatch.delenv(cli.OUTPUT_VARIABLE)
+    elsewhere = ["--data.folder=nowhere", "--data.check=false", "--prompt=a ring that is not cached", "--output=seen"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")  # the command shows warnings in its own way
+        assert main(["predict", *flags, *elsewhere, "--adapter=run/adapter"]) == 0  # it needs no prompt files
+    assert "is not in it; text encoders go to the device for it" in capsys.readouterr().err
+    assert len(Path("seen/predictions.jsonl").read_text().splitlines()) == 2
 
 
 @pytest.mark.slow
-def test_the_ddp_strategy_on_two_processes(pipeline_folder, small):
-    flags = ["--config", "sd_turbo", "--config", "strategy/ddp", *small, "--data.batch_size=1", "--output=run"]
+def test_the_ddp_strategy_on_two_processes_that_read_one_cache(pipeline_folder, small, monkeypatch):
+    flags = ["--config", "sd_turbo", *small, "--data.batch_size=1", "--model.prompt_cache=cache"]
     flags += [f"--model.generator.model={pipeline_folder('sd-turbo')}"]
+    assert main(["cache-prompts", *flags]) == 0
+    monkeypatch.delenv(cli.OUTPUT_VARIABLE)
+    flags += ["--config", "strategy/ddp", "--output=run"]
     done = subprocess.run(
         [sys.executable, "-m", "hypernoise_pl", "fit", *flags],
         env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
@@ -113,6 +124,7 @@ def test_the_ddp_strategy_on_two_processes(pipeline_folder, small):
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert json.loads(Path("run/summary.json").read_text())["prompts"] == 2
+    assert "is not in it" not in done.stderr
     assert done.stderr.count("training prompts; left out") == 1  # the first process alone says so
 
 

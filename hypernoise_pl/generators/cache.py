@@ -32,6 +32,7 @@ class ConditioningCache:
     ) -> None:
         self._encode, self._bytes, self._at_once, self.disk = encode, int(gib * 2**30), at_once, disk
         self._kept: OrderedDict[str, Conditioning] = OrderedDict()
+        self._told = False
 
     def __call__(self, texts: Sequence[str]) -> Conditioning:
         """The conditioning of texts, encoding only those not kept."""
@@ -56,7 +57,8 @@ class ConditioningCache:
         found = self.disk.read(new)
         self._kept.update(found)
         missing = [text for text in new if text not in found]
-        if missing:
+        if missing and not self._told:
+            self._told = True  # once: a run whose cache lacks many would say so at every step
             warnings.warn(
                 f"prompt cache {self.disk.folder}: {missing[0]!r} ({len(missing)} of {len(new)} prompts) is not in it; "
                 "text encoders go to the device for it (python -m hypernoise_pl cache-prompts encodes all beforehand)",
