@@ -4,7 +4,7 @@ RUN := $(VENV)/bin/python
 TORCH := torch==2.13.0
 
 .DEFAULT_GOAL := help
-.PHONY: help install compare fit test test-fast lint bench world clean
+.PHONY: help install compare fit test test-fast lint bench bench-gpu world clean
 
 help: ## show this
 	@grep -hE '^[a-z-]+:.*## ' Makefile | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -40,6 +40,9 @@ bench: $(VENV)/.installed ## speed measurements
 	$(RUN) benchmarks/shapes.py
 	$(RUN) benchmarks/training_step.py
 	$(RUN) benchmarks/search.py
+
+bench-gpu: $(VENV)/.installed ## full-size models with random weights on a GPU: step time, memory, utilisation
+	$(RUN) benchmarks/real_models.py
 
 world: $(VENV)/.installed ## train the shapes world's own models anew (about forty minutes)
 	$(RUN) -m hypernoise_pl.shapes.train_generator --config experiments/shapes_world/generator.yaml --output hypernoise_pl/shapes/weights/generator

@@ -12,6 +12,7 @@ COMMANDS = {
     "test": "measure an adapter on the test prompts",
     "predict": "write images for prompts, base and refined",
     "compare": "search methods and what was trained side by side, at what cost: one table, one report",
+    "cache-prompts": "encode a run's prompts beforehand, so that text encoders stay off the device while it trains",
     "export": "an adapter with a model card, for others: a folder, and the hub",
 }
 OVERVIEW = """usage: python -m hypernoise_pl COMMAND [options]
@@ -108,6 +109,21 @@ examples:
   python -m hypernoise_pl export --adapter runs/fit/TIME/adapter --format peft --push me/my-hypernetwork
 """,
 }
+PAGES["cache-prompts"] = (
+    """usage: python -m hypernoise_pl cache-prompts --model.prompt_cache=DIR [options]
+
+Encode the training, validation and test prompts of a run into DIR, in files that are written whole or not at all.
+Every run with the same --model.prompt_cache then reads them there. Stopped at any moment, the same command again goes
+on; several processes may fill one folder at once. Rewards are not loaded.
+
+options:"""
+    + SHARED
+    + """
+examples:
+  python -m hypernoise_pl cache-prompts --config sana_sprint --model.prompt_cache=cache
+  python -m hypernoise_pl fit           --config sana_sprint --model.prompt_cache=cache
+"""
+)
 MEASURE = """usage: python -m hypernoise_pl {command} [options]
 
 {about}.
@@ -123,7 +139,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; the arguments of the process are left as they are, for DDP's children read them again."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     if not arguments or arguments[0] in ("-h", "--help", "help"):
-        print(OVERVIEW.format(commands="\n".join(f"  {name:<10} {what}" for name, what in COMMANDS.items())), end="")
+        print(OVERVIEW.format(commands="\n".join(f"  {name:<13} {what}" for name, what in COMMANDS.items())), end="")
         return 0
     command = arguments.pop(0)
     if command == "--version":

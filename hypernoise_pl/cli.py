@@ -20,6 +20,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from hypernoise_pl.cache_prompts import without_rewards
 from hypernoise_pl.config import load_configs
 from hypernoise_pl.run_folder import newest_run
 from hypernoise_pl.signatures import ConfigError, check_flag, check_keys, parameters
@@ -58,10 +59,11 @@ def run(command: str, argv: Sequence[str]) -> int:
             started = True
             from hypernoise_pl import runs
 
-            getattr(runs, command)(cli, options)
+            getattr(runs, command.replace("-", "_"))(cli, options)
         return 0
     except KeyboardInterrupt:
-        line, code = "stopped; the same command with --ckpt_path last continues", 130
+        how = " with --ckpt_path last" if command == "fit" else ""
+        line, code = f"stopped; the same command{how} continues", 130
     except (ConfigError, FileNotFoundError, NotADirectoryError) as error:
         line, code = str(error), 2
     except NonFiniteError as error:
@@ -87,7 +89,7 @@ def _options(command: str) -> argparse.ArgumentParser:
     parser.add_argument("--print_config", action="store_true")
     if command == "fit":
         parser.add_argument("--ckpt_path")
-    else:
+    elif command != "cache-prompts":
         parser.add_argument("--adapter", type=Path)
     if command == "compare":
         parser.add_argument("--shard")
@@ -116,6 +118,8 @@ def build(command: str, options: argparse.Namespace, overrides: list[str]) -> An
     )
     if comparing and options.budget_seconds is not None:
         overrides = [*overrides, f"--compare.budget_seconds={options.budget_seconds}"]
+    if command == "cache-prompts":
+        config, overrides = without_rewards(config, overrides)
     _check(config, overrides)
     if options.print_config:
         overrides = [*overrides, "--print_config"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,8 @@ def find_config(name: str) -> Path:
 def load_configs(names: Sequence[str], more_keys: Sequence[str] = ()) -> DictConfig:
     """Merge files, later over earlier: dicts merge, lists are replaced, ``${...}`` reaches across files.
 
+    A file's ``include`` names files that are merged before it. Null in the place of a reward takes it out.
+
     Args:
         names: paths or short names.
         more_keys: top-level keys that later files may have though the first has not.
@@ -47,14 +49,7 @@ def load_configs(names: Sequence[str], more_keys: Sequence[str] = ()) -> DictCon
     """
     register_resolvers()
     merged: DictConfig | None = None
-    for name in names:
-        path = find_config(name)
-        try:
-            loaded = OmegaConf.load(path)
-        except Exception as error:  # YAML's errors span lines
-            raise ConfigError(f"config {path}: not YAML: {' '.join(str(error).split())}") from error
-        if not isinstance(loaded, DictConfig):
-            raise ConfigError(f"config {path}: needs keys and values, got {type(loaded).__name__}")
+    for path, loaded in (found for name in names for found in _load(name)):
         if merged is not None:
             for key in loaded:
                 known = [*map(str, merged), *more_keys]
@@ -62,7 +57,30 @@ def load_configs(names: Sequence[str], more_keys: Sequence[str] = ()) -> DictCon
                     raise ConfigError(f"config {path}: no key is called {str(key)!r}{nearest(str(key), known)}")
         merged = loaded if merged is None else _merge(merged, loaded)
     assert merged is not None
+    for group in ("rewards", "reward_weights"):
+        entries = OmegaConf.select(merged, f"model.init_args.{group}")
+        for key in [key for key in entries or () if entries._get_node(key)._is_none()]:
+            del entries[key]
     return merged
+
+
+def _load(name: str, within: tuple[Path, ...] = ()) -> Iterator[tuple[Path, DictConfig]]:
+    """The files that a file includes, and itself."""
+    path = find_config(name)
+    if path in within:
+        raise ConfigError(f"config {path}: includes itself, by way of {within[-1]}")
+    try:
+        loaded = OmegaConf.load(path)
+    except Exception as error:  # YAML's errors span lines
+        raise ConfigError(f"config {path}: not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(loaded, DictConfig):
+        raise ConfigError(f"config {path}: needs keys and values, got {type(loaded).__name__}")
+    included: Any = loaded.pop("include", None) or []
+    if isinstance(included, str):
+        raise ConfigError(f"config {path}: include needs a list of files, like [{included}]")
+    for other in included:
+        yield from _load(str(other), (*within, path))
+    yield path, loaded
 
 
 def register_resolvers() -> None:

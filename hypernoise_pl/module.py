@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from hypernoise_pl.generators.base import Generator
 from hypernoise_pl.generators.cache import ConditioningCache
+from hypernoise_pl.generators.prompt_cache import open_cache
 from hypernoise_pl.hypernetwork import LoraOptions, NoiseHypernetwork, assert_tied
 from hypernoise_pl.noise import IndependentNoise, NoiseSource, gaussian, seed_of, seeds_from
 from hypernoise_pl.objective import Objective, weighted_sum
@@ -45,6 +46,7 @@ class HyperNoiseModule(AdapterModule):
         images_per_prompt: noises per prompt at validation and test.
         seed: of the noises at validation and test.
         checkpoint_activations: recompute activations in backward, to save memory.
+        prompt_cache: folder that ``cache-prompts`` filled; text encoders then stay off the device.
         optimizer: class and arguments.
         lr_scheduler: class and arguments; None for a constant rate.
         max_bad_steps: non-finite steps in a row before the run stops.
@@ -69,6 +71,7 @@ class HyperNoiseModule(AdapterModule):
         images_per_prompt: int = 4,
         seed: int = 0,
         checkpoint_activations: bool = False,
+        prompt_cache: str | None = None,
         optimizer: OptimizerCallable = torch.optim.AdamW,
         lr_scheduler: LRSchedulerCallable | None = None,
         max_bad_steps: int = 10,
@@ -82,7 +85,8 @@ class HyperNoiseModule(AdapterModule):
         self.objective, self.noise, self.reference = objective, noise, reference
         self.whiten_gradient = whiten_gradient
         self.steps, self.images_per_prompt, self.seed = steps, images_per_prompt, seed
-        self.encode = ConditioningCache(self.generator.encode)  # of texts; each is encoded once
+        disk = None if prompt_cache is None else open_cache(prompt_cache, self.generator)
+        self.encode = ConditioningCache(self.generator.encode, disk=disk)  # of texts; each is encoded once
         if checkpoint_activations:
             self.generator.checkpoint_activations()
             self.generator.checkpoint_activations(self.hypernetwork.view)

@@ -17,6 +17,7 @@ import torch
 from tqdm import tqdm
 
 from hypernoise_pl.adapter import restore, save_adapter
+from hypernoise_pl.cache_prompts import cache_prompts as cache_prompts
 from hypernoise_pl.callbacks.evaluate import Evaluate
 from hypernoise_pl.callbacks.image_grid import ImageGrid
 from hypernoise_pl.compare import Comparing

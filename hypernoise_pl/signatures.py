@@ -83,13 +83,15 @@ def check_keys(node: Any, hint: Any = None, where: str = "") -> None:
         check_keys(child, known.get(str(key)), f"{where}.{key}" if where else str(key))
 
 
-def check_flag(path: str, value: str, config: Mapping[str, Any], roots: Mapping[str, type]) -> None:
+def check_flag(path: str, value: str, config: dict[str, Any], roots: Mapping[str, type]) -> None:
     """Check the dotted name of a flag against the merged configuration and the classes it names.
+
+    A flag that names a class is entered into the configuration, so that later flags are checked against that class.
 
     Args:
         path: for example ``model.reward_weights.clip``.
         value: what it is set to; where a class is wanted, the name of one.
-        config: merged configuration, plain.
+        config: merged configuration, plain, with the classes that earlier flags named.
         roots: top-level key -> class, for those that are classes.
 
     Raises:
@@ -98,11 +100,12 @@ def check_flag(path: str, value: str, config: Mapping[str, Any], roots: Mapping[
     parts = [part for part in path.rstrip("+").split(".") if part not in ("init_args", "class_path")]
     _must_be_in(parts[0], [*config, *roots], "", "", "--")
     node, hint = config.get(parts[0]), roots.get(parts[0])
+    within: Any = config  # what holds the node
     for depth, part in enumerate(parts[1:], 1):
         where = "--" + ".".join(parts[:depth])
-        if isinstance(node, Mapping) and isinstance(node.get("class_path"), str):
+        if isinstance(node, dict) and isinstance(node.get("class_path"), str):
             known: Mapping[str, Any] = parameters(find_class(node["class_path"]))
-            node = node.get("init_args") or {}
+            node = node.get("init_args") or node.setdefault("init_args", {})
         elif depth == 1 and hint is not None:
             known = parameters(hint)
         elif typing.get_origin(hint) is dict:
@@ -112,20 +115,31 @@ def check_flag(path: str, value: str, config: Mapping[str, Any], roots: Mapping[
         if not known:
             return  # nothing is known of what may stand here; the parser will say
         _must_be_in(part, known, where)
-        hint, node = known[part], node.get(part) if isinstance(node, Mapping) else None
-    kinds = list(_kinds(hint))
+        within, hint, node = node, known[part], node.get(part) if isinstance(node, Mapping) else None
+    kinds = {kind.__name__: kind for kind in _kinds(hint)}
+    if named := kinds.get(value.rpartition(".")[2]):
+        _enter(within, parts[-1], named)
     if len(kinds) > 1 and value.isidentifier() and value not in (*kinds, "null", "None"):
         raise ConfigError(
             f"--{path}: no class is called {value!r}{nearest(value, kinds)}; there are {', '.join(kinds)}"
         )
 
 
-def _kinds(hint: Any) -> Iterator[str]:
-    """Names of a class of ours (or the classes of a union) and of all that derive from it."""
+def _enter(within: Any, key: str, kind: type) -> None:
+    """Put a class in its place, with the arguments that it shares with what stood there."""
+    before = within.get(key) if isinstance(within, dict) else None
+    arguments = (before.get("init_args") or {}) if isinstance(before, Mapping) else {}
+    if isinstance(within, dict):
+        kept = {name: value for name, value in arguments.items() if name in parameters(kind)}
+        within[key] = {"class_path": f"{kind.__module__}.{kind.__qualname__}", "init_args": kept}
+
+
+def _kinds(hint: Any) -> Iterator[type]:
+    """A class of ours (or the classes of a union) and all that derive from it, but for abstract ones."""
     for option in typing.get_args(hint) or (hint,):
         if inspect.isclass(option) and option.__module__.startswith("hypernoise_pl"):
             if not inspect.isabstract(option):
-                yield option.__name__
+                yield option
             for derived in option.__subclasses__():
                 yield from _kinds(derived)
 

@@ -176,6 +176,19 @@ def test_every_configuration_parses_and_explains_its_keys(capsys):
             assert "#" in line or above.startswith("#"), f"{file.name}: {key} has no comment"
 
 
+def test_an_option_of_a_class_that_an_earlier_flag_named(capsys):
+    found = configured(capsys, "--model.generator=QwenImage", "--model.generator.shift=3")["model"]["init_args"]
+    assert found["generator"]["class_path"] == "hypernoise_pl.generators.qwen_image.QwenImage"
+    assert found["generator"]["init_args"]["shift"] == 3
+    assert found["generator"]["init_args"]["max_sequence_length"] == 20  # both classes take it
+    search = "--model.reference=hypernoise_pl.search.random_search.RandomSearch"
+    assert "no key is called 'iterations'" in refused(capsys, "fit", search, "--model.reference.iterations=3")
+    wrong = refused(capsys, "fit", "--model.generator=QwenImage", "--model.generator.shfit=3")
+    assert "no key is called 'shfit' (did you mean 'shift'?)" in wrong
+    data = configured(capsys, "--data=TextPrompts", "--data.train=p.txt")["data"]
+    assert data["init_args"]["train"] == "p.txt"
+
+
 @pytest.mark.slow
 def test_fit_then_test_then_predict(tmp_path, capsys, monkeypatch):
     assert main(["fit", *SHORT, "--output=run"]) == 0

@@ -1,4 +1,4 @@
-"""Prompts from files: text, one a line, or JSONL."""
+"""Prompts from files: text, one a line; JSONL; or a JSON list."""
 
 from __future__ import annotations
 
@@ -53,17 +53,10 @@ def read_prompts(file: Path) -> list[Prompt]:
         FileNotFoundError: if it does not exist.
         ValueError: if it is empty, binary, not UTF-8, or a JSONL line is no object with a ``prompt``; with the line.
     """
-    if not file.is_file():
-        raise FileNotFoundError(f"prompt file {file}: no such file")
-    data = file.read_bytes()
-    if b"\x00" in data:
-        raise ValueError(f"prompt file {file}: binary, not text")
-    try:
-        # not splitlines(), which also cuts at U+2028 and the like, that a JSON string may hold
-        lines = data.decode("utf-8-sig").split("\n")
-    except UnicodeDecodeError as error:
-        line = data[: error.start].count(b"\n") + 1
-        raise ValueError(f"prompt file {file}, line {line}: not UTF-8; save it as UTF-8") from error
+    text = read_text(file)
+    if file.suffix == ".json":
+        return _listed(text, file)
+    lines = text.split("\n")  # not splitlines(), which also cuts at U+2028 and the like, that a JSON string may hold
     jsonl = file.suffix in (".jsonl", ".ndjson")
     prompts: list[Prompt] = []
     for number, text in enumerate(lines, 1):
@@ -75,6 +68,37 @@ def read_prompts(file: Path) -> list[Prompt]:
     return prompts
 
 
+def read_text(file: Path) -> str:
+    """The text of a file.
+
+    Raises:
+        FileNotFoundError: if it does not exist.
+        ValueError: if it is binary or not UTF-8; with the line.
+    """
+    if not file.is_file():
+        raise FileNotFoundError(f"prompt file {file}: no such file")
+    data = file.read_bytes()
+    if b"\x00" in data:
+        raise ValueError(f"prompt file {file}: binary, not text")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        raise ValueError(f"prompt file {file}, line {line}: not UTF-8; save it as UTF-8") from error
+
+
+def _listed(text: str, file: Path) -> list[Prompt]:
+    """Prompts of a JSON list, or of an object whose values they are; each a text, or an object with a ``prompt``."""
+    try:
+        found = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"prompt file {file}, line {error.lineno}: not JSON: {error.msg}") from error
+    rows = list(found.values()) if isinstance(found, dict) else found
+    if not isinstance(rows, list) or not rows:
+        raise ValueError(f"prompt file {file}: needs a list of prompts, or an object of them")
+    return [_prompt(row, f"prompt file {file}, item {number}", number - 1) for number, row in enumerate(rows, 1)]
+
+
 def _plain(line: str, index: int) -> Prompt:
     return Prompt(line.strip(), index=index)
 
@@ -84,6 +108,12 @@ def _parse(line: str, where: str, index: int) -> Prompt:
         fields = json.loads(line)
     except json.JSONDecodeError as error:
         raise ValueError(f"{where}: not JSON: {error.msg} at column {error.colno}") from error
+    return _prompt(fields, where, index)
+
+
+def _prompt(fields: object, where: str, index: int) -> Prompt:
+    if isinstance(fields, str) and fields.strip():
+        return Prompt(fields.strip(), index=index)
     if not isinstance(fields, dict) or not isinstance(fields.get("prompt"), str) or not fields["prompt"].strip():
         raise ValueError(f'{where}: needs an object with a text "prompt"')
     metadata = {key: value for key, value in fields.items() if key not in ("prompt", "tag")}

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from hypernoise_pl.types import Conditioning, check_shape
 
@@ -30,6 +32,8 @@ class Generator(nn.Module, ABC):
     last_layer: str
     noise_shape: tuple[int, ...]
     name: str
+    _recompute = False  # of the decoder, in backward
+    _away: dict[str, nn.Module] | None = None  # text encoders that are kept off the device
 
     @torch.no_grad()
     def encode(self, prompts: Sequence[str]) -> Conditioning:
@@ -40,7 +44,36 @@ class Generator(nn.Module, ABC):
         """
         if not prompts:
             raise ValueError("encode needs at least one prompt, got none")
-        return self._encode(list(prompts))
+        with self.text_encoders_at_hand():
+            return self._encode(list(prompts))
+
+    def text_encoders(self) -> dict[str, nn.Module]:
+        """Name -> text encoder; families call them ``text_encoder``, ``text_encoder_2`` and so on."""
+        here = {name: module for name, module in self.named_children() if name.startswith("text_encoder")}
+        return here | (self._away or {})
+
+    def offload_text_encoders(self) -> None:
+        """Move the text encoders to the CPU, where they stay when the generator is moved.
+
+        ``encode`` brings them to the network's device for as long as it takes: for prompts that were encoded before.
+        """
+        self._away = self.text_encoders()
+        for name, encoder in self._away.items():
+            self._modules.pop(name, None)
+            self.__dict__[name] = encoder.to("cpu")  # an attribute still, but no part of the module tree
+
+    @contextlib.contextmanager
+    def text_encoders_at_hand(self) -> Iterator[None]:
+        """Have offloaded text encoders on the network's device, for one call of ``encode`` or for many."""
+        home = next(self.network.parameters()).device
+        moved = [encoder for encoder in (self._away or {}).values() if _device(encoder) != home]
+        for encoder in moved:
+            encoder.to(home)
+        try:
+            yield
+        finally:
+            for encoder in moved:
+                encoder.to("cpu")
 
     def predict(self, network: nn.Module, noise: Tensor, conditioning: Conditioning) -> Tensor:
         """Evaluate a view of the network once, at the first timestep.
@@ -107,10 +140,21 @@ class Generator(nn.Module, ABC):
     def decode(self, latents: Tensor) -> Tensor:
         """Images [B, 3, H, W] in [0, 1] of clean latents [B, *Z]; differentiable."""
         check_shape("latents", latents, (None, *self.noise_shape))
-        return self._decode(latents)
+        if not (self._recompute and latents.requires_grad and torch.is_grad_enabled()):
+            return self._decode(latents)
+        # image by image, so that backward holds the activations of one: at 1024 pixels they are tens of GiB each
+        images = [checkpoint(self._decode, latent, use_reentrant=False) for latent in latents.split(1)]
+        return torch.cat(images)  # type: ignore[arg-type]
 
     def checkpoint_activations(self, network: nn.Module | None = None) -> None:
-        """Recompute the activations of the network (or a view of it) in backward, trading time for memory."""
+        """Recompute activations in backward, trading time for memory.
+
+        Args:
+            network: a view of the network; None for the generator itself, its decoder included, which then goes image
+                by image.
+        """
+        if network is None:
+            self._recompute = True
         target = self.network if network is None else network
         target.enable_gradient_checkpointing()  # type: ignore[operator]
 
@@ -227,6 +271,10 @@ class SteppedGenerator(Generator):
     def _finish(self, state: Tensor, clean: Tensor, level: float) -> Tensor:
         """What a walk ends with: what was seen from the last state, unless a sampler does otherwise."""
         return clean
+
+
+def _device(module: nn.Module) -> torch.device:
+    return next(module.parameters()).device
 
 
 def fresh_noise(like: Tensor, generators: list[torch.Generator] | None) -> Tensor:

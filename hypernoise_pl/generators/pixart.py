@@ -113,7 +113,8 @@ class PixArt(DiffusionGenerator):
     @torch.no_grad()
     def _empty(self) -> Conditioning:
         if self._nothing is None:
-            self._nothing = self._read([""])
+            with self.text_encoders_at_hand():
+                self._nothing = self._read([""])
         return self._nothing
 
     def _noise_in(self, network: nn.Module, state: Tensor, conditioning: Conditioning, timestep: float) -> Tensor:

@@ -103,7 +103,8 @@ class Sana(FlowGenerator):
     @torch.no_grad()
     def _empty(self) -> Conditioning:
         if self._nothing is None:
-            self._nothing = self._read([""], None)
+            with self.text_encoders_at_hand():
+                self._nothing = self._read([""], None)
         return self._nothing
 
     def levels(self, steps: int) -> list[float]:

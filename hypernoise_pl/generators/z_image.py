@@ -101,7 +101,8 @@ class ZImage(FlowGenerator):
     @torch.no_grad()
     def _empty(self) -> Conditioning:
         if self._nothing is None:
-            self._nothing = self._read([""])
+            with self.text_encoders_at_hand():
+                self._nothing = self._read([""])
         return self._nothing
 
     def _before(self, prompt: str) -> int:

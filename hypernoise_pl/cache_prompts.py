@@ -1,0 +1,79 @@
+"""``cache-prompts``: encode every prompt of a run beforehand."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+from tqdm import tqdm
+
+from hypernoise_pl.generators.base import Generator
+from hypernoise_pl.generators.prompt_cache import PromptCache
+from hypernoise_pl.signatures import ConfigError
+
+SHARD = 64  # prompts encoded together and written as one file: some 100 MB for the largest text encoders
+
+
+def without_rewards(config: DictConfig, overrides: Sequence[str]) -> tuple[DictConfig, list[str]]:
+    """A run's configuration and flags, but for the rewards, which need not be loaded to encode prompts."""
+    config = config.copy()
+    arguments = config.model.init_args
+    arguments.rewards = {"none": {"class_path": "hypernoise_pl.rewards.pixels.Brightness"}}
+    arguments.reward_weights = {"none": 0.0}
+    OmegaConf.update(config, "model.init_args.reference", None)
+    gone = ("--model.reward", "--model.init_args.reward", "--model.reference", "--model.init_args.reference")
+    return config, [flag for flag in overrides if not flag.startswith(gone)]
+
+
+def cache_prompts(cli: Any, options: argparse.Namespace) -> None:
+    """Encode the prompts of all three splits into ``model.prompt_cache``.
+
+    Raises:
+        ConfigError: if that names no folder.
+    """
+    model = cli.model
+    cache = model.encode.disk
+    if cache is None:
+        raise ConfigError("cache-prompts: into which folder? give --model.prompt_cache=DIR, here as for fit")
+    device = cli.trainer.strategy.root_device
+    if device.type == "cuda" and "LOCAL_RANK" in os.environ:
+        device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+    model.generator.to(device)
+    every = [prompt.text for split in ("train", "validation", "test") for prompt in cli.datamodule.prompts(split)]
+    encoded, size = fill(cache, model.generator, list(dict.fromkeys(every)))
+    rate = f", {size / encoded / 2**10:.0f} KiB each" if encoded else ""
+    print(f"cache-prompts: {encoded} prompts encoded{rate}; {len(cache.look())} are in {cache.folder}")
+
+
+def fill(cache: PromptCache, generator: Generator, texts: Sequence[str], shard: int = SHARD) -> tuple[int, int]:
+    """Encode those texts that a cache lacks.
+
+    Stopped at any moment, it loses one shard. Other processes may do the same at once: each takes the shards in an
+    order of its own, and leaves out what it finds written.
+
+    Returns:
+        Prompts encoded here, and their size in bytes.
+    """
+    there = cache.look()
+    missing = [text for text in texts if text not in there]
+    parts = [missing[start : start + shard] for start in range(0, len(missing), shard)]
+    random.Random(os.getpid()).shuffle(parts)
+    encoded = size = 0
+    with (
+        generator.text_encoders_at_hand(),
+        tqdm(total=len(texts), initial=len(texts) - len(missing), desc="cache-prompts", unit=" prompts") as bar,
+    ):
+        for part in parts:
+            there = cache.look()
+            left = [text for text in part if text not in there]
+            if left:
+                size += cache.write(left, generator.encode(left))
+                encoded += len(left)
+            bar.set_postfix_str(f"{size / 2**30:.2f} GiB written", refresh=False)
+            bar.update(len(part))
+    return encoded, size

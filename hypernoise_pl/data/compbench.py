@@ -1,0 +1,56 @@
+"""T2I-CompBench's prompts: a text file a category and split."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from hypernoise_pl.data.source import PromptSource
+from hypernoise_pl.data.text import read_prompts
+from hypernoise_pl.types import Prompt, nearest
+
+
+@dataclass(frozen=True)
+class CompBenchFolder(PromptSource):
+    """T2I-CompBench's ``examples/dataset``: ``color_train.txt``, ``color_val.txt`` and so on; a tag a category.
+
+    Args:
+        path: of the folder, from the data module's ``folder`` on if it is not absolute.
+        split: ``train`` (700 prompts a category) or ``val`` (300).
+        categories: which of its categories; None for all that the folder has.
+
+    Source: Huang et al. 2023 (T2I-CompBench, arXiv 2307.06350).
+    """
+
+    path: str = "t2i_compbench"
+    split: Literal["train", "val"] = "train"
+    categories: Sequence[str] | None = None
+
+    def read(self, folder: Path) -> list[Prompt]:
+        """The prompts of its categories, one category after the other in alphabetical order."""
+        prompts: list[Prompt] = []
+        for category, file in self._files(folder).items():
+            for prompt in read_prompts(file):
+                prompts.append(replace(prompt, tag=category, index=len(prompts)))
+        return prompts
+
+    def check(self, folder: Path) -> None:
+        """Read it: it is small."""
+        self.read(folder)
+
+    def _files(self, folder: Path) -> dict[str, Path]:
+        place, ending = folder / self.path, f"_{self.split}.txt"
+        if not place.is_dir():
+            raise FileNotFoundError(f"T2I-CompBench {place}: no such folder")
+        found = {file.name.removesuffix(ending): file for file in sorted(place.glob(f"*{ending}"))}
+        if not found:
+            raise FileNotFoundError(f"T2I-CompBench {place}: no *{ending} in this folder")
+        for category in self.categories or ():
+            if category not in found:
+                raise ValueError(
+                    f"T2I-CompBench {place}: no category {category!r}{nearest(category, found)} with {ending}; "
+                    f"there are {', '.join(found)}"
+                )
+        return {name: file for name, file in found.items() if self.categories is None or name in self.categories}

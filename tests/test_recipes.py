@@ -1,0 +1,154 @@
+"""The recipes for real models, end to end: their own configuration, with tiny models of the real classes in it."""
+
+import json
+import os
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+
+from hypernoise_pl import cli
+from hypernoise_pl.__main__ import main
+from hypernoise_pl.config import load_configs
+from hypernoise_pl.signatures import ConfigError
+from tests.generators.tiny_pixart import save_pixart
+from tests.rewards.conftest import blip_folder, clip_folder  # noqa: F401 - fixtures
+
+ROOT = Path(__file__).parents[1]
+RECIPES = {
+    "sd_turbo": ("sd-turbo", []),
+    "sana_sprint": ("sana-sprint", ["--model.generator.max_sequence_length=20"]),
+    "flux_schnell": (
+        "flux-schnell",
+        ["--model.generator.max_sequence_length=20", "--model.generator.height=16", "--model.generator.width=16"],
+    ),
+    "sdxl_turbo": ("sdxl-turbo", ["--model.generator.height=16", "--model.generator.width=16"]),
+}
+
+
+@pytest.fixture(autouse=True)
+def _own_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv(cli.OUTPUT_VARIABLE, raising=False)
+    yield
+    monkeypatch.delenv(cli.OUTPUT_VARIABLE, raising=False)
+
+
+@pytest.fixture
+def prompts(tmp_path) -> Path:
+    """The recipes' prompt files, a few lines each; one training prompt is GenEval's."""
+    folder = tmp_path / "prompts"
+    (folder / "t2i_compbench").mkdir(parents=True)
+    (folder / "geneval").mkdir()
+    (folder / "t2i_compbench" / "color_train.txt").write_text("a red circle\nA blue star!\na photo of a bench\n")
+    (folder / "t2i_compbench" / "color_val.txt").write_text("a green ring\nthree stars\na white ring\n")
+    (folder / "abc-6k.txt").write_text("two squares\na red circle .\n")
+    (folder / "pickapic_prompts.json").write_text(json.dumps({"0": "a ring", "1": "a star left of a ring"}))
+    clauses = [{"class": "bench", "count": 1}]
+    lines = [
+        {"tag": "single_object", "include": clauses, "prompt": f"a photo of {name}"} for name in ("a bench", "a cow")
+    ]
+    (folder / "geneval" / "evaluation_metadata.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return folder
+
+
+@pytest.fixture
+def small(prompts, clip_folder, blip_folder) -> list[str]:  # noqa: F811
+    """Flags that put tiny rewards and the CPU in the place of a recipe's; the rest of it stands."""
+    flags = [f"--data.folder={prompts}", "--model.generator.dtype=float32", "--model.lora.rank=4"]
+    for name in ("hps", "pick", "clip"):
+        flags += [f"--model.rewards.{name}.model={clip_folder}", f"--model.rewards.{name}.tokenizer={clip_folder}"]
+    flags += [f"--model.rewards.image_reward.model={blip_folder}"]
+    flags += [f"--model.rewards.{name}.dtype=float32" for name in ("hps", "pick", "clip", "image_reward")]
+    flags += ["--trainer.precision=32-true", "--trainer.accelerator=cpu", "--trainer.max_steps=2"]
+    flags += ["--trainer.accumulate_grad_batches=2", "--trainer.val_check_interval=4", "--trainer.log_every_n_steps=1"]
+    return [*flags, "--data.batch_size=2", "--data.validation_prompts=2", "--model.images_per_prompt=2"]
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_a_recipe_trains_tests_and_saves(recipe, pipeline_folder, small, capsys):
+    family, options = RECIPES[recipe]
+    model = f"--model.generator.model={pipeline_folder(family)}"
+    assert main(["fit", "--config", recipe, *small, model, *options, "--output=run"]) == 0, capsys.readouterr().err
+    told = capsys.readouterr()
+    assert "data: 5 of 7 training prompts; left out: 1 that are also in compbench_val, geneval, 1 repeated" in told.err
+    summary = json.loads(Path("run/summary.json").read_text())
+    assert set(summary["hypernetwork"]["rewards"]) == {"hps", "image_reward", "pick", "clip"}
+    assert (summary["prompts"], summary["seeds"], summary["hypernetwork"]["nfe"]) == (2, 2, 2)
+    for folder in ("adapter", "adapter-best"):
+        weights = load_file(f"run/{folder}/adapter_model.safetensors")
+        assert any(bool(weight.any()) for name, weight in weights.items() if "lora_B" in name)  # it has moved
+
+
+def test_the_pixart_recipe_trains_with_weights_that_come_apart(tmp_path, small, capsys):
+    folder = tmp_path / "pixart"
+    save_pixart(folder)
+    flags = [f"--model.generator.model={folder}", f"--model.generator.transformer={folder}"]
+    flags += ["--model.generator.max_sequence_length=20"]
+    assert main(["fit", "--config", "pixart_dmd", *small, *flags, "--output=run"]) == 0, capsys.readouterr().err
+
+
+def test_a_recipe_reads_its_prompts_from_the_cache(pipeline_folder, small, capsys, monkeypatch):
+    flags = ["--config", "flux_schnell", *small, *RECIPES["flux_schnell"][1], "--model.prompt_cache=cache"]
+    flags += [f"--model.generator.model={pipeline_folder('flux-schnell')}"]
+    assert main(["cache-prompts", *flags]) == 0, capsys.readouterr().err
+    assert "cache-prompts: 9 prompts encoded" in capsys.readouterr().out
+    monkeypatch.delenv(cli.OUTPUT_VARIABLE)
+    assert main(["fit", *flags, "--output=run"]) == 0
+    assert "is not in it" not in capsys.readouterr().err
+    monkeypatch.delenv(cli.OUTPUT_VARIABLE)
+    elsewhere = ["--data.folder=nowhere", "--data.check=false", "--prompt=a ring that is not cached", "--output=seen"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")  # the command shows warnings in its own way
+        assert main(["predict", *flags, *elsewhere, "--adapter=run/adapter"]) == 0  # it needs no prompt files
+    assert "is not in it; text encoders go to the device for it" in capsys.readouterr().err
+    assert len(Path("seen/predictions.jsonl").read_text().splitlines()) == 2
+
+
+@pytest.mark.slow
+def test_the_ddp_strategy_on_two_processes_that_read_one_cache(pipeline_folder, small, monkeypatch):
+    flags = ["--config", "sd_turbo", *small, "--data.batch_size=1", "--model.prompt_cache=cache"]
+    flags += [f"--model.generator.model={pipeline_folder('sd-turbo')}"]
+    assert main(["cache-prompts", *flags]) == 0
+    monkeypatch.delenv(cli.OUTPUT_VARIABLE)
+    flags += ["--config", "strategy/ddp", "--output=run"]
+    done = subprocess.run(
+        [sys.executable, "-m", "hypernoise_pl", "fit", *flags],
+        env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert json.loads(Path("run/summary.json").read_text())["prompts"] == 2
+    assert "is not in it" not in done.stderr
+    assert done.stderr.count("training prompts; left out") == 1  # the first process alone says so
+
+
+def test_redness_over_a_recipe_takes_its_rewards_out():
+    config = load_configs(["fit", "sana_sprint", "rewards/redness"])
+    arguments = config.model.init_args
+    assert set(arguments.rewards) == set(arguments.reward_weights) == {"red", "image_reward"}
+    assert arguments.rewards.image_reward.init_args.model == "THUDM/ImageReward"
+    assert dict(arguments.reward_weights) == {"red": 1.0, "image_reward": 0.0}
+
+
+def test_every_recipe_has_the_rewards_of_the_paper():
+    for recipe in ("sd_turbo", "sana_sprint", "flux_schnell", "sdxl_turbo", "pixart_dmd"):
+        arguments = load_configs(["fit", recipe]).model.init_args
+        assert dict(arguments.reward_weights) == {"hps": 5.0, "image_reward": 1.0, "pick": 0.05, "clip": 0.01}
+        assert not any("shapes" in str(reward) for reward in arguments.rewards.values())
+        assert "shapes" not in str(arguments.generator)
+
+
+def test_a_file_that_includes_itself_is_told_of(tmp_path):
+    Path("a.yaml").write_text("include: [b.yaml]\n")
+    Path("b.yaml").write_text("include: [a.yaml]\n")
+    with pytest.raises(ConfigError, match=r"config a\.yaml: includes itself, by way of b\.yaml"):
+        load_configs(["fit", "a.yaml"])
+    Path("c.yaml").write_text("include: fit\n")
+    with pytest.raises(ConfigError, match="include needs a list"):
+        load_configs(["fit", "c.yaml"])
