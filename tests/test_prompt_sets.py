@@ -89,6 +89,10 @@ def test_sets_follow_each_other_and_null_leaves_one_out(tmp_path):
         "one",
         "two",
     ]
+    less = PromptSets({"a": a, "b": b}, {"t": test}, leave_out=["a"], folder=str(tmp_path))
+    assert [p.text for p in less.prompts("train")] == ["three"]
+    with pytest.raises(ValueError, match=r"data\.leave_out: no training set is called 'c'"):
+        PromptSets({"a": a}, {"t": test}, leave_out=["c"], folder=str(tmp_path))
     with pytest.raises(ValueError, match=r"data\.train: names no prompt set"):
         PromptSets({"a": None}, {"t": test}, folder=str(tmp_path))
     with pytest.raises(ValueError, match="every training prompt is a validation or test prompt"):

@@ -8,6 +8,7 @@ import warnings
 from pathlib import Path
 
 import pytest
+import yaml
 from safetensors.torch import load_file
 
 from hypernoise_pl import cli
@@ -126,6 +127,14 @@ def test_the_ddp_strategy_on_two_processes_that_read_one_cache(pipeline_folder, 
     assert json.loads(Path("run/summary.json").read_text())["prompts"] == 2
     assert "is not in it" not in done.stderr
     assert done.stderr.count("training prompts; left out") == 1  # the first process alone says so
+
+
+def test_a_training_set_is_left_out_or_read_from_elsewhere_by_a_flag(capsys):
+    flags = ["--data.leave_out=[pick_a_pic]", "--data.train.abc6k.path=elsewhere.txt", "--print_config"]
+    assert main(["fit", "--config", "sana_sprint", *flags]) == 0
+    data = yaml.safe_load(capsys.readouterr().out)["data"]["init_args"]
+    assert data["leave_out"] == ["pick_a_pic"]
+    assert data["train"]["abc6k"]["init_args"]["path"] == "elsewhere.txt"
 
 
 def test_redness_over_a_recipe_takes_its_rewards_out():

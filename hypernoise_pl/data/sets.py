@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from hypernoise_pl.data.base import PromptDataModule, Split
 from hypernoise_pl.data.source import PromptSource, normalised
-from hypernoise_pl.types import Prompt
+from hypernoise_pl.types import Prompt, nearest
 
 
 class PromptSets(PromptDataModule):
@@ -21,10 +21,12 @@ class PromptSets(PromptDataModule):
     case, spaces and punctuation; so is one that has come before. How many were is said when training begins.
 
     Args:
-        train: name -> set to train on; null in the place of a set leaves it out.
+        train: name -> set to train on; null in the place of a set, in a file, leaves it out.
         validation: name -> set to validate on.
         test: name -> set to test on; the validation sets if left out.
         never_train: name -> benchmark of which nothing may be trained on, though it is not run here.
+        leave_out: names of training sets that are not to be used, for the command line
+            (``--data.leave_out=[pick_a_pic]``).
         folder: what paths that are not absolute start from.
         deduplicate: leave such prompts out; without it every prompt stays.
         validation_prompts: how many to validate on, evenly spaced in the sets; None for all.
@@ -37,7 +39,7 @@ class PromptSets(PromptDataModule):
 
     Raises:
         FileNotFoundError: if a file is missing.
-        ValueError: if a file is bad, or a split has no set.
+        ValueError: if a file is bad, a split has no set, or a set to leave out is not there.
     """
 
     def __init__(
@@ -46,6 +48,7 @@ class PromptSets(PromptDataModule):
         validation: dict[str, PromptSource | None],
         test: dict[str, PromptSource | None] | None = None,
         never_train: dict[str, PromptSource | None] | None = None,
+        leave_out: Sequence[str] = (),
         folder: str = ".",
         deduplicate: bool = True,
         validation_prompts: int | None = None,
@@ -56,6 +59,10 @@ class PromptSets(PromptDataModule):
         seed: int = 0,
     ) -> None:
         super().__init__(batch_size, eval_batch_size, seed)
+        for name in leave_out:
+            if name not in train:
+                raise ValueError(f"data.leave_out: no training set is called {name!r}{nearest(name, train)}")
+        train = {name: source for name, source in train.items() if name not in leave_out}
         self.sets: dict[Split, dict[str, PromptSource]] = {
             "train": _named(train),
             "validation": _named(validation),
