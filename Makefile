@@ -1,6 +1,8 @@
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
+# one thread a process: two processes of two threads each would wait for one another on two cores
+TEST := OMP_NUM_THREADS=1 $(RUN) -m pytest --numprocesses auto --dist loadfile
 TORCH := torch==2.13.0
 
 .DEFAULT_GOAL := help
@@ -25,10 +27,10 @@ fit: $(VENV)/.installed ## the main job: train a noise hypernetwork on the shape
 	$(RUN) -m hypernoise_pl fit
 
 test: $(VENV)/.installed ## all tests
-	$(RUN) -m pytest
+	$(TEST)
 
 test-fast: $(VENV)/.installed ## tests that take less than ten seconds each
-	$(RUN) -m pytest -m 'not slow'
+	$(TEST) -m 'not slow'
 
 lint: $(VENV)/.installed ## format, style, types, and who may import whom
 	$(VENV)/bin/ruff format --check .
