@@ -65,8 +65,9 @@ class Generator(nn.Module, ABC):
     @contextlib.contextmanager
     def text_encoders_at_hand(self) -> Iterator[None]:
         """Have offloaded text encoders on the network's device, for one call of ``encode`` or for many."""
-        home = next(self.network.parameters()).device
-        moved = [encoder for encoder in (self._away or {}).values() if _device(encoder) != home]
+        away = [*(self._away or {}).values()]
+        home = _device(self.network) if away else None
+        moved = [encoder for encoder in away if _device(encoder) != home]
         for encoder in moved:
             encoder.to(home)
         try:

@@ -142,7 +142,7 @@ def test_what_does_not_fit_is_one_clear_line(alpha, sana_folder, tmp_path):
 
     with pytest.raises(ValueError, match="multiples of 4, got 18 x 16"):
         PixArt(str(alpha), height=18, width=16)
-    with pytest.raises(ValueError, match="holds a SanaSprintPipeline, not a PixArt pipeline"):
+    with pytest.raises(ValueError, match="a SanaSprintPipeline, not a PixArtAlphaPipeline or PixArtSigmaPipeline"):
         PixArt(str(sana_folder))
     with pytest.raises(ValueError, match="first_timestep must be from 1 to 999, got 1000"):
         small(alpha, first_timestep=1000)

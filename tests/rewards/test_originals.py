@@ -50,7 +50,7 @@ def test_hpsv2_finds_its_version_in_a_folder(images: Tensor, tmp_path: Path) -> 
     torch.testing.assert_close(
         HPSv2(str(tmp_path), **arguments)(images, PROMPTS), HPSv2(file, **arguments)(images, PROMPTS)
     )
-    with pytest.raises(FileNotFoundError, match=r"no HPS_v2_compressed\.pt in that folder"):
+    with pytest.raises(FileNotFoundError, match=r"no HPS_v2_compressed\.pt in this folder"):
         HPSv2(str(tmp_path), version="v2", **arguments)
 
 
