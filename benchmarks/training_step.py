@@ -44,7 +44,7 @@ class Turns(L.Callback):
         start = time.perf_counter()
         self.step(pl_module, batch)
         bare = time.perf_counter() - start
-        if batch_idx >= self.warmup:
+        if trainer.global_step > self.warmup:
             self.framework.append(framework)
             self.bare.append(bare)
         self.mark = time.perf_counter()
@@ -82,6 +82,7 @@ def main() -> None:
                 f"--data.batch_size={arguments.batch}",
                 f"--trainer.max_steps={arguments.rounds}",
                 "--trainer.limit_val_batches=0",
+                f"--data.train={4 * arguments.batch}",  # all texts are encoded in the rounds that are not counted
             ],
         )
         turns = Turns()
