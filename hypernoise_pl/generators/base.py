@@ -66,7 +66,7 @@ class Generator(nn.Module, ABC):
     def text_encoders_at_hand(self) -> Iterator[None]:
         """Have offloaded text encoders on the network's device, for one call of ``encode`` or for many."""
         away = [*(self._away or {}).values()]
-        home = _device(self.network) if away else None
+        home = self._device if away else None
         moved = [encoder for encoder in away if _device(encoder) != home]
         for encoder in moved:
             encoder.to(home)
@@ -197,6 +197,11 @@ class Generator(nn.Module, ABC):
 
     def _check(self, noise: Tensor, conditioning: Conditioning) -> None:
         check_shape("noise", noise, (len(conditioning), *self.noise_shape))
+
+    @property
+    def _device(self) -> torch.device:
+        """Where the network is."""
+        return _device(self.network)
 
 
 class SteppedGenerator(Generator):

@@ -68,7 +68,7 @@ class DiT(DiffusionGenerator):
     def _encode(self, prompts: list[str]) -> Conditioning:
         """[B, 1, 1] class numbers stand where other families have text features."""
         numbers = [self._number(prompt.strip()) for prompt in prompts]
-        return self.conditioning_of([torch.tensor(numbers, device=next(self.network.parameters()).device)])
+        return self.conditioning_of([torch.tensor(numbers, device=self._device)])
 
     def conditioning_of(self, encoded: Sequence[Any]) -> Conditioning:
         """Of class numbers [B]: the pipeline has no ``encode_prompt``, its network is given them."""

@@ -116,10 +116,6 @@ class Flux(RectifiedFlowGenerator):
     def _decode(self, latents: Tensor) -> Tensor:
         return decode_images(self.decoder, latents)
 
-    @property
-    def _device(self) -> torch.device:
-        return next(self.network.parameters()).device
-
 
 def _packed(latents: Tensor) -> Tensor:
     """[B, H/2 * W/2, 4 C] of latents [B, C, H, W]: one token a patch, channels first inside it."""

@@ -136,7 +136,3 @@ class PixArt(DiffusionGenerator):
 
     def _decode(self, latents: Tensor) -> Tensor:
         return decode_images(self.decoder, latents)
-
-    @property
-    def _device(self) -> torch.device:
-        return next(self.network.parameters()).device

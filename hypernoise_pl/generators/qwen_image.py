@@ -95,7 +95,7 @@ class QwenImage(FlowGenerator):
         warn_of_cut(tokenizer, prompts, self.max_sequence_length - left)
         encoded = self.pipeline.encode_prompt(
             list(prompts),
-            next(self.network.parameters()).device,
+            self._device,
             max_sequence_length=self.max_sequence_length,
         )
         return self.conditioning_of(encoded)

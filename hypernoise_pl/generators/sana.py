@@ -134,7 +134,3 @@ class SanaSprint(SteppedGenerator):
             return_dict=False,
         )[0]
         return output
-
-    @property
-    def _device(self) -> torch.device:
-        return next(self.network.parameters()).device

@@ -90,7 +90,7 @@ class Sana(FlowGenerator):
         encoded = self.pipeline.encode_prompt(
             prompts,
             do_classifier_free_guidance=False,
-            device=next(self.network.parameters()).device,
+            device=self._device,
             max_sequence_length=self.max_sequence_length,
             complex_human_instruction=instruction,
         )

@@ -111,7 +111,3 @@ class StableDiffusion3(RectifiedFlowGenerator):
 
     def _decode(self, latents: Tensor) -> Tensor:
         return decode_images(self.decoder, latents)
-
-    @property
-    def _device(self) -> torch.device:
-        return next(self.network.parameters()).device

@@ -117,7 +117,3 @@ class SDXLTurbo(VariancePreservingGenerator):
 
     def _decode(self, latents: Tensor) -> Tensor:
         return decode_images(self.decoder, latents)
-
-    @property
-    def _device(self) -> torch.device:
-        return next(self.network.parameters()).device

@@ -81,7 +81,7 @@ class ZImage(FlowGenerator):
         return self._read(prompts)
 
     def _read(self, prompts: list[str]) -> Conditioning:
-        device = next(self.network.parameters()).device
+        device = self._device
         encoded = self.pipeline.encode_prompt(
             list(prompts), device, do_classifier_free_guidance=False, max_sequence_length=self.max_sequence_length
         )
