@@ -14,7 +14,7 @@ import yaml
 from torch import Tensor, nn
 
 from hypernoise_pl.generators.base import Generator
-from hypernoise_pl.generators.pipeline import DecoderOptions
+from hypernoise_pl.generators.loading import DecoderOptions
 from hypernoise_pl.rewards.base import Reward
 from hypernoise_pl.rewards.preprocess import preprocess
 from hypernoise_pl.rewards.running import checkpoint_layers, wide

@@ -37,6 +37,7 @@ SHARED = """
   --output DIR       run folder (default: runs/COMMAND/<time>)
   --print_config     print the whole configuration and stop
   --verbose          tracebacks instead of one-line errors
+  --help-class NAME  what a class is and its options: a generator, reward, search, data set (SDTurbo, HPSv2, ReNO)
   --help-all         every option of every class, generated (takes some seconds)
 """
 PAGES = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import warnings
 from pathlib import Path
 from typing import Any, Literal
 
@@ -38,6 +39,7 @@ def save_adapter(hypernetwork: Any, generator: Generator, folder: Path, penalty:
     about = {
         "format": FORMAT,
         "generator": generator.name,
+        "options": options_seen(generator),
         **_of_generator(generator),
         **_of_adapter(hypernetwork),
         "penalty": penalty or {},
@@ -179,6 +181,12 @@ def fingerprint(network: nn.Module) -> list[float]:
     return found
 
 
+def options_seen(generator: Generator) -> dict[str, Any]:
+    """The values of a generator's options that change what a hypernetwork sees, as JSON has them."""
+    found: dict[str, Any] = json.loads(json.dumps({name: getattr(generator, name) for name in generator.options_seen}))
+    return found
+
+
 def _of_generator(generator: Generator) -> dict[str, Any]:
     return {
         "noise_shape": list(generator.noise_shape),
@@ -207,6 +215,12 @@ def _check_generator(about: dict[str, Any], generator: Generator, folder: Path) 
             f"adapter {folder}: trained with generator {about['generator']} (noise {about['noise_shape']}), not "
             f"{generator.name} (noise {own['noise_shape']}) or not these weights of it; use its own generator"
         )
+    now = options_seen(generator)
+    for name, value in about.get("options", {}).items():  # adapters of an earlier version say nothing of them
+        if now.get(name) != value:
+            warnings.warn(
+                f"adapter {folder}: trained with {name} {value!r}, this generator has {now.get(name)!r}", stacklevel=4
+            )
 
 
 def replace_folder(partial: Path, folder: Path) -> None:

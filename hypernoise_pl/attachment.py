@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import copy
 import importlib
-import inspect
+import json
 import pkgutil
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,10 +19,12 @@ from hypernoise_pl import generators
 from hypernoise_pl.adapter import OWN_CONFIG, PEFT_CONFIG, WEIGHTS, describe, load_adapter
 from hypernoise_pl.formats import PICKLED, load_reference
 from hypernoise_pl.generators.base import Generator
-from hypernoise_pl.generators.pipeline import BACKENDS, Loaded, at_least_single
+from hypernoise_pl.generators.loading import BACKENDS, Loaded
+from hypernoise_pl.generators.pipeline import at_least_single
 from hypernoise_pl.hypernetwork import NoiseHypernetwork, assert_tied
 from hypernoise_pl.pretrained import find_file
 from hypernoise_pl.refining import KEPT, refining
+from hypernoise_pl.signatures import parameters
 from hypernoise_pl.types import nearest
 
 _OF_ACCELERATE = ("_hf_hook", "_old_forward", "forward")  # what offloading leaves on a network
@@ -34,12 +37,12 @@ def attach(pipe: Any, adapter: str | Path, name: str = "default", weight: float 
     pipeline itself computes; one network evaluation more an image and adapter.
 
     Args:
-        pipe: of one of the classes in ``generators.pipeline.BACKENDS``.
+        pipe: of one of the classes in ``generators.loading.BACKENDS``.
         adapter: folder, or hub id, of an adapter; one in the reference implementation's format too.
         name: of this adapter among several on the same pipeline; one of the same name is replaced.
         weight: of this adapter; 0 leaves it out at no cost.
-        options: of the generator class that the adapter was trained with, where they were not its defaults
-            (``guidance_scale``, ``timesteps``, ``first_timestep``); not its size.
+        options: of the generator class, in the place of those that the adapter was trained with and remembers
+            (``guidance_scale``, ``sampler``, ``timesteps``); not its size.
 
     Returns:
         What holds ``scale``, ``weights`` and ``detach``.
@@ -90,14 +93,15 @@ class Attachment:
         self.pipe, self.options, self.scale = pipe, options, 1.0
         self.weights: dict[str, float] = {}
         self._kind = _backend_of(pipe)
-        self._takes = inspect.signature(self._kind).parameters
+        self._takes = parameters(self._kind)
         for option in options:
             if option not in self._takes or option in ("model", "height", "width"):
                 raise ValueError(
                     f"attach: {self._kind.__name__} has no option {option!r}{nearest(option, self._takes)}"
                 )
         self._adapters: dict[str, NoiseHypernetwork] = {}
-        self._generators: dict[tuple[int, ...], Generator] = {}
+        self._settings: dict[str, dict[str, Any]] = {}
+        self._generators: dict[tuple[str, tuple[int, ...]], Generator] = {}
         self._encoded: Any = None
         modules = [module for module in pipe.components.values() if isinstance(module, nn.Module)]
         if any(parameter.is_meta for module in modules for parameter in module.parameters()):
@@ -109,9 +113,13 @@ class Attachment:
     def add(self, name: str, adapter: str | Path, weight: float = 1.0) -> None:
         """Load one more adapter; raises what ``attach`` does."""
         folder, is_own = _fetched(str(adapter))
-        generator = self._generator(self._size(folder) if is_own else ())
-        with _bare(generator.network):
+        remembered = describe(folder).get("options", {}) if is_own else {}
+        settings = {option: value for option, value in remembered.items() if option in self._takes} | self.options
+        generator = self._generator(settings, self._size(folder) if is_own else ())
+        with _bare(generator.network), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "adapter .*: trained with")  # what differs was asked for
             self._adapters[name] = (load_adapter if is_own else load_reference)(folder, generator)
+        self._settings[name] = settings
         self.weights[name] = weight
         if self.pipe.__dict__.get(KEPT) is None:
             self.pipe.__dict__[KEPT] = self
@@ -154,41 +162,44 @@ class Attachment:
         Raises:
             ValueError: if the call gave no prompt, or the size does not fit.
         """
-        if not self._live():
+        live = self._live()
+        if not live:
             return latents
         if self._encoded is None:
             raise ValueError("attach: this call encoded no prompt; give it prompt instead of prompt_embeds")
-        generator = self._generator(size)
+        generator = self._generator(self._settings[next(iter(live))], size)
         conditioning = generator.conditioning_of(self._encoded)
         single = at_least_single(latents)
         noise = generator.from_pipeline(single) / scale
         images = len(noise) // len(conditioning)  # of a prompt, where the pipeline repeats them later
         conditioning = conditioning.map(lambda tensor: tensor.to(noise.device).repeat_interleave(images, 0))
-        residual = generator.to_pipeline(self.residual(generator, noise, conditioning))
+        residual = generator.to_pipeline(self.residual(size, noise, conditioning))
         return (single + scale * residual).to(latents.dtype)
 
     def see(self, network: nn.Module, inputs: tuple[Tensor], named: dict[str, Any]) -> None:
         """Refine, in place, what a class-conditional network is given: what its pipeline goes on with."""
-        if not self._live():
+        live = self._live()
+        if not live:
             return
         (state,), labels = inputs, named["class_labels"]
-        generator: Any = self._generator(())
+        generator: Any = self._generator(self._settings[next(iter(live))], ())
         asked = labels[labels < generator.classes]  # guidance has as many rows more, of no class
         conditioning = generator.conditioning_of([asked])
-        residual = self.residual(generator, at_least_single(state[: len(asked)]), conditioning)
+        residual = self.residual((), at_least_single(state[: len(asked)]), conditioning)
         state.add_(residual.to(state.dtype).repeat(len(labels) // len(asked), 1, 1, 1))
 
     @torch.no_grad()
-    def residual(self, generator: Generator, noise: Tensor, conditioning: Any) -> Tensor:
-        """[B, *Z] what all adapters together add to noise [B, *Z]."""
-        network: Any = generator.network
-        if not any(network is component for component in self.pipe.components.values()):
-            raise ValueError("attach: the pipeline's network was replaced since; detach, and attach again")
+    def residual(self, size: tuple[int, ...], noise: Tensor, conditioning: Any) -> Tensor:
+        """[B, *Z] what all adapters together add to noise [B, *Z] of images of a size."""
+        networks = self.pipe.components
+        network: Any = networks["transformer"] if "transformer" in networks else networks["unet"]
         if hasattr(network, "_hf_hook"):  # offloaded: its weights come to where it is evaluated, others leave
             network._hf_hook.pre_forward(network)
         parts = []
         for name, weight in self._live().items():
-            adapter = self._adapters[name]
+            adapter, generator = self._adapters[name], self._generator(self._settings[name], size)
+            if generator.network is not network:
+                raise ValueError("attach: the pipeline's network was replaced since; detach, and attach again")
             assert_tied(network, adapter.view)
             adapter.view.to(noise.device)
             parts.append(weight * self.scale * adapter.through(generator, noise, conditioning))
@@ -197,14 +208,15 @@ class Attachment:
     def _live(self) -> dict[str, float]:
         return {name: weight for name, weight in self.weights.items() if weight * self.scale}
 
-    def _generator(self, size: tuple[int, ...]) -> Generator:
+    def _generator(self, settings: dict[str, Any], size: tuple[int, ...]) -> Generator:
         """The backend for images of a size; it holds no weights of its own."""
-        if size not in self._generators:
+        key = json.dumps(settings, sort_keys=True), size
+        if key not in self._generators:
             pipe = copy.copy(self.pipe)
-            pipe.scheduler = copy.deepcopy(pipe.scheduler)  # a backend sets its timesteps
-            settings = self._kind.settings_of(pipe) | self.options | dict(zip(("height", "width"), size))
-            self._generators[size] = self._kind(Loaded(pipe), **settings)  # type: ignore[arg-type]
-        return self._generators[size]
+            pipe.scheduler = copy.deepcopy(pipe.scheduler)  # a backend may change it
+            options = settings | dict(zip(("height", "width"), size))
+            self._generators[key] = self._kind(Loaded(pipe), **options)  # type: ignore[arg-type]
+        return self._generators[key]
 
     def _size(self, folder: Path) -> tuple[int, ...]:
         """Height and width in pixels that an adapter was trained at."""

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import importlib
 import io
 import os
-import pkgutil
 import re
 import sys
 import tempfile
@@ -21,6 +19,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from hypernoise_pl.cache_prompts import without_rewards
+from hypernoise_pl.classes import families, page
 from hypernoise_pl.config import load_configs
 from hypernoise_pl.run_folder import newest_run
 from hypernoise_pl.signatures import ConfigError, check_flag, check_keys, parameters
@@ -86,6 +85,7 @@ def _options(command: str) -> argparse.ArgumentParser:
     parser.add_argument("--output", type=Path)
     parser.add_argument("--verbose", action="store_true")
     parser.add_argument("--help-all", action="store_true")
+    parser.add_argument("--help-class")
     parser.add_argument("--print_config", action="store_true")
     if command == "fit":
         parser.add_argument("--ckpt_path")
@@ -111,6 +111,9 @@ def build(command: str, options: argparse.Namespace, overrides: list[str]) -> An
     """
     if options.help_all:
         _parse(["--help"], command)
+        return None
+    if options.help_class:
+        print(page(options.help_class))
         return None
     comparing = command == "compare"
     config = load_configs(
@@ -187,15 +190,6 @@ def _parse(arguments: list[str], command: str) -> Any:
             sys.stderr.write(complaint.getvalue())
 
 
-def _import_names() -> None:
-    """Import the classes that short names on the command line may mean: every module of the families' packages."""
-    from hypernoise_pl import data, finetune, generators, rewards, search  # noqa: F401
-
-    for package in (data, generators, rewards, search):
-        for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
-            importlib.import_module(module.name)
-
-
 def check_weights(config: Any) -> None:
     """Compare the names of rewards and weights before any weight is loaded.
 
@@ -220,7 +214,7 @@ def _check(config: DictConfig, overrides: list[str]) -> None:
     from hypernoise_pl.data.base import PromptDataModule
     from hypernoise_pl.module import HyperNoiseModule
 
-    _import_names()
+    families()
     plain: Any = OmegaConf.to_container(config)
     for key in ("trainer", "model", "data"):
         check_keys(plain.get(key), None, key)

@@ -34,7 +34,7 @@ def find_class(class_path: str) -> type:
 
 
 def parameters(kind: type) -> dict[str, Any]:
-    """Name -> type of the arguments of a class, those that it passes on to its bases included."""
+    """Name -> type of the arguments of a class, those that it passes on to its bases included, not the private ones."""
     found: dict[str, Any] = {}
     for base in inspect.getmro(kind):
         if "__init__" not in vars(base) or base is object:
@@ -44,7 +44,8 @@ def parameters(kind: type) -> dict[str, Any]:
             hints = typing.get_type_hints(base.__init__)  # type: ignore[misc]
         except (NameError, TypeError):
             hints = {}
-        plain = [p for p in list(signature.values())[1:] if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+        named = [p for p in list(signature.values())[1:] if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+        plain = [p for p in named if not p.name.startswith("_")]
         found = {p.name: hints.get(p.name) for p in plain} | found
         if not any(p.kind is p.VAR_KEYWORD for p in signature.values()):
             break

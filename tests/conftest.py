@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.pipelines import FAMILIES, build_sana
+from tests.families import FAMILIES
 
 
 @pytest.fixture(scope="session")
 def sana_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("sana")
-    build_sana(folder)
+    FAMILIES["sana-sprint"].build(folder)
     return folder
 
 

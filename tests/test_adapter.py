@@ -50,6 +50,19 @@ def test_what_is_loaded_computes_the_same(sana_folder, tmp_path, mode):
     assert not any(path.name.startswith(".") for path in tmp_path.iterdir())
 
 
+def test_options_of_the_generator_that_the_hypernetwork_saw_are_remembered(sana_folder, tmp_path):
+    generator, hypernetwork = trained(sana_folder)
+    folder = save_adapter(hypernetwork, generator, tmp_path / "adapter")
+    about = json.loads((folder / "hypernoise.json").read_text())
+    assert about["options"] == {"guidance_scale": 4.5, "instruction": None}
+    load_adapter(folder, sana(sana_folder))  # warnings are errors here
+    with pytest.warns(UserWarning, match=r"adapter .*: trained with guidance_scale 4.5, this generator has 3.0"):
+        load_adapter(folder, sana(sana_folder, guidance_scale=3.0))
+    del about["options"]  # as adapters of an earlier version have it
+    (folder / "hypernoise.json").write_text(json.dumps(about))
+    load_adapter(folder, sana(sana_folder, guidance_scale=3.0))
+
+
 def test_peft_reads_it_as_its_own(sana_folder, tmp_path):
     from peft import PeftModel
 

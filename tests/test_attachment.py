@@ -12,13 +12,14 @@ from torch import Tensor
 import hypernoise_pl
 from hypernoise_pl.adapter import save_adapter
 from hypernoise_pl.hypernetwork import LoraOptions, NoiseHypernetwork
-from tests.attached import ATTACHED, SEED, Attached
+from tests.families import FAMILIES
+from tests.families.family import SEED, Family, noise_for
 from tests.tiny import randomise
 
 
-@pytest.fixture(scope="module", params=ATTACHED)
-def case(request) -> Attached:
-    return ATTACHED[request.param]
+@pytest.fixture(scope="module", params=FAMILIES)
+def case(request) -> Family:
+    return FAMILIES[request.param]
 
 
 @pytest.fixture(scope="module")
@@ -49,18 +50,13 @@ def made(generator: Any, folder: Path, seed: int, **options: Any) -> tuple[Noise
     return hypernetwork, save_adapter(hypernetwork, generator, folder / "adapter")
 
 
-def noise_for(generator: Any, count: int = 2) -> Tensor:
-    """What a pipeline draws from ``SEED``."""
-    return torch.randn(count, *generator.noise_shape, generator=torch.Generator().manual_seed(SEED))
-
-
 def fresh() -> list[torch.Generator]:
     return [torch.Generator().manual_seed(seed) for seed in (3, 4)]
 
 
 @torch.no_grad()
-def ours(case: Attached, generator: Any, residual: Callable[..., Tensor], prompts: list[str], steps: int = 1) -> Tensor:
-    noise, conditioning, steps = noise_for(generator, len(prompts)), generator.encode(prompts), max(steps, case.least)
+def ours(case: Family, generator: Any, residual: Callable[..., Tensor], prompts: list[str], steps: int = 1) -> Tensor:
+    noise, conditioning = noise_for(generator, len(prompts)), generator.encode(prompts)
     seeds = [3 + row for row in range(len(prompts))]
     images: Tensor = generator.generate(noise + residual(noise, conditioning), conditioning, steps, seeds=seeds)
     return images
@@ -143,9 +139,9 @@ def test_several_adapters_are_added_by_weight(case, pipe, generator, adapters):
     same(images(), ours(case, generator, lambda *given: 0.5 * second(*given), case.prompts))
 
 
-@pytest.mark.parametrize("name", [name for name, case in ATTACHED.items() if case.wide])
+@pytest.mark.parametrize("name", [name for name, case in FAMILIES.items() if case.wide])
 def test_other_sizes_than_it_was_trained_at(name, tmp_path):
-    case = ATTACHED[name]
+    case = FAMILIES[name]
     case.build(tmp_path / "pipeline")
     hypernetwork, adapter = made(case.generator(tmp_path / "pipeline"), tmp_path, 0)
     pipe, wide = case.pipe(tmp_path / "pipeline"), case.generator(tmp_path / "pipeline", case.wide)
@@ -158,9 +154,30 @@ def test_other_sizes_than_it_was_trained_at(name, tmp_path):
 @pytest.fixture(scope="module")
 def turbo(tmp_path_factory) -> tuple[Any, Any, Path]:
     """SD-Turbo's case, the folder of its pipeline, and an adapter."""
-    case, folder = ATTACHED["sd-turbo"], tmp_path_factory.mktemp("turbo")
+    case, folder = FAMILIES["sd-turbo"], tmp_path_factory.mktemp("turbo")
     case.build(folder / "pipeline")
     return case, folder / "pipeline", made(case.generator(folder / "pipeline"), folder, 0)[1]
+
+
+def test_options_it_was_trained_with_are_remembered_and_may_be_replaced(turbo, tmp_path):
+    """An adapter that saw noise as LCM's first of two steps does, on a pipeline with Euler's scheduler."""
+    case, folder, _ = turbo
+    generator = case.generator(folder, sampler="lcm", timesteps=[499, 249])
+    hypernetwork, adapter = made(generator, tmp_path, 0)
+    pipe, noise = case.pipe(folder), noise_for(generator)
+    hypernoise_pl.attach(pipe, adapter)
+
+    def refined(generator: Any) -> Tensor:
+        with torch.no_grad():
+            residual = hypernetwork.through(generator, noise, generator.encode(case.prompts))
+            return case.generator(folder).generate(noise + residual, generator.encode(case.prompts))
+
+    same(case.images(pipe, latents=noise.clone()), refined(generator))
+    hypernoise_pl.detach(pipe)
+    hypernoise_pl.attach(pipe, adapter, timesteps=[999])
+    found = case.images(pipe, latents=noise.clone())
+    same(found, refined(case.generator(folder, sampler="lcm", timesteps=[999])))
+    assert (found - refined(generator)).abs().max() > 1e-3
 
 
 def test_moved_and_converted_after(turbo):
@@ -230,7 +247,7 @@ def test_what_does_not_fit_is_one_clear_line(turbo, sana_folder, tmp_path):
         hypernoise_pl.attach(pipe, adapter, height=16)
     with pytest.raises(FileNotFoundError, match=f"adapter {tmp_path}: no adapter_config.json"):
         hypernoise_pl.attach(pipe, tmp_path)
-    other = made(ATTACHED["sana-sprint"].generator(sana_folder), tmp_path, 0)[1]
+    other = made(FAMILIES["sana-sprint"].generator(sana_folder), tmp_path, 0)[1]
     with pytest.raises(ValueError, match="trained with generator"):
         hypernoise_pl.attach(pipe, other)
     assert "_hypernoise" not in vars(pipe) and pipe.unet.conv_in.weight.requires_grad

@@ -233,3 +233,18 @@ def test_predict_without_prompts_or_with_bad_seeds(capsys):
 def test_config_error_is_a_value_error():
     with pytest.raises(ConfigError):
         load_configs(["nothing_like_this"])
+
+
+def test_a_class_explains_itself(capsys):
+    assert main(["fit", "--help-class", "SDTurbo"]) == 0
+    page = capsys.readouterr().out
+    assert page.startswith("hypernoise_pl.generators.stable_diffusion.SDTurbo\n\nA Stable Diffusion pipeline")
+    for option in ("--model", "--sampler", "--lora", "--height", "--decoding.tiny"):  # its own and its base's
+        assert f"  {option} " in page
+    assert "_parts" not in page
+    assert main(["fit", "--help-class", "hypernoise_pl.search.reno.ReNO"]) == 0
+    assert "--iterations" in capsys.readouterr().out
+    assert main(["fit", "--help-class", "Sdturbo"]) == 2
+    assert "no such class (did you mean 'SDTurbo'?)" in capsys.readouterr().err
+    assert main(["fit", "--model.generator=SDTurbo", "--model.generator.model=m", "--model.generator._parts=x"]) == 2
+    assert "_parts" in capsys.readouterr().err

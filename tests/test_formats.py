@@ -13,7 +13,8 @@ from torch import Tensor, nn
 import hypernoise_pl
 from hypernoise_pl.formats import export_peft, export_reference, load_reference
 from hypernoise_pl.hypernetwork import LoraOptions, NoiseHypernetwork
-from tests.attached import ATTACHED, PROMPTS, SEED
+from tests.families import FAMILIES
+from tests.families.family import PROMPTS, SEED
 from tests.tiny import randomise
 
 pytestmark = pytest.mark.filterwarnings("ignore:.lora_bias=True. was passed")
@@ -23,12 +24,12 @@ NAMES = ["sana-sprint", "sd-turbo"]
 
 @pytest.fixture(params=NAMES)
 def generator(request, pipeline_folder) -> Any:
-    return ATTACHED[request.param].generator(pipeline_folder(request.param))
+    return FAMILIES[request.param].generator(pipeline_folder(request.param))
 
 
 @pytest.fixture
 def sana(pipeline_folder) -> Any:
-    return ATTACHED["sana-sprint"].generator(pipeline_folder("sana-sprint"))
+    return FAMILIES["sana-sprint"].generator(pipeline_folder("sana-sprint"))
 
 
 def trained(generator: Any, seed: int = 0) -> NoiseHypernetwork:
@@ -76,7 +77,7 @@ def test_a_plain_peft_load_is_the_hypernetwork(generator, tmp_path):
 
 def test_inner_layers_of_the_same_name_are_left_as_they_are(pipeline_folder, tmp_path):
     """FLUX has a ``proj_out`` in its blocks too."""
-    flux = ATTACHED["flux-schnell"].generator(pipeline_folder("flux-schnell"))
+    flux = FAMILIES["flux-schnell"].generator(pipeline_folder("flux-schnell"))
     hypernetwork = trained(flux)
     plain = loaded(flux, export_peft(hypernetwork, flux, tmp_path / "plain"))
     torch.testing.assert_close(residual(flux, plain), residual(flux, hypernetwork), rtol=0, atol=1e-5)
@@ -174,7 +175,7 @@ def written(state: dict[str, Tensor], folder: Any) -> Any:
 
 
 def test_attach_takes_reference_folders(pipeline_folder, sana, tmp_path):
-    case, hypernetwork = ATTACHED["sana-sprint"], trained(sana)
+    case, hypernetwork = FAMILIES["sana-sprint"], trained(sana)
     pipe = case.pipe(pipeline_folder("sana-sprint"))
     hypernoise_pl.attach(pipe, export_reference(hypernetwork, sana, tmp_path / "theirs", pickled=True), **case.options)
     found = case.images(pipe, generator=torch.Generator().manual_seed(SEED))
@@ -188,7 +189,7 @@ def test_what_is_no_plain_lora_of_this_network_is_one_clear_line(sana, pipeline_
     folder = export_reference(trained(sana), sana, tmp_path / "theirs")
     config, weights = folder / "adapter_config.json", folder / "adapter_model.safetensors"
     settings, data = json.loads(config.read_text()), weights.read_bytes()
-    turbo = ATTACHED["sd-turbo"].generator(pipeline_folder("sd-turbo"))
+    turbo = FAMILIES["sd-turbo"].generator(pipeline_folder("sd-turbo"))
     with pytest.raises(ValueError, match=r"has no layer '.*'; use its own generator"):
         load_reference(folder, turbo)
     for change, line in (({"use_dora": True}, "use_dora is True"), ({"rank_pattern": {"a": 1}}, "rank_pattern is")):

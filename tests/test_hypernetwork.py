@@ -94,7 +94,7 @@ def test_gradient_against_finite_differences(sana_folder):
                 p.sub_(step * p.grad / norm)
         return value
 
-    assert norm.item() == pytest.approx((moved(1e-3) - moved(-1e-3)) / 2e-3, rel=1e-2)
+    assert norm.item() == pytest.approx((moved(1e-4) - moved(-1e-4)) / 2e-4, rel=1e-2)
 
 
 def test_residual_is_zero_at_the_start_and_not_after_a_step(sana_folder):

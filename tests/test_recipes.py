@@ -15,7 +15,7 @@ from hypernoise_pl import cli
 from hypernoise_pl.__main__ import main
 from hypernoise_pl.config import load_configs
 from hypernoise_pl.signatures import ConfigError
-from tests.generators.tiny_pixart import save_pixart
+from tests.families.transformers import build_pixart
 from tests.rewards.conftest import blip_folder, clip_folder  # noqa: F401 - fixtures
 
 ROOT = Path(__file__).parents[1]
@@ -86,7 +86,7 @@ def test_a_recipe_trains_tests_and_saves(recipe, pipeline_folder, small, capsys)
 
 def test_the_pixart_recipe_trains_with_weights_that_come_apart(tmp_path, small, capsys):
     folder = tmp_path / "pixart"
-    save_pixart(folder)
+    build_pixart(folder, sigma=False)
     flags = [f"--model.generator.model={folder}", f"--model.generator.transformer={folder}"]
     flags += ["--model.generator.max_sequence_length=20"]
     assert main(["fit", "--config", "pixart_dmd", *small, *flags, "--output=run"]) == 0, capsys.readouterr().err

@@ -1,6 +1,7 @@
 """Small parts of the real kinds, for tests."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -12,8 +13,8 @@ from hypernoise_pl.types import Prompt
 PROMPTS = [Prompt("a red circle", index=0), Prompt("three stars in the dark", index=1), Prompt("a ring", index=2)]
 
 
-def sana(folder: Path) -> SanaSprint:
-    return SanaSprint(str(folder), max_sequence_length=20)
+def sana(folder: Path, **options: Any) -> SanaSprint:
+    return SanaSprint(str(folder), max_sequence_length=20, **options)
 
 
 def module(folder: Path, kind=HyperNoiseModule, **options) -> HyperNoiseModule:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -26,12 +25,14 @@ class Generator(nn.Module, ABC):
         last_layer: dotted name, inside ``network``, of the layer that writes its output.
         noise_shape: Z, the shape of one image's noise.
         name: folder or hub id and revision; an adapter remembers it.
+        options_seen: names of the options that change what a hypernetwork sees; an adapter remembers their values.
     """
 
     network: nn.Module
     last_layer: str
     noise_shape: tuple[int, ...]
     name: str
+    options_seen: ClassVar[tuple[str, ...]] = ()
     _recompute = False  # of the decoder, in backward
     _away: dict[str, nn.Module] | None = None  # text encoders that are kept off the device
 
@@ -159,11 +160,6 @@ class Generator(nn.Module, ABC):
         target = self.network if network is None else network
         target.enable_gradient_checkpointing()  # type: ignore[operator]
 
-    @classmethod
-    def settings_of(cls, pipeline: Any) -> dict[str, Any]:
-        """Arguments of the constructor that a loaded pipeline answers by itself."""
-        return {}
-
     def conditioning_of(self, encoded: Sequence[Any]) -> Conditioning:
         """What the pipeline's own ``encode_prompt`` returned, as conditioning; its first is the text features."""
         return Conditioning(encoded[0])
@@ -204,87 +200,5 @@ class Generator(nn.Module, ABC):
         return _device(self.network)
 
 
-class SteppedGenerator(Generator):
-    """A generator whose way from noise to clean latents can be walked one evaluation at a time.
-
-    Its *level* is the time of flow matching, in every family: 1 is pure noise, 0 is clean. A state at a level is
-    ``alpha * clean + beta * noise`` with the family's own alpha and beta; a family fills in ``levels``, ``_denoise``
-    and ``_coefficients``, and ``_onward`` where it does not add fresh noise between its steps.
-    """
-
-    @abstractmethod
-    def levels(self, steps: int) -> list[float]:
-        """The levels at which the network is evaluated, falling from 1; and the last, 0."""
-
-    def denoise(
-        self, state: Tensor, level: float, conditioning: Conditioning, network: nn.Module | None = None
-    ) -> Tensor:
-        """Clean latents seen from states [B, *Z] at a level: one network evaluation.
-
-        Raises:
-            ValueError: if shapes do not fit or the level is not in (0, 1].
-        """
-        self._check(state, conditioning)
-        if not 0 < level <= 1 + 1e-5:
-            raise ValueError(f"a level must be in (0, 1], got {level}")
-        return self._denoise(self.network if network is None else network, state, conditioning, level)
-
-    def mix(self, clean: Tensor, noise: Tensor, level: float) -> Tensor:
-        """The state at a level that has these clean latents and this noise in it."""
-        alpha, beta = self._coefficients(level)
-        return alpha * clean + beta * noise
-
-    def renoise(self, state: Tensor, low: float, high: float, noise: Tensor) -> Tensor:
-        """A state at a level, taken up to a higher one by the forward process with standard normal noise.
-
-        Raises:
-            ValueError: if the second level is below the first.
-        """
-        if high < low:
-            raise ValueError(f"the forward process goes up, from {low} to {high} it cannot")
-        (alpha, beta), (alpha_high, beta_high) = self._coefficients(low), self._coefficients(high)
-        kept = alpha_high / alpha
-        return kept * state + max(beta_high**2 - (kept * beta) ** 2, 0.0) ** 0.5 * noise
-
-    @abstractmethod
-    def _denoise(self, network: nn.Module, state: Tensor, conditioning: Conditioning, level: float) -> Tensor: ...
-
-    @abstractmethod
-    def _coefficients(self, level: float) -> tuple[float, float]: ...
-
-    def _latents(
-        self,
-        network: nn.Module,
-        noise: Tensor,
-        conditioning: Conditioning,
-        steps: int,
-        seeds: Sequence[int] | None,
-    ) -> Tensor:
-        fresh = None if seeds is None else [torch.Generator().manual_seed(seed) for seed in seeds]
-        state, levels = noise, self.levels(steps)
-        for level, lower in itertools.pairwise(levels):
-            clean = self._denoise(network, state, conditioning, level)
-            if lower > 0:
-                state = self._onward(state, clean, level, lower, fresh)
-        return self._finish(state, clean, level)
-
-    def _onward(
-        self, state: Tensor, clean: Tensor, level: float, lower: float, fresh: list[torch.Generator] | None
-    ) -> Tensor:
-        """The next state, by what was seen from this one; with fresh noise unless a family does otherwise."""
-        return self.mix(clean, fresh_noise(clean, fresh), lower)
-
-    def _finish(self, state: Tensor, clean: Tensor, level: float) -> Tensor:
-        """What a walk ends with: what was seen from the last state, unless a sampler does otherwise."""
-        return clean
-
-
 def _device(module: nn.Module) -> torch.device:
     return next(module.parameters()).device
-
-
-def fresh_noise(like: Tensor, generators: list[torch.Generator] | None) -> Tensor:
-    """Standard normal noise of the shape and type of a tensor, every row from its own generator if there are any."""
-    if generators is None:
-        return torch.randn_like(like)
-    return torch.stack([torch.randn(like.shape[1:], generator=g) for g in generators]).to(like)

@@ -1,124 +1,180 @@
-"""Variance-preserving diffusion: networks that predict the noise in ``alpha clean + beta noise``."""
+"""Variance-preserving diffusion: networks that see ``alpha clean + beta noise`` with alpha² + beta² = 1."""
 
 from __future__ import annotations
 
-import bisect
 import copy
 import math
-from abc import abstractmethod
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Literal, get_args
 
-from torch import Tensor, nn
+import numpy as np
+from torch import Tensor
 
-from hypernoise_pl.generators.pipeline import at_least_single
-from hypernoise_pl.generators.solver import SolverGenerator, guided, solver_order
-from hypernoise_pl.types import Conditioning
+from hypernoise_pl.generators.schedule import Schedule, solver_order
 
+Sampler = Literal["ddim", "dpm", "euler", "euler_ancestral", "lcm", "tcd"]
+
+SCHEDULERS = {
+    "ddim": "DDIMScheduler",
+    "dpm": "DPMSolverMultistepScheduler",
+    "euler": "EulerDiscreteScheduler",
+    "euler_ancestral": "EulerAncestralDiscreteScheduler",
+    "lcm": "LCMScheduler",
+    "tcd": "TCDScheduler",
+}
 # what would change clean predictions or timesteps in a way that is not written here
 _UNWANTED = ("clip_sample", "thresholding", "use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas")
 
 
-class DiffusionGenerator(SolverGenerator):
-    """A diffusion model with alpha^2 + beta^2 = 1, walked as its folder's scheduler would.
+class Diffusion(Schedule):
+    """A diffusion model, walked as one of diffusers' schedulers would.
 
-    The level of a timestep is beta / (alpha + beta), the time of flow matching with the same ratio of noise to signal;
-    between timesteps the logarithm of that ratio is interpolated. The last timestep has a little signal in it still, so
-    levels start just below 1. A family calls ``_follow`` once and fills in ``_noise_in`` and ``_empty``.
+    With sigma = beta / alpha a level is sigma / (1 + sigma), the time of flow matching with the same ratio of noise to
+    clean. The last of the network's timesteps has a little of the clean image in it still; a walk starts there from
+    noise alone, which is level 1. A sampler goes from sigma to a lower one by ``clean + down * noise seen +
+    (lower² - down²)^½ * fresh noise``, and samplers differ in ``down``, besides the order of DPM-Solver++.
 
-    Attributes:
-        first_timestep: what the network is told of pure noise.
-        guidance_scale: of classifier-free guidance, which doubles the batch of an evaluation; up to 1 there is none.
+    Args:
+        scheduler: of diffusers, one of ``SCHEDULERS``; it is not changed.
+        timesteps: falling, to walk by where there are as many steps; at other numbers of steps they fall evenly from
+            the first of them. The scheduler's own where none are given.
+        eta: share of fresh noise in TCD, in [0, 1].
+
+    Raises:
+        ValueError: if the scheduler does what is not written here, timesteps do not fall or eta is not in [0, 1].
+
+    Source: Karras et al. 2022 (EDM, arXiv 2206.00364) for sigmas; Song et al. 2023 (consistency models, arXiv
+        2303.01469) and Zheng et al. 2024 (TCD, arXiv 2402.19159) for the samplers of the same names.
     """
 
-    first_timestep: int
-    guidance_scale: float
-
-    def _follow(self, scheduler: Any, first_timestep: int | None = None) -> None:
-        """Take over a scheduler's timesteps and its way of walking them.
-
-        Args:
-            scheduler: DPM-Solver++ or DDIM of diffusers, or LCM's, which adds fresh noise between steps.
-            first_timestep: for models distilled to one step, what they are told of pure noise; at more steps timesteps
-                fall from it evenly, with fresh noise in between.
-
-        Raises:
-            ValueError: if the scheduler does what is not written here.
-        """
-        config = scheduler.config
-        for key in _UNWANTED:
-            if config.get(key):
-                raise ValueError(f"scheduler: {key} must be off, for the generator to walk as it does")
-        if config.prediction_type != "epsilon":
-            raise ValueError(f"scheduler: prediction_type must be epsilon, got {config.prediction_type!r}")
-        last = config.num_train_timesteps - 1
-        if first_timestep is not None and not 0 < first_timestep <= last:
-            raise ValueError(f"first_timestep must be from 1 to {last}, got {first_timestep}")
-        self.distilled = first_timestep is not None
-        self.order = 0 if self.distilled else _order(scheduler)
-        self.first_timestep = last if first_timestep is None else first_timestep
-        self._scheduler = scheduler
-        signal = scheduler.alphas_cumprod.double()
-        self._ratios: list[float] = ((1 - signal).log() / 2 - signal.log() / 2).tolist()  # log(beta / alpha), rising
+    def __init__(self, scheduler: Any, timesteps: Sequence[int] | None = None, eta: float = 1.0) -> None:
+        if not 0 <= eta <= 1:
+            raise ValueError(f"eta must be in [0, 1], got {eta}")
+        self.sampler = _sampler_of(scheduler)
+        _check(scheduler.config, self.sampler)
+        if self.sampler == "dpm":
+            self.order = solver_order(scheduler.config)
+        self.scheduler, self.timesteps, self.eta = scheduler, list(timesteps or []), eta
+        cumulative = scheduler.alphas_cumprod.double().numpy()
+        self._sigmas = np.sqrt((1 - cumulative) / cumulative)
+        last = len(self._sigmas) - 1
+        falling = all(high > low for high, low in zip(self.timesteps, self.timesteps[1:]))
+        if not falling or not all(0 < time <= last for time in self.timesteps):
+            raise ValueError(f"timesteps must fall and be in 1 to {last}, got {self.timesteps}")
+        self.first = self._level(self.timesteps[0]) if self.timesteps else 1.0
 
     def levels(self, steps: int) -> list[float]:
-        """Those of the scheduler's timesteps."""
-        if self.distilled:
-            times = [round(self.first_timestep * (1 - step / steps)) for step in range(1, steps)]
-            return [1.0, *(self._level(time) for time in times), 0.0]
-        scheduler = copy.deepcopy(self._scheduler)  # it would remember its steps
-        scheduler.set_timesteps(steps)
-        return [*(self._level(time) for time in scheduler.timesteps.tolist()), 0.0]
+        """Those of the timesteps."""
+        if steps == len(self.timesteps):
+            times = self.timesteps
+        elif self.timesteps:
+            times = [round(self.timesteps[0] * (1 - step / steps)) for step in range(steps)]
+        else:
+            walk = copy.deepcopy(self.scheduler)  # it would remember its steps
+            walk.set_timesteps(steps)
+            times = [int(time) for time in walk.timesteps]
+        return [*(self._level(time) for time in times), 0.0]
 
-    def _predict(self, network: nn.Module, noise: Tensor, conditioning: Conditioning) -> Tensor:
-        return self._noise_in(network, noise, conditioning, float(self.first_timestep))
-
-    def _denoise(self, network: nn.Module, state: Tensor, conditioning: Conditioning, level: float) -> Tensor:
-        level = min(level, self._level(self.first_timestep))
-        alpha, beta = self._coefficients(level)
-        time = self._timestep(level)
-
-        def predict(states: Tensor, conditionings: Conditioning) -> Tensor:
-            return self._noise_in(network, states, conditionings, time)
-
-        noise = guided(predict, state, conditioning, self._empty, self.guidance_scale)
-        return (at_least_single(state) - beta * noise) / alpha
-
-    def _coefficients(self, level: float) -> tuple[float, float]:
-        norm = math.hypot(1 - level, level)
+    def coefficients(self, level: float) -> tuple[float, float]:
+        """On the unit circle."""
+        norm = math.hypot(level, 1 - level)
         return (1 - level) / norm, level / norm
 
-    def _level(self, timestep: int) -> float:
-        return 1 / (1 + math.exp(-self._ratios[timestep]))
+    def read(self, level: float) -> tuple[float, float]:
+        """Those of the last timestep for noise alone."""
+        sigma = self._sigma(level)
+        if self.sampler.startswith("euler"):
+            # these start from sigma times the noise, the others from noise of the same variance as later states
+            beta = self.coefficients(level)[1]
+            return beta / sigma, beta
+        norm = math.hypot(1, sigma)
+        return 1 / norm, sigma / norm
 
-    def _timestep(self, level: float) -> float:
-        """The timestep of a level, with a fraction if it lies between two."""
-        ratio = math.log(level / (1 - level))
-        above = min(max(bisect.bisect_left(self._ratios, ratio), 1), len(self._ratios) - 1)
-        low, high = self._ratios[above - 1], self._ratios[above]
-        return above - 1 + min(max((ratio - low) / (high - low), 0.0), 1.0)
+    def scaled(self, state: Tensor, level: float) -> Tensor:
+        """Of the variance that the network knows."""
+        alpha, beta = self.read(level)
+        return state / math.hypot(alpha, beta)
 
-    @abstractmethod
-    def _noise_in(self, network: nn.Module, state: Tensor, conditioning: Conditioning, timestep: float) -> Tensor:
-        """[B, *Z] the noise that the network sees in states, without guidance."""
+    def clean(self, state: Tensor, output: Tensor, level: float) -> Tensor:
+        """By the noise in a state, or by its velocity on the circle."""
+        alpha, beta = self.read(level)
+        if self.scheduler.config.prediction_type == "epsilon":
+            return (state - beta * output) / alpha
+        norm = math.hypot(alpha, beta)
+        return (alpha / norm * state - beta * output) / norm
 
-    @abstractmethod
-    def _empty(self) -> Conditioning:
-        """The conditioning of one prompt that asks for nothing."""
+    def time(self, level: float) -> float:
+        """The timestep of a level, between whole ones where need be."""
+        times = np.arange(len(self._sigmas))
+        return float(np.interp(math.log(self._sigma(level)), np.log(self._sigmas), times))
+
+    def kept(self, level: float, lower: float) -> float:
+        """As the sampler has it."""
+        sigma, low = self._sigma(level), self._sigma(lower)
+        if self.sampler == "lcm":
+            return 0.0
+        if self.sampler == "euler_ancestral":
+            return low / sigma
+        if self.sampler == "tcd":
+            down = float(self._sigmas[math.floor((1 - self.eta) * self.time(lower) + 1e-6)])
+            return min(down / low, 1.0)
+        return 1.0
+
+    def finish(self, state: Tensor, clean: Tensor, level: float) -> Tensor:
+        """TCD ends at timestep 0, whose sigma is small but not nothing, and DDIM where it is set to."""
+        ends_above = self.sampler == "ddim" and not self.scheduler.config.set_alpha_to_one
+        if self.sampler != "tcd" and not ends_above:
+            return clean
+        alpha, beta = self.read(level)
+        end = float(self._sigmas[0])
+        return (clean + end * (state - alpha * clean) / beta) / math.hypot(1, end)
+
+    def _level(self, time: int) -> float:
+        sigma = float(self._sigmas[time])
+        return 1.0 if time == len(self._sigmas) - 1 else sigma / (1 + sigma)
+
+    def _sigma(self, level: float) -> float:
+        """The sigma of a level, at the most the largest that the network knows."""
+        largest = float(self._sigmas[-1])
+        return largest if level >= largest / (1 + largest) else level / (1 - level)
 
 
-def _order(scheduler: Any) -> int:
-    from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, LCMScheduler
+def resample(pipeline: Any, sampler: str | None) -> Any:
+    """Give a pipeline the scheduler of a sampler, which starts at the noisiest timestep; None leaves it its own.
 
-    config = scheduler.config
-    if isinstance(scheduler, DPMSolverMultistepScheduler):
-        return solver_order(config)
-    if isinstance(scheduler, LCMScheduler):
-        return 0
-    if not isinstance(scheduler, DDIMScheduler):
+    Returns:
+        The scheduler.
+
+    Raises:
+        ValueError: if there is no such sampler.
+    """
+    import diffusers
+
+    if sampler is not None:
+        if sampler not in SCHEDULERS:
+            raise ValueError(f"sampler must be one of {', '.join(get_args(Sampler))}, got {sampler!r}")
+        kind = getattr(diffusers, SCHEDULERS[sampler])
+        unbounded = {"clip_sample": False} if sampler == "ddim" else {}  # latents are; its default is for pixels
+        pipeline.scheduler = kind.from_config(pipeline.scheduler.config, timestep_spacing="trailing", **unbounded)
+    return pipeline.scheduler
+
+
+def _sampler_of(scheduler: Any) -> str:
+    found = type(scheduler).__name__
+    sampler = next((sampler for sampler, kind in SCHEDULERS.items() if kind == found), None)
+    if sampler is None:
         raise ValueError(
-            f"scheduler must be DPMSolverMultistepScheduler, DDIMScheduler or LCMScheduler (or set first_timestep), "
-            f"got {type(scheduler).__name__}"
+            f"scheduler: a {found} is not known; set sampler to one of {', '.join(SCHEDULERS)}, to walk by that instead"
         )
-    if config.timestep_spacing == "linspace" or not config.set_alpha_to_one:
-        raise ValueError("scheduler: DDIM needs a timestep_spacing of leading or trailing, and set_alpha_to_one")
-    return 1
+    return sampler
+
+
+def _check(config: Any, sampler: str) -> None:
+    for key in _UNWANTED:
+        if config.get(key):
+            raise ValueError(f"scheduler: {key} must be off, for the generator to walk as it does")
+    if config.prediction_type not in ("epsilon", "v_prediction"):
+        raise ValueError(f"scheduler: prediction_type must be epsilon or v_prediction, got {config.prediction_type!r}")
+    unlike = {"ddim": "linspace", "euler": "leading", "euler_ancestral": "leading"}.get(sampler)
+    if config.timestep_spacing == unlike:
+        raise ValueError(f"scheduler: with {sampler} timestep_spacing must not be {unlike}; set sampler to {sampler}")

@@ -8,18 +8,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hypernoise_pl.generators.diffusion import DiffusionGenerator
-from hypernoise_pl.generators.pipeline import DecoderOptions, decode_images, decoder_of, load_pipeline
+from hypernoise_pl.generators.diffusion import Diffusion
+from hypernoise_pl.generators.loading import DecoderOptions
+from hypernoise_pl.generators.pipeline import PipelineGenerator
 from hypernoise_pl.types import Conditioning, nearest
 
 
-class DiT(DiffusionGenerator):
-    """A DiT pipeline (diffusers ``DiTPipeline``), real or in miniature.
+class DiT(PipelineGenerator):
+    """A DiT pipeline (diffusers ``DiTPipeline``).
 
-    For the same noise its images equal the pipeline's own. Its size is its network's: it takes no other.
+    Its size is its network's: it takes no other.
 
     Args:
-        model: folder or hub id.
+        model: folder or hub id (``facebook/DiT-XL-2-256``).
         guidance_scale: of classifier-free guidance, which doubles the batch of an evaluation; up to 1 there is none.
         spacing: of timesteps: ``trailing`` starts at the noisiest, as few steps need; ``leading``, the published
             model's, starts at 1000 - 1000 / steps, and is for many. None for the folder's own.
@@ -28,16 +29,11 @@ class DiT(DiffusionGenerator):
         local_only: never ask the hub.
         decoding: how latents become images.
 
-    Raises:
-        FileNotFoundError: if the folder or a file of it is missing.
-        ValueError: if its scheduler walks otherwise than is written here.
-
     Source: Peebles and Xie 2023 (DiT, arXiv 2212.09748).
     """
 
+    pipelines = ("DiTPipeline",)
     last_layer = "proj_out_2"
-    network: Any
-    decoder: Any
 
     def __init__(
         self,
@@ -49,21 +45,17 @@ class DiT(DiffusionGenerator):
         local_only: bool = False,
         decoding: DecoderOptions = DecoderOptions(),
     ) -> None:
-        super().__init__()
-
-        self.name = model if revision is None else f"{model}@{revision}"
-        self.pipeline = load_pipeline("DiTPipeline", model, dtype, revision=revision, local_files_only=local_only)
+        super().__init__(model, dtype=dtype, revision=revision, local_only=local_only, decoding=decoding)
+        self.classifier_free_guidance = guidance_scale
+        self.classes: int = self.network.config.num_embeds_ada_norm
         if spacing is not None:
             scheduler = self.pipeline.scheduler
             self.pipeline.scheduler = type(scheduler).from_config(scheduler.config, timestep_spacing=spacing)
-        self.network = self.pipeline.transformer
-        self.decoder = decoder_of(self.pipeline, decoding, dtype)
-        self._follow(self.pipeline.scheduler)
-        self.guidance_scale = guidance_scale
-        config = self.network.config
-        self.classes: int = config.num_embeds_ada_norm
-        self.noise_shape = (config.in_channels, config.sample_size, config.sample_size)
-        self.eval().requires_grad_(False)
+        self.schedule = Diffusion(self.pipeline.scheduler)
+
+    @property
+    def _compression(self) -> int:
+        return int(2 ** (len(self.pipeline.vae.config.block_out_channels) - 1))
 
     def _encode(self, prompts: list[str]) -> Conditioning:
         """[B, 1, 1] class numbers stand where other families have text features."""
@@ -85,17 +77,14 @@ class DiT(DiffusionGenerator):
             f"class names of the folder's model_index.json or a number from 0 to {self.classes - 1}"
         )
 
-    def _empty(self) -> Conditioning:
+    def _nothing(self) -> Conditioning:
         return Conditioning(torch.full((1, 1, 1), self.classes))  # the class after the last stands for none
 
-    def _noise_in(self, network: nn.Module, state: Tensor, conditioning: Conditioning, timestep: float) -> Tensor:
+    def _evaluate(self, network: nn.Module, state: Tensor, conditioning: Conditioning, time: float) -> Tensor:
         output: Tensor = network(
             state.to(self.network.dtype),
-            timestep=torch.full((len(state),), timestep, device=state.device),
+            timestep=torch.full((len(state),), time, device=state.device),
             class_labels=conditioning.embeddings[:, 0, 0],
             return_dict=False,
         )[0]
         return output[:, : self.noise_shape[0]]  # the second half is the learned variance
-
-    def _decode(self, latents: Tensor) -> Tensor:
-        return decode_images(self.decoder, latents)

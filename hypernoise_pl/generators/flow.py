@@ -3,58 +3,102 @@
 from __future__ import annotations
 
 import copy
-from abc import abstractmethod
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from hypernoise_pl.generators.pipeline import at_least_single
-from hypernoise_pl.generators.solver import SolverGenerator
-from hypernoise_pl.types import Conditioning
+from hypernoise_pl.generators.schedule import Schedule, solver_order
 
 
-class FlowGenerator(SolverGenerator):
-    """A flow matching model; a family fills in ``levels`` and ``_velocity``.
+class Flow(Schedule):
+    """What flow matching models have in common, whatever levels they are evaluated at.
 
-    Source: Lipman et al. 2023 (flow matching); Liu et al. 2023 (rectified flow).
+    Source: Lipman et al. 2023 (flow matching, arXiv 2210.02747); Liu et al. 2023 (rectified flow, arXiv 2209.03003).
     """
 
-    def _denoise(self, network: nn.Module, state: Tensor, conditioning: Conditioning, level: float) -> Tensor:
-        velocity = at_least_single(self._velocity(network, state, conditioning, level))
-        return at_least_single(state) - level * velocity
-
-    def _coefficients(self, level: float) -> tuple[float, float]:
+    def coefficients(self, level: float) -> tuple[float, float]:
+        """Of the straight line from clean to noise."""
         return 1 - level, level
 
-    @abstractmethod
-    def _velocity(self, network: nn.Module, state: Tensor, conditioning: Conditioning, level: float) -> Tensor:
-        """[B, *Z] the velocity in states, with guidance if the family has some."""
+    def clean(self, state: Tensor, output: Tensor, level: float) -> Tensor:
+        """The end of the line."""
+        return state - level * output
 
 
-def euler_levels(scheduler: Any, steps: int, tokens: int) -> list[float]:
-    """The levels of a diffusers ``FlowMatchEulerDiscreteScheduler``, shifted for an image's size where it says so.
+class EulerFlow(Flow):
+    """Euler's steps, over levels that are shifted towards noise, for some models the more the larger an image is.
 
     Args:
-        scheduler: is not changed.
-        steps: network evaluations.
-        tokens: of one image, as its network sees it.
+        scheduler: of diffusers, ``FlowMatchEulerDiscreteScheduler``; it is not changed.
+        tokens: of one image, as the network sees it.
+        even: whether the pipeline asks for even levels before the shift; its scheduler's own are a little different.
 
     Raises:
-        ValueError: if the scheduler is another, or adds noise.
-    """
-    from diffusers import FlowMatchEulerDiscreteScheduler
+        ValueError: if the scheduler is another.
 
-    config = scheduler.config
-    if not isinstance(scheduler, FlowMatchEulerDiscreteScheduler) or config.stochastic_sampling or config.invert_sigmas:
-        raise ValueError(
-            f"scheduler must be a FlowMatchEulerDiscreteScheduler with stochastic_sampling and invert_sigmas off, got "
-            f"{type(scheduler).__name__}"
-        )
-    if config.shift_terminal and steps == 1:
-        raise ValueError("scheduler: with shift_terminal there is no one-step schedule; take 2 steps, or set shift")
-    slope = (config.max_shift - config.base_shift) / (config.max_image_seq_len - config.base_image_seq_len)
-    walk: Any = copy.deepcopy(scheduler)  # it would remember its steps
-    even = [1 - step / steps for step in range(steps)]
-    walk.set_timesteps(sigmas=even, mu=config.base_shift + slope * (tokens - config.base_image_seq_len))
-    levels: list[float] = walk.sigmas.tolist()
-    return levels
+    Source: Esser et al. 2024 (arXiv 2403.03206), section 5.3.2, for shifted levels.
+    """
+
+    def __init__(self, scheduler: Any, tokens: int, even: bool = True) -> None:
+        found = type(scheduler).__name__
+        if found != "FlowMatchEulerDiscreteScheduler" or scheduler.config.invert_sigmas:
+            raise ValueError(
+                f"scheduler must be a FlowMatchEulerDiscreteScheduler with invert_sigmas off, got a {found}"
+            )
+        self.scheduler = scheduler
+        self.tokens, self.even = tokens, even
+
+    def levels(self, steps: int) -> list[float]:
+        """Those of the scheduler.
+
+        Raises:
+            ValueError: if it has none for one step.
+        """
+        config = self.scheduler.config
+        walk = copy.deepcopy(self.scheduler)  # it would remember its steps
+        if config.shift_terminal and steps == 1:
+            raise ValueError("scheduler: with shift_terminal there is no one-step schedule; take 2 steps, or set shift")
+        sizes: dict[str, Any] = {}
+        if config.use_dynamic_shifting:  # a line through the shifts of two sizes
+            slope = (config.max_shift - config.base_shift) / (config.max_image_seq_len - config.base_image_seq_len)
+            sizes = {"mu": config.base_shift + slope * (self.tokens - config.base_image_seq_len)}
+        if self.even:
+            walk.set_timesteps(sigmas=[1 - step / steps for step in range(steps)], **sizes)
+        else:
+            walk.set_timesteps(steps, **sizes)
+        levels: list[float] = walk.sigmas.tolist()
+        return levels
+
+    def kept(self, level: float, lower: float) -> float:
+        """All, or none where the scheduler is to sample stochastically."""
+        return 0.0 if self.scheduler.config.stochastic_sampling else 1.0
+
+
+class SolverFlow(Flow):
+    """DPM-Solver++, over the levels of its scheduler, which begin just below 1.
+
+    Args:
+        scheduler: of diffusers, ``DPMSolverMultistepScheduler`` with flow sigmas; it is not changed.
+
+    Raises:
+        ValueError: if the scheduler is another, or is set to what is not written here.
+    """
+
+    def __init__(self, scheduler: Any) -> None:
+        found = type(scheduler).__name__
+        if found != "DPMSolverMultistepScheduler" or not scheduler.config.use_flow_sigmas:
+            raise ValueError(f"scheduler must be a DPMSolverMultistepScheduler with use_flow_sigmas, got a {found}")
+        self.scheduler = scheduler
+        self.order = solver_order(self.scheduler.config)
+
+    def levels(self, steps: int) -> list[float]:
+        """Those of the scheduler."""
+        walk = copy.deepcopy(self.scheduler)
+        walk.set_timesteps(steps)
+        levels: list[float] = walk.sigmas.tolist()
+        return levels
+
+    def time(self, level: float) -> float:
+        """The scheduler counts in whole timesteps, rounded down."""
+        timesteps = self.scheduler.config.num_train_timesteps
+        return float(min(int(level * timesteps), timesteps - 1))

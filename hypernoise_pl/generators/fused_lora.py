@@ -41,6 +41,7 @@ def fuse(pipeline: Any, lora: FusedLora, local_only: bool = False) -> str:
             lora.model, weight_name=name, local_files_only=local_only, adapter_name="distilled", use_safetensors=True
         )
 
+    network = pipeline.unet if hasattr(pipeline, "unet") else pipeline.transformer
     name = lora.weight_name
     if name is None and Path(lora.model).is_dir():
         files = sorted(file.name for file in Path(lora.model).glob("*.safetensors"))
@@ -53,7 +54,7 @@ def fuse(pipeline: Any, lora: FusedLora, local_only: bool = False) -> str:
         raise ValueError(f"LoRA {lora.model}: not read: {str(error).splitlines()[0]}") from error
     except IndexError as error:  # what diffusers says of a file without a key that it knows
         raise ValueError(f"LoRA {lora.model}: it has no layer of this network") from error
-    if not any(type(layer).__module__.startswith("peft.") for layer in pipeline.unet.modules()):
+    if not any(type(layer).__module__.startswith("peft.") for layer in network.modules()):
         raise ValueError(f"LoRA {lora.model}: it has no layer of this network")
     pipeline.fuse_lora(lora_scale=lora.scale)
     pipeline.unload_lora_weights()

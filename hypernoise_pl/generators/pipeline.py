@@ -1,113 +1,123 @@
-"""What every family does with its diffusers pipeline: load it, choose how it decodes, warn of prompts it cuts."""
+"""A generator that is one of diffusers' pipelines: what all families share."""
 
 from __future__ import annotations
 
-import json
 import warnings
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from hypernoise_pl.pretrained import find_file, load_pretrained, load_with, quiet
-
-
-@dataclass(frozen=True)
-class DecoderOptions:
-    """How latents become images.
-
-    Args:
-        tiny: folder or hub id of an ``AutoencoderTiny`` (TAESD) to decode with in the place of the pipeline's own
-            decoder: a few per cent of its time and memory, for training; None for the pipeline's own.
-        slicing: decode one image of a batch at a time, to save memory.
-        tiling: decode large images in overlapping tiles, to save more.
-    """
-
-    tiny: str | None = None
-    slicing: bool = False
-    tiling: bool = False
+from hypernoise_pl.generators.loading import DecoderOptions, decoder_of, load_pipeline
+from hypernoise_pl.generators.stepped import SteppedGenerator
+from hypernoise_pl.types import Conditioning
 
 
-class Loaded(str):
-    """The name of a pipeline that is loaded already: given to a generator as its model, nothing is loaded.
+class PipelineGenerator(SteppedGenerator):
+    """A pipeline of diffusers, real or in miniature; for the same noise its images equal the pipeline's own.
+
+    A family names its ``pipelines``, sets its ``schedule``, and fills in ``_encode`` and ``_evaluate``; and ``_layout``
+    where its images are laid out otherwise, ``_nothing`` where guidance knows something else than an empty prompt.
 
     Args:
-        pipeline: of diffusers.
-    """
+        model: folder or hub id.
+        height: pixels; None for the network's own size.
+        width: like ``height``.
+        dtype: of the frozen weights: ``float32``, ``bfloat16`` or ``float16``.
+        revision: of a hub id.
+        local_only: never ask the hub.
+        decoding: how latents become images.
+        _parts: what takes the place of the pipeline's own parts, which are then not loaded.
 
-    pipeline: Any
-
-    def __new__(cls, pipeline: Any) -> Loaded:
-        """Its name is the folder or hub id that it came from."""
-        name = super().__new__(cls, pipeline.name_or_path or type(pipeline).__name__)
-        name.pipeline = pipeline
-        return name
-
-
-# which generator reads which pipeline
-BACKENDS = {
-    "DiTPipeline": "DiT",
-    "FluxPipeline": "Flux",
-    "PixArtAlphaPipeline": "PixArt",
-    "PixArtSigmaPipeline": "PixArt",
-    "QwenImagePipeline": "QwenImage",
-    "SanaPipeline": "Sana",
-    "SanaSprintPipeline": "SanaSprint",
-    "StableDiffusion3Pipeline": "StableDiffusion3",
-    "StableDiffusionPipeline": "SDTurbo",
-    "StableDiffusionXLPipeline": "SDXLTurbo",
-    "ZImagePipeline": "ZImage",
-}
-
-
-def load_pipeline(kind: str | tuple[str, ...], model: str, dtype: str, **options: Any) -> Any:
-    """Load a diffusers pipeline in a given precision.
-
-    Args:
-        kind: name of its class, or the names of those it may be of.
-        model: folder or hub id, or a pipeline that is ``Loaded``.
-        dtype: precision.
-        options: of ``from_pretrained``.
+    Attributes:
+        pipelines: names of the diffusers classes that a family reads.
+        classifier_free_guidance: scale of it, which doubles the batch of an evaluation; up to 1 there is none.
 
     Raises:
-        FileNotFoundError: if a folder or a file of it is missing, or the hub does not give it.
-        ValueError: if a file is damaged, the pipeline is of another class or the precision has no such name.
+        FileNotFoundError: if the folder or a file of it is missing, or the hub does not give it.
+        ValueError: if a file is damaged, the pipeline is of another class or walks otherwise than is written here, or a
+            size does not fit.
     """
-    import diffusers
 
-    if isinstance(model, Loaded):
-        return model.pipeline
-    precision = _precision(dtype)
-    asked = options.get("revision"), options.get("local_files_only", False)
-    index = find_file(model, "model_index.json", "generator", *asked)
-    found = load_with(lambda: json.loads(index.read_text())["_class_name"], model, "generator")
-    kinds = (kind,) if isinstance(kind, str) else kind
-    if found not in kinds:
-        known = ", ".join(f"{name} ({generator})" for name, generator in BACKENDS.items())
-        raise ValueError(f"generator {model}: a {found}, not a {' or '.join(kinds)}; pipelines and generators: {known}")
-    with quiet():
-        pipeline = getattr(diffusers, found)  # whose import tells of what is not installed
-    return load_pretrained(pipeline, model, "generator", **options, **precision)
+    pipelines: ClassVar[tuple[str, ...]]
+    last_layer = "proj_out"
+    network: Any
+    decoder: Any
+    classifier_free_guidance = 1.0
+    _unconditional: Conditioning | None = None
 
+    def __init__(
+        self,
+        model: str,
+        height: int | None = None,
+        width: int | None = None,
+        dtype: str = "float32",
+        revision: str | None = None,
+        local_only: bool = False,
+        decoding: DecoderOptions = DecoderOptions(),
+        _parts: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        self.name = model if revision is None else f"{model}@{revision}"
+        self.local_only = local_only
+        self.pipeline = load_pipeline(
+            self.pipelines, model, dtype, revision=revision, local_files_only=local_only, **(_parts or {})
+        )
+        parts = self.pipeline.components
+        self.network = parts["transformer"] if "transformer" in parts else parts["unet"]
+        for name, part in parts.items():
+            if name.startswith("text_encoder"):
+                setattr(self, name, part)
+        (channels, patch, side), compression = self._layout(), self._compression
+        self.decoder = decoder_of(self.pipeline, decoding, dtype)
+        self.height, self.width = image_size(height, width, side, patch * compression)
+        self.noise_shape = (channels, self.height // compression, self.width // compression)
+        self.eval().requires_grad_(False)
 
-def decoder_of(pipeline: Any, options: DecoderOptions, dtype: str) -> Any:
-    """The decoder that a pipeline is to use; its own is replaced inside it where another is asked for.
+    def _layout(self) -> tuple[int, int, int]:
+        """Channels of latents, latents a side of what the network takes as one, pixels a side of its own images."""
+        config = self.network.config
+        return config.in_channels, config.get("patch_size", 1), config.sample_size * self._compression
 
-    Raises:
-        FileNotFoundError: if the folder of a tiny decoder or a file of it is missing.
-        ValueError: if a file of it is damaged.
-    """
-    if options.tiny is not None:
-        from diffusers import AutoencoderTiny
+    @property
+    def _compression(self) -> int:
+        """Pixels a side of one latent."""
+        return int(self.pipeline.vae_scale_factor)
 
-        pipeline.vae = load_pretrained(AutoencoderTiny, options.tiny, "decoder", **_precision(dtype))
-    if options.slicing:
-        pipeline.vae.enable_slicing()
-    if options.tiling:
-        pipeline.vae.enable_tiling()
-    return pipeline.vae
+    @abstractmethod
+    def _evaluate(self, network: nn.Module, state: Tensor, conditioning: Conditioning, time: float) -> Tensor:
+        """The network's raw output [B, *Z] for its own input at its own time."""
+
+    def _predict(self, network: nn.Module, noise: Tensor, conditioning: Conditioning) -> Tensor:
+        level = self.schedule.first
+        return self._evaluate(network, self.schedule.scaled(noise, level), conditioning, self.schedule.time(level))
+
+    def _denoise(self, network: nn.Module, state: Tensor, conditioning: Conditioning, level: float) -> Tensor:
+        state, time = at_least_single(state), self.schedule.time(level)
+        output = self._guided(network, self.schedule.scaled(state, level), conditioning, time)
+        return self.schedule.clean(state, output, level)
+
+    def _guided(self, network: nn.Module, state: Tensor, conditioning: Conditioning, time: float) -> Tensor:
+        """With classifier-free guidance (Ho and Salimans 2022, eq. 6)."""
+        scale = self.classifier_free_guidance
+        if scale <= 1:
+            return at_least_single(self._evaluate(network, state, conditioning, time))
+        if self._unconditional is None:
+            with self.text_encoders_at_hand(), torch.no_grad():
+                self._unconditional = self._nothing()
+        nothing = self._unconditional.map(lambda t: t.to(state.device).expand(len(state), *t.shape[1:]))
+        both = self._evaluate(network, torch.cat([state, state]), Conditioning.cat([conditioning, nothing]), time)
+        asked, unasked = at_least_single(both).chunk(2)
+        return unasked + scale * (asked - unasked)
+
+    def _nothing(self) -> Conditioning:
+        """The conditioning of one prompt that asks for nothing."""
+        return self._encode([""])
+
+    def _decode(self, latents: Tensor) -> Tensor:
+        return decode_images(self.decoder, latents)
 
 
 def image_size(height: int | None, width: int | None, side: int, multiple: int) -> tuple[int, int]:
@@ -123,7 +133,7 @@ def image_size(height: int | None, width: int | None, side: int, multiple: int) 
 
 
 def decode_images(decoder: Any, latents: Tensor) -> Tensor:
-    """Images [B, 3, H, W] in [0, 1] of the clean latents [B, *Z] of an ``AutoencoderKL`` or ``AutoencoderTiny``."""
+    """Images [B, 3, H, W] in [0, 1] of clean latents [B, *Z], by an autoencoder of diffusers for still images."""
     config = decoder.config
     mean, deviation = config.get("latents_mean"), config.get("latents_std")
     if mean is not None and deviation is not None:
@@ -131,7 +141,11 @@ def decode_images(decoder: Any, latents: Tensor) -> Tensor:
         latents = latents * scale / config.scaling_factor + shift
     else:
         latents = latents / config.scaling_factor + (config.get("shift_factor") or 0.0)
-    images = decoder.decode(latents.to(decoder.dtype), return_dict=False)[0]
+    return in_range(decoder.decode(latents.to(decoder.dtype), return_dict=False)[0])
+
+
+def in_range(images: Tensor) -> Tensor:
+    """Images in [0, 1] of a decoder's, which are in [-1, 1] or a little beyond."""
     return (at_least_single(images) / 2 + 0.5).clamp(0, 1)
 
 
@@ -150,9 +164,3 @@ def warn_of_cut(tokenizer: Any, prompts: Sequence[str], length: int) -> None:
                 f"prompt {prompt!r} has {len(ids)} tokens, the generator reads {length}; not read: {cut.strip()!r}",
                 stacklevel=4,
             )
-
-
-def _precision(dtype: str) -> dict[str, Any]:
-    if dtype not in ("float32", "bfloat16", "float16"):
-        raise ValueError(f"dtype must be float32, bfloat16 or float16, got {dtype!r}")
-    return {} if dtype == "float32" else {"torch_dtype": getattr(torch, dtype)}  # float32 is loaded unasked

@@ -10,73 +10,82 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hypernoise_pl.generators.base import SteppedGenerator
-from hypernoise_pl.generators.pipeline import DecoderOptions, at_least_single, decoder_of, load_pipeline, warn_of_cut
+from hypernoise_pl.generators.pipeline import PipelineGenerator, warn_of_cut
+from hypernoise_pl.generators.schedule import Schedule
 from hypernoise_pl.types import Conditioning
 
 FIRST_TIMESTEP = 1.57080  # diffusers' rounding of pi / 2, the pipeline's default ``max_timesteps``
 MIDDLE_TIMESTEP = 1.3  # the pipeline's default for two steps
 
 
-class SanaSprint(SteppedGenerator):
-    """A SANA-Sprint pipeline (diffusers ``SanaSprintPipeline``), real or in miniature.
+class TrigFlow(Schedule):
+    """A consistency model whose state at TrigFlow's time t is ``cos t clean + sin t noise``.
 
-    For the same noise its images equal the pipeline's own.
+    Its level is SCM's time ``sin t / (cos t + sin t)``, which is what the network is told too.
+
+    Source: Lu and Song 2024 (sCM, arXiv 2410.11081), section 3; Chen et al. 2025 (arXiv 2503.09641), section 3.1.
+    """
+
+    def levels(self, steps: int) -> list[float]:
+        """The pipeline's own times, as SCM times."""
+        times = torch.linspace(FIRST_TIMESTEP, 0, steps + 1).tolist()
+        if steps == 2:
+            times[1] = MIDDLE_TIMESTEP
+        return [math.sin(time) / (math.cos(time) + math.sin(time)) for time in times]
+
+    def coefficients(self, level: float) -> tuple[float, float]:
+        """Cosine and sine."""
+        time = math.atan2(level, 1 - level)
+        return math.cos(time), math.sin(time)
+
+    def scaled(self, state: Tensor, level: float) -> Tensor:
+        """Of the variance that a flow matching network knows; noise alone as it is."""
+        return state * math.hypot(level, 1 - level)
+
+    def clean(self, state: Tensor, output: Tensor, level: float) -> Tensor:
+        """By TrigFlow's velocity, which the output and the input make together."""
+        (alpha, beta), norm = self.coefficients(level), math.hypot(level, 1 - level)
+        velocity = (1 - 2 * level) * state + (1 - 2 * level + 2 * level * level) / norm * output
+        return alpha * state - beta * velocity
+
+    def kept(self, level: float, lower: float) -> float:
+        """All noise is fresh."""
+        return 0.0
+
+
+class SanaSprint(PipelineGenerator):
+    """A SANA-Sprint pipeline (diffusers ``SanaSprintPipeline``).
 
     Args:
-        model: folder or hub id.
-        height: pixels, a multiple of 32; None for the network's own size.
-        width: like ``height``.
+        model: folder or hub id (``Efficient-Large-Model/Sana_Sprint_0.6B_1024px_diffusers``).
         guidance_scale: what the network is told of guidance; 4.5 is the model's default.
         max_sequence_length: text tokens, the first included; a longer prompt is cut, with a warning.
         instruction: prepended to every prompt before encoding (the pipeline's ``complex_human_instruction``).
-        dtype: of the frozen weights: ``float32``, ``bfloat16`` or ``float16``.
-        revision: of a hub id.
-        local_only: never ask the hub.
         components: Python module to import first, where the folder names classes that are not diffusers' own.
-        decoding: how latents become images.
+        loading: what every generator takes: ``height``, ``width`` (multiples of 32), ``dtype``, ``revision``,
+            ``local_only``, ``decoding``.
 
     Source: Chen et al. 2025 (SANA-Sprint, arXiv 2503.09641); diffusers' pipeline for the constants.
     """
 
-    last_layer = "proj_out"
-    network: Any
-    decoder: Any
+    pipelines = ("SanaSprintPipeline",)
+    options_seen = ("guidance_scale", "instruction")
 
     def __init__(
         self,
         model: str,
-        height: int | None = None,
-        width: int | None = None,
         guidance_scale: float = 4.5,
         max_sequence_length: int = 300,
         instruction: list[str] | None = None,
-        dtype: str = "float32",
-        revision: str | None = None,
-        local_only: bool = False,
         components: str | None = None,
-        decoding: DecoderOptions = DecoderOptions(),
+        **loading: Any,
     ) -> None:
-        super().__init__()
         if components is not None:
             importlib.import_module(components)
-        self.name = model if revision is None else f"{model}@{revision}"
-        self.pipeline = load_pipeline(
-            "SanaSprintPipeline", model, dtype, revision=revision, local_files_only=local_only
-        )
-        self.network = self.pipeline.transformer
-        self.text_encoder = self.pipeline.text_encoder
-        self.decoder = decoder_of(self.pipeline, decoding, dtype)
-        self.guidance_scale = guidance_scale
-        self.max_sequence_length = max_sequence_length
+        super().__init__(model, **loading)
+        self.guidance_scale, self.max_sequence_length = guidance_scale, max_sequence_length
         self.instruction = instruction
-        config, compression = self.network.config, self.pipeline.vae_scale_factor
-        side = config.sample_size * compression
-        height, width = height or side, width or side
-        if height % 32 or width % 32:
-            raise ValueError(f"height and width must be multiples of 32, got {height} x {width}")
-        self.noise_shape = (config.in_channels, height // compression, width // compression)
-        self.eval().requires_grad_(False)
+        self.schedule = TrigFlow()
 
     def _encode(self, prompts: list[str]) -> Conditioning:
         warn_of_cut(self.pipeline.tokenizer, prompts, self.max_sequence_length)
@@ -91,35 +100,6 @@ class SanaSprint(SteppedGenerator):
     def conditioning_of(self, encoded: Sequence[Any]) -> Conditioning:
         """Text features and which of them count."""
         return Conditioning(encoded[0], encoded[1])
-
-    def _predict(self, network: nn.Module, noise: Tensor, conditioning: Conditioning) -> Tensor:
-        # TrigFlow's time pi/2 is SCM time 1, where the network's input is the noise itself
-        return self._evaluate(network, noise, conditioning, 1.0)
-
-    def levels(self, steps: int) -> list[float]:
-        """The pipeline's own times, as SCM times."""
-        times = torch.linspace(FIRST_TIMESTEP, 0, steps + 1).tolist()
-        if steps == 2:
-            times[1] = MIDDLE_TIMESTEP
-        return [math.sin(time) / (math.cos(time) + math.sin(time)) for time in times]
-
-    def _denoise(self, network: nn.Module, state: Tensor, conditioning: Conditioning, level: float) -> Tensor:
-        alpha, beta = self._coefficients(level)
-        norm = math.hypot(level, 1 - level)
-        scaled = at_least_single(state) * norm
-        out = at_least_single(self._evaluate(network, scaled, conditioning, level))
-        velocity = ((1 - 2 * level) * scaled + (1 - 2 * level + 2 * level * level) * out) / norm
-        return alpha * at_least_single(state) - beta * velocity
-
-    def _coefficients(self, level: float) -> tuple[float, float]:
-        # TrigFlow's time t has cosine and sine; SCM's is sin t / (cos t + sin t)
-        time = math.atan2(level, 1 - level)
-        return math.cos(time), math.sin(time)
-
-    def _decode(self, latents: Tensor) -> Tensor:
-        latents = latents.to(self.decoder.dtype) / self.decoder.config.scaling_factor
-        images = self.decoder.decode(latents, return_dict=False)[0]
-        return (at_least_single(images) / 2 + 0.5).clamp(0, 1)
 
     def _evaluate(self, network: nn.Module, state: Tensor, conditioning: Conditioning, time: float) -> Tensor:
         batch = len(state)

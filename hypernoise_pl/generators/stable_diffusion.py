@@ -8,76 +8,51 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from hypernoise_pl.generators.diffusion import Diffusion, Sampler, resample
 from hypernoise_pl.generators.fused_lora import FusedLora, fuse
-from hypernoise_pl.generators.pipeline import (
-    DecoderOptions,
-    decode_images,
-    decoder_of,
-    image_size,
-    load_pipeline,
-    warn_of_cut,
-)
-from hypernoise_pl.generators.variance_preserving import Sampler, VariancePreservingGenerator
+from hypernoise_pl.generators.pipeline import PipelineGenerator, warn_of_cut
 from hypernoise_pl.types import Conditioning
 
 
-class SDTurbo(VariancePreservingGenerator):
+class SDTurbo(PipelineGenerator):
     """A Stable Diffusion pipeline (diffusers ``StableDiffusionPipeline``) for few steps without guidance.
 
-    For the same noise its images equal the pipeline's own with ``guidance_scale=0``. The safety checker is not loaded.
+    Its images equal the pipeline's own with ``guidance_scale=0``. The safety checker is not loaded.
 
     Args:
         model: folder or hub id (``stabilityai/sd-turbo``).
-        height: pixels, a multiple of 8; None for the network's own size.
-        width: like ``height``.
-        sampler: ``euler`` for SD-Turbo, ``lcm`` with an LCM LoRA, ``tcd`` with Hyper-SD's one-step LoRA.
-        timesteps: falling times in 0 to 999 for as many steps as there are; the sampler's own for other numbers. The
-            hypernetwork sees the first.
+        sampler: ``lcm`` with an LCM LoRA, ``tcd`` with Hyper-SD's one-step LoRA; None for the folder's own (``euler``
+            for SD-Turbo).
+        timesteps: falling times in 1 to 999, for as many steps as there are; at other numbers of steps they fall evenly
+            from the first of them. The hypernetwork sees the first.
         eta: share of fresh noise in ``tcd``; Hyper-SD has 1, less gives more detail.
         lora: fused into the frozen weights first.
-        dtype: of the frozen weights: ``float32``, ``bfloat16`` or ``float16``.
-        revision: of a hub id.
-        local_only: never ask the hub.
-        decoding: how latents become images.
+        loading: what every generator takes: ``height``, ``width`` (multiples of 8), ``dtype``, ``revision``,
+            ``local_only``, ``decoding``.
 
     Source: Sauer et al. 2023 (arXiv 2311.17042); diffusers' pipeline for the constants.
     """
 
+    pipelines = ("StableDiffusionPipeline",)
+    options_seen = ("sampler", "timesteps")
     last_layer = "conv_out"
-    network: Any
-    decoder: Any
 
     def __init__(
         self,
         model: str,
-        height: int | None = None,
-        width: int | None = None,
-        sampler: Sampler = "euler",
+        sampler: Sampler | None = None,
         timesteps: Sequence[int] | None = None,
         eta: float = 1.0,
         lora: FusedLora | None = None,
-        dtype: str = "float32",
-        revision: str | None = None,
-        local_only: bool = False,
-        decoding: DecoderOptions = DecoderOptions(),
+        **loading: Any,
     ) -> None:
-        super().__init__()
-        self.name = model if revision is None else f"{model}@{revision}"
-        self.pipeline = load_pipeline(
-            "StableDiffusionPipeline", model, dtype, revision=revision, local_files_only=local_only, safety_checker=None
-        )
-        if lora is not None:
-            self.name += fuse(self.pipeline, lora, local_only)
-        self._set_sampler(self.pipeline, sampler, timesteps, eta)
-        self.network = self.pipeline.unet
-        self.text_encoder = self.pipeline.text_encoder
-        self.decoder = decoder_of(self.pipeline, decoding, dtype)
-        config, compression = self.network.config, self.pipeline.vae_scale_factor
-        if config.time_cond_proj_dim is not None:
+        super().__init__(model, _parts={"safety_checker": None}, **loading)
+        if self.network.config.time_cond_proj_dim is not None:
             raise ValueError(f"generator {model}: a network that is told of guidance is not supported; use an LCM LoRA")
-        height, width = image_size(height, width, config.sample_size * compression, compression)
-        self.noise_shape = (config.in_channels, height // compression, width // compression)
-        self.eval().requires_grad_(False)
+        if lora is not None:
+            self.name += fuse(self.pipeline, lora, self.local_only)
+        self.schedule = Diffusion(resample(self.pipeline, sampler), timesteps, eta)
+        self.sampler, self.timesteps = self.schedule.sampler, self.schedule.timesteps
 
     def _encode(self, prompts: list[str]) -> Conditioning:
         tokenizer = self.pipeline.tokenizer
@@ -93,6 +68,3 @@ class SDTurbo(VariancePreservingGenerator):
             return_dict=False,
         )[0]
         return output
-
-    def _decode(self, latents: Tensor) -> Tensor:
-        return decode_images(self.decoder, latents)

@@ -8,23 +8,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from hypernoise_pl.generators.diffusion import Diffusion, Sampler, resample
 from hypernoise_pl.generators.fused_lora import FusedLora, fuse
-from hypernoise_pl.generators.pipeline import (
-    DecoderOptions,
-    decode_images,
-    decoder_of,
-    image_size,
-    load_pipeline,
-    warn_of_cut,
-)
-from hypernoise_pl.generators.variance_preserving import Sampler, VariancePreservingGenerator
+from hypernoise_pl.generators.pipeline import PipelineGenerator, warn_of_cut
 from hypernoise_pl.types import Conditioning
 
 
-class SDXLTurbo(VariancePreservingGenerator):
+class SDXLTurbo(PipelineGenerator):
     """A Stable Diffusion XL pipeline (diffusers ``StableDiffusionXLPipeline``) for few steps without guidance.
 
-    For the same noise its images equal the pipeline's own with ``guidance_scale=0``. What the LoRAs want:
+    Its images equal the pipeline's own with ``guidance_scale=0``. What the LoRAs want:
 
     ===============  =================  ========================  =======
     LoRA             sampler            timesteps                 eta
@@ -38,57 +31,38 @@ class SDXLTurbo(VariancePreservingGenerator):
 
     Args:
         model: folder or hub id (``stabilityai/sdxl-turbo``, or SDXL's base for a LoRA).
-        height: pixels, a multiple of 8; None for the network's own size.
-        width: like ``height``.
-        sampler: ``euler_ancestral`` for SDXL-Turbo; others as in the table.
-        timesteps: falling times in 0 to 999 for as many steps as there are; the sampler's own for other numbers. The
-            hypernetwork sees the first.
+        sampler: as in the table; None for the folder's own (``euler_ancestral`` for SDXL-Turbo).
+        timesteps: falling times in 1 to 999, for as many steps as there are; at other numbers of steps they fall evenly
+            from the first of them. The hypernetwork sees the first.
         eta: share of fresh noise in ``tcd``; less gives more detail.
         lora: fused into the frozen weights first.
-        dtype: of the frozen weights: ``float32``, ``bfloat16`` or ``float16``.
-        revision: of a hub id.
-        local_only: never ask the hub.
-        decoding: how latents become images.
+        loading: what every generator takes: ``height``, ``width`` (multiples of 8), ``dtype``, ``revision``,
+            ``local_only``, ``decoding``.
 
     Source: Sauer et al. 2023 (arXiv 2311.17042); diffusers' pipeline for the constants; the LoRAs' own model cards
         for their samplers.
     """
 
+    pipelines = ("StableDiffusionXLPipeline",)
+    options_seen = ("sampler", "timesteps")
     last_layer = "conv_out"
-    network: Any
-    decoder: Any
 
     def __init__(
         self,
         model: str,
-        height: int | None = None,
-        width: int | None = None,
-        sampler: Sampler = "euler_ancestral",
+        sampler: Sampler | None = None,
         timesteps: Sequence[int] | None = None,
         eta: float = 1.0,
         lora: FusedLora | None = None,
-        dtype: str = "float32",
-        revision: str | None = None,
-        local_only: bool = False,
-        decoding: DecoderOptions = DecoderOptions(),
+        **loading: Any,
     ) -> None:
-        super().__init__()
-        self.name = model if revision is None else f"{model}@{revision}"
-        self.pipeline = load_pipeline(
-            "StableDiffusionXLPipeline", model, dtype, revision=revision, local_files_only=local_only
-        )
+        super().__init__(model, **loading)
         if lora is not None:
-            self.name += fuse(self.pipeline, lora, local_only)
-        self._set_sampler(self.pipeline, sampler, timesteps, eta)
-        self.network = self.pipeline.unet
-        self.text_encoder, self.text_encoder_2 = self.pipeline.text_encoder, self.pipeline.text_encoder_2
-        self.decoder = decoder_of(self.pipeline, decoding, dtype)
-        if dtype == "float16" and self.decoder.config.force_upcast:
+            self.name += fuse(self.pipeline, lora, self.local_only)
+        self.schedule = Diffusion(resample(self.pipeline, sampler), timesteps, eta)
+        self.sampler, self.timesteps = self.schedule.sampler, self.schedule.timesteps
+        if self.decoder.dtype == torch.float16 and self.decoder.config.force_upcast:
             self.decoder.float()  # the original one overflows in half precision
-        config, compression = self.network.config, self.pipeline.vae_scale_factor
-        self._size = image_size(height, width, config.sample_size * compression, compression)
-        self.noise_shape = (config.in_channels, *(side // compression for side in self._size))
-        self.eval().requires_grad_(False)
 
     def _encode(self, prompts: list[str]) -> Conditioning:
         tokenizer = self.pipeline.tokenizer
@@ -105,7 +79,7 @@ class SDXLTurbo(VariancePreservingGenerator):
         dtype, pooled = self.network.dtype, conditioning.pooled
         assert pooled is not None
         # original size, crop and target size, as the pipeline's defaults have them
-        sizes = torch.tensor([*self._size, 0, 0, *self._size], device=state.device, dtype=dtype)
+        sizes = torch.tensor([self.height, self.width, 0, 0, self.height, self.width], device=state.device, dtype=dtype)
         output: Tensor = network(
             state.to(dtype),
             torch.full((len(state),), time, device=state.device),
@@ -114,6 +88,3 @@ class SDXLTurbo(VariancePreservingGenerator):
             return_dict=False,
         )[0]
         return output
-
-    def _decode(self, latents: Tensor) -> Tensor:
-        return decode_images(self.decoder, latents)

@@ -7,7 +7,8 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
-from hypernoise_pl.generators.base import Generator, SteppedGenerator
+from hypernoise_pl.generators.base import Generator
+from hypernoise_pl.generators.stepped import SteppedGenerator
 from hypernoise_pl.search.problem import NoiseProblem
 
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from hypernoise_pl.generators.base import Generator, SteppedGenerator
+from hypernoise_pl.generators.base import Generator
+from hypernoise_pl.generators.stepped import SteppedGenerator
 from hypernoise_pl.noise import seed_of, seeds_from
 from hypernoise_pl.search.account import Account, CurvePoint
 from hypernoise_pl.search.latent import LatentVerifier

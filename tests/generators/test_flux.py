@@ -1,10 +1,9 @@
-"""What is particular to FLUX: packing, guidance and levels that depend on the size."""
+"""What is particular to FLUX: packing and guidance."""
 
-import pytest
 import torch
 
-from hypernoise_pl.generators.flux import Flux, _packed, _unpacked
-from tests.pipelines import FAMILIES
+from hypernoise_pl.generators.packing import packed, unpacked
+from tests.families import FAMILIES
 
 PROMPTS = ["a red circle", "three stars in the dark"]
 
@@ -13,9 +12,9 @@ def test_packing_is_diffusers_own_and_can_be_undone():
     from diffusers import FluxPipeline
 
     latents = torch.randn(2, 4, 6, 10)
-    packed = _packed(latents)
-    assert torch.equal(packed, FluxPipeline._pack_latents(latents, *latents.shape))
-    assert torch.equal(_unpacked(packed, 6, 10), latents)
+    tokens = packed(latents)
+    assert torch.equal(tokens, FluxPipeline._pack_latents(latents, *latents.shape))
+    assert torch.equal(unpacked(tokens, 6, 10), latents)
 
 
 def test_one_step_subtracts_the_prediction(pipeline_folder):
@@ -34,19 +33,3 @@ def test_dev_is_told_of_guidance_and_schnell_is_not(pipeline_folder):
 
     assert difference("flux-dev") > 1e-4
     assert difference("flux-schnell") == 0
-
-
-def test_levels_of_dev_rise_with_the_size(pipeline_folder):
-    family, folder = FAMILIES["flux-dev"], pipeline_folder("flux-dev")
-    small, large = (family.generator(folder, height=side, width=side).levels(4) for side in (16, 64))
-    assert all(more > less for less, more in zip(small[1:-1], large[1:-1]))
-
-
-def test_another_scheduler_is_one_clear_line(pipeline_folder, tmp_path):
-    from diffusers import FlowMatchHeunDiscreteScheduler, FluxPipeline
-
-    pipeline = FluxPipeline.from_pretrained(pipeline_folder("flux-schnell"))
-    pipeline.scheduler = FlowMatchHeunDiscreteScheduler()
-    pipeline.save_pretrained(tmp_path)
-    with pytest.raises(ValueError, match=r"a FlowMatchHeunDiscreteScheduler is not supported"):
-        Flux(str(tmp_path), height=16, width=16)

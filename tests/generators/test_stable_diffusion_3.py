@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from hypernoise_pl.generators.stable_diffusion_3 import StableDiffusion3
-from tests.pipelines import FAMILIES
+from tests.families import FAMILIES
 
 PROMPTS = ["a red circle", "three stars in the dark"]
 FAMILY = FAMILIES["sd-3-turbo"]
@@ -27,7 +27,7 @@ def test_without_the_largest_text_encoder(folder):
     assert generator.text_encoder_3 is None
     noise = torch.randn(2, *generator.noise_shape)
     ours = generator.generate(noise, generator.encode(PROMPTS))
-    theirs = FAMILY.images(generator, PROMPTS, noise, 1, [0, 1])
+    theirs = FAMILY.images(generator.pipeline, latents=noise)
     torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-4)
     with pytest.warns(UserWarning, match="the generator reads 20"):
         generator.encode(["a red circle " * 8])

@@ -9,7 +9,8 @@ from safetensors.torch import save_file
 from hypernoise_pl.generators.fused_lora import FusedLora
 from hypernoise_pl.generators.stable_diffusion import SDTurbo
 from hypernoise_pl.generators.stable_diffusion_xl import SDXLTurbo
-from tests.pipelines import FAMILIES
+from tests.families import FAMILIES
+from tests.families.family import noise_for
 
 PROMPTS = ["a red circle", "three stars in the dark"]
 SEEDS = [3, 4]
@@ -35,14 +36,19 @@ def lora_folder(tmp_path_factory, folder):
     return where
 
 
-def noise_for(generator) -> torch.Tensor:
-    return torch.randn(2, *generator.noise_shape, generator=torch.Generator().manual_seed(0))
-
-
 @pytest.mark.parametrize("steps", [1, 2, 4])
 @pytest.mark.parametrize(
     ("sampler", "eta"),
-    [("euler", 0.0), ("euler_ancestral", 0.0), ("lcm", 0.0), ("tcd", 0.0), ("tcd", 0.3), ("tcd", 1.0)],
+    [
+        ("ddim", 0.0),
+        ("dpm", 0.0),
+        ("euler", 0.0),
+        ("euler_ancestral", 0.0),
+        ("lcm", 0.0),
+        ("tcd", 0.0),
+        ("tcd", 0.3),
+        ("tcd", 1.0),
+    ],
 )
 def test_every_sampler_equals_the_pipelines_own(folder, sampler, eta, steps):
     generator = SDXLTurbo(str(folder), sampler=sampler, eta=eta)
@@ -153,9 +159,11 @@ def test_loras_that_do_not_fit_are_one_clear_line(folder, lora_folder, pipeline_
 
 
 def test_wrong_options_are_one_clear_line(folder):
-    with pytest.raises(ValueError, match="sampler must be one of euler, euler_ancestral, lcm, tcd, got 'heun'"):
+    with pytest.raises(
+        ValueError, match="sampler must be one of ddim, dpm, euler, euler_ancestral, lcm, tcd, got 'heun'"
+    ):
         SDXLTurbo(str(folder), sampler="heun")
-    with pytest.raises(ValueError, match=r"timesteps must fall and be in 0 to 999, got \[499, 749\]"):
+    with pytest.raises(ValueError, match=r"timesteps must fall and be in 1 to 999, got \[499, 749\]"):
         SDXLTurbo(str(folder), timesteps=[499, 749])
     with pytest.raises(ValueError, match=r"eta must be in \[0, 1\]"):
         SDXLTurbo(str(folder), eta=1.5)

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from hypernoise_pl.generators.base import SteppedGenerator
+from hypernoise_pl.generators.flow import Flow
+from hypernoise_pl.generators.stepped import SteppedGenerator
 from hypernoise_pl.search.dno import DNO, log_probability
 from hypernoise_pl.search.latent import LatentVerifier
 from hypernoise_pl.search.none import NoSearch
@@ -20,6 +21,16 @@ from hypernoise_pl.types import Conditioning
 from tests.search.test_search import PROMPTS, Identity, brightness
 
 
+class Straight(Flow):
+    """Even levels, with fresh noise between steps."""
+
+    def levels(self, steps: int) -> list[float]:
+        return [1 - step / steps for step in range(steps)] + [0.0]
+
+    def kept(self, level: float, lower: float) -> float:
+        return 0.0
+
+
 class Walk(SteppedGenerator):
     """A consistency model in a straight line: what it sees is a shrunk state; it counts its own calls."""
 
@@ -30,10 +41,8 @@ class Walk(SteppedGenerator):
         super().__init__()
         self.network = nn.Identity()
         self.noise_shape = (3, 4, 4)
+        self.schedule = Straight()
         self.evaluations = 0
-
-    def levels(self, steps: int) -> list[float]:
-        return [1 - step / steps for step in range(steps)] + [0.0]
 
     def _encode(self, prompts: list[str]) -> Conditioning:
         return Conditioning(torch.tensor([[[float(len(prompt))]] for prompt in prompts]))
@@ -44,9 +53,6 @@ class Walk(SteppedGenerator):
     def _denoise(self, network: nn.Module, state: Tensor, conditioning: Conditioning, level: float) -> Tensor:
         self.evaluations += len(state)
         return state * (1 - level / 2) + 0.1 * conditioning.embeddings[..., None]
-
-    def _coefficients(self, level: float) -> tuple[float, float]:
-        return 1 - level, level
 
     def _decode(self, latents: Tensor) -> Tensor:
         return torch.sigmoid(latents)

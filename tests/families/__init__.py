@@ -1,0 +1,101 @@
+"""Every family of generators in miniature."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hypernoise_pl.generators.dit import DiT
+from hypernoise_pl.generators.flux import Flux
+from hypernoise_pl.generators.pixart import PixArt
+from hypernoise_pl.generators.qwen_image import QwenImage
+from hypernoise_pl.generators.sana import SanaSprint
+from hypernoise_pl.generators.sana_flow import Sana
+from hypernoise_pl.generators.stable_diffusion import SDTurbo
+from hypernoise_pl.generators.stable_diffusion_3 import StableDiffusion3
+from hypernoise_pl.generators.stable_diffusion_xl import SDXLTurbo
+from hypernoise_pl.generators.z_image import ZImage
+from tests.families.family import SEED, Family
+from tests.families.flows import (
+    build_flux,
+    build_flux_dev,
+    build_qwen_image,
+    build_sana,
+    build_sana_sprint,
+    build_stable_diffusion_3,
+    build_z_image,
+)
+from tests.families.parts import TOKENS
+from tests.families.transformers import build_dit, build_pixart, build_pixart_alpha
+from tests.families.unets import build_stable_diffusion, build_stable_diffusion_xl
+
+
+def flux_tokens(noise: Tensor) -> dict[str, Any]:
+    from diffusers import FluxPipeline
+
+    return {"latents": FluxPipeline._pack_latents(noise, *noise.shape)}
+
+
+def qwen_tokens(noise: Tensor) -> dict[str, Any]:
+    from diffusers import QwenImagePipeline
+
+    return {"latents": QwenImagePipeline._pack_latents(noise, *noise.shape)}
+
+
+def drawn_by_itself(noise: Tensor) -> dict[str, Any]:
+    return {"generator": torch.Generator().manual_seed(SEED)}  # the pipeline takes no noise
+
+
+def by_class(label: Any, count: int) -> dict[str, Any]:
+    return {"class_labels": [label] * count}
+
+
+_READ: dict[str, Any] = {"max_sequence_length": TOKENS}
+_PLAIN = {"clean_caption": False, "use_resolution_binning": False}
+_UNGUIDED = {"guidance_scale": 0.0}
+_SANA: dict[str, Any] = {"size": (32, 32), "wide": (32, 64), "tolerance": 1e-2}  # attention in float32 always
+_CLASSES: dict[str, Any] = {
+    "start": drawn_by_itself,
+    "prompts": ["goldfish", "2"],
+    "asks": "class_labels",
+    "given": [1, 2],
+    "repeat": by_class,
+    "size": None,
+    "wide": None,
+}
+
+FAMILIES = {
+    "dit": Family(DiT, build_dit, {"guidance_scale": 1.0}, {"guidance_scale": 1.0}, **_CLASSES),
+    "dit-guided": Family(DiT, build_dit, **_CLASSES),
+    "flux-dev": Family(Flux, build_flux_dev, _READ, _READ | {"guidance_scale": 3.5}, flux_tokens),
+    "flux-schnell": Family(Flux, build_flux, _READ, _READ, flux_tokens),
+    "pixart-alpha": Family(PixArt, build_pixart_alpha, _READ, _READ | _PLAIN | {"guidance_scale": 1.0}),
+    "pixart-sigma": Family(PixArt, build_pixart, _READ, _READ | _PLAIN),
+    "qwen-image": Family(  # the tiny tokenizer spells the chat around a prompt, which the real one has in 34 tokens
+        QwenImage,
+        build_qwen_image,
+        {"max_sequence_length": 200},
+        {"max_sequence_length": 200, "true_cfg_scale": 1.0},
+        qwen_tokens,
+        tiny=False,
+        tolerance=1e-2,  # its rotary embedding computes in float32 whatever it is given
+    ),
+    "sana": Family(Sana, build_sana, _READ, _READ | _PLAIN | {"complex_human_instruction": None}, **_SANA),
+    "sana-sprint": Family(
+        SanaSprint,
+        build_sana_sprint,
+        _READ,
+        _READ | _PLAIN | {"complex_human_instruction": None, "intermediate_timesteps": None},
+        **_SANA,
+    ),
+    "sd-turbo": Family(SDTurbo, build_stable_diffusion, call=_UNGUIDED),
+    "sd-3-turbo": Family(StableDiffusion3, build_stable_diffusion_3, _READ, _READ | _UNGUIDED),
+    "sdxl-turbo": Family(SDXLTurbo, build_stable_diffusion_xl, call=_UNGUIDED),
+    "z-image": Family(
+        ZImage,
+        build_z_image,
+        {"max_sequence_length": 40},
+        {"max_sequence_length": 40} | _UNGUIDED,
+        tolerance=1e-2,  # like Qwen-Image's
+    ),
+}

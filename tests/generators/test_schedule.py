@@ -1,0 +1,70 @@
+"""Schedules by themselves: times and levels, and what is refused because it is not written here."""
+
+import pytest
+
+from hypernoise_pl.generators.diffusion import Diffusion
+from hypernoise_pl.generators.flow import EulerFlow, SolverFlow
+
+
+def test_timesteps_and_levels_are_each_others_inverse():
+    from diffusers import LCMScheduler
+
+    schedule = Diffusion(LCMScheduler(), timesteps=[998, 400, 1])
+    *levels, _ = schedule.levels(3)
+    assert [schedule.time(level) for level in levels] == pytest.approx([998, 400, 1], abs=1e-6)
+    low, high = (Diffusion(LCMScheduler(), timesteps=[time]).first for time in (299, 300))
+    assert 299 < schedule.time((low + high) / 2) < 300
+
+
+def test_given_timesteps_fall_evenly_at_other_numbers_of_steps():
+    from diffusers import LCMScheduler
+
+    schedule = Diffusion(LCMScheduler(), timesteps=[400])
+    *levels, _ = schedule.levels(4)
+    assert [round(schedule.time(level)) for level in levels] == [400, 300, 200, 100]
+    assert schedule.first == levels[0] < 1
+    assert Diffusion(LCMScheduler()).first == 1
+
+
+def test_diffusion_schedulers_that_walk_otherwise_are_refused():
+    from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, EulerDiscreteScheduler, PNDMScheduler
+
+    for scheduler, line in [
+        (PNDMScheduler(), "a PNDMScheduler is not known; set sampler to one of ddim, dpm, euler, "),
+        (DDIMScheduler(), "clip_sample must be off"),
+        (DDIMScheduler(clip_sample=False, timestep_spacing="linspace"), "timestep_spacing must not be linspace"),
+        (EulerDiscreteScheduler(timestep_spacing="leading"), "set sampler to euler"),
+        (DDIMScheduler(clip_sample=False, prediction_type="sample"), "must be epsilon or v_prediction, got 'sample'"),
+        (DPMSolverMultistepScheduler(solver_order=3), "solver_order must be 1 or 2, got 3"),
+        (DPMSolverMultistepScheduler(use_karras_sigmas=True), "use_karras_sigmas must be off"),
+    ]:
+        with pytest.raises(ValueError, match=line):
+            Diffusion(scheduler)
+
+
+def test_flow_schedulers_that_walk_otherwise_are_refused():
+    from diffusers import (
+        DPMSolverMultistepScheduler,
+        FlowMatchEulerDiscreteScheduler,
+        FlowMatchHeunDiscreteScheduler,
+    )
+
+    with pytest.raises(ValueError, match="got a FlowMatchHeunDiscreteScheduler"):
+        EulerFlow(FlowMatchHeunDiscreteScheduler(), 16)
+    with pytest.raises(ValueError, match="with invert_sigmas off"):
+        EulerFlow(FlowMatchEulerDiscreteScheduler(invert_sigmas=True), 16)
+    with pytest.raises(ValueError, match="with use_flow_sigmas, got a DPMSolverMultistepScheduler"):
+        SolverFlow(DPMSolverMultistepScheduler())
+
+
+def test_levels_shift_with_the_size_where_the_scheduler_says_so():
+    from diffusers import FlowMatchEulerDiscreteScheduler
+
+    scheduler = FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True)
+    small, large = (EulerFlow(scheduler, tokens).levels(4) for tokens in (256, 4096))
+    assert all(more > less for less, more in zip(small[1:-1], large[1:-1]))
+    assert EulerFlow(FlowMatchEulerDiscreteScheduler(shift=3.0), 16).levels(4) == pytest.approx([1, 0.9, 0.75, 0.5, 0])
+    terminal = EulerFlow(FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True, shift_terminal=0.02), 16)
+    assert terminal.levels(4)[-2] == pytest.approx(0.02, rel=1e-5)
+    with pytest.raises(ValueError, match="no one-step schedule"):
+        terminal.levels(1)
