@@ -81,8 +81,16 @@ def renamed(tensors: Mapping[str, Tensor], rules: Sequence[Rule], what: str) -> 
     return found
 
 
-def fill(module: nn.Module, tensors: Mapping[str, Tensor], what: str) -> None:
-    """Put tensors, in float32, into a module: every weight gets one, every tensor is used.
+def fill(
+    module: nn.Module, tensors: Mapping[str, Tensor], what: str, dtype: torch.dtype | None = torch.float32
+) -> None:
+    """Put tensors into a module: every weight gets one, every tensor is used.
+
+    Args:
+        module: changed in place.
+        tensors: name -> weight.
+        what: for messages.
+        dtype: of the weights then; None to keep each tensor's own, and not to copy it, where there are billions.
 
     Raises:
         ValueError: if a tensor is missing, too many, of another shape, or not finite.
@@ -100,7 +108,8 @@ def fill(module: nn.Module, tensors: Mapping[str, Tensor], what: str) -> None:
             )
         if not bool(tensor.isfinite().all()):
             raise ValueError(f"{what}: {name} has weights that are not finite; the file is damaged")
-    module.load_state_dict({name: tensor.float().contiguous() for name, tensor in tensors.items()}, assign=True)
+    kept = {name: (tensor if dtype is None else tensor.to(dtype)).contiguous() for name, tensor in tensors.items()}
+    module.load_state_dict(kept, assign=True)
 
 
 def empty(kind: Any, *arguments: Any, **options: Any) -> Any:

@@ -68,3 +68,14 @@ IMAGE_REWARD = (
 # LAION's aesthetic predictors: version 1 is one linear layer, version 2 (and its copies) five
 AESTHETIC_V1 = (Rule(r"(weight|bias)", (r"0.\1",)),)
 AESTHETIC_V2 = _head("", "")
+
+# HPSv3, whose Qwen2-VL has the names of transformers 4.45 (the authors' later code would save those of 4.52 and after)
+# -> our HPSv3Scorer. All weights were fine-tuned, so that there is no LoRA to merge.
+HPSV3 = (
+    Rule(r"(?:model\.)?visual\.(.+)", (r"network.visual.\1",)),
+    Rule(r"lm_head\.weight"),  # predicts words
+    Rule(r"model\.(?:language_model\.)?(.+)", (r"network.language_model.\1",)),
+    Rule(r"rm_head\.0\.(weight|bias)", (r"head.0.\1",)),
+    Rule(r"rm_head\.3\.(weight|bias)", (r"head.2.\1",)),  # after dropout, which is off
+    Rule(r"rm_head\.5\.(weight|bias)", (r"head.4.\1",)),
+)

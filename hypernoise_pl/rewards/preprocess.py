@@ -30,7 +30,7 @@ _MODES = {2: "bilinear", 3: "bicubic"}  # Pillow's numbers of those that torch c
 
 def preprocess(
     images: Tensor,
-    size: int,
+    size: int | tuple[int, int],
     mean: Sequence[float] = CLIP_MEAN,
     std: Sequence[float] = CLIP_STD,
     resize: int | tuple[int, int] | None = None,
@@ -40,7 +40,7 @@ def preprocess(
 
     Args:
         images: [B, 3, H, W] in [0, 1].
-        size: pixels a side of what is cropped.
+        size: pixels a side of what is cropped, or its height and width.
         mean: of each channel; CLIP's if left out.
         std: of each channel; CLIP's if left out.
         resize: pixels of the short side before the crop, or height and width whatever the shape was; ``size`` if left
@@ -48,10 +48,10 @@ def preprocess(
         mode: ``bicubic`` or ``bilinear``.
 
     Returns:
-        [B, 3, size, size]; in float32 if the images are in half precision.
+        [B, 3, height, width] of that size; in float32 if the images are in half precision.
     """
-    squares = _once(_squares, images, size, size if resize is None else resize, mode)
-    return _once(_normalised, squares, tuple(mean), tuple(std))
+    cropped = _once(_cropped, images, size, size if resize is None else resize, mode)
+    return _once(_normalised, cropped, tuple(mean), tuple(std))
 
 
 @contextlib.contextmanager
@@ -107,14 +107,15 @@ def _once(function: Callable[..., Tensor], images: Tensor, *options: Any) -> Ten
     return done[key][1]
 
 
-def _squares(images: Tensor, size: int, resize: int | tuple[int, int], mode: str) -> Tensor:
+def _cropped(images: Tensor, size: int | tuple[int, int], resize: int | tuple[int, int], mode: str) -> Tensor:
     images = wide(images)
     shape = _shape(images.shape[-2], images.shape[-1], resize)
     if shape != images.shape[-2:]:
         # bicubic overshoots beyond the range that an 8-bit picture could hold
         images = F.interpolate(images, shape, mode=mode, antialias=True, align_corners=False).clamp(0, 1)
-    top, left = (shape[0] - size) // 2, (shape[1] - size) // 2
-    return images[..., top : top + size, left : left + size]
+    height, width = (size, size) if isinstance(size, int) else size
+    top, left = (shape[0] - height) // 2, (shape[1] - width) // 2
+    return images[..., top : top + height, left : left + width]
 
 
 def _normalised(images: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:

@@ -8,10 +8,13 @@ import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from PIL import Image
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from hypernoise_pl import rewards
 from hypernoise_pl.rewards.aesthetic import Aesthetic
@@ -20,6 +23,7 @@ from hypernoise_pl.rewards.classifier import ImageClassifier
 from hypernoise_pl.rewards.clip import CLIPScore, HPSv2, PickScore
 from hypernoise_pl.rewards.features import CLIPImageFeatures
 from hypernoise_pl.rewards.grader import VisionLanguageGrader
+from hypernoise_pl.rewards.hpsv3 import HPSv3
 from hypernoise_pl.rewards.image_reward import ImageReward
 from hypernoise_pl.rewards.oracle import GreedyFID
 from hypernoise_pl.rewards.pixels import Brightness, JPEGSize, Redness
@@ -73,11 +77,16 @@ def _image_reward(folder: Path) -> Verifier:
     return ImageReward(str(original_blip.save(folder)), str(folder / "tokenizer"))
 
 
+def _hpsv3(folder: Path) -> Verifier:
+    return HPSv3(str(zoo.hpsv3(folder)), str(folder), dtype="float32")
+
+
 MEMBERS = {
     "clip": Member(_open_clip(CLIPScore), PROMPTS),
     "pick": Member(_open_clip(PickScore), PROMPTS),
     "hps": Member(_open_clip(HPSv2), PROMPTS),
     "image_reward": Member(_image_reward, PROMPTS),
+    "hpsv3": Member(_hpsv3, PROMPTS),
     "aesthetic": Member(_aesthetic, PROMPTS),
     "siglip": Member(lambda folder: TransformersReward(str(zoo.siglip(folder))), PROMPTS),
     "vqa": Member(lambda folder: VQAScore(str(zoo.blip_vqa(folder))), PROMPTS),
@@ -161,14 +170,27 @@ def precise(made: tuple[Verifier, list[str]]) -> tuple[Reward, list[str]]:
     return verifier.double(), prompts
 
 
+class DoubleThroughout(TorchFunctionMode):
+    """Keeps tensors in double precision where a network takes its norms in single, whose steps would be seen."""
+
+    def __torch_function__(self, function: Any, types: Any, arguments: Any = (), options: Any = None) -> Any:
+        options = options or {}
+        wanted = (*arguments[1:], *options.values())
+        single = function is Tensor.float or (function is Tensor.to and any(x is torch.float32 for x in wanted))
+        if single and arguments[0].dtype == torch.float64:
+            return arguments[0]
+        return function(*arguments, **options)
+
+
 def test_gradients_equal_finite_differences(precise: tuple[Reward, list[str]], images: torch.Tensor) -> None:
     reward, prompts = precise
     images = (0.1 + 0.8 * images.double()).requires_grad_()  # away from where the resized is clamped
     direction = torch.randn(images.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
-    scores = reward._score(images, prompts)
+    with DoubleThroughout():
+        scores = reward._score(images, prompts)
     (gradient,) = torch.autograd.grad(scores.sum(), images)
     step = 1e-5
-    with torch.no_grad():
+    with torch.no_grad(), DoubleThroughout():
         ahead, behind = (reward._score(images + sign * step * direction, prompts) for sign in (1, -1))
     expected = (gradient * direction).flatten(1).sum(1)
     assert expected.abs().min() > 1e-7

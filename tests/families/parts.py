@@ -1,5 +1,6 @@
 """Tiny decoders, tokenizers and text encoders of the real classes, with random weights."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -85,16 +86,16 @@ def gemma() -> tuple[Any, Any]:
     return tokenizer, Gemma2Model(text)
 
 
-def qwen_tokenizer() -> Any:
-    """Whole words for what captions say, bytes for the rest."""
+def qwen_tokenizer(more: Iterable[str] = (), special: Iterable[str] = ("<|im_start|>", "<|im_end|>")) -> Any:
+    """Whole words for what captions say (and more), bytes for the rest."""
     from transformers import Qwen2Tokenizer
     from transformers.convert_slow_tokenizer import bytes_to_unicode
 
     letters = list(bytes_to_unicode().values())
-    words = ["\u0120" + word for word in vocabulary()]
+    words = ["\u0120" + word for word in [*vocabulary(), *more]]
     merges = list(dict.fromkeys((word[:end], word[end]) for word in words for end in range(1, len(word))))
     tokens = dict.fromkeys([*letters, *(left + right for left, right in merges)])
-    special = ["<|im_start|>", "<|im_end|>"]
+    special = list(special)
     vocab = {token: number for number, token in enumerate(["<|endoftext|>", *special, *tokens])}
     tokenizer = Qwen2Tokenizer(vocab=vocab, merges=merges, additional_special_tokens=special)
     tokenizer.chat_template = CHAT
