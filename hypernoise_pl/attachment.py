@@ -106,8 +106,6 @@ class Attachment:
         modules = [module for module in pipe.components.values() if isinstance(module, nn.Module)]
         if any(parameter.is_meta for module in modules for parameter in module.parameters()):
             raise ValueError("attach: some weights are not in memory; attach first, and no sequential offloading")
-        self._frozen = [(p, p.requires_grad) for module in modules for p in module.parameters()]
-        self._modes = [(m, m.training) for module in modules for m in module.modules()]
         self._class = type(pipe)
 
     def add(self, name: str, adapter: str | Path, weight: float = 1.0) -> None:
@@ -116,7 +114,7 @@ class Attachment:
         remembered = describe(folder).get("options", {}) if is_own else {}
         settings = {option: value for option, value in remembered.items() if option in self._takes} | self.options
         generator = self._generator(settings, self._size(folder) if is_own else ())
-        with _bare(generator.network), warnings.catch_warnings():
+        with _unfrozen(self.pipe), _bare(generator.network), warnings.catch_warnings():
             warnings.filterwarnings("ignore", "adapter .*: trained with")  # what differs was asked for
             self._adapters[name] = (load_adapter if is_own else load_reference)(folder, generator)
         self._settings[name] = settings
@@ -137,10 +135,6 @@ class Attachment:
         """Make the pipeline what it was."""
         self.pipe.__dict__.pop(KEPT, None)
         self.pipe.__class__ = self._class
-        for parameter, required in self._frozen:
-            parameter.requires_grad_(required)
-        for module, training in self._modes:
-            module.training = training
 
     def begin(self) -> None:
         """Forget the prompts of the call before: one that failed must not leave its own behind."""
@@ -215,7 +209,8 @@ class Attachment:
             pipe = copy.copy(self.pipe)
             pipe.scheduler = copy.deepcopy(pipe.scheduler)  # a backend may change it
             options = settings | dict(zip(("height", "width"), size))
-            self._generators[key] = self._kind(Loaded(pipe), **options)  # type: ignore[arg-type]
+            with _unfrozen(pipe):
+                self._generators[key] = self._kind(Loaded(pipe), **options)  # type: ignore[arg-type]
         return self._generators[key]
 
     def _size(self, folder: Path) -> tuple[int, ...]:
@@ -234,6 +229,21 @@ def _bare(network: nn.Module) -> Iterator[None]:
         yield
     finally:
         network.__dict__.update(kept)
+
+
+@contextlib.contextmanager
+def _unfrozen(pipe: Any) -> Iterator[None]:
+    """Leave parameters and modules as they were: a backend freezes its own, and PyTorch's kernels may depend on it."""
+    modules = [module for module in pipe.components.values() if isinstance(module, nn.Module)]
+    required = [(parameter, parameter.requires_grad) for module in modules for parameter in module.parameters()]
+    modes = [(part, part.training) for module in modules for part in module.modules()]
+    try:
+        yield
+    finally:
+        for parameter, flag in required:
+            parameter.requires_grad_(flag)
+        for part, training in modes:
+            part.training = training
 
 
 def _backend_of(pipe: Any) -> type[Generator]:

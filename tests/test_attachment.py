@@ -104,6 +104,9 @@ def test_detached_it_is_what_it_was(case, pipe, adapters):
     hypernoise_pl.attach(pipe, adapters[0][1], **case.options)
     assert isinstance(pipe, kind) and type(pipe).__name__ == kind.__name__
     assert inspect.signature(type(pipe).__call__) == inspect.signature(kind.__call__)
+    assert {name: flags for name, (_, *flags) in state_of(pipe).items()} == {
+        n: flags for n, (_, *flags) in before.items()
+    }
     refined = case.images(pipe, steps=2, generator=torch.Generator().manual_seed(SEED))
     assert not torch.equal(refined, images)
     hypernoise_pl.detach(pipe)
