@@ -21,6 +21,7 @@ from tests.tiny import Brightness, randomise
 
 SIZED = [name for name, family in FAMILIES.items() if family.wide]
 TINY = [name for name, family in FAMILIES.items() if family.tiny]
+BLIND = [name for name, family in FAMILIES.items() if family.blind]
 READING = [name for name, family in FAMILIES.items() if family.asks == "prompt"]
 SEEDS = [3, 4]
 
@@ -265,6 +266,19 @@ def test_searches_walk_it(family, generator, search):
     seen = Brightness()(problem.best.images, family.prompts)
     torch.testing.assert_close(seen, problem.best.scores.flatten(), rtol=1e-4, atol=1e-5)
     assert problem.best.images.isfinite().all()
+
+
+@pytest.mark.parametrize("name", BLIND, indirect=True)
+def test_on_another_device_nothing_is_left_on_the_cpu(family, folder):
+    """PyTorch's meta device, which refuses tensors of the CPU beside its own."""
+    generator = family.generator(folder)
+    conditioning = generator.encode(family.prompts)
+    generator.generate(noise_for(generator), conditioning, 3)  # what guidance keeps of it must come along
+    generator.to("meta")
+    conditioning = conditioning.map(lambda tensor: tensor.to("meta"))
+    noise = torch.randn(2, *generator.noise_shape, device="meta")
+    assert generator.generate(noise, conditioning, 3, seeds=SEEDS).is_meta
+    assert generator.predict(generator.network, noise, conditioning).is_meta
 
 
 def test_half_precision_is_near(family, folder, generator):

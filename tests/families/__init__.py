@@ -78,6 +78,7 @@ FAMILIES = {
         {"max_sequence_length": 200, "true_cfg_scale": 1.0},
         qwen_tokens,
         tiny=False,
+        blind=False,
         tolerance=1e-2,  # its rotary embedding computes in float32 whatever it is given
     ),
     "sana": Family(Sana, build_sana, _READ, _READ | _PLAIN | {"complex_human_instruction": None}, **_SANA),
@@ -96,6 +97,7 @@ FAMILIES = {
         build_z_image,
         {"max_sequence_length": 40},
         {"max_sequence_length": 40} | _UNGUIDED,
+        blind=False,
         tolerance=1e-2,  # like Qwen-Image's
     ),
 }

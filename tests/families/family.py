@@ -37,6 +37,7 @@ class Family:
         size: height and width in pixels, where the pipeline takes them.
         wide: others.
         tiny: whether there is a tiny decoder for its latents.
+        blind: whether its network runs without looking at values, as on a device that has none.
         tolerance: of gradients against finite differences in float64.
     """
 
@@ -52,6 +53,7 @@ class Family:
     size: tuple[int, int] | None = (16, 16)
     wide: tuple[int, int] | None = (16, 32)
     tiny: bool = True
+    blind: bool = True
     tolerance: float = 1e-4
 
     def generator(self, folder: Path, size: tuple[int, int] | None = None, **options: Any) -> Any:
