@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import importlib
+import itertools
 import json
 import pkgutil
 import warnings
@@ -16,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from hypernoise_pl import generators
-from hypernoise_pl.adapter import OWN_CONFIG, PEFT_CONFIG, WEIGHTS, describe, load_adapter
+from hypernoise_pl.adapter import OWN_CONFIG, PEFT_CONFIG, WEIGHTS, describe, load_adapter, options_seen
 from hypernoise_pl.formats import PICKLED, load_reference
 from hypernoise_pl.generators.base import Generator
 from hypernoise_pl.generators.loading import BACKENDS, Loaded
@@ -100,7 +101,9 @@ class Attachment:
                     f"attach: {self._kind.__name__} has no option {option!r}{nearest(option, self._takes)}"
                 )
         self._adapters: dict[str, NoiseHypernetwork] = {}
-        self._settings: dict[str, dict[str, Any]] = {}
+        self._settings: dict[str, dict[str, Any]] = {}  # adapter name -> options of its generator
+        self._seen: dict[str, dict[str, Any]] = {}  # and those that it sees, the defaults too
+        self._warned: set[tuple[str, str]] = set()
         self._generators: dict[tuple[str, tuple[int, ...]], Generator] = {}
         self._encoded: Any = None
         modules = [module for module in pipe.components.values() if isinstance(module, nn.Module)]
@@ -117,7 +120,7 @@ class Attachment:
         with _unfrozen(self.pipe), _bare(generator.network), warnings.catch_warnings():
             warnings.filterwarnings("ignore", "adapter .*: trained with")  # what differs was asked for
             self._adapters[name] = (load_adapter if is_own else load_reference)(folder, generator)
-        self._settings[name] = settings
+        self._settings[name], self._seen[name] = settings, options_seen(generator)
         self.weights[name] = weight
         if self.pipe.__dict__.get(KEPT) is None:
             self.pipe.__dict__[KEPT] = self
@@ -136,9 +139,22 @@ class Attachment:
         self.pipe.__dict__.pop(KEPT, None)
         self.pipe.__class__ = self._class
 
-    def begin(self) -> None:
-        """Forget the prompts of the call before: one that failed must not leave its own behind."""
+    def begin(self, arguments: dict[str, Any]) -> None:
+        """Forget the prompts of the call before: one that failed must not leave its own behind.
+
+        Args:
+            arguments: of the call; what an adapter was not trained with is warned of, once.
+        """
         self._encoded = None
+        told = {option: argument for option, argument in self._kind.options_seen.items() if argument is not None}
+        for name, (option, argument) in itertools.product(self._live(), told.items()):
+            trained, asked = self._seen[name][option], arguments.get(argument)
+            if trained != asked and (name, option) not in self._warned:
+                self._warned.add((name, option))
+                warnings.warn(
+                    f"attach: adapter {name!r} was trained with {argument}={trained!r}, this call has {asked!r}",
+                    stacklevel=4,
+                )
 
     def hear(self, encoded: Any) -> None:
         """Take note of encoded prompts: the first of a call; a negative prompt, where encoded apart, comes after."""

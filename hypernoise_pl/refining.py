@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -13,9 +14,13 @@ def refining(kind: type) -> type:
     """A class of the same name whose calls refine their noise."""
     own: Any = kind
 
+    signature = inspect.signature(own.__call__)
+
     @functools.wraps(own.__call__)
     def call(self: Any, *args: Any, **named: Any) -> Any:
-        self.__dict__[KEPT].begin()
+        given = signature.bind_partial(self, *args, **named)
+        given.apply_defaults()
+        self.__dict__[KEPT].begin(given.arguments)
         return own.__call__(self, *args, **named)
 
     @functools.wraps(own.__call__)

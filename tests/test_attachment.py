@@ -183,6 +183,18 @@ def test_options_it_was_trained_with_are_remembered_and_may_be_replaced(turbo, t
     assert (found - refined(generator)).abs().max() > 1e-3
 
 
+def test_a_call_unlike_training_is_warned_of_once(sana_folder, tmp_path):
+    case = FAMILIES["sana-sprint"]
+    pipe = case.pipe(sana_folder)
+    hypernoise_pl.attach(pipe, made(case.generator(sana_folder), tmp_path, 0)[1])
+    case.images(pipe)  # warnings are errors here
+    with pytest.warns(UserWarning, match="was trained with guidance_scale=4.5, this call has 3.0"):
+        case.images(pipe, guidance_scale=3.0)
+    case.images(pipe, guidance_scale=2.0)
+    with pytest.warns(UserWarning, match="was trained with complex_human_instruction=None, this call has"):
+        case.images(pipe, complex_human_instruction=["a ring"])
+
+
 def test_moved_and_converted_after(turbo):
     case, folder, adapter = turbo
     first, then = case.pipe(folder), case.pipe(folder).to(torch.bfloat16)

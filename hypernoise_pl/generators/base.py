@@ -25,14 +25,15 @@ class Generator(nn.Module, ABC):
         last_layer: dotted name, inside ``network``, of the layer that writes its output.
         noise_shape: Z, the shape of one image's noise.
         name: folder or hub id and revision; an adapter remembers it.
-        options_seen: names of the options that change what a hypernetwork sees; an adapter remembers their values.
+        options_seen: names of the options that change what a hypernetwork sees, whose values an adapter remembers; and
+            by what name the pipeline's own call takes each, None if it takes it not.
     """
 
     network: nn.Module
     last_layer: str
     noise_shape: tuple[int, ...]
     name: str
-    options_seen: ClassVar[tuple[str, ...]] = ()
+    options_seen: ClassVar[dict[str, str | None]] = {}
     _recompute = False  # of the decoder, in backward
     _away: dict[str, nn.Module] | None = None  # text encoders that are kept off the device
 

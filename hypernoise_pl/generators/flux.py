@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -31,7 +31,7 @@ class Flux(PipelineGenerator):
     """
 
     pipelines = ("FluxPipeline",)
-    options_seen = ("guidance_scale",)
+    options_seen: ClassVar[dict[str, str | None]] = {"guidance_scale": None}  # schnell is often called with another
 
     def __init__(self, model: str, guidance_scale: float = 3.5, max_sequence_length: int = 256, **loading: Any) -> None:
         super().__init__(model, **loading)

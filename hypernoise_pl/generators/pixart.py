@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -40,7 +40,7 @@ class PixArt(PipelineGenerator):
     """
 
     pipelines = ("PixArtAlphaPipeline", "PixArtSigmaPipeline")
-    options_seen = ("sampler", "timesteps")
+    options_seen: ClassVar[dict[str, str | None]] = {"sampler": None, "timesteps": None}
 
     def __init__(
         self,

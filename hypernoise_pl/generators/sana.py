@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -60,7 +60,8 @@ class SanaSprint(PipelineGenerator):
         model: folder or hub id (``Efficient-Large-Model/Sana_Sprint_0.6B_1024px_diffusers``).
         guidance_scale: what the network is told of guidance; 4.5 is the model's default.
         max_sequence_length: text tokens, the first included; a longer prompt is cut, with a warning.
-        instruction: prepended to every prompt before encoding (the pipeline's ``complex_human_instruction``).
+        instruction: prepended to every prompt before encoding (the pipeline's ``complex_human_instruction``, which has
+            a default there); Noise Hypernetworks has none.
         components: Python module to import first, where the folder names classes that are not diffusers' own.
         loading: what every generator takes: ``height``, ``width`` (multiples of 32), ``dtype``, ``revision``,
             ``local_only``, ``decoding``.
@@ -69,7 +70,10 @@ class SanaSprint(PipelineGenerator):
     """
 
     pipelines = ("SanaSprintPipeline",)
-    options_seen = ("guidance_scale", "instruction")
+    options_seen: ClassVar[dict[str, str | None]] = {
+        "guidance_scale": "guidance_scale",
+        "instruction": "complex_human_instruction",
+    }
 
     def __init__(
         self,

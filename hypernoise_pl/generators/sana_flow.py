@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -30,7 +30,7 @@ class Sana(PipelineGenerator):
     """
 
     pipelines = ("SanaPipeline",)
-    options_seen = ("instruction",)
+    options_seen: ClassVar[dict[str, str | None]] = {"instruction": "complex_human_instruction"}
 
     def __init__(
         self,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -34,7 +34,7 @@ class SDTurbo(PipelineGenerator):
     """
 
     pipelines = ("StableDiffusionPipeline",)
-    options_seen = ("sampler", "timesteps")
+    options_seen: ClassVar[dict[str, str | None]] = {"sampler": None, "timesteps": None}
     last_layer = "conv_out"
 
     def __init__(
