@@ -1,57 +1,49 @@
-"""DiT: a class-conditional diffusion transformer; a prompt is the name or the number of a class."""
+"""DiT and SiT: class-conditional transformers; a prompt is the name or the number of a class."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from hypernoise_pl.generators.diffusion import Diffusion
-from hypernoise_pl.generators.loading import DecoderOptions
+from hypernoise_pl.generators.flow import EvenFlow
+from hypernoise_pl.generators.loading import DecoderOptions, precision
 from hypernoise_pl.generators.pipeline import PipelineGenerator
+from hypernoise_pl.layouts import Rule, empty, fill, read_checkpoint, renamed
+from hypernoise_pl.pretrained import load_with
 from hypernoise_pl.types import Conditioning, nearest
 
+# the names of DiT's and SiT's authors; tensors that diffusers repeats in every block are repeated before
+_BLOCK, _EMBEDDING = r"transformer_blocks.\1", r"transformer_blocks.\1.norm1.emb"
+AUTHORS = (
+    Rule(r"pos_embed"),  # sines and cosines, which diffusers computes
+    Rule(r"x_embedder\.proj\.(weight|bias)", (r"pos_embed.proj.\1",)),
+    Rule(r"blocks\.(\d+)\.t_embedder\.mlp\.0\.(weight|bias)", (rf"{_EMBEDDING}.timestep_embedder.linear_1.\2",)),
+    Rule(r"blocks\.(\d+)\.t_embedder\.mlp\.2\.(weight|bias)", (rf"{_EMBEDDING}.timestep_embedder.linear_2.\2",)),
+    Rule(r"blocks\.(\d+)\.y_embedder\.(.+)", (rf"{_EMBEDDING}.class_embedder.\2",)),
+    Rule(r"blocks\.(\d+)\.adaLN_modulation\.1\.(.+)", (rf"{_BLOCK}.norm1.linear.\2",)),
+    Rule(r"blocks\.(\d+)\.attn\.qkv\.(.+)", tuple(rf"{_BLOCK}.attn1.to_{part}.\2" for part in "qkv")),
+    Rule(r"blocks\.(\d+)\.attn\.proj\.(.+)", (rf"{_BLOCK}.attn1.to_out.0.\2",)),
+    Rule(r"blocks\.(\d+)\.mlp\.fc1\.(.+)", (rf"{_BLOCK}.ff.net.0.proj.\2",)),
+    Rule(r"blocks\.(\d+)\.mlp\.fc2\.(.+)", (rf"{_BLOCK}.ff.net.2.\2",)),
+    Rule(r"final_layer\.adaLN_modulation\.1\.(.+)", (r"proj_out_1.\1",)),
+    Rule(r"final_layer\.linear\.(.+)", (r"proj_out_2.\1",)),
+)
 
-class DiT(PipelineGenerator):
-    """A DiT pipeline (diffusers ``DiTPipeline``).
 
-    Its size is its network's: it takes no other.
-
-    Args:
-        model: folder or hub id (``facebook/DiT-XL-2-256``).
-        guidance_scale: of classifier-free guidance, which doubles the batch of an evaluation; up to 1 there is none.
-        spacing: of timesteps: ``trailing`` starts at the noisiest, as few steps need; ``leading``, the published
-            model's, starts at 1000 - 1000 / steps, and is for many. None for the folder's own.
-        dtype: of the frozen weights: ``float32``, ``bfloat16`` or ``float16``.
-        revision: of a hub id.
-        local_only: never ask the hub.
-        decoding: how latents become images.
-
-    Source: Peebles and Xie 2023 (DiT, arXiv 2212.09748).
-    """
+class ClassConditional(PipelineGenerator):
+    """What DiT and SiT share; their size is their network's, they take no other."""
 
     pipelines = ("DiTPipeline",)
     last_layer = "proj_out_2"
 
-    def __init__(
-        self,
-        model: str,
-        guidance_scale: float = 4.0,
-        spacing: str | None = None,
-        dtype: str = "float32",
-        revision: str | None = None,
-        local_only: bool = False,
-        decoding: DecoderOptions = DecoderOptions(),
-    ) -> None:
-        super().__init__(model, dtype=dtype, revision=revision, local_only=local_only, decoding=decoding)
-        self.classifier_free_guidance = guidance_scale
-        self.classes: int = self.network.config.num_embeds_ada_norm
-        if spacing is not None:
-            scheduler = self.pipeline.scheduler
-            self.pipeline.scheduler = type(scheduler).from_config(scheduler.config, timestep_spacing=spacing)
-        self.schedule = Diffusion(self.pipeline.scheduler)
+    @property
+    def classes(self) -> int:
+        """How many there are."""
+        return int(self.network.config.num_embeds_ada_norm)
 
     @property
     def _compression(self) -> int:
@@ -62,7 +54,7 @@ class DiT(PipelineGenerator):
         numbers = [self._number(prompt.strip()) for prompt in prompts]
         return self.conditioning_of([torch.tensor(numbers, device=self._device)])
 
-    def conditioning_of(self, encoded: Sequence[Any]) -> Conditioning:
+    def conditioning_of(self, encoded: Any) -> Conditioning:
         """Of class numbers [B]: the pipeline has no ``encode_prompt``, its network is given them."""
         return Conditioning(encoded[0][:, None, None])
 
@@ -88,3 +80,104 @@ class DiT(PipelineGenerator):
             return_dict=False,
         )[0]
         return output[:, : self.noise_shape[0]]  # the second half is the learned variance
+
+
+class DiT(ClassConditional):
+    """A DiT pipeline (diffusers ``DiTPipeline``).
+
+    Its size is its network's: it takes no other.
+
+    Args:
+        model: folder or hub id (``facebook/DiT-XL-2-256``).
+        guidance_scale: of classifier-free guidance, which doubles the batch of an evaluation; up to 1 there is none.
+        spacing: of timesteps: ``trailing`` starts at the noisiest, as few steps need; ``leading``, the published
+            model's, starts at 1000 - 1000 / steps, and is for many. None for the folder's own.
+        dtype: of the frozen weights: ``float32``, ``bfloat16`` or ``float16``.
+        revision: of a hub id.
+        local_only: never ask the hub.
+        decoding: how latents become images.
+
+    Source: Peebles and Xie 2023 (DiT, arXiv 2212.09748).
+    """
+
+    def __init__(
+        self,
+        model: str,
+        guidance_scale: float = 4.0,
+        spacing: str | None = None,
+        dtype: str = "float32",
+        revision: str | None = None,
+        local_only: bool = False,
+        decoding: DecoderOptions = DecoderOptions(),
+    ) -> None:
+        super().__init__(model, dtype=dtype, revision=revision, local_only=local_only, decoding=decoding)
+        self.classifier_free_guidance = guidance_scale
+        if spacing is not None:
+            scheduler = self.pipeline.scheduler
+            self.pipeline.scheduler = type(scheduler).from_config(scheduler.config, timestep_spacing=spacing)
+        self.schedule = Diffusion(self.pipeline.scheduler)
+
+
+class SiT(ClassConditional):
+    """A SiT: DiT's network, trained to predict the velocity of flow matching, and walked by Euler's steps.
+
+    Args:
+        weights: file with the authors' checkpoint (``SiT-XL-2-256x256.pt``), in their own layout.
+        model: folder or hub id of a DiT pipeline of the same size, for its architecture, decoder and class names; its
+            network's weights are not loaded.
+        guidance_scale: of classifier-free guidance on the first three channels of latents, as the authors have it; it
+            doubles the batch of an evaluation; up to 1 there is none.
+        dtype: of the frozen weights: ``float32``, ``bfloat16`` or ``float16``.
+        revision: of a hub id.
+        local_only: never ask the hub.
+        decoding: how latents become images.
+
+    Raises:
+        ValueError: if the file has other weights than the architecture.
+
+    Source: Ma et al. 2024 (SiT, arXiv 2401.08740), linear path, velocity prediction.
+    """
+
+    guided_channels = 3
+
+    def __init__(
+        self,
+        weights: str,
+        model: str = "facebook/DiT-XL-2-256",
+        guidance_scale: float = 4.0,
+        dtype: str = "float32",
+        revision: str | None = None,
+        local_only: bool = False,
+        decoding: DecoderOptions = DecoderOptions(),
+    ) -> None:
+        network = _sit(weights, model, dtype, revision=revision, local_files_only=local_only)
+        super().__init__(
+            model,
+            dtype=dtype,
+            revision=revision,
+            local_only=local_only,
+            decoding=decoding,
+            _parts={"transformer": network},
+        )
+        self.name = f"{weights} ({self.name})"
+        self.classifier_free_guidance = guidance_scale
+        self.schedule = EvenFlow()
+        self.schedule.towards_clean = True
+
+
+def _sit(weights: str, model: str, dtype: str, **asked: Any) -> Any:
+    """A DiT of diffusers with the weights of SiT's authors, and with their embedding of time."""
+    from diffusers import DiTTransformer2DModel
+
+    tensors = read_checkpoint(Path(weights), "generator")
+    config = load_with(
+        lambda: DiTTransformer2DModel.load_config(model, subfolder="transformer", **asked), model, "generator"
+    )
+    network: Any = empty(DiTTransformer2DModel.from_config, {**config, "norm_eps": 1e-6})
+    for name in [name for name in tensors if name.startswith(("t_embedder.", "y_embedder."))]:
+        tensor = tensors.pop(name)
+        tensors |= {f"blocks.{block}.{name}": tensor for block in range(config["num_layers"])}
+    fill(network, renamed(tensors, AUTHORS, f"generator {weights}"), f"generator {weights}")
+    for block in network.transformer_blocks:
+        block.norm1.emb.time_proj.downscale_freq_shift = 0  # diffusers' frequencies are a little other ones
+    return network.to(precision(dtype).get("torch_dtype", torch.float32)).eval()

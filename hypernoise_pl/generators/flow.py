@@ -13,16 +13,33 @@ from hypernoise_pl.generators.schedule import Schedule, solver_order
 class Flow(Schedule):
     """What flow matching models have in common, whatever levels they are evaluated at.
 
+    Attributes:
+        towards_clean: whether the network's time, and its velocity, go from noise at 0 to clean at 1.
+
     Source: Lipman et al. 2023 (flow matching, arXiv 2210.02747); Liu et al. 2023 (rectified flow, arXiv 2209.03003).
     """
+
+    towards_clean = False
 
     def coefficients(self, level: float) -> tuple[float, float]:
         """Of the straight line from clean to noise."""
         return 1 - level, level
 
+    def time(self, level: float) -> float:
+        """As the network counts it."""
+        return 1 - level if self.towards_clean else level
+
     def clean(self, state: Tensor, output: Tensor, level: float) -> Tensor:
         """The end of the line."""
-        return state - level * output
+        return state + level * output if self.towards_clean else state - level * output
+
+
+class EvenFlow(Flow):
+    """Euler's steps, over even levels."""
+
+    def levels(self, steps: int) -> list[float]:
+        """As many as there are steps."""
+        return [*(1 - step / steps for step in range(steps)), 0.0]
 
 
 class EulerFlow(Flow):

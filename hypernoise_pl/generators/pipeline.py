@@ -34,6 +34,7 @@ class PipelineGenerator(SteppedGenerator):
     Attributes:
         pipelines: names of the diffusers classes that a family reads.
         classifier_free_guidance: scale of it, which doubles the batch of an evaluation; up to 1 there is none.
+        guided_channels: how many of the output's channels it is for, the first ones; None for all.
 
     Raises:
         FileNotFoundError: if the folder or a file of it is missing, or the hub does not give it.
@@ -46,6 +47,7 @@ class PipelineGenerator(SteppedGenerator):
     network: Any
     decoder: Any
     classifier_free_guidance = 1.0
+    guided_channels: int | None = None
     _unconditional: Conditioning | None = None
 
     def __init__(
@@ -110,7 +112,10 @@ class PipelineGenerator(SteppedGenerator):
         nothing = self._unconditional.map(lambda t: t.to(state.device).expand(len(state), *t.shape[1:]))
         both = self._evaluate(network, torch.cat([state, state]), Conditioning.cat([conditioning, nothing]), time)
         asked, unasked = at_least_single(both).chunk(2)
-        return unasked + scale * (asked - unasked)
+        guided = unasked + scale * (asked - unasked)
+        if self.guided_channels is None:
+            return guided
+        return torch.cat([guided[:, : self.guided_channels], asked[:, self.guided_channels :]], dim=1)
 
     def _nothing(self) -> Conditioning:
         """The conditioning of one prompt that asks for nothing."""

@@ -16,18 +16,6 @@ PATCH = 2  # the network's only patch size in the published models
 SIDE = 1024  # pixels a side of the published models' images
 
 
-class ReversedFlow(EulerFlow):
-    """For a network whose time is 0 for noise and 1 for clean, and whose velocity points that way."""
-
-    def time(self, level: float) -> float:
-        """The other way round."""
-        return 1 - level
-
-    def clean(self, state: Tensor, output: Tensor, level: float) -> Tensor:
-        """The end of the line."""
-        return state + level * output
-
-
 class ZImage(PipelineGenerator):
     """A Z-Image pipeline (diffusers ``ZImagePipeline``).
 
@@ -51,7 +39,8 @@ class ZImage(PipelineGenerator):
         self.classifier_free_guidance = 1 + guidance if guidance > 1 else 1.0
         self.max_sequence_length = max_sequence_length
         _, height, width = self.noise_shape
-        self.schedule = ReversedFlow(self.pipeline.scheduler, (height // PATCH) * (width // PATCH))
+        self.schedule = EulerFlow(self.pipeline.scheduler, (height // PATCH) * (width // PATCH))
+        self.schedule.towards_clean = True
 
     def _layout(self) -> tuple[int, int, int]:
         return self.network.config.in_channels, PATCH, SIDE

@@ -12,9 +12,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from hypernoise_pl.layouts import empty, fill, read_checkpoint, renamed
 from hypernoise_pl.pretrained import find_file, load_pretrained, load_tensors
 from hypernoise_pl.rewards.base import Reward
-from hypernoise_pl.rewards.checkpoints import empty, fill, read_checkpoint, renamed
 from hypernoise_pl.rewards.key_maps import IMAGE_REWARD
 from hypernoise_pl.rewards.preprocess import preprocess
 from hypernoise_pl.rewards.running import Precision, frozen

@@ -41,7 +41,7 @@ def read_checkpoint(file: Path, what: str) -> dict[str, Tensor]:
 
     Args:
         file: ``.safetensors``, or what ``torch.save`` wrote.
-        what: ``reward`` or ``features``, for messages.
+        what: ``reward``, ``features`` or ``generator``, for messages.
 
     Raises:
         FileNotFoundError: if it is missing.
