@@ -110,7 +110,9 @@ def check_flag(path: str, value: str, config: dict[str, Any], roots: Mapping[str
         elif depth == 1 and hint is not None:
             known = parameters(hint)
         elif typing.get_origin(hint) is dict:
-            known = {key: typing.get_args(hint)[1] for key in node or {}}
+            kind = typing.get_args(hint)[1]
+            new = [part] if depth == len(parts) - 1 and _may_be_new(value, kind) else []
+            known = dict.fromkeys([*(node or {}), *new], kind)
         else:
             known = dict(_fields(hint))
         if not known:
@@ -118,12 +120,20 @@ def check_flag(path: str, value: str, config: dict[str, Any], roots: Mapping[str
         _must_be_in(part, known, where)
         within, hint, node = node, known[part], node.get(part) if isinstance(node, Mapping) else None
     kinds = {kind.__name__: kind for kind in _kinds(hint)}
+    if kinds and "." in value and value.replace(".", "").isidentifier():
+        kinds |= {value.rpartition(".")[2]: find_class(value)}
     if named := kinds.get(value.rpartition(".")[2]):
         _enter(within, parts[-1], named)
     if len(kinds) > 1 and value.isidentifier() and value not in (*kinds, "null", "None"):
         raise ConfigError(
             f"--{path}: no class is called {value!r}{nearest(value, kinds)}; there are {', '.join(kinds)}"
         )
+
+
+def _may_be_new(value: str, kind: Any) -> bool:
+    """Whether a flag may add an entry to a dict: a class where it holds objects, anything where it holds numbers."""
+    kinds = [found.__name__ for found in _kinds(kind)]
+    return not kinds or value in kinds or ("." in value and value.replace(".", "").isidentifier())
 
 
 def _enter(within: Any, key: str, kind: type) -> None:

@@ -248,3 +248,24 @@ def test_a_class_explains_itself(capsys):
     assert "no such class (did you mean 'SDTurbo'?)" in capsys.readouterr().err
     assert main(["fit", "--model.generator=SDTurbo", "--model.generator.model=m", "--model.generator._parts=x"]) == 2
     assert "_parts" in capsys.readouterr().err
+
+
+def test_a_reward_of_ones_own_is_one_flag_away(tmp_path, monkeypatch, capsys):
+    (tmp_path / "my_reward.py").write_text(
+        "from hypernoise_pl.rewards.pixels import Redness\n\n\n"
+        "class Bluish(Redness):\n    def __init__(self, scale: float = 1.0) -> None:\n        super().__init__()\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    flags = ["--model.rewards.mine=my_reward.Bluish", "--model.rewards.mine.scale=3", "--model.reward_weights.mine=2"]
+    assert main(["fit", *flags, "--print_config"]) == 0
+    rewards = yaml.safe_load(capsys.readouterr().out)["model"]["init_args"]
+    assert rewards["rewards"]["mine"] == {"class_path": "my_reward.Bluish", "init_args": {"scale": 3.0}}
+    assert rewards["reward_weights"]["mine"] == 2 and set(rewards["rewards"]) > {"clip", "pick", "mine"}
+    for flags, line in [
+        (["--model.rewards.mine=my_reward.Blueish"], "my_reward has no 'Blueish' (did you mean 'Bluish'?)"),
+        (["--model.rewards.mine=3"], "no key is called 'mine'"),
+        (["--model.rewards.mine=my_reward.Bluish"], "reward 'mine' has no weight; give it one"),
+        (["--model.reward_weights.clp=2"], "no reward is called 'clp' (did you mean 'clip'?)"),
+    ]:
+        assert main(["fit", *flags]) == 2
+        assert line in capsys.readouterr().err
