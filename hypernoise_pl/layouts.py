@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import pickle
 import re
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +17,18 @@ from torch import Tensor, nn
 from hypernoise_pl.pretrained import load_tensors
 from hypernoise_pl.types import nearest
 
+# sha256 of files as their authors published them; several are also the names under which they are kept elsewhere
+PUBLISHED = {
+    "HPS_v2.1_compressed.pt": "c57a38fb4a2f7e7c15bf00da2ea377cdf165448b4dd1052a484c215a998c9837",
+    "HPS_v2_compressed.pt": "07cb0d20626232204ca3a6ec53ff5984e7e53212a8a7b0e0ec2bac1bdaf125a1",
+    "ImageReward.pt": "d71dc8d4912bc633c06ab8ef1ef6a81e8199d4369f14b47b29baf1d19de561f6",
+    "SiT-XL-2-256.pt": "e645b5cd82d1d645cfd9b7c96041b56b2a0aa61faed90c0869e79be02ab55aca",
+    "SiT-XL-2-256x256.pt": "e645b5cd82d1d645cfd9b7c96041b56b2a0aa61faed90c0869e79be02ab55aca",
+    "sa_0_4_vit_b_16_linear.pth": "8ad3923d7ecf019df20ecd2ab5542a3075fbba0278d239c0371345f3d7fcbde0",
+    "sa_0_4_vit_b_32_linear.pth": "c7b14cead230694acc7b9447974d3cad78003c72da032e402a303b6c2429e85f",
+    "sa_0_4_vit_l_14_linear.pth": "2cd4e60f4f24ae3bcd57b847b13c1f3ba27edc28cc1a7f9ce74ee9f421243cba",
+    "sac+logos+ava1-l14-linearMSE.pth": "21dd590f3ccdc646f0d53120778b296013b096a035a2718c9cb0d511bff0f1e0",
+}
 ENDINGS = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
 
 
@@ -37,7 +51,8 @@ class Rule:
 def read_checkpoint(file: Path, what: str) -> dict[str, Tensor]:
     """The tensors of a checkpoint file, on the CPU.
 
-    A state dict may lie under ``state_dict`` or ``model``, and every name may begin with ``module.``.
+    A state dict may lie under ``state_dict``, ``ema`` or ``model``, and every name may begin with ``module.``. A file
+    by the name of a published one is warned of if it is another: a damaged weight makes scores worse, silently.
 
     Args:
         file: ``.safetensors``, or what ``torch.save`` wrote.
@@ -49,8 +64,9 @@ def read_checkpoint(file: Path, what: str) -> dict[str, Tensor]:
     """
     if not file.exists():
         raise FileNotFoundError(f"{what} {file}: no such file")
+    _compare_with_published(file, what)
     found: Any = load_tensors(file, what) if file.suffix == ".safetensors" else _unpickled(file, what)
-    for key in ("state_dict", "model"):
+    for key in ("state_dict", "ema", "model"):
         if isinstance(found, Mapping) and isinstance(found.get(key), Mapping):
             found = found[key]
     if not isinstance(found, Mapping) or not found or not all(isinstance(value, Tensor) for value in found.values()):
@@ -118,6 +134,19 @@ def empty(kind: Any, *arguments: Any, **options: Any) -> Any:
 
     with no_init_weights():
         return kind(*arguments, **options)
+
+
+def _compare_with_published(file: Path, what: str) -> None:
+    if file.name not in PUBLISHED:
+        return
+    with file.open("rb") as opened:
+        digest = hashlib.file_digest(opened, "sha256").hexdigest()
+    if digest != PUBLISHED[file.name]:
+        warnings.warn(
+            f"{what} {file}: not the file that its authors published under this name, or damaged: its sha256 is "
+            f"{digest[:12]}..., theirs {PUBLISHED[file.name][:12]}...",
+            stacklevel=3,
+        )
 
 
 def _unpickled(file: Path, what: str) -> Any:

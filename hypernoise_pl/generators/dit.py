@@ -13,7 +13,7 @@ from hypernoise_pl.generators.flow import EvenFlow
 from hypernoise_pl.generators.loading import DecoderOptions, precision
 from hypernoise_pl.generators.pipeline import PipelineGenerator
 from hypernoise_pl.layouts import Rule, empty, fill, read_checkpoint, renamed
-from hypernoise_pl.pretrained import load_with
+from hypernoise_pl.pretrained import find_file, load_with
 from hypernoise_pl.types import Conditioning, nearest
 
 # the names of DiT's and SiT's authors; tensors that diffusers repeats in every block are repeated before
@@ -122,9 +122,10 @@ class SiT(ClassConditional):
     """A SiT: DiT's network, trained to predict the velocity of flow matching, and walked by Euler's steps.
 
     Args:
-        weights: file with the authors' checkpoint (``SiT-XL-2-256x256.pt``), in their own layout.
+        weights: file with the authors' checkpoint, in their own layout; or a folder or hub id with
+            ``SiT-XL-2-256.pt``.
         model: folder or hub id of a DiT pipeline of the same size, for its architecture, decoder and class names; its
-            network's weights are not loaded.
+            network's weights are not loaded. N of our steps are N + 1 points of time in the authors' sampler.
         guidance_scale: of classifier-free guidance on the first three channels of latents, as the authors have it; it
             doubles the batch of an evaluation; up to 1 there is none.
         dtype: of the frozen weights: ``float32``, ``bfloat16`` or ``float16``.
@@ -142,7 +143,7 @@ class SiT(ClassConditional):
 
     def __init__(
         self,
-        weights: str,
+        weights: str = "nyu-visionx/SiT-collections",
         model: str = "facebook/DiT-XL-2-256",
         guidance_scale: float = 4.0,
         dtype: str = "float32",
@@ -150,7 +151,10 @@ class SiT(ClassConditional):
         local_only: bool = False,
         decoding: DecoderOptions = DecoderOptions(),
     ) -> None:
-        network = _sit(weights, model, dtype, revision=revision, local_files_only=local_only)
+        file = Path(weights)
+        if not file.is_file():
+            file = find_file(weights, "SiT-XL-2-256.pt", "generator", local_only=local_only)
+        network = _sit(file, model, dtype, revision=revision, local_files_only=local_only)
         super().__init__(
             model,
             dtype=dtype,
@@ -165,19 +169,21 @@ class SiT(ClassConditional):
         self.schedule.towards_clean = True
 
 
-def _sit(weights: str, model: str, dtype: str, **asked: Any) -> Any:
+def _sit(file: Path, model: str, dtype: str, **asked: Any) -> Any:
     """A DiT of diffusers with the weights of SiT's authors, and with their embedding of time."""
     from diffusers import DiTTransformer2DModel
 
-    tensors = read_checkpoint(Path(weights), "generator")
+    tensors = read_checkpoint(file, "generator")
     config = load_with(
         lambda: DiTTransformer2DModel.load_config(model, subfolder="transformer", **asked), model, "generator"
     )
-    network: Any = empty(DiTTransformer2DModel.from_config, {**config, "norm_eps": 1e-6})
+    outputs = len(tensors.get("final_layer.linear.bias", ())) // config["patch_size"] ** 2  # some have no variance
+    changes = {"norm_eps": 1e-6, "out_channels": outputs or config["out_channels"]}
+    network: Any = empty(DiTTransformer2DModel.from_config, {**config, **changes})
     for name in [name for name in tensors if name.startswith(("t_embedder.", "y_embedder."))]:
         tensor = tensors.pop(name)
         tensors |= {f"blocks.{block}.{name}": tensor for block in range(config["num_layers"])}
-    fill(network, renamed(tensors, AUTHORS, f"generator {weights}"), f"generator {weights}")
+    fill(network, renamed(tensors, AUTHORS, f"generator {file}"), f"generator {file}")
     for block in network.transformer_blocks:
         block.norm1.emb.time_proj.downscale_freq_shift = 0  # diffusers' frequencies are a little other ones
     return network.to(precision(dtype).get("torch_dtype", torch.float32)).eval()

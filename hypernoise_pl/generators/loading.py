@@ -16,8 +16,9 @@ class DecoderOptions:
     """How latents become images.
 
     Args:
-        tiny: folder or hub id of an ``AutoencoderTiny`` (TAESD) to decode with in the place of the pipeline's own
-            decoder: a few per cent of its time and memory, for training; None for the pipeline's own.
+        tiny: folder or hub id of an ``AutoencoderTiny`` to decode with in the place of the pipeline's own decoder: a
+            few per cent of its time and memory, for training (``madebyollin/taesd``, ``taesdxl``, ``taesd3``,
+            ``taef1``); None for the pipeline's own.
         slicing: decode one image of a batch at a time, to save memory.
         tiling: decode large images in overlapping tiles, to save more.
     """

@@ -26,7 +26,8 @@ class QwenImage(PipelineGenerator):
 
     Args:
         model: folder or hub id (``Qwen/Qwen-Image``).
-        lora: in diffusers' format, fused into the network's weights first.
+        lora: in diffusers' format, fused into the network's weights first (``lightx2v/Qwen-Image-Lightning`` with
+            ``Qwen-Image-Lightning-4steps-V1.0.safetensors``).
         shift: levels are shifted by this factor, in the place of the folder's own schedule; 3 for Lightning. None for
             the folder's own.
         max_sequence_length: text tokens, up to 1024; a longer prompt is cut, with a warning.

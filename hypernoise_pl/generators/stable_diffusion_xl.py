@@ -19,15 +19,15 @@ class SDXLTurbo(PipelineGenerator):
 
     Its images equal the pipeline's own with ``guidance_scale=0``. What the LoRAs want:
 
-    ===============  =================  ========================  =======
-    LoRA             sampler            timesteps                 eta
-    ===============  =================  ========================  =======
-    none (Turbo)     euler_ancestral
-    LCM              lcm
-    DMD2, 4 steps    lcm                [999, 749, 499, 249]
-    Hyper-SD, 1      tcd                                          1.0
-    Hyper-SD, N      tcd                the N trailing ones       0.0
-    ===============  =================  ========================  =======
+    ==========================================================  ===============  ====================  ====
+    LoRA                                                        sampler          timesteps             eta
+    ==========================================================  ===============  ====================  ====
+    none (SDXL-Turbo)                                           euler_ancestral
+    latent-consistency/lcm-lora-sdxl                            lcm
+    tianweiy/DMD2, dmd2_sdxl_4step_lora_fp16.safetensors        lcm              [999, 749, 499, 249]
+    ByteDance/Hyper-SD, Hyper-SDXL-1step-lora.safetensors       tcd                                    1.0
+    ByteDance/Hyper-SD, Hyper-SDXL-2steps-lora.safetensors ...  ddim
+    ==========================================================  ===============  ====================  ====
 
     Args:
         model: folder or hub id (``stabilityai/sdxl-turbo``, or SDXL's base for a LoRA).

@@ -87,12 +87,12 @@ def velocity(weights: dict[str, Tensor], state: Tensor, time: float, classes: Te
 def folder(tmp_path_factory):
     built = tmp_path_factory.mktemp("sit")
     build_dit(built)
-    torch.save(authors_weights(), built / "SiT-XL-2-256x256.pt")
+    torch.save(authors_weights(), built / "SiT-XL-2-256.pt")
     return built
 
 
 def sit(folder, **options) -> SiT:
-    return SiT(str(folder / "SiT-XL-2-256x256.pt"), str(folder), **options)
+    return SiT(str(folder / "SiT-XL-2-256.pt"), str(folder), **options)
 
 
 def test_prediction_equals_the_authors_network(folder):

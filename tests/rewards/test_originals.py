@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
 import shutil
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from hypernoise_pl import layouts
 from hypernoise_pl.rewards.aesthetic import Aesthetic
 from hypernoise_pl.rewards.clip import CLIPScore, HPSv2, PickScore
 from hypernoise_pl.rewards.clip_models import ARCHITECTURES, clip_config
@@ -199,3 +202,18 @@ def test_architectures(name: str, activation: str, vision: tuple, text: tuple, e
     assert config.projection_dim == embed
     assert config.text_config.hidden_act == config.vision_config.hidden_act == activation
     assert (config.text_config.bos_token_id, config.text_config.eos_token_id) == (49406, 49407)
+
+
+def test_a_file_by_a_published_name_is_held_against_what_was_published(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "ImageReward.pt"
+    torch.save({"weight": torch.zeros(2)}, file)
+    with pytest.warns(
+        UserWarning, match=r"not the file that its authors published under this name.*theirs d71dc8d4912b"
+    ):
+        layouts.read_checkpoint(file, "reward")
+    monkeypatch.setitem(layouts.PUBLISHED, file.name, hashlib.sha256(file.read_bytes()).hexdigest())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        layouts.read_checkpoint(file, "reward")
