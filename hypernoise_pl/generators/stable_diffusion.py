@@ -22,8 +22,8 @@ class SDTurbo(PipelineGenerator):
     Args:
         model: folder or hub id (``stabilityai/sd-turbo``).
         sampler: ``lcm`` with an LCM LoRA (``latent-consistency/lcm-lora-sdv1-5``), ``tcd`` with Hyper-SD's one-step
-            LoRA (``ByteDance/Hyper-SD``, ``Hyper-SD15-1step-lora.safetensors``); None for the folder's own (``euler`` for
-            SD-Turbo).
+            LoRA (``ByteDance/Hyper-SD``, ``Hyper-SD15-1step-lora.safetensors``); None for the folder's own (``euler``
+            for SD-Turbo).
         timesteps: falling times in 1 to 999, for as many steps as there are; at other numbers of steps they fall evenly
             from the first of them. The hypernetwork sees the first.
         eta: share of fresh noise in ``tcd``; Hyper-SD has 1, less gives more detail.

@@ -142,6 +142,8 @@ def test_gradient_against_finite_differences_and_a_hypernetwork_learns(folder):
 def test_half_precision_and_another_architecture(folder, tmp_path):
     assert sit(folder, dtype="bfloat16").network.dtype == torch.bfloat16
     assert not any(parameter.requires_grad for parameter in sit(folder).parameters())
+    by_folder = SiT(str(folder), str(folder))
+    assert torch.equal(by_folder.network.proj_out_2.weight, sit(folder).network.proj_out_2.weight)
     weights = authors_weights()
     for change, line in [
         (
@@ -155,5 +157,5 @@ def test_half_precision_and_another_architecture(folder, tmp_path):
         torch.save(weights, tmp_path / "other.pt")
         with pytest.raises(ValueError, match=line):
             SiT(str(tmp_path / "other.pt"), str(folder))
-    with pytest.raises(FileNotFoundError, match=r"generator .*nowhere.pt: no such file"):
+    with pytest.raises(FileNotFoundError, match=r"generator .*nowhere.pt: no such folder"):
         SiT(str(tmp_path / "nowhere.pt"), str(folder))
