@@ -34,6 +34,7 @@ class DiT(PipelineGenerator):
 
     pipelines = ("DiTPipeline",)
     last_layer = "proj_out_2"
+    shared_blocks = ("transformer_blocks.0",)  # whose embedding of time and class the last layer reads
 
     def __init__(
         self,
