@@ -19,7 +19,7 @@ from hypernoise_pl.generators.prompt_cache import open_cache
 from hypernoise_pl.hypernetwork import LoraOptions, NoiseHypernetwork, assert_tied
 from hypernoise_pl.noise import IndependentNoise, NoiseSource, gaussian, seed_of, seeds_from
 from hypernoise_pl.objective import Objective, weighted_sum
-from hypernoise_pl.parallelize import gradients, shard, whole
+from hypernoise_pl.parallelize import gradients, shard
 from hypernoise_pl.rewards.base import Reward
 from hypernoise_pl.rewards.preprocess import shared_preprocessing
 from hypernoise_pl.search.base import Search
@@ -217,7 +217,7 @@ class HyperNoiseModule(AdapterModule):
             weights = [*self.trainable().values()] if part.requires_grad else []
             found = [part, *gradients(part, weights)] if weights else [part]
             fine[f"reward {name!r}" if name else "the penalty"] = all(
-                bool(whole(tensor).isfinite().all()) for tensor in found if tensor is not None
+                bool(tensor.isfinite().all()) for tensor in found if tensor is not None
             )
         return fine
 

@@ -110,12 +110,12 @@ def share_of(value: Any, like: Tensor) -> Any:
 def gradients(value: Tensor, weights: Sequence[nn.Parameter]) -> list[Tensor | None]:
     """d value / d weights, None where it does not depend on one; of spread weights the mean over processes.
 
-    FSDP2 writes the gradient of a spread weight to its ``grad``, and nowhere else; there must be none before.
+    Of the latter this process is given its share, so that what it does with them needs no other process. FSDP2 writes the gradient of a spread weight to its ``grad``, and nowhere else; there must be none before.
     """
     if not any(isinstance(weight, DTensor) for weight in weights):
         return list(torch.autograd.grad(value, weights, allow_unused=True))
     value.backward()  # type: ignore[no-untyped-call]
-    found = [weight.grad for weight in weights]
+    found = [weight.grad.to_local() if isinstance(weight.grad, DTensor) else weight.grad for weight in weights]
     for weight in weights:
         weight.grad = None
     return found
