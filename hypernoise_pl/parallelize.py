@@ -1,23 +1,25 @@
 """One network spread over processes with FSDP2: the only file that knows a mesh of devices.
 
-Each process holds its share of every block's weights; a block is whole for as long as it is evaluated or differentiated,
-then its weights are given back. Generator and hypernetwork are two module trees over the same Parameters, while FSDP2
-gathers and gives back around one module's ``forward``. So a block of the view and its twin in the generator are one unit:
-the twin becomes a child of the view's block, where FSDP2 finds which Parameters they share, and both are entered through
-the view's block. (Two units would each own the Parameters, which FSDP2 refuses; ``fully_shard([a, b])`` would keep every
-block whole from the first tree's pass to the second's, the whole network at once.)
+Each process holds its share of every block's weights; a block is whole for as long as it is evaluated or
+differentiated. Generator and hypernetwork are two module trees over the same Parameters, while FSDP2 gathers weights
+before one module's ``forward`` and gives them back after it. So a block of the view and its twin in the generator are
+one unit: the twin becomes a child of the view's block, where FSDP2 finds which Parameters they share, and both are
+entered through the view's block. (Two units would each own the Parameters, which FSDP2 refuses; with
+``fully_shard([a, b])`` every block would stay whole from the first tree's pass to the second's, all of them at once.)
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.device_mesh import DeviceMesh
-from torch.distributed.fsdp import FSDPModule, fully_shard
-from torch.distributed.tensor import DTensor, distribute_tensor
+from torch.utils._pytree import tree_map_only
+
+if TYPE_CHECKING:  # loaded where they are needed: whoever only attaches an adapter would wait for them
+    from torch.distributed.device_mesh import DeviceMesh
+    from torch.distributed.tensor import DTensor
 
 
 def shard(network: nn.Module, view: nn.Module, mesh: DeviceMesh, with_the_rest: Sequence[str] = ()) -> None:
@@ -35,13 +37,15 @@ def shard(network: nn.Module, view: nn.Module, mesh: DeviceMesh, with_the_rest: 
     Raises:
         ValueError: if the network has no list of blocks.
     """
+    from torch.distributed.fsdp import FSDPModule
+
     if isinstance(view, FSDPModule):
         return
     for name in block_names(network):
         if name in with_the_rest:
             continue
         _as_one_unit(network.get_submodule(name), view.get_submodule(name), mesh, set())
-    _as_one_unit(network, view, mesh, {p for p in view.parameters() if isinstance(p, DTensor)})
+    _as_one_unit(network, view, mesh, {p for p in view.parameters() if is_spread(p)})
 
 
 def block_names(network: nn.Module) -> list[str]:
@@ -72,7 +76,7 @@ def _size(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
 
-def _as_one_unit(plain: nn.Module, adapted: nn.Module, mesh: DeviceMesh, spread: set[nn.Parameter]) -> None:
+def _as_one_unit(plain: nn.Module, adapted: nn.Module, mesh: DeviceMesh, spread: set[Any]) -> None:
     """Make FSDP2 gather and give back what two twins hold whenever either is evaluated.
 
     Args:
@@ -81,12 +85,15 @@ def _as_one_unit(plain: nn.Module, adapted: nn.Module, mesh: DeviceMesh, spread:
         mesh: of processes.
         spread: Parameters that other units hold already.
     """
+    from torch.distributed.fsdp import fully_shard
+
     adapted.plain_twin = plain
     fully_shard(adapted, mesh=mesh, reshard_after_forward=True, ignored_params=spread)
     with_lora, without = adapted.forward, plain.forward
 
     def either(*args: Any, _plain: bool = False, **kwargs: Any) -> Any:
-        return (without if _plain else with_lora)(*args, **kwargs)
+        output = (without if _plain else with_lora)(*args, **kwargs)
+        return tree_map_only(Tensor, _no_view, output)
 
     def through_the_unit(*args: Any, **kwargs: Any) -> Any:
         return adapted(*args, _plain=True, **kwargs)
@@ -94,28 +101,41 @@ def _as_one_unit(plain: nn.Module, adapted: nn.Module, mesh: DeviceMesh, spread:
     adapted.forward, plain.forward = either, through_the_unit  # type: ignore[method-assign, assignment]
 
 
+def _no_view(tensor: Tensor) -> Tensor:
+    """FSDP2 hears of a backward pass by hooks on what a unit returns; writing into a view would drop them unheard."""
+    return tensor.clone() if tensor._is_view() else tensor
+
+
+def is_spread(tensor: Any) -> TypeGuard[DTensor]:
+    """Whether a process has only its share of a tensor."""
+    return hasattr(tensor, "full_tensor")  # as PyTorch's DTensor alone has
+
+
 def whole(tensor: Tensor) -> Tensor:
     """A tensor as one process would have it; where it is spread, all processes must ask for it together."""
-    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor  # type: ignore[no-any-return]
+    return tensor.full_tensor() if is_spread(tensor) else tensor
 
 
 def share_of(value: Any, like: Tensor) -> Any:
     """What this process holds of a whole tensor, if another of its shape is spread; any other value as it is."""
-    if not (isinstance(value, Tensor) and isinstance(like, DTensor) and like.shape == value.shape):
+    if not (isinstance(value, Tensor) and is_spread(like) and like.shape == value.shape):
         return value
+    from torch.distributed.tensor import distribute_tensor
+
     tensor = value.to(like.device)
     return distribute_tensor(tensor, like.device_mesh, like.placements, src_data_rank=None)  # all have it: none sends
 
 
 def gradients(value: Tensor, weights: Sequence[nn.Parameter]) -> list[Tensor | None]:
-    """d value / d weights, None where it does not depend on one; of spread weights the mean over processes.
+    """The gradient of a value, None for a weight that it does not depend on; of spread weights the mean over processes.
 
-    Of the latter this process is given its share, so that what it does with them needs no other process. FSDP2 writes the gradient of a spread weight to its ``grad``, and nowhere else; there must be none before.
+    Of the latter this process is given its share, so that what it does with them needs no other process. FSDP2 writes
+    the gradient of a spread weight to its ``grad``, and nowhere else; there must be none before.
     """
-    if not any(isinstance(weight, DTensor) for weight in weights):
+    if not any(is_spread(weight) for weight in weights):
         return list(torch.autograd.grad(value, weights, allow_unused=True))
     value.backward()  # type: ignore[no-untyped-call]
-    found = [weight.grad.to_local() if isinstance(weight.grad, DTensor) else weight.grad for weight in weights]
+    found = [weight.grad.to_local() if is_spread(weight.grad) else weight.grad for weight in weights]
     for weight in weights:
         weight.grad = None
     return found

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from lightning.pytorch import Trainer
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.strategies import ModelParallelStrategy
 from torch import Tensor
@@ -37,19 +36,16 @@ class Sharded(ModelParallelStrategy):
         return True
 
     def setup_environment(self) -> None:
-        """Start the processes; all of them split the data."""
-        self._data_parallel_size = self.num_nodes * self.num_processes
-        super().setup_environment()
-
-    def setup(self, trainer: Trainer) -> None:
-        """Prepare a run.
+        """Start the processes; all of them split the data.
 
         Raises:
-            ValueError: if it would evaluate in inference mode, whose tensors FSDP2 cannot train with afterwards.
+            ValueError: if the run would test in inference mode, through whose weights nothing can be differentiated.
         """
-        if trainer.fit_loop.epoch_loop.val_loop.inference_mode:
+        assert self.lightning_module is not None
+        if self.lightning_module.trainer.test_loop.inference_mode:
             raise ValueError("the sharded strategy needs trainer.inference_mode: false")
-        super().setup(trainer)
+        self._data_parallel_size = self.num_nodes * self.num_processes
+        super().setup_environment()
 
     def lightning_module_state_dict(self) -> dict[str, Any]:
         """The weights that train, whole; all processes must ask together, and the first is answered."""
