@@ -14,7 +14,7 @@ import yaml
 from torch import Tensor, nn
 
 from hypernoise_pl.generators.base import Generator
-from hypernoise_pl.generators.loading import DecoderOptions
+from hypernoise_pl.generators.loading import DecoderOptions, Loaded
 from hypernoise_pl.rewards.base import Reward
 from hypernoise_pl.rewards.preprocess import preprocess
 from hypernoise_pl.rewards.running import checkpoint_layers, wide
@@ -69,19 +69,14 @@ class Place:
 
 
 def make_generator(name: str, place: Place, options: Options) -> Generator:
-    """A generator of ``real_models.yaml``; its loader is given the pipeline that is made here."""
+    """A generator of ``real_models.yaml``, of the pipeline that is made here."""
     told = ARCHITECTURES[name]
     small = told["tiny"] if place.tiny else {}
     module = importlib.import_module(told["generator"][0])
     arguments = told["generator"][2] | small.get("generator", {})
     pipeline = _pipeline(told, small, place, options)
-    loader = module.load_pipeline  # type: ignore[attr-defined]
-    module.load_pipeline = lambda *_, **__: pipeline  # type: ignore[attr-defined]
-    try:
-        kind = getattr(module, told["generator"][1])
-        generator: Generator = kind(name, decoding=DecoderOptions(slicing=options.slicing), **arguments)
-    finally:
-        module.load_pipeline = loader  # type: ignore[attr-defined]
+    kind = getattr(module, told["generator"][1])
+    generator: Generator = kind(Loaded(pipeline), decoding=DecoderOptions(slicing=options.slicing), **arguments)
     return generator
 
 

@@ -30,6 +30,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from hypernoise_pl.hypernetwork import LoraOptions, NoiseHypernetwork, trainable
+from hypernoise_pl.parallelize import block_names
 
 RESULTS = Path(__file__).parent / "results"
 PEAK = {"H100": 989.0, "H200": 989.0, "A100": 312.0, "L40S": 362.0, "4090": 165.0}  # dense bf16 TFLOP/s, data sheets
@@ -138,11 +139,15 @@ def estimate(name: str, batch: int, tiny: bool, options: Options, rewards: int) 
     """Peak memory of a training step in GiB, from the sizes and lifetimes of its tensors, none of which has data.
 
     The LoRA's branches are taken in bfloat16, as autocast computes them; of its weights there are the float32 ones,
-    their gradient, the optimiser's state and autocast's copy.
+    their gradient, the optimiser's state and autocast's copy. ``spread_gib`` of it is what ``strategy/fsdp`` divides by
+    the number of processes, ``block_gib`` the largest block, which each process then has whole while it is at work.
     """
     step = Step(name, batch, Place(tiny, "meta"), options, rewards)
     lora = sum(weight.numel() for weight in step.weights)
     state = 8 if isinstance(step.optimizer, torch.optim.AdamW) else 4
+    network, view = step.generator.network, step.hypernetwork.view
+    blocks = [sum(p.nbytes for p in view.get_submodule(block).parameters()) for block in block_names(network)]
+    spread = sum(weight.nbytes for weight in network.parameters()) + lora * (4 + 4 + state)
     for weight in step.weights:
         weight.data = weight.data.bfloat16()
     parts = (step.generator, step.hypernetwork, step.reward)
@@ -154,6 +159,8 @@ def estimate(name: str, batch: int, tiny: bool, options: Options, rewards: int) 
     return {
         "peak_gib": (held + live.peak - gradient) / 2**30,
         "frozen_gib": sum(frozen.values()) / 2**30,
+        "spread_gib": spread / 2**30,
+        "block_gib": max(blocks) / 2**30,
         "lora_weights": lora,
     }
 

@@ -14,6 +14,7 @@ from torch import nn
 
 from hypernoise_pl.generators.base import Generator
 from hypernoise_pl.hypernetwork import LoraOptions, NoiseHypernetwork, lora_state
+from hypernoise_pl.parallelize import whole
 
 WEIGHTS, PEFT_CONFIG, OWN_CONFIG = "adapter_model.safetensors", "adapter_config.json", "hypernoise.json"
 PREFIX = "base_model.model."  # of every key in a PEFT file
@@ -21,14 +22,23 @@ FORMAT = 1
 KEYS = ("format", "generator", "noise_shape", "last_layer", "fingerprint", "adapts", "mode", "rank", "alpha", "targets")
 
 
-def save_adapter(hypernetwork: Any, generator: Generator, folder: Path, penalty: dict[str, Any] | None = None) -> Path:
+def save_adapter(
+    hypernetwork: Any,
+    generator: Generator,
+    folder: Path,
+    penalty: dict[str, Any] | None = None,
+    writes: bool = True,
+) -> Path:
     """Write an adapter folder; an older one is replaced only once the new one is whole.
+
+    Where weights are spread over processes, all of them must call this, and one of them writes.
 
     Args:
         hypernetwork: a ``NoiseHypernetwork``, or an adapted generator (direct fine-tuning).
         generator: the one it was trained with.
         folder: to write.
         penalty: what moving the noise cost in training, for the record.
+        writes: whether this process writes, or only gives what it holds.
 
     Returns:
         The folder.
@@ -44,7 +54,8 @@ def save_adapter(hypernetwork: Any, generator: Generator, folder: Path, penalty:
         **_of_adapter(hypernetwork),
         "penalty": penalty or {},
     }
-    return write_folder(folder, lora_state(hypernetwork.view), generator.name, hypernetwork.options, {}, about)
+    state = {name: whole(weight.detach()).cpu() for name, weight in lora_state(hypernetwork.view).items()}
+    return write_folder(folder, state, generator.name, hypernetwork.options, {}, about) if writes else folder
 
 
 def write_folder(
@@ -176,7 +187,7 @@ def fingerprint(network: nn.Module) -> list[float]:
     weights = list(network.parameters())
     found = []
     for parameter in weights[:: -(-len(weights) // 32)]:
-        x = parameter.detach().flatten()[:4096].double()
+        x = whole(parameter.detach()).flatten()[:4096].double()
         found.append(round(((x[::2].sum() - x[1::2].sum()) / x.norm().clamp(min=1e-30)).item(), 4))
     return found
 

@@ -34,6 +34,7 @@ _CHATTER = (
     ".*litlogger.*",
     ".*weights_only.*",
     ".*args parameter is intended to run from within Python.*",
+    ".*sync_dist=True.*",
     ".*overridden `transfer_batch_to_device`.*",
     "Found .* module.* in eval mode.*",
     ".*`isinstance.treespec, LeafSpec.`.*",

@@ -19,6 +19,7 @@ from hypernoise_pl.generators.prompt_cache import open_cache
 from hypernoise_pl.hypernetwork import LoraOptions, NoiseHypernetwork, assert_tied
 from hypernoise_pl.noise import IndependentNoise, NoiseSource, gaussian, seed_of, seeds_from
 from hypernoise_pl.objective import Objective, weighted_sum
+from hypernoise_pl.parallelize import gradients, shard
 from hypernoise_pl.rewards.base import Reward
 from hypernoise_pl.rewards.preprocess import shared_preprocessing
 from hypernoise_pl.search.base import Search
@@ -195,6 +196,13 @@ class HyperNoiseModule(AdapterModule):
         seeds = [seed_of(self.seed, prompt.index, draw) for prompt in prompts for draw in range(draws)]
         return gaussian(self.generator.noise_shape, seeds).to(self.device)
 
+    def configure_model(self) -> None:
+        """Spread the network over processes where the strategy has a mesh of them; nothing happens elsewhere."""
+        if self.device_mesh is not None:
+            assert_tied(self.generator.network, self.hypernetwork.view)
+            mesh = self.device_mesh["data_parallel"]
+            shard(self.generator.network, self.hypernetwork.view, mesh, self.generator.shared_blocks)
+
     def on_fit_start(self) -> None:
         """Check that nothing has copied or replaced frozen weights since the hypernetwork was made."""
         assert_tied(self.generator.network, self.hypernetwork.view)
@@ -207,7 +215,7 @@ class HyperNoiseModule(AdapterModule):
             rollout = self(prompts, self.train_noise(prompts))
             part = (rollout.scores[name] if name else self.objective.penalty(rollout)).sum()
             weights = [*self.trainable().values()] if part.requires_grad else []
-            found = [part, *torch.autograd.grad(part, weights, allow_unused=True)] if weights else [part]
+            found = [part, *gradients(part, weights)] if weights else [part]
             fine[f"reward {name!r}" if name else "the penalty"] = all(
                 bool(tensor.isfinite().all()) for tensor in found if tensor is not None
             )

@@ -52,8 +52,7 @@ def fit(cli: Any, options: argparse.Namespace) -> None:
     if trainer.interrupted:
         raise KeyboardInterrupt
     adapter = output / "adapter"
-    if trainer.is_global_zero:
-        save_adapter(model.hypernetwork, model.generator, adapter, model.objective.record())
+    save_adapter(model.hypernetwork, model.generator, adapter, model.objective.record(), trainer.is_global_zero)
     _measure(cli, options, trainer.test, fit_seconds, adapter)
 
 

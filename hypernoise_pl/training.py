@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from hypernoise_pl.noise import noise_statistics
+from hypernoise_pl.parallelize import whole
 from hypernoise_pl.types import Prompt, Rollout
 
 
@@ -124,7 +125,7 @@ class AdapterModule(L.LightningModule, ABC):
             NonFiniteError: after more than ``max_bad_steps`` in a row.
         """
         gradients = [p.grad for p in self.trainable().values() if p.grad is not None]
-        norm = torch.nn.utils.get_total_norm(gradients) if gradients else torch.zeros(())
+        norm = whole(torch.nn.utils.get_total_norm(gradients)) if gradients else torch.zeros(())
         self.log("train/gradient_norm", norm, batch_size=1)
         prompts, self._since_step = self._since_step, []
         if torch.isfinite(norm):

@@ -40,6 +40,7 @@ def test_an_estimate_needs_less_memory_with_checkpointing_and_more_with_a_larger
     peaks = {(row["batch"], row["options"]): row["peak_gib"] for row in rows}
     assert peaks[2, "checkpoint"] < peaks[2, "plain"] < peaks[4, "plain"]
     assert all(peak > row["frozen_gib"] for peak, row in zip(peaks.values(), rows))
+    assert all(0 < row["block_gib"] < row["spread_gib"] < row["peak_gib"] for row in rows)
 
 
 def test_what_is_live_is_what_an_operation_made_and_has_not_freed(monkeypatch):

@@ -98,3 +98,20 @@ def test_splits_fall_back_to_the_file_there_is(tmp_path):
         ["a", "b"],
         ["c"],
     ]
+
+
+@pytest.mark.parametrize(
+    ("count", "world", "size"), [(5, 2, 2), (9, 4, 2), (3, 2, 1), (7, 3, 4), (10, 1, 4), (553, 8, 4)]
+)
+def test_every_process_evaluates_as_many_batches(tmp_path, monkeypatch, count, world, size):
+    data = TextPrompts(str(write(tmp_path, "p.txt", b"".join(b"prompt %d\n" % n for n in range(count)))))
+    data.eval_batch_size = size
+    loaders = []
+    for rank in range(world):
+        monkeypatch.setattr(data, "_place", lambda: (rank, world))  # noqa: B023 - used here
+        loaders.append([[prompt.index for prompt in batch] for batch in data.val_dataloader()])
+    assert len({len(batches) for batches in loaders}) == 1
+    sizes = [len(batch) for batches in loaders for batch in batches]
+    assert min(sizes) >= 1 and max(sizes) <= size + (size == 1)
+    assert sorted(index for batches in loaders for batch in batches for index in batch) == [*range(count)]
+    assert [index for batch in loaders[0] for index in batch] == [*range(0, count, world)]

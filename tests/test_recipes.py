@@ -8,6 +8,7 @@ import warnings
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from safetensors.torch import load_file
 
@@ -110,12 +111,13 @@ def test_a_recipe_reads_its_prompts_from_the_cache(pipeline_folder, small, capsy
 
 
 @pytest.mark.slow
-def test_the_ddp_strategy_on_two_processes_that_read_one_cache(pipeline_folder, small, monkeypatch):
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
+def test_a_strategy_on_two_processes_that_read_one_cache(strategy, pipeline_folder, small, monkeypatch):
     flags = ["--config", "sd_turbo", *small, "--data.batch_size=1", "--model.prompt_cache=cache"]
     flags += [f"--model.generator.model={pipeline_folder('sd-turbo')}"]
     assert main(["cache-prompts", *flags]) == 0
     monkeypatch.delenv(cli.OUTPUT_VARIABLE)
-    flags += ["--config", "strategy/ddp", "--output=run"]
+    flags += ["--config", f"strategy/{strategy}", "--output=run"]
     done = subprocess.run(
         [sys.executable, "-m", "hypernoise_pl", "fit", *flags],
         env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
@@ -127,6 +129,10 @@ def test_the_ddp_strategy_on_two_processes_that_read_one_cache(pipeline_folder, 
     assert json.loads(Path("run/summary.json").read_text())["prompts"] == 2
     assert "is not in it" not in done.stderr
     assert done.stderr.count("training prompts; left out") == 1  # the first process alone says so
+    saved = torch.load("run/checkpoints/last.ckpt", weights_only=True)["state_dict"]
+    for folder in ("adapter", "adapter-best"):
+        weights = load_file(f"run/{folder}/adapter_model.safetensors")
+        assert len(weights) == len(saved) and any(bool(w.any()) for name, w in weights.items() if "lora_B" in name)
 
 
 def test_a_training_set_is_left_out_or_read_from_elsewhere_by_a_flag(capsys):

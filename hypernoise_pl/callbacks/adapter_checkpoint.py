@@ -59,6 +59,6 @@ class AdapterCheckpoint(L.Callback):
         self.best = state_dict["best"]
 
     def _save(self, trainer: L.Trainer, pl_module: Any, name: str) -> None:
-        if trainer.is_global_zero:
-            folder = Path(self.folder or trainer.default_root_dir) / name
-            save_adapter(pl_module.hypernetwork, pl_module.generator, folder, pl_module.objective.record())
+        folder = Path(self.folder or trainer.default_root_dir) / name
+        penalty = pl_module.objective.record()
+        save_adapter(pl_module.hypernetwork, pl_module.generator, folder, penalty, trainer.is_global_zero)

@@ -89,7 +89,8 @@ class PromptDataModule(L.LightningDataModule, ABC):
 
     Args:
         batch_size: prompts per process and step.
-        eval_batch_size: prompts per process at validation and test.
+        eval_batch_size: prompts per process at validation and test; one more where several processes could not have the
+            same number of batches otherwise.
         seed: of the training order.
     """
 
@@ -133,7 +134,9 @@ class PromptDataModule(L.LightningDataModule, ABC):
         prompts = self.prompts(split)
         if len(prompts) < world:
             raise ValueError(f"{len(prompts)} {split} prompts for {world} processes; each needs one at least")
-        return DataLoader(prompts[rank::world], self.eval_batch_size, collate_fn=list)  # type: ignore[arg-type]
+        own = prompts[rank::world]
+        batches = _cut(len(own), self.eval_batch_size, len(prompts) // world, len(prompts[::world]))
+        return DataLoader(own, batch_sampler=batches, collate_fn=list)  # type: ignore[arg-type]
 
     def _place(self) -> tuple[int, int]:
         """Rank and number of processes.
@@ -146,3 +149,21 @@ class PromptDataModule(L.LightningDataModule, ABC):
         if self.trainer.world_size > 1 and self.trainer._accelerator_connector.use_distributed_sampler:
             raise ValueError("several processes need trainer.use_distributed_sampler: false; the data splits itself")
         return self.trainer.global_rank, self.trainer.world_size
+
+
+def _cut(count: int, size: int, fewest: int, most: int) -> list[list[int]]:
+    """Batches of one process's places 0 to ``count``, as many as every other process has.
+
+    A network that is spread over processes is evaluated by all of them together: one with a batch less would leave the
+    others waiting. So where a process has one prompt less, it does not leave out a batch but cuts smaller ones.
+
+    Args:
+        count: of this process's prompts.
+        size: of a batch.
+        fewest: prompts of any process.
+        most: prompts of any process.
+    """
+    number = min(-(-most // size), fewest)
+    if -(-count // size) == number:
+        return [[*range(first, min(first + size, count))] for first in range(0, count, size)]
+    return [part.tolist() for part in torch.arange(count).tensor_split(number)]

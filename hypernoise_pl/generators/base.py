@@ -25,6 +25,8 @@ class Generator(nn.Module, ABC):
         last_layer: dotted name, inside ``network``, of the layer that writes its output.
         noise_shape: Z, the shape of one image's noise.
         name: folder or hub id and revision; an adapter remembers it.
+        shared_blocks: names of the network's blocks that it reaches into from elsewhere, so that their weights must be
+            at hand for as long as the network is evaluated.
         options_seen: names of the options that change what a hypernetwork sees, whose values an adapter remembers; and
             by what name the pipeline's own call takes each, None if it takes it not.
     """
@@ -33,6 +35,7 @@ class Generator(nn.Module, ABC):
     last_layer: str
     noise_shape: tuple[int, ...]
     name: str
+    shared_blocks: ClassVar[tuple[str, ...]] = ()
     options_seen: ClassVar[dict[str, str | None]] = {}
     _recompute = False  # of the decoder, in backward
     _away: dict[str, nn.Module] | None = None  # text encoders that are kept off the device

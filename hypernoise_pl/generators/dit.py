@@ -39,6 +39,7 @@ class ClassConditional(PipelineGenerator):
 
     pipelines = ("DiTPipeline",)
     last_layer = "proj_out_2"
+    shared_blocks = ("transformer_blocks.0",)  # whose embedding of time and class the last layer reads
 
     @property
     def classes(self) -> int:
