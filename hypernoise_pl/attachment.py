@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import importlib
 import itertools
 import json
@@ -18,17 +17,15 @@ from torch import Tensor, nn
 
 from hypernoise_pl import generators
 from hypernoise_pl.adapter import OWN_CONFIG, PEFT_CONFIG, WEIGHTS, describe, load_adapter, options_seen
+from hypernoise_pl.borrowed import as_it_was, bare, check_network, check_weights, network_of, share_buffers, stand_in
 from hypernoise_pl.formats import PICKLED, load_reference
-from hypernoise_pl.generators.base import Generator
 from hypernoise_pl.generators.loading import BACKENDS, Loaded
-from hypernoise_pl.generators.pipeline import at_least_single
+from hypernoise_pl.generators.pipeline import PipelineGenerator, at_least_single
 from hypernoise_pl.hypernetwork import NoiseHypernetwork, assert_tied
 from hypernoise_pl.pretrained import find_file
 from hypernoise_pl.refining import KEPT, refining
 from hypernoise_pl.signatures import parameters
 from hypernoise_pl.types import nearest
-
-_OF_ACCELERATE = ("_hf_hook", "_old_forward", "forward")  # what offloading leaves on a network
 
 
 def attach(pipe: Any, adapter: str | Path, name: str = "default", weight: float = 1.0, **options: Any) -> Attachment:
@@ -74,8 +71,9 @@ def attach(pipe: Any, adapter: str | Path, name: str = "default", weight: float 
 
 def detach(pipe: Any) -> None:
     """Make a pipeline what it was before ``attach``, bit for bit; nothing happens to one that is not attached."""
-    if KEPT in pipe.__dict__:
-        pipe.__dict__[KEPT].detach()
+    held: Attachment | None = pipe.__dict__.pop(KEPT, None)
+    if held is not None:
+        pipe.__class__ = held.kind
 
 
 class Attachment:
@@ -88,6 +86,7 @@ class Attachment:
     Attributes:
         scale: share of the residual to add; 0 is the base pipeline, 1 what the adapters were trained for.
         weights: adapter name -> its weight.
+        kind: the pipeline's own class.
     """
 
     def __init__(self, pipe: Any, options: dict[str, Any]) -> None:
@@ -104,27 +103,31 @@ class Attachment:
         self._settings: dict[str, dict[str, Any]] = {}  # adapter name -> options of its generator
         self._seen: dict[str, dict[str, Any]] = {}  # and those that it sees, the defaults too
         self._warned: set[tuple[str, str]] = set()
-        self._generators: dict[tuple[str, tuple[int, ...]], Generator] = {}
+        self._generators: dict[tuple[str, tuple[int, ...]], PipelineGenerator] = {}
         self._encoded: Any = None
-        modules = [module for module in pipe.components.values() if isinstance(module, nn.Module)]
-        if any(parameter.is_meta for module in modules for parameter in module.parameters()):
-            raise ValueError("attach: some weights are not in memory; attach first, and no sequential offloading")
-        self._class = type(pipe)
+        self._calling = False
+        self.kind = type(pipe)
 
     def add(self, name: str, adapter: str | Path, weight: float = 1.0) -> None:
         """Load one more adapter; raises what ``attach`` does."""
         folder, is_own = _fetched(str(adapter))
         remembered = describe(folder).get("options", {}) if is_own else {}
         settings = {option: value for option, value in remembered.items() if option in self._takes} | self.options
+        if "sampler" in self._takes and "sampler" not in settings:  # one that starts from noise of the same scale
+            settings["sampler"] = "euler" if self._start_scale() > 1.5 else "ddim"
+        check_network(network_of(self.pipe))
         generator = self._generator(settings, self._size(folder) if is_own else ())
-        with _unfrozen(self.pipe), _bare(generator.network), warnings.catch_warnings():
+        with as_it_was(self.pipe), bare(generator.network), warnings.catch_warnings():
             warnings.filterwarnings("ignore", "adapter .*: trained with")  # what differs was asked for
-            self._adapters[name] = (load_adapter if is_own else load_reference)(folder, generator)
+            hypernetwork = (load_adapter if is_own else load_reference)(folder, generator)
+        if unknown := remembered.keys() - self._takes:
+            raise ValueError(f"adapter {folder}: trained with {min(unknown)}, which a {self._kind.__name__} has not")
+        self._adapters[name] = hypernetwork
         self._settings[name], self._seen[name] = settings, options_seen(generator)
         self.weights[name] = weight
         if self.pipe.__dict__.get(KEPT) is None:
             self.pipe.__dict__[KEPT] = self
-            self.pipe.__class__ = refining(self._class)
+            self.pipe.__class__ = refining(self.kind)
 
     def remove(self, name: str) -> None:
         """Take one adapter off again.
@@ -136,16 +139,24 @@ class Attachment:
 
     def detach(self) -> None:
         """Make the pipeline what it was."""
-        self.pipe.__dict__.pop(KEPT, None)
-        self.pipe.__class__ = self._class
+        detach(self.pipe)
 
-    def begin(self, arguments: dict[str, Any]) -> None:
-        """Forget the prompts of the call before: one that failed must not leave its own behind.
+    @contextlib.contextmanager
+    def calling(self, arguments: dict[str, Any]) -> Iterator[None]:
+        """Listen and refine for as long as the pipeline is called; at other times its parts are its own.
 
         Args:
-            arguments: of the call; what an adapter was not trained with is warned of, once.
+            arguments: of the call.
         """
-        self._encoded = None
+        self._compare_with_training(arguments)
+        self._calling = True
+        try:
+            yield
+        finally:
+            self._calling, self._encoded = False, None
+
+    def _compare_with_training(self, arguments: dict[str, Any]) -> None:
+        """Warn, once, of what an adapter was not trained with."""
         told = {option: argument for option, argument in self._kind.options_seen.items() if argument is not None}
         for name, (option, argument) in itertools.product(self._live(), told.items()):
             trained, asked = self._seen[name][option], arguments.get(argument)
@@ -153,12 +164,12 @@ class Attachment:
                 self._warned.add((name, option))
                 warnings.warn(
                     f"attach: adapter {name!r} was trained with {argument}={trained!r}, this call has {asked!r}",
-                    stacklevel=4,
+                    stacklevel=6,
                 )
 
     def hear(self, encoded: Any) -> None:
         """Take note of encoded prompts: the first of a call; a negative prompt, where encoded apart, comes after."""
-        if self._encoded is None:
+        if self._calling and self._encoded is None:
             self._encoded = encoded
 
     def refine(self, latents: Tensor, size: tuple[int, ...], scale: float) -> Tensor:
@@ -173,10 +184,12 @@ class Attachment:
             ValueError: if the call gave no prompt, or the size does not fit.
         """
         live = self._live()
-        if not live:
+        if not live or not self._calling:
             return latents
         if self._encoded is None:
             raise ValueError("attach: this call encoded no prompt; give it prompt instead of prompt_embeds")
+        grain = next(iter(self._generators.values())).grain
+        size = tuple(side // grain * grain for side in size)  # some pipelines round down
         generator = self._generator(self._settings[next(iter(live))], size)
         conditioning = generator.conditioning_of(self._encoded)
         single = at_least_single(latents)
@@ -191,6 +204,12 @@ class Attachment:
         live = self._live()
         if not live:
             return
+        if self._start_scale() != 1:
+            kind = type(self.pipe.scheduler).__name__
+            raise ValueError(
+                f"attach: a {kind} scales what the network sees, where this pipeline's noise is refined; give it a "
+                "DDIMScheduler or DPMSolverMultistepScheduler"
+            )
         (state,), labels = inputs, named["class_labels"]
         generator: Any = self._generator(self._settings[next(iter(live))], ())
         asked = labels[labels < generator.classes]  # guidance has as many rows more, of no class
@@ -201,8 +220,7 @@ class Attachment:
     @torch.no_grad()
     def residual(self, size: tuple[int, ...], noise: Tensor, conditioning: Any) -> Tensor:
         """[B, *Z] what all adapters together add to noise [B, *Z] of images of a size."""
-        networks = self.pipe.components
-        network: Any = networks["transformer"] if "transformer" in networks else networks["unet"]
+        network = network_of(self.pipe)
         if hasattr(network, "_hf_hook"):  # offloaded: its weights come to where it is evaluated, others leave
             network._hf_hook.pre_forward(network)
         parts = []
@@ -210,22 +228,27 @@ class Attachment:
             adapter, generator = self._adapters[name], self._generator(self._settings[name], size)
             if generator.network is not network:
                 raise ValueError("attach: the pipeline's network was replaced since; detach, and attach again")
+            check_weights(network)
             assert_tied(network, adapter.view)
+            share_buffers(network, adapter.view)
             adapter.view.to(noise.device)
             parts.append(weight * self.scale * adapter.through(generator, noise, conditioning))
         return torch.stack(parts).sum(0)
 
+    def _start_scale(self) -> float:
+        """Standard deviation of the latents that the pipeline starts from."""
+        return float(getattr(self.pipe.scheduler, "init_noise_sigma", 1.0))
+
     def _live(self) -> dict[str, float]:
         return {name: weight for name, weight in self.weights.items() if weight * self.scale}
 
-    def _generator(self, settings: dict[str, Any], size: tuple[int, ...]) -> Generator:
+    def _generator(self, settings: dict[str, Any], size: tuple[int, ...]) -> PipelineGenerator:
         """The backend for images of a size; it holds no weights of its own."""
         key = json.dumps(settings, sort_keys=True), size
         if key not in self._generators:
-            pipe = copy.copy(self.pipe)
-            pipe.scheduler = copy.deepcopy(pipe.scheduler)  # a backend may change it
+            pipe = stand_in(self.pipe, self._kind.stand_in)
             options = settings | dict(zip(("height", "width"), size))
-            with _unfrozen(pipe):
+            with as_it_was(pipe):
                 self._generators[key] = self._kind(Loaded(pipe), **options)  # type: ignore[arg-type]
         return self._generators[key]
 
@@ -237,32 +260,7 @@ class Attachment:
         return tuple(side * self.pipe.vae_scale_factor for side in shape[1:])
 
 
-@contextlib.contextmanager
-def _bare(network: nn.Module) -> Iterator[None]:
-    """A network without what offloading has put on it, so that a view of it takes nothing along."""
-    kept = {name: network.__dict__.pop(name) for name in _OF_ACCELERATE if name in network.__dict__}
-    try:
-        yield
-    finally:
-        network.__dict__.update(kept)
-
-
-@contextlib.contextmanager
-def _unfrozen(pipe: Any) -> Iterator[None]:
-    """Leave parameters and modules as they were: a backend freezes its own, and PyTorch's kernels may depend on it."""
-    modules = [module for module in pipe.components.values() if isinstance(module, nn.Module)]
-    required = [(parameter, parameter.requires_grad) for module in modules for parameter in module.parameters()]
-    modes = [(part, part.training) for module in modules for part in module.modules()]
-    try:
-        yield
-    finally:
-        for parameter, flag in required:
-            parameter.requires_grad_(flag)
-        for part, training in modes:
-            part.training = training
-
-
-def _backend_of(pipe: Any) -> type[Generator]:
+def _backend_of(pipe: Any) -> type[PipelineGenerator]:
     """The generator class of a pipeline, by its class's name or that of a class it is derived from."""
     names = [kind.__name__ for kind in type(pipe).__mro__]
     found = next((BACKENDS[name] for name in names if name in BACKENDS), None)
@@ -271,7 +269,7 @@ def _backend_of(pipe: Any) -> type[Generator]:
     for part in pkgutil.iter_modules(generators.__path__, f"{generators.__name__}."):
         module = importlib.import_module(part.name)
         if hasattr(module, found):
-            kind: type[Generator] = getattr(module, found)
+            kind: type[PipelineGenerator] = getattr(module, found)
             return kind
     raise AssertionError(found)
 

@@ -20,26 +20,33 @@ SHARD = 64  # prompts encoded together and written as one file: some 100 MB for 
 
 
 def without_rewards(config: DictConfig, overrides: Sequence[str]) -> tuple[DictConfig, list[str]]:
-    """A run's configuration and flags, but for the rewards, which need not be loaded to encode prompts."""
+    """A run's configuration and flags, but for the rewards, which need not be loaded to encode prompts.
+
+    Raises:
+        ConfigError: if nothing says where encoded prompts are to go.
+    """
     config = config.copy()
+    named = any(flag.startswith(("--model.prompt_cache", "--model.init_args.prompt_cache")) for flag in overrides)
+    if not named and OmegaConf.select(config, "model.init_args.prompt_cache") is None:
+        raise ConfigError("cache-prompts: into which folder? give --model.prompt_cache=DIR, here as for fit")
     arguments = config.model.init_args
     arguments.rewards = {"none": {"class_path": "hypernoise_pl.rewards.pixels.Brightness"}}
     arguments.reward_weights = {"none": 0.0}
     OmegaConf.update(config, "model.init_args.reference", None)
     gone = ("--model.reward", "--model.init_args.reward", "--model.reference", "--model.init_args.reference")
-    return config, [flag for flag in overrides if not flag.startswith(gone)]
+    kept, flags = [], iter(overrides)
+    for flag in flags:
+        if not flag.startswith(gone):
+            kept.append(flag)
+        elif "=" not in flag:
+            next(flags, None)  # its value stands apart
+    return config, kept
 
 
 def cache_prompts(cli: Any, options: argparse.Namespace) -> None:
-    """Encode the prompts of all three splits into ``model.prompt_cache``.
-
-    Raises:
-        ConfigError: if that names no folder.
-    """
+    """Encode the prompts of all three splits into ``model.prompt_cache``."""
     model = cli.model
     cache = model.encode.disk
-    if cache is None:
-        raise ConfigError("cache-prompts: into which folder? give --model.prompt_cache=DIR, here as for fit")
     device = cli.trainer.strategy.root_device
     if device.type == "cuda" and "LOCAL_RANK" in os.environ:
         device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))

@@ -153,6 +153,8 @@ def _read(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     others |= {key: {} for key in ("rank_pattern", "alpha_pattern") if config.get(key)}
     if others or not isinstance(rank, int) or not isinstance(alpha, (int, float)):
         key = next(iter(others), "r")
+        if config.get("lora_bias"):
+            raise ValueError(f"adapter {folder}: exported for PEFT alone (--format peft); give the one it was made of")
         raise ValueError(f"adapter {folder / PEFT_CONFIG}: {key} is {config[key]!r}; only plain LoRA is read")
     try:
         if file.name == WEIGHTS:

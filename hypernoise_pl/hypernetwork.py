@@ -97,7 +97,7 @@ def assert_tied(network: nn.Module, view: nn.Module) -> None:
         RuntimeError: if it does not: something copied or re-assigned weights after the view was made.
     """
     own = {id(p) for p in network.parameters()}
-    lost = sum(id(p) not in own for p in view.parameters() if not p.requires_grad)
+    lost = sum(id(p) not in own for name, p in view.named_parameters() if ".lora_" not in name)
     if lost:
         raise RuntimeError(
             f"{lost} frozen parameters are no longer shared between generator and hypernetwork; load weights and "

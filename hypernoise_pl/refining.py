@@ -20,8 +20,8 @@ def refining(kind: type) -> type:
     def call(self: Any, *args: Any, **named: Any) -> Any:
         given = signature.bind_partial(self, *args, **named)
         given.apply_defaults()
-        self.__dict__[KEPT].begin(given.arguments)
-        return own.__call__(self, *args, **named)
+        with self.__dict__[KEPT].calling(given.arguments):
+            return own.__call__(self, *args, **named)
 
     @functools.wraps(own.__call__)
     def call_and_watch(self: Any, *args: Any, **named: Any) -> Any:
@@ -31,7 +31,7 @@ def refining(kind: type) -> type:
 
         hook = self.transformer.register_forward_pre_hook(first, with_kwargs=True)
         try:
-            return own.__call__(self, *args, **named)
+            return call(self, *args, **named)
         finally:
             hook.remove()
 
@@ -43,6 +43,7 @@ def refining(kind: type) -> type:
 
 def _prompts_and_latents(own: Any) -> dict[str, Callable[..., Any]]:
     """The two places where a pipeline shows its encoded prompts and its noise."""
+    signature = inspect.signature(own.prepare_latents)
 
     @functools.wraps(own.encode_prompt)
     def encode_prompt(self: Any, *args: Any, **named: Any) -> Any:
@@ -51,11 +52,12 @@ def _prompts_and_latents(own: Any) -> dict[str, Callable[..., Any]]:
         return encoded
 
     @functools.wraps(own.prepare_latents)
-    def prepare_latents(self: Any, count: int, channels: int, height: int, width: int, *args: Any, **named: Any) -> Any:
-        prepared = own.prepare_latents(self, count, channels, height, width, *args, **named)
+    def prepare_latents(self: Any, *args: Any, **named: Any) -> Any:
+        prepared = own.prepare_latents(self, *args, **named)
+        given = signature.bind_partial(self, *args, **named).arguments
         latents, *more = prepared if isinstance(prepared, tuple) else (prepared,)
         scale = float(getattr(self.scheduler, "init_noise_sigma", 1.0))
-        latents = self.__dict__[KEPT].refine(latents, (int(height), int(width)), scale)
+        latents = self.__dict__[KEPT].refine(latents, (int(given["height"]), int(given["width"])), scale)
         return (latents, *more) if more else latents
 
     return {"encode_prompt": encode_prompt, "prepare_latents": prepare_latents}

@@ -1,5 +1,6 @@
 """Any family's own pipeline, attached: its images are those of our generator with refined noise; detached, its own."""
 
+import copy
 import inspect
 from collections.abc import Callable
 from pathlib import Path
@@ -162,6 +163,146 @@ def turbo(tmp_path_factory) -> tuple[Any, Any, Path]:
     return case, folder / "pipeline", made(case.generator(folder / "pipeline"), folder, 0)[1]
 
 
+def test_half_precision_stays_as_it_is(case, folder, adapters):
+    """Float16, in which most people have SDXL: no part is converted, whether attaching succeeds or not."""
+    pipe = case.pipe(folder).to(torch.float16)
+
+    def kinds() -> list[torch.dtype]:
+        parts = [part for part in pipe.components.values() if isinstance(part, torch.nn.Module)]
+        return [parameter.dtype for part in parts for parameter in part.parameters()]
+
+    before = kinds()
+    hypernoise_pl.attach(pipe, adapters[0][1], **case.options)
+    assert kinds() == before
+    assert case.images(pipe, generator=torch.Generator().manual_seed(SEED)).isfinite().all()
+    hypernoise_pl.detach(pipe)
+    assert kinds() == before
+
+
+def refined(case: Family, pipe: Any, **more: Any) -> Tensor:
+    return case.images(pipe, generator=torch.Generator().manual_seed(SEED), **more)
+
+
+def test_schedulers_that_are_never_walked_do_not_matter(turbo, pipeline_folder, tmp_path):
+    import diffusers
+
+    case, folder, adapter = turbo
+    pipe = case.pipe(folder)
+    pipe.scheduler = diffusers.DPMSolverMultistepScheduler.from_config(pipe.scheduler.config, use_karras_sigmas=True)
+    plain = refined(case, pipe, steps=3)
+    hypernoise_pl.attach(pipe, adapter)
+    assert (refined(case, pipe, steps=3) - plain).abs().max() > 1e-3
+    sana = FAMILIES["sana"]
+    folder = pipeline_folder("sana")
+    generator = sana.generator(folder)
+    hypernetwork, adapter = made(generator, tmp_path, 0)
+    pipe, noise = sana.pipe(folder), noise_for(generator)
+    pipe.scheduler = diffusers.FlowMatchEulerDiscreteScheduler(shift=3.0)
+    with torch.no_grad():
+        residual = hypernetwork(noise, generator.encode(sana.prompts))
+    wanted = sana.images(pipe, steps=3, latents=noise + residual)
+    hypernoise_pl.attach(pipe, adapter, **sana.options)
+    same(sana.images(pipe, steps=3, latents=noise), wanted)
+
+
+def test_a_compiled_network_and_a_lora_of_its_own(turbo):
+    case, folder, adapter = turbo
+    plain = case.pipe(folder)
+    hypernoise_pl.attach(plain, adapter)
+    wanted = refined(case, plain)
+    for compile_first in (True, False):
+        pipe = case.pipe(folder)
+        steps = [lambda p: setattr(p, "unet", torch.compile(p.unet, backend="eager"))]
+        steps.insert(compile_first, lambda p: hypernoise_pl.attach(p, adapter))
+        for step in steps:
+            step(pipe)
+        same(refined(case, pipe), wanted)
+    from peft import LoraConfig
+
+    pipe = case.pipe(folder)
+    pipe.unet.add_adapter(LoraConfig(r=2, target_modules=["to_q"]))
+    with pytest.raises(ValueError, match=r"has LoRA layers on it; attach before loading them, or .*fuse_lora"):
+        hypernoise_pl.attach(pipe, adapter)
+
+
+def test_outside_a_call_its_parts_are_its_own(turbo):
+    case, folder, adapter = turbo
+    pipe, plain = case.pipe(folder), case.pipe(folder)
+    hypernoise_pl.attach(pipe, adapter)
+    refined(case, pipe)
+
+    def drawn(pipe: Any) -> Tensor:
+        return pipe.prepare_latents(
+            batch_size=2,
+            num_channels_latents=4,
+            height=16,
+            width=16,
+            dtype=torch.float32,
+            device="cpu",
+            generator=torch.Generator().manual_seed(SEED),
+        )
+
+    assert torch.equal(drawn(pipe), drawn(plain))
+
+
+def test_copies(turbo):
+    case, folder, adapter = turbo
+    pipe = case.pipe(folder)
+    before = refined(case, pipe)
+    hypernoise_pl.attach(pipe, adapter)
+    wanted = refined(case, pipe)
+    deep, shallow = copy.deepcopy(pipe), copy.copy(pipe)
+    hypernoise_pl.detach(shallow)
+    assert torch.equal(refined(case, shallow), before) and torch.equal(refined(case, pipe), wanted)
+    hypernoise_pl.detach(pipe)
+    assert torch.equal(refined(case, deep), wanted) and torch.equal(refined(case, pipe), before)
+
+
+def test_weights_that_were_put_in_the_place_of_others_are_noticed(turbo):
+    case, folder, adapter = turbo
+    pipe = case.pipe(folder)
+    hypernoise_pl.attach(pipe, adapter)
+    other = {name: weight.clone() for name, weight in pipe.unet.state_dict().items()}
+    pipe.unet.load_state_dict(other, assign=True)
+    with pytest.raises(RuntimeError, match="no longer shared between generator and hypernetwork"):
+        refined(case, pipe)
+    pipe = case.pipe(folder)
+    hypernoise_pl.attach(pipe, adapter)
+    pipe.unet.to("meta")
+    with pytest.raises(ValueError, match="some weights are not in memory"):
+        refined(case, pipe)
+
+
+def test_weights_in_eight_bits_are_refused(turbo):
+    case, folder, adapter = turbo
+    before, after = case.pipe(folder), case.pipe(folder)
+    hypernoise_pl.attach(after, adapter)
+    for pipe in (before, after):
+        pipe.unet.enable_layerwise_casting(storage_dtype=torch.float8_e4m3fn, compute_dtype=torch.float32)
+    for use in (lambda: hypernoise_pl.attach(before, adapter), lambda: refined(case, after)):
+        with pytest.raises(ValueError, match=r"kept in eight bits; no layerwise casting"):
+            use()
+
+
+def test_a_class_conditional_pipeline_that_scales_what_its_network_sees(pipeline_folder, tmp_path):
+    from diffusers import EulerDiscreteScheduler
+
+    case, folder = FAMILIES["dit"], pipeline_folder("dit")
+    pipe = case.pipe(folder)
+    hypernoise_pl.attach(pipe, made(case.generator(folder), tmp_path, 0)[1], **case.options)
+    pipe.scheduler = EulerDiscreteScheduler(timestep_spacing="trailing")
+    with pytest.raises(ValueError, match="a EulerDiscreteScheduler scales what the network sees"):
+        refined(case, pipe)
+
+
+def test_sizes_that_a_pipeline_rounds(pipeline_folder, tmp_path):
+    case = FAMILIES["flux-schnell"]
+    folder = pipeline_folder("flux-schnell")
+    pipe = case.pipe(folder)
+    hypernoise_pl.attach(pipe, made(case.generator(folder), tmp_path, 0)[1], **case.options)
+    assert torch.equal(refined(case, pipe, size=(18, 19)), refined(case, pipe, size=(16, 16)))
+
+
 def test_options_it_was_trained_with_are_remembered_and_may_be_replaced(turbo, tmp_path):
     """An adapter that saw noise as LCM's first of two steps does, on a pipeline with Euler's scheduler."""
     case, folder, _ = turbo
@@ -170,17 +311,17 @@ def test_options_it_was_trained_with_are_remembered_and_may_be_replaced(turbo, t
     pipe, noise = case.pipe(folder), noise_for(generator)
     hypernoise_pl.attach(pipe, adapter)
 
-    def refined(generator: Any) -> Tensor:
+    def wanted(generator: Any) -> Tensor:
         with torch.no_grad():
             residual = hypernetwork.through(generator, noise, generator.encode(case.prompts))
             return case.generator(folder).generate(noise + residual, generator.encode(case.prompts))
 
-    same(case.images(pipe, latents=noise.clone()), refined(generator))
+    same(case.images(pipe, latents=noise.clone()), wanted(generator))
     hypernoise_pl.detach(pipe)
     hypernoise_pl.attach(pipe, adapter, timesteps=[999])
     found = case.images(pipe, latents=noise.clone())
-    same(found, refined(case.generator(folder, sampler="lcm", timesteps=[999])))
-    assert (found - refined(generator)).abs().max() > 1e-3
+    same(found, wanted(case.generator(folder, sampler="lcm", timesteps=[999])))
+    assert (found - wanted(generator)).abs().max() > 1e-3
 
 
 def test_a_call_unlike_training_is_warned_of_once(sana_folder, tmp_path):

@@ -14,10 +14,12 @@ from safetensors import safe_open
 
 from hypernoise_pl import cli
 from hypernoise_pl.__main__ import main
-from hypernoise_pl.cache_prompts import fill
+from hypernoise_pl.cache_prompts import fill, without_rewards
+from hypernoise_pl.config import load_configs
 from hypernoise_pl.generators.prompt_cache import PromptCache, fingerprint, open_cache
 from hypernoise_pl.module import HyperNoiseModule
 from hypernoise_pl.rewards.pixels import Brightness
+from hypernoise_pl.signatures import ConfigError
 from tests.families import FAMILIES
 from tests.tiny import sana
 
@@ -158,3 +160,37 @@ def test_killed_and_resumed_then_filled_by_two_at_once(capsys):
 def test_without_a_folder_it_says_which_option(capsys):
     assert main(["cache-prompts", "--data.train=10", "--model.reward_weights.clip=0.1"]) == 2
     assert "give --model.prompt_cache=DIR" in capsys.readouterr().err
+
+
+def test_what_changes_an_encoding_changes_its_place(pipeline_folder):
+    def place(family: str, change=lambda pipeline: None, **options) -> str:
+        generator = FAMILIES[family].generator(pipeline_folder(family), **options)
+        change(generator.pipeline)
+        return fingerprint(generator)
+
+    def shorter(pipeline) -> None:
+        pipeline.tokenizer.model_max_length -= 1
+
+    def other_chat(pipeline) -> None:
+        pipeline.tokenizer.chat_template = pipeline.tokenizer.chat_template.replace("assistant", "helper")
+
+    def other_labels(pipeline) -> None:
+        pipeline.labels = dict(zip(pipeline.labels, reversed(pipeline.labels.values())))
+
+    for family, changes in {
+        "sd-turbo": [{"change": shorter}, {"dtype": "bfloat16"}],
+        "z-image": [{"change": other_chat}, {"max_sequence_length": 39}],
+        "dit": [{"change": other_labels}],
+        "sd-3-turbo": [{"t5": False}],
+        "sana-sprint": [{"instruction": ["a ring"]}],
+    }.items():
+        assert place(family) == place(family)
+        assert len({place(family), *(place(family, **change) for change in changes)}) == 1 + len(changes)
+
+
+def test_flags_of_rewards_are_left_out_however_they_are_written():
+    config = load_configs(["fit"])
+    flags = ["--model.reward_weights.clip", "2", "--model.prompt_cache=cache", "--model.reward_weights.pick=1", "--x=1"]
+    assert without_rewards(config, flags)[1] == ["--model.prompt_cache=cache", "--x=1"]
+    with pytest.raises(ConfigError, match="into which folder"):
+        without_rewards(config, ["--x=1"])

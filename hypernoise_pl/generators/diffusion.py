@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import math
 from collections.abc import Sequence
 from typing import Any, Literal, get_args
@@ -23,7 +24,14 @@ SCHEDULERS = {
     "tcd": "TCDScheduler",
 }
 # what would change clean predictions or timesteps in a way that is not written here
-_UNWANTED = ("clip_sample", "thresholding", "use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas")
+_UNWANTED = (
+    "clip_sample",
+    "thresholding",
+    "use_karras_sigmas",
+    "use_exponential_sigmas",
+    "use_beta_sigmas",
+    "use_lu_lambdas",
+)
 
 
 class Diffusion(Schedule):
@@ -51,12 +59,15 @@ class Diffusion(Schedule):
         if not 0 <= eta <= 1:
             raise ValueError(f"eta must be in [0, 1], got {eta}")
         self.sampler = _sampler_of(scheduler)
-        _check(scheduler.config, self.sampler)
+        _check(scheduler, self.sampler)
         if self.sampler == "dpm":
             self.order = solver_order(scheduler.config)
         self.scheduler, self.timesteps, self.eta = scheduler, list(timesteps or []), eta
         cumulative = scheduler.alphas_cumprod.double().numpy()
-        self._sigmas = np.sqrt((1 - cumulative) / cumulative)
+        with np.errstate(divide="ignore"):
+            self._sigmas = np.sqrt((1 - cumulative) / cumulative)
+        if not np.isfinite(self._sigmas).all():
+            raise ValueError("scheduler: rescale_betas_zero_snr leaves no signal at the noisiest timestep; turn it off")
         last = len(self._sigmas) - 1
         falling = all(high > low for high, low in zip(self.timesteps, self.timesteps[1:]))
         if not falling or not all(0 < time <= last for time in self.timesteps):
@@ -154,8 +165,11 @@ def resample(pipeline: Any, sampler: str | None) -> Any:
         if sampler not in SCHEDULERS:
             raise ValueError(f"sampler must be one of {', '.join(get_args(Sampler))}, got {sampler!r}")
         kind = getattr(diffusers, SCHEDULERS[sampler])
-        unbounded = {"clip_sample": False} if sampler == "ddim" else {}  # latents are; its default is for pixels
-        pipeline.scheduler = kind.from_config(pipeline.scheduler.config, timestep_spacing="trailing", **unbounded)
+        known = inspect.signature(kind.__init__).parameters
+        off: dict[str, Any] = {key: False for key in _UNWANTED if key in known}
+        if "final_sigmas_type" in known:
+            off["final_sigmas_type"] = "zero"
+        pipeline.scheduler = kind.from_config(pipeline.scheduler.config, timestep_spacing="trailing", **off)
     return pipeline.scheduler
 
 
@@ -169,12 +183,18 @@ def _sampler_of(scheduler: Any) -> str:
     return sampler
 
 
-def _check(config: Any, sampler: str) -> None:
+def _check(scheduler: Any, sampler: str) -> None:
+    config, known = scheduler.config, inspect.signature(type(scheduler).__init__).parameters
     for key in _UNWANTED:
-        if config.get(key):
-            raise ValueError(f"scheduler: {key} must be off, for the generator to walk as it does")
+        if key in known and config.get(key):  # a config keeps keys of the class that it came from
+            raise ValueError(f"scheduler: {key} must be off, for the generator to walk as it does; or set sampler")
     if config.prediction_type not in ("epsilon", "v_prediction"):
         raise ValueError(f"scheduler: prediction_type must be epsilon or v_prediction, got {config.prediction_type!r}")
-    unlike = {"ddim": "linspace", "euler": "leading", "euler_ancestral": "leading"}.get(sampler)
-    if config.timestep_spacing == unlike:
-        raise ValueError(f"scheduler: with {sampler} timestep_spacing must not be {unlike}; set sampler to {sampler}")
+    spacings = {"ddim": ("leading", "trailing"), "euler": ("trailing",), "euler_ancestral": ("trailing",)}
+    if config.timestep_spacing not in spacings.get(sampler, (config.timestep_spacing,)):
+        raise ValueError(
+            f"scheduler: with {sampler} timestep_spacing must be {' or '.join(spacings[sampler])}, got "
+            f"{config.timestep_spacing!r}; set sampler to {sampler}"
+        )
+    if "final_sigmas_type" in known and config.final_sigmas_type != "zero":
+        raise ValueError(f"scheduler: final_sigmas_type must be zero, got {config.final_sigmas_type!r}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -38,6 +38,7 @@ class ClassConditional(PipelineGenerator):
     """What DiT and SiT share; their size is their network's, they take no other."""
 
     pipelines = ("DiTPipeline",)
+    stand_in: ClassVar[tuple[str, dict[str, Any]] | None] = ("DDIMScheduler", {"clip_sample": False})
     last_layer = "proj_out_2"
     shared_blocks = ("transformer_blocks.0",)  # whose embedding of time and class the last layer reads
 

@@ -107,15 +107,17 @@ class SolverFlow(Flow):
             raise ValueError(f"scheduler must be a DPMSolverMultistepScheduler with use_flow_sigmas, got a {found}")
         self.scheduler = scheduler
         self.order = solver_order(self.scheduler.config)
+        self._times: dict[float, float] = {}  # of the levels that were asked for
 
     def levels(self, steps: int) -> list[float]:
         """Those of the scheduler."""
         walk = copy.deepcopy(self.scheduler)
         walk.set_timesteps(steps)
         levels: list[float] = walk.sigmas.tolist()
+        self._times |= zip(levels, map(float, walk.timesteps.tolist()))  # rounded from sigmas in double precision
         return levels
 
     def time(self, level: float) -> float:
         """The scheduler counts in whole timesteps, rounded down."""
         timesteps = self.scheduler.config.num_train_timesteps
-        return float(min(int(level * timesteps), timesteps - 1))
+        return self._times.get(level, float(min(int(level * timesteps), timesteps - 1)))

@@ -31,6 +31,7 @@ class Flux(PipelineGenerator):
     """
 
     pipelines = ("FluxPipeline",)
+    stand_in: ClassVar[tuple[str, dict[str, Any]] | None] = ("FlowMatchEulerDiscreteScheduler", {})
     options_seen: ClassVar[dict[str, str | None]] = {"guidance_scale": None}  # schnell is often called with another
 
     def __init__(self, model: str, guidance_scale: float = 3.5, max_sequence_length: int = 256, **loading: Any) -> None:

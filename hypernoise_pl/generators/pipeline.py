@@ -28,11 +28,15 @@ class PipelineGenerator(SteppedGenerator):
         dtype: of the frozen weights: ``float32``, ``bfloat16`` or ``float16``.
         revision: of a hub id.
         local_only: never ask the hub.
+        variant: ``fp16``, for a repository or folder that has its files in that precision only, or to load less.
         decoding: how latents become images.
         _parts: what takes the place of the pipeline's own parts, which are then not loaded.
 
     Attributes:
         pipelines: names of the diffusers classes that a family reads.
+        stand_in: name and arguments of a scheduler that the family walks by, for one evaluation at the first level;
+            None where ``sampler`` chooses one, or where none is read.
+        grain: pixels of which height and width must be multiples.
         classifier_free_guidance: scale of it, which doubles the batch of an evaluation; up to 1 there is none.
         guided_channels: how many of the output's channels it is for, the first ones; None for all.
 
@@ -43,6 +47,7 @@ class PipelineGenerator(SteppedGenerator):
     """
 
     pipelines: ClassVar[tuple[str, ...]]
+    stand_in: ClassVar[tuple[str, dict[str, Any]] | None] = None
     last_layer = "proj_out"
     network: Any
     decoder: Any
@@ -58,15 +63,15 @@ class PipelineGenerator(SteppedGenerator):
         dtype: str = "float32",
         revision: str | None = None,
         local_only: bool = False,
+        variant: str | None = None,
         decoding: DecoderOptions = DecoderOptions(),
         _parts: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
         self.name = model if revision is None else f"{model}@{revision}"
         self.local_only = local_only
-        self.pipeline = load_pipeline(
-            self.pipelines, model, dtype, revision=revision, local_files_only=local_only, **(_parts or {})
-        )
+        options = {"revision": revision, "local_files_only": local_only, **({"variant": variant} if variant else {})}
+        self.pipeline = load_pipeline(self.pipelines, model, dtype, **options, **(_parts or {}))
         parts = self.pipeline.components
         self.network = parts["transformer"] if "transformer" in parts else parts["unet"]
         for name, part in parts.items():
@@ -74,7 +79,8 @@ class PipelineGenerator(SteppedGenerator):
                 setattr(self, name, part)
         (channels, patch, side), compression = self._layout(), self._compression
         self.decoder = decoder_of(self.pipeline, decoding, dtype)
-        self.height, self.width = image_size(height, width, side, patch * compression)
+        self.grain = patch * compression
+        self.height, self.width = image_size(height, width, side, self.grain)
         self.noise_shape = (channels, self.height // compression, self.width // compression)
         self.eval().requires_grad_(False)
 

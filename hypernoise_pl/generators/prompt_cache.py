@@ -20,6 +20,7 @@ from hypernoise_pl.run_folder import whole
 from hypernoise_pl.types import Conditioning
 
 _SETTINGS = ("max_sequence_length", "instruction")  # of a generator, that change what its prompts become
+_PROBE = "A photo of 2 red foxes, left of a café's blue door."  # what tells tokenizers of one size apart
 _SAMPLED = 64  # values of each tensor of a text encoder that its fingerprint is made of
 
 
@@ -109,7 +110,8 @@ def open_cache(folder: str, generator: Generator) -> PromptCache:
 def fingerprint(generator: Generator) -> str:
     """16 hex digits of all that decides what a generator's prompts become.
 
-    That is its name and revision, the settings that its ``encode`` reads, the size of its tokenizers, and of every
+    That is its name and revision, the settings that its ``encode`` reads, what its tokenizers make of a text, what is
+    put around a prompt, the names of classes, and of every
     tensor of its text encoders the name, shape, precision and some values: a new revision of a model is another one,
     and no weight file is read a second time.
     """
@@ -117,8 +119,13 @@ def fingerprint(generator: Generator) -> str:
     settings = {name: getattr(generator, name, None) for name in _SETTINGS}
     pipeline = getattr(generator, "pipeline", None)
     parts = getattr(pipeline, "components", {})
-    sizes = {name: len(part) for name, part in parts.items() if name.startswith("tokenizer") and part is not None}
-    digest.update(json.dumps([generator.name, settings, sizes], sort_keys=True).encode())
+    tokenizers = {name: part for name, part in parts.items() if name.startswith("tokenizer") and part is not None}
+    reading = {
+        name: [len(part), part.model_max_length, part.chat_template, part(_PROBE).input_ids]
+        for name, part in sorted(tokenizers.items())
+    }
+    around = [getattr(pipeline, name, None) for name in ("prompt_template_encode", "labels")]
+    digest.update(json.dumps([generator.name, settings, reading, around], sort_keys=True).encode())
     for encoder_name, encoder in sorted(generator.text_encoders().items()):
         for name, tensor in sorted(encoder.state_dict().items()):
             digest.update(f"{encoder_name}.{name} {tuple(tensor.shape)} {tensor.dtype}".encode())

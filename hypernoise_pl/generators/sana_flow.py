@@ -30,6 +30,10 @@ class Sana(PipelineGenerator):
     """
 
     pipelines = ("SanaPipeline",)
+    stand_in: ClassVar[tuple[str, dict[str, Any]] | None] = (
+        "DPMSolverMultistepScheduler",
+        {"use_flow_sigmas": True, "prediction_type": "flow_prediction"},
+    )
     options_seen: ClassVar[dict[str, str | None]] = {"instruction": "complex_human_instruction"}
 
     def __init__(

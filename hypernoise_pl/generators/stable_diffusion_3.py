@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -30,6 +30,7 @@ class StableDiffusion3(PipelineGenerator):
     """
 
     pipelines = ("StableDiffusion3Pipeline",)
+    stand_in: ClassVar[tuple[str, dict[str, Any]] | None] = ("FlowMatchEulerDiscreteScheduler", {})
 
     def __init__(self, model: str, max_sequence_length: int = 256, t5: bool = True, **loading: Any) -> None:
         super().__init__(model, _parts={} if t5 else {"text_encoder_3": None, "tokenizer_3": None}, **loading)

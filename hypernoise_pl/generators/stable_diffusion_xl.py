@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from hypernoise_pl.generators.diffusion import Diffusion, Sampler, resample
 from hypernoise_pl.generators.fused_lora import FusedLora, fuse
+from hypernoise_pl.generators.loading import Loaded
 from hypernoise_pl.generators.pipeline import PipelineGenerator, warn_of_cut
 from hypernoise_pl.types import Conditioning
 
@@ -61,7 +62,8 @@ class SDXLTurbo(PipelineGenerator):
             self.name += fuse(self.pipeline, lora, self.local_only)
         self.schedule = Diffusion(resample(self.pipeline, sampler), timesteps, eta)
         self.sampler, self.timesteps = self.schedule.sampler, self.schedule.timesteps
-        if self.decoder.dtype == torch.float16 and self.decoder.config.force_upcast:
+        borrowed = isinstance(model, Loaded)  # a decoder of somebody else's stays as it is
+        if not borrowed and self.decoder.dtype == torch.float16 and self.decoder.config.force_upcast:
             self.decoder.float()  # the original one overflows in half precision
 
     def _encode(self, prompts: list[str]) -> Conditioning:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -32,6 +32,7 @@ class ZImage(PipelineGenerator):
     """
 
     pipelines = ("ZImagePipeline",)
+    stand_in: ClassVar[tuple[str, dict[str, Any]] | None] = ("FlowMatchEulerDiscreteScheduler", {})
     last_layer = f"all_final_layer.{PATCH}-1.linear"
 
     def __init__(self, model: str, guidance: float = 0.0, max_sequence_length: int = 512, **loading: Any) -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from hypernoise_pl.generators.diffusion import Diffusion
+from hypernoise_pl.generators.diffusion import SCHEDULERS, Diffusion, resample
 from hypernoise_pl.generators.flow import EulerFlow, SolverFlow
 
 
@@ -32,14 +32,48 @@ def test_diffusion_schedulers_that_walk_otherwise_are_refused():
     for scheduler, line in [
         (PNDMScheduler(), "a PNDMScheduler is not known; set sampler to one of ddim, dpm, euler, "),
         (DDIMScheduler(), "clip_sample must be off"),
-        (DDIMScheduler(clip_sample=False, timestep_spacing="linspace"), "timestep_spacing must not be linspace"),
+        (DDIMScheduler(clip_sample=False, timestep_spacing="linspace"), "must be leading or trailing, got 'linspace'"),
         (EulerDiscreteScheduler(timestep_spacing="leading"), "set sampler to euler"),
+        (EulerDiscreteScheduler(), "must be trailing, got 'linspace'; set sampler to euler"),
+        (
+            EulerDiscreteScheduler(timestep_spacing="trailing", final_sigmas_type="sigma_min"),
+            "final_sigmas_type must be",
+        ),
+        (DDIMScheduler(clip_sample=False, rescale_betas_zero_snr=True), "rescale_betas_zero_snr leaves no signal"),
+        (DPMSolverMultistepScheduler(use_lu_lambdas=True), "use_lu_lambdas must be off"),
         (DDIMScheduler(clip_sample=False, prediction_type="sample"), "must be epsilon or v_prediction, got 'sample'"),
         (DPMSolverMultistepScheduler(solver_order=3), "solver_order must be 1 or 2, got 3"),
         (DPMSolverMultistepScheduler(use_karras_sigmas=True), "use_karras_sigmas must be off"),
     ]:
         with pytest.raises(ValueError, match=line):
             Diffusion(scheduler)
+
+
+def test_a_named_sampler_takes_the_place_of_any_scheduler():
+    """Whatever the folder's own is set to, but for what its network was trained with."""
+    from types import SimpleNamespace
+
+    from diffusers import DPMSolverMultistepScheduler, PNDMScheduler
+
+    for own in (
+        DPMSolverMultistepScheduler(use_karras_sigmas=True, beta_end=0.012),
+        PNDMScheduler(skip_prk_steps=True, beta_end=0.012),
+    ):
+        for sampler in SCHEDULERS:
+            schedule = Diffusion(resample(SimpleNamespace(scheduler=own), sampler))
+            assert schedule.sampler == sampler and schedule.scheduler.config.beta_end == 0.012
+
+
+def test_whole_timesteps_are_the_schedulers_own_at_any_shift():
+    from diffusers import DPMSolverMultistepScheduler
+
+    for shift in (1.0, 2.5, 3.0):
+        schedule = SolverFlow(DPMSolverMultistepScheduler(use_flow_sigmas=True, flow_shift=shift))
+        for steps in range(1, 51):
+            schedule.scheduler.set_timesteps(steps)
+            assert [
+                schedule.time(level) for level in schedule.levels(steps)[:-1]
+            ] == schedule.scheduler.timesteps.tolist()
 
 
 def test_flow_schedulers_that_walk_otherwise_are_refused():
