@@ -50,15 +50,20 @@ def cache_prompts(cli: Any, options: argparse.Namespace) -> None:
     device = cli.trainer.strategy.root_device
     if device.type == "cuda" and "LOCAL_RANK" in os.environ:
         device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
-    model.generator.to(device)
     every = [prompt.text for split in ("train", "validation", "test") for prompt in cli.datamodule.prompts(split)]
-    encoded, size = fill(cache, model.generator, list(dict.fromkeys(every)))
+    encoded, size = fill(cache, model.generator, list(dict.fromkeys(every)), device=device)
     rate = f", {size / encoded / 2**10:.0f} KiB each" if encoded else ""
     print(f"cache-prompts: {encoded} prompts encoded{rate}; {len(cache.look())} are in {cache.folder}")
 
 
-def fill(cache: PromptCache, generator: Generator, texts: Sequence[str], shard: int = SHARD) -> tuple[int, int]:
-    """Encode those texts that a cache lacks.
+def fill(
+    cache: PromptCache,
+    generator: Generator,
+    texts: Sequence[str],
+    shard: int = SHARD,
+    device: torch.device | None = None,
+) -> tuple[int, int]:
+    """Encode those texts that a cache lacks, on a device to which only the text encoders go.
 
     Stopped at any moment, it loses one shard. Other processes may do the same at once: each takes the shards in an
     order of its own, and leaves out what it finds written.
@@ -72,7 +77,7 @@ def fill(cache: PromptCache, generator: Generator, texts: Sequence[str], shard: 
     random.Random(os.getpid()).shuffle(parts)
     encoded = size = 0
     with (
-        generator.text_encoders_at_hand(),
+        generator.text_encoders_at_hand(device),
         tqdm(total=len(texts), initial=len(texts) - len(missing), desc="cache-prompts", unit=" prompts") as bar,
     ):
         for part in parts:

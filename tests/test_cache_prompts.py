@@ -79,6 +79,15 @@ def test_text_encoders_do_not_go_where_the_generator_goes(sana_folder):
     assert {p.device.type for p in encoder.parameters()} == {"cpu"}
 
 
+def test_only_text_encoders_go_where_prompts_are_encoded(sana_folder):
+    generator = sana(sana_folder)
+    generator.offload_text_encoders()
+    generator.text_encoders_at_hand(torch.device("meta")).__enter__()  # there is no way back from there
+    assert all(weight.is_meta for weight in generator.text_encoder.parameters())
+    assert not any(weight.is_meta for weight in generator.parameters())
+    assert generator.encode(TEXTS).embeddings.is_meta
+
+
 def test_a_prompt_that_is_not_there_is_encoded_and_told_of(sana_folder, tmp_path):
     generator = sana(sana_folder)
     fill(open_cache(str(tmp_path), generator), generator, TEXTS[:2])

@@ -39,6 +39,7 @@ class Generator(nn.Module, ABC):
     options_seen: ClassVar[dict[str, str | None]] = {}
     _recompute = False  # of the decoder, in backward
     _away: dict[str, nn.Module] | None = None  # text encoders that are kept off the device
+    _encoding_on: torch.device | None = None
 
     @torch.no_grad()
     def encode(self, prompts: Sequence[str]) -> Conditioning:
@@ -68,9 +69,14 @@ class Generator(nn.Module, ABC):
             self.__dict__[name] = encoder.to("cpu")  # an attribute still, but no part of the module tree
 
     @contextlib.contextmanager
-    def text_encoders_at_hand(self) -> Iterator[None]:
-        """Have offloaded text encoders on the network's device, for one call of ``encode`` or for many."""
-        away = [*(self._away or {}).values()]
+    def text_encoders_at_hand(self, device: torch.device | None = None) -> Iterator[None]:
+        """Have offloaded text encoders where they are needed, for one call of ``encode`` or for many.
+
+        Args:
+            device: where prompts are encoded meanwhile; the network's if left out.
+        """
+        away, before = [*(self._away or {}).values()], self._encoding_on
+        self._encoding_on = before if device is None else device
         home = self._device if away else None
         moved = [encoder for encoder in away if _device(encoder) != home]
         for encoder in moved:
@@ -78,6 +84,7 @@ class Generator(nn.Module, ABC):
         try:
             yield
         finally:
+            self._encoding_on = before
             for encoder in moved:
                 encoder.to("cpu")
 
@@ -200,8 +207,8 @@ class Generator(nn.Module, ABC):
 
     @property
     def _device(self) -> torch.device:
-        """Where the network is."""
-        return _device(self.network)
+        """Where prompts are encoded: where the network is, unless something else was said."""
+        return self._encoding_on or _device(self.network)
 
 
 def _device(module: nn.Module) -> torch.device:
