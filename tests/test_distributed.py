@@ -1,6 +1,5 @@
 """Two processes train as one does: same prompts, same noises, same weights, same steps skipped."""
 
-import subprocess
 import sys
 from pathlib import Path
 
@@ -8,6 +7,7 @@ import pytest
 import torch
 
 from hypernoise_pl.data.base import PromptBatches
+from tests import two_processes
 from tests.worker import COLOURS, runs
 
 ROOT = Path(__file__).parents[1]
@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[1]
 def two(sana_folder, tmp_path_factory):
     folder = tmp_path_factory.mktemp("two")
     command = [sys.executable, "-m", "tests.worker", str(sana_folder), str(folder), "two_processes"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    done = two_processes.run(command, ROOT)
     assert done.returncode == 0, done.stdout + done.stderr
     return [torch.load(folder / f"rank{rank}.pt") for rank in (0, 1)]
 

@@ -1,8 +1,6 @@
 """The recipes for real models, end to end: their own configuration, with tiny models of the real classes in it."""
 
 import json
-import os
-import subprocess
 import sys
 import warnings
 from pathlib import Path
@@ -16,6 +14,7 @@ from hypernoise_pl import cli
 from hypernoise_pl.__main__ import main
 from hypernoise_pl.config import load_configs
 from hypernoise_pl.signatures import ConfigError
+from tests import two_processes
 from tests.families.transformers import build_pixart
 from tests.rewards.conftest import blip_folder, clip_folder  # noqa: F401 - fixtures
 
@@ -118,12 +117,9 @@ def test_a_strategy_on_two_processes_that_read_one_cache(strategy, pipeline_fold
     assert main(["cache-prompts", *flags]) == 0
     monkeypatch.delenv(cli.OUTPUT_VARIABLE)
     flags += ["--config", f"strategy/{strategy}", "--output=run"]
-    done = subprocess.run(
+    done = two_processes.run(
         [sys.executable, "-m", "hypernoise_pl", "fit", *flags],
-        env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=240,
+        environment={"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert json.loads(Path("run/summary.json").read_text())["prompts"] == 2

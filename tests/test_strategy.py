@@ -1,6 +1,5 @@
 """A network that is spread over two processes trains as a whole one does, and saves what a single process reads."""
 
-import subprocess
 import sys
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import torch
 from hypernoise_pl.adapter import load_adapter
 from hypernoise_pl.noise import gaussian
 from hypernoise_pl.strategy import Sharded
+from tests import two_processes
 from tests.sharded import HALF, SETTINGS, STEPS, TEXTS, in_settings, train, weights
 from tests.tiny import module, sana
 from tests.worker import Rings, quiet
@@ -46,7 +46,7 @@ def half(folders, output):
 def two(folders, output, half):
     """What each of two processes found."""
     command = [sys.executable, "-m", "tests.sharded", *map(str, folders.values()), str(output)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    done = two_processes.run(command, ROOT)
     assert done.returncode == 0, done.stdout + done.stderr
     return [torch.load(output / f"rank{rank}.pt") for rank in (0, 1)]
 
