@@ -23,7 +23,7 @@ from hypernoise_pl.generators.loading import BACKENDS, Loaded
 from hypernoise_pl.generators.pipeline import PipelineGenerator, at_least_single
 from hypernoise_pl.hypernetwork import NoiseHypernetwork, assert_tied
 from hypernoise_pl.pretrained import find_file
-from hypernoise_pl.refining import KEPT, refining
+from hypernoise_pl.refining import KEPT, refining, start_scale
 from hypernoise_pl.signatures import parameters
 from hypernoise_pl.types import nearest
 
@@ -114,7 +114,7 @@ class Attachment:
         remembered = describe(folder).get("options", {}) if is_own else {}
         settings = {option: value for option, value in remembered.items() if option in self._takes} | self.options
         if "sampler" in self._takes and "sampler" not in settings:  # one that starts from noise of the same scale
-            settings["sampler"] = "euler" if self._start_scale() > 1.5 else "ddim"
+            settings["sampler"] = "euler" if start_scale(self.pipe) > 1.5 else "ddim"
         check_network(network_of(self.pipe))
         generator = self._generator(settings, self._size(folder) if is_own else ())
         with as_it_was(self.pipe), bare(generator.network), warnings.catch_warnings():
@@ -204,7 +204,7 @@ class Attachment:
         live = self._live()
         if not live:
             return
-        if self._start_scale() != 1:
+        if start_scale(self.pipe) != 1:
             kind = type(self.pipe.scheduler).__name__
             raise ValueError(
                 f"attach: a {kind} scales what the network sees, where this pipeline's noise is refined; give it a "
@@ -234,10 +234,6 @@ class Attachment:
             adapter.view.to(noise.device)
             parts.append(weight * self.scale * adapter.through(generator, noise, conditioning))
         return torch.stack(parts).sum(0)
-
-    def _start_scale(self) -> float:
-        """Standard deviation of the latents that the pipeline starts from."""
-        return float(getattr(self.pipe.scheduler, "init_noise_sigma", 1.0))
 
     def _live(self) -> dict[str, float]:
         return {name: weight for name, weight in self.weights.items() if weight * self.scale}

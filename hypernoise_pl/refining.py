@@ -10,10 +10,14 @@ from typing import Any
 KEPT = "_hypernoise"  # where an attached pipeline keeps its Attachment
 
 
+def start_scale(pipe: Any) -> float:
+    """Standard deviation of the latents that a pipeline starts from."""
+    return float(getattr(pipe.scheduler, "init_noise_sigma", 1.0))
+
+
 def refining(kind: type) -> type:
     """A class of the same name whose calls refine their noise."""
     own: Any = kind
-
     signature = inspect.signature(own.__call__)
 
     @functools.wraps(own.__call__)
@@ -56,8 +60,8 @@ def _prompts_and_latents(own: Any) -> dict[str, Callable[..., Any]]:
         prepared = own.prepare_latents(self, *args, **named)
         given = signature.bind_partial(self, *args, **named).arguments
         latents, *more = prepared if isinstance(prepared, tuple) else (prepared,)
-        scale = float(getattr(self.scheduler, "init_noise_sigma", 1.0))
-        latents = self.__dict__[KEPT].refine(latents, (int(given["height"]), int(given["width"])), scale)
+        size = int(given["height"]), int(given["width"])
+        latents = self.__dict__[KEPT].refine(latents, size, start_scale(self))
         return (latents, *more) if more else latents
 
     return {"encode_prompt": encode_prompt, "prepare_latents": prepare_latents}

@@ -120,7 +120,7 @@ def check_flag(path: str, value: str, config: dict[str, Any], roots: Mapping[str
         _must_be_in(part, known, where)
         within, hint, node = node, known[part], node.get(part) if isinstance(node, Mapping) else None
     kinds = {kind.__name__: kind for kind in _kinds(hint)}
-    if kinds and "." in value and value.replace(".", "").isidentifier():
+    if kinds and _is_dotted(value):
         kinds |= {value.rpartition(".")[2]: find_class(value)}
     if named := kinds.get(value.rpartition(".")[2]):
         _enter(within, parts[-1], named)
@@ -133,7 +133,12 @@ def check_flag(path: str, value: str, config: dict[str, Any], roots: Mapping[str
 def _may_be_new(value: str, kind: Any) -> bool:
     """Whether a flag may add an entry to a dict: a class where it holds objects, anything where it holds numbers."""
     kinds = [found.__name__ for found in _kinds(kind)]
-    return not kinds or value in kinds or ("." in value and value.replace(".", "").isidentifier())
+    return not kinds or value in kinds or _is_dotted(value)
+
+
+def _is_dotted(value: str) -> bool:
+    """Whether a flag's value reads as the full name of a class."""
+    return "." in value and value.replace(".", "").isidentifier()
 
 
 def _enter(within: Any, key: str, kind: type) -> None:

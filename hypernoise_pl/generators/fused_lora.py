@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hypernoise_pl.borrowed import network_of
 from hypernoise_pl.pretrained import load_with
 
 
@@ -41,7 +42,7 @@ def fuse(pipeline: Any, lora: FusedLora, local_only: bool = False) -> str:
             lora.model, weight_name=name, local_files_only=local_only, adapter_name="distilled", use_safetensors=True
         )
 
-    network = pipeline.unet if hasattr(pipeline, "unet") else pipeline.transformer
+    network = network_of(pipeline)
     name = lora.weight_name
     if name is None and Path(lora.model).is_dir():
         files = sorted(file.name for file in Path(lora.model).glob("*.safetensors"))

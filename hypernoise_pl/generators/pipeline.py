@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from hypernoise_pl.borrowed import network_of
 from hypernoise_pl.generators.loading import DecoderOptions, decoder_of, load_pipeline
 from hypernoise_pl.generators.stepped import SteppedGenerator
 from hypernoise_pl.types import Conditioning
@@ -72,9 +73,8 @@ class PipelineGenerator(SteppedGenerator):
         self.local_only = local_only
         options = {"revision": revision, "local_files_only": local_only, **({"variant": variant} if variant else {})}
         self.pipeline = load_pipeline(self.pipelines, model, dtype, **options, **(_parts or {}))
-        parts = self.pipeline.components
-        self.network = parts["transformer"] if "transformer" in parts else parts["unet"]
-        for name, part in parts.items():
+        self.network = network_of(self.pipeline)
+        for name, part in self.pipeline.components.items():
             if name.startswith("text_encoder"):
                 setattr(self, name, part)
         (channels, patch, side), compression = self._layout(), self._compression
