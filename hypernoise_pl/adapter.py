@@ -13,12 +13,13 @@ import torch
 from torch import nn
 
 from hypernoise_pl.generators.base import Generator
+from hypernoise_pl.generators.portable import described, located
 from hypernoise_pl.hypernetwork import LoraOptions, NoiseHypernetwork, lora_state
 from hypernoise_pl.parallelize import whole
 
 WEIGHTS, PEFT_CONFIG, OWN_CONFIG = "adapter_model.safetensors", "adapter_config.json", "hypernoise.json"
 PREFIX = "base_model.model."  # of every key in a PEFT file
-FORMAT = 1
+FORMAT = 2
 KEYS = ("format", "generator", "noise_shape", "last_layer", "fingerprint", "adapts", "mode", "rank", "alpha", "targets")
 
 
@@ -46,16 +47,17 @@ def save_adapter(
     Raises:
         OSError: if it cannot be written (a full disk); what was there before is still there.
     """
-    about = {
+    about: dict[str, Any] = {
         "format": FORMAT,
-        "generator": generator.name,
+        "generator": described(generator),
         "options": options_seen(generator),
         **_of_generator(generator),
         **_of_adapter(hypernetwork),
         "penalty": penalty or {},
     }
     state = {name: whole(weight.detach()).cpu() for name, weight in lora_state(hypernetwork.view).items()}
-    return write_folder(folder, state, generator.name, hypernetwork.options, {}, about) if writes else folder
+    base = about["generator"]["name"]
+    return write_folder(folder, state, base, hypernetwork.options, {}, about) if writes else folder
 
 
 def write_folder(
@@ -178,6 +180,19 @@ def describe(folder: Path) -> dict[str, Any]:
     return about
 
 
+def generator_of(folder: Path) -> dict[str, Any]:
+    """Class and arguments that build, on this machine, the generator that an adapter was trained with.
+
+    Returns:
+        ``class_path`` and ``init_args``, as a configuration has them at ``model.init_args.generator``.
+
+    Raises:
+        FileNotFoundError: if the adapter, a file of it, or the local folder of its generator is missing.
+        ValueError: if its description is damaged or of another format.
+    """
+    return located(describe(folder)["generator"], folder)
+
+
 def fingerprint(network: nn.Module) -> list[float]:
     """A few numbers that tell one network's weights from another's, whatever their precision, folder or device.
 
@@ -222,8 +237,9 @@ def _check_generator(about: dict[str, Any], generator: Generator, folder: Path) 
     prints = about["fingerprint"], own["fingerprint"]
     same = all(about[key] == own[key] for key in ("noise_shape", "last_layer")) and len(prints[0]) == len(prints[1])
     if not same or any(abs(one - other) > 0.05 for one, other in zip(*prints)):
+        trained = f"{about['generator']['name']} (noise {about['noise_shape']})"
         raise ValueError(
-            f"adapter {folder}: trained with generator {about['generator']} (noise {about['noise_shape']}), not "
+            f"adapter {folder}: trained with generator {trained}, not "
             f"{generator.name} (noise {own['noise_shape']}) or not these weights of it; use its own generator"
         )
     now = options_seen(generator)

@@ -55,11 +55,11 @@ def model_card(
         name: what the adapter is called.
         layout: ``own``, ``peft`` or ``reference``.
     """
-    model, base = config["model"]["init_args"], str(about["generator"])
+    model, base = config["model"]["init_args"], str(about["generator"]["name"])
     use = _USE[layout if about["adapts"] == "noise" else "generator"].format(name=name)
     parts = [
         _head(base),
-        f"# {name}\n\n{_ABOUT[about['adapts']].format(base=public(base))}",
+        f"# {name}\n\n{_ABOUT[about['adapts']].format(base=base)}",
         f"## Use\n\n{use}",
         "## Training\n\n" + "\n".join(f"- {line}" for line in _training(about, config, model)) + "\n",
         "## Measured\n\n" + ("Nothing was measured in this run.\n" if summary is None else _table(summary)),
@@ -101,7 +101,7 @@ def _training(about: Mapping[str, Any], config: Mapping[str, Any], model: Mappin
         else f"{trainer.get('max_epochs')} epochs"
     )
     return [
-        f"generator: {public(str(about['generator']))} ({_short(model['generator']['class_path'])}), noise "
+        f"generator: {about['generator']['name']} ({_short(model['generator']['class_path'])}), noise "
         f"{' x '.join(map(str, about['noise_shape']))}",
         f"data: {_short(data.get('class_path', 'unknown'))}" + (f" ({shown})" if shown else ""),
         f"rewards: {', '.join(rewards)}",

@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 import yaml
 
 from hypernoise_pl.adapter import OWN_CONFIG, PEFT_CONFIG, WEIGHTS, describe, load_adapter, replace_folder
-from hypernoise_pl.card import HUB_ID, model_card, public
+from hypernoise_pl.card import HUB_ID, model_card
 from hypernoise_pl.formats import export_peft
 from hypernoise_pl.generators.base import Generator
 from hypernoise_pl.run_folder import newest_run
@@ -81,7 +81,6 @@ def export(adapter: Path | None, run: Path | None, output: Path | None, layout: 
             partial.mkdir(parents=True)
             for file in FORMATS[layout]:
                 shutil.copyfile(adapter / file, partial / file)
-        _make_public(partial)
         if pictures:
             shutil.copyfile(pictures[-1], partial / PICTURE)
         picture = PICTURE if pictures else None
@@ -159,14 +158,6 @@ def _read(file: Path, needed: bool = True) -> Any:
     if not isinstance(found, dict):
         raise ValueError(f"export: {file}: damaged: no keys in it")
     return found
-
-
-def _make_public(folder: Path) -> None:
-    """Leave of a generator's folder on this machine its name alone."""
-    for name, key in ((OWN_CONFIG, "generator"), (PEFT_CONFIG, "base_model_name_or_path")):
-        if (folder / name).is_file():
-            found = json.loads((folder / name).read_text())
-            (folder / name).write_text(json.dumps(found | {key: public(str(found[key]))}, indent=1) + "\n")
 
 
 def _card(about: Any, config: Any, summary: Any, picture: str | None, name: str, layout: str, run: Path) -> str:

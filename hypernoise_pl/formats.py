@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from hypernoise_pl.adapter import PEFT_CONFIG, PREFIX, WEIGHTS, write_folder
 from hypernoise_pl.generators.base import Generator
+from hypernoise_pl.generators.portable import described
 from hypernoise_pl.hypernetwork import ADAPTER, LoraOptions, NoiseHypernetwork, lora_state
 from hypernoise_pl.pretrained import load_tensors
 
@@ -51,7 +52,7 @@ def export_peft(hypernetwork: NoiseHypernetwork, generator: Generator, folder: P
         state[f"{last}.lora_B.bias"] = -own.bias.detach().cpu().float()
     # whole names, from the start: another layer's name may end in the same words
     patterns = {"rank_pattern": {f"^{last}": rank}, "alpha_pattern": {f"^{last}": rank}, "lora_bias": True}
-    return write_folder(folder, state, generator.name, options, patterns)
+    return write_folder(folder, state, described(generator)["name"], options, patterns)
 
 
 def export_reference(
@@ -71,9 +72,8 @@ def export_reference(
     """
     if hypernetwork.mode != "residual":
         raise ValueError("export: the reference format has no mode 'replacing'")
-    return write_folder(
-        folder, lora_state(hypernetwork.view), generator.name, hypernetwork.options, {}, pickled=pickled
-    )
+    base = described(generator)["name"]
+    return write_folder(folder, lora_state(hypernetwork.view), base, hypernetwork.options, {}, pickled=pickled)
 
 
 def load_reference(folder: Path, generator: Generator) -> NoiseHypernetwork:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
@@ -24,7 +25,8 @@ class Generator(nn.Module, ABC):
         network: the module that is evaluated once per step; the hypernetwork is a LoRA view of it.
         last_layer: dotted name, inside ``network``, of the layer that writes its output.
         noise_shape: Z, the shape of one image's noise.
-        name: folder or hub id and revision; an adapter remembers it.
+        name: folder or hub id and revision.
+        arguments: what it was built with, by name, private ones left out; an adapter remembers them.
         shared_blocks: names of the network's blocks that it reaches into from elsewhere, so that their weights must be
             at hand for as long as the network is evaluated.
         options_seen: names of the options that change what a hypernetwork sees, whose values an adapter remembers; and
@@ -35,11 +37,25 @@ class Generator(nn.Module, ABC):
     last_layer: str
     noise_shape: tuple[int, ...]
     name: str
+    arguments: dict[str, Any]
     shared_blocks: ClassVar[tuple[str, ...]] = ()
     options_seen: ClassVar[dict[str, str | None]] = {}
     _recompute = False  # of the decoder, in backward
     _away: dict[str, nn.Module] | None = None  # text encoders that are kept off the device
     _encoding_on: torch.device | None = None
+
+    def __new__(cls, *positional: Any, **named: Any) -> Generator:
+        """Keep the arguments beside what they build."""
+        made = super().__new__(cls)
+        signature = inspect.signature(cls.__init__)
+        given = signature.bind_partial(made, *positional, **named).arguments
+        others = [p.name for p in signature.parameters.values() if p.kind is p.VAR_KEYWORD]
+        given |= {key: value for name in others for key, value in given.pop(name, {}).items()}
+        named = {key: value for key, value in list(given.items())[1:] if not key.startswith("_")}
+        made.__dict__["arguments"] = {
+            key: str(value) if isinstance(value, str) else value for key, value in named.items()
+        }
+        return made
 
     @torch.no_grad()
     def encode(self, prompts: Sequence[str]) -> Conditioning:
