@@ -152,7 +152,9 @@ def _parse(arguments: list[str], command: str) -> Any:
     """Build everything with LightningCLI; its parser's long complaints become one line."""
     from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
+    from hypernoise_pl.callbacks.evaluate import Evaluate
     from hypernoise_pl.data.base import PromptDataModule
+    from hypernoise_pl.metrics.judge import Judge
     from hypernoise_pl.module import HyperNoiseModule
 
     class CLI(LightningCLI):
@@ -160,6 +162,7 @@ def _parse(arguments: list[str], command: str) -> Any:
             parser.add_argument("--about", default="", help="what the start line says of this run")
             parser.add_argument("--expected_minutes", default=None, type=float | None, help="for the start line")
             parser.add_argument("--output", default="runs/fit", help="run folder")
+            parser.add_argument("--judge", type=Judge | None, default=None, help="held out; null for none")
             if command == "compare":
                 from hypernoise_pl.comparison import Comparison
 
@@ -167,6 +170,13 @@ def _parse(arguments: list[str], command: str) -> Any:
 
         def before_instantiate_classes(self) -> None:
             check_weights(self.config)
+
+        def instantiate_trainer(self, **kwargs: Any) -> Any:
+            trainer = super().instantiate_trainer(**kwargs)
+            if any(isinstance(callback, Evaluate) for callback in trainer.callbacks):
+                raise ConfigError("trainer.callbacks: Evaluate is always there; its judge is the key `judge`")
+            trainer.callbacks.insert(0, Evaluate(self.config_init.judge))
+            return trainer
 
     complaint = io.StringIO()
     try:
@@ -213,11 +223,12 @@ def _check(config: DictConfig, overrides: list[str]) -> None:
 
     from hypernoise_pl.comparison import Comparison
     from hypernoise_pl.data.base import PromptDataModule
+    from hypernoise_pl.metrics.judge import Judge
     from hypernoise_pl.module import HyperNoiseModule
 
     families()
     plain: Any = OmegaConf.to_container(config)
-    for key in ("trainer", "model", "data"):
+    for key in ("trainer", "model", "data", "judge"):
         check_keys(plain.get(key), None, key)
     check_keys(plain.get("compare"), Comparison, "compare")
     known = parameters(Trainer)
@@ -228,7 +239,13 @@ def _check(config: DictConfig, overrides: list[str]) -> None:
         if not flag.startswith("--"):
             continue
         name, _, value = flag[2:].partition("=")
-        roots = {"trainer": Trainer, "model": HyperNoiseModule, "data": PromptDataModule, "seed_everything": int}
+        roots = {
+            "trainer": Trainer,
+            "model": HyperNoiseModule,
+            "data": PromptDataModule,
+            "judge": Judge,
+            "seed_everything": int,
+        }
         roots |= {"compare": Comparison} if "compare" in plain else {}
         check_flag(name, value, plain, roots)
 

@@ -63,7 +63,8 @@ class Comparing:
         for method in self.comparison.methods:
             verifier = self.comparison.verifiers.get(method.verifier)
             asked = verifier.missing() if isinstance(verifier, Verifier) else None
-            missing = method.search.missing() or asked
+            blind = "there is no judge to search by" if method.verifier == "judge" and self.judge is None else None
+            missing = method.search.missing() or asked or blind
             if missing is None:
                 self._check(method)
             elif method.name == self.comparison.base:

@@ -22,7 +22,9 @@ from hypernoise_pl.callbacks.evaluate import Evaluate
 from hypernoise_pl.callbacks.image_grid import ImageGrid
 from hypernoise_pl.compare import Comparing
 from hypernoise_pl.comparison import difference, shard_of, some
+from hypernoise_pl.data.base import Split
 from hypernoise_pl.data.text import read_prompts
+from hypernoise_pl.metrics.judge import Judge
 from hypernoise_pl.module import HyperNoiseModule
 from hypernoise_pl.noise import gaussian, seed_of
 from hypernoise_pl.report.figures import image_grid, to_uint8
@@ -45,6 +47,7 @@ def fit(cli: Any, options: argparse.Namespace) -> None:
         checkpoint = output / "checkpoints" / "last.ckpt" if checkpoint == "last" else Path(checkpoint)
         if not checkpoint.exists():
             raise FileNotFoundError(f"checkpoint {checkpoint}: no such file; leave --ckpt_path out to begin anew")
+    _judge_of(cli, "validation", "test")
     _say(_start_line(cli, output))
     start = time.monotonic()
     trainer.fit(model, datamodule=cli.datamodule, ckpt_path=checkpoint, weights_only=True if checkpoint else None)
@@ -58,12 +61,14 @@ def fit(cli: Any, options: argparse.Namespace) -> None:
 
 def validate(cli: Any, options: argparse.Namespace) -> None:
     """Measure an adapter on the validation prompts."""
+    _judge_of(cli, "validation")
     folder = _load(cli.model, options.adapter)
     _measure(cli, options, cli.trainer.validate, 0.0, folder)
 
 
 def test(cli: Any, options: argparse.Namespace) -> None:
     """Measure an adapter on the test prompts."""
+    _judge_of(cli, "test")
     folder = _load(cli.model, options.adapter)
     _measure(cli, options, cli.trainer.test, 0.0, folder)
 
@@ -117,8 +122,7 @@ def compare(cli: Any, options: argparse.Namespace) -> None:
     if shards > 1 and not options.chosen:
         raise ConfigError("compare: several processes need one --output folder to meet in")
     model.to(_device(cli.trainer))
-    evaluate = next((c for c in cli.trainer.callbacks if isinstance(c, Evaluate)), None)
-    judge = None if evaluate is None else evaluate.judge
+    judge = _judge_of(cli, "test")
     prompts = some(cli.datamodule.prompts("test"), comparison.prompts)
     results = Results(options.output)
     comparing = Comparing(comparison, model, judge, prompts, _newest_adapter(options), results)
@@ -143,6 +147,20 @@ def compare(cli: Any, options: argparse.Namespace) -> None:
     _say(f"\n{aligned(lines(found, comparison.base), shown)}\n\n{verdict(found, comparison.base)}\n")
     _say(f"report       {folder / 'report.html'}\nsummary      {folder / 'summary.json'}")
     _say(f"images       {folder / 'results.parquet'} (a row an image), {folder / 'images'}")
+
+
+def _judge_of(cli: Any, *splits: Split) -> Judge | None:
+    """The judge, which says before anything is trained or generated whether it can judge these splits' prompts."""
+    judge: Judge | None = cli.config_init.judge
+    for split in splits if judge is not None else ():
+        try:
+            judge.check(cli.datamodule.prompts(split))
+        except ValueError as error:
+            raise ConfigError(
+                f"judge: {error}; give {split} prompts that have it (data.{split}), or --judge=null to measure rewards "
+                "alone"
+            ) from None
+    return judge
 
 
 def _newest_adapter(options: argparse.Namespace) -> Path | None:
@@ -184,8 +202,8 @@ def _load(model: Any, adapter: Path | None) -> Path:
 def _measure(cli: Any, options: argparse.Namespace, loop: Any, fit_seconds: float, adapter: Path) -> None:
     loop(cli.model, datamodule=cli.datamodule, verbose=False)
     trainer = cli.trainer
-    evaluate = next((c for c in trainer.callbacks if isinstance(c, Evaluate)), None)
-    if evaluate is None or not trainer.is_global_zero:
+    evaluate = next(c for c in trainer.callbacks if isinstance(c, Evaluate))
+    if not trainer.is_global_zero:
         return
     summary = summarise(evaluate.tallies, fit_seconds)
     options.output.mkdir(parents=True, exist_ok=True)

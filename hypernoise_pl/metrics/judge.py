@@ -26,13 +26,39 @@ class Judge(ABC):
             [B] bool.
 
         Raises:
-            ValueError: if the shapes do not fit or a prompt has no metadata.
+            ValueError: if the shapes do not fit or a prompt lacks metadata.
         """
         check_shape("images", images, (len(prompts), 3, None, None))
-        for prompt in prompts:
-            if "include" not in prompt.metadata:
-                raise ValueError(f"prompt {prompt.text!r} has no 'include' clauses; a judge cannot know what is right")
+        self.check(prompts)
         return self._judge(images, list(prompts))
+
+    def check(self, prompts: Sequence[Prompt]) -> None:
+        """Check, before any image is made, that these prompts can be judged.
+
+        Raises:
+            ValueError: if one cannot: how many, the first of them, and what it lacks.
+        """
+        lacking = [(prompt, lack) for prompt in prompts if (lack := self.lacks(prompt)) is not None]
+        if lacking:
+            prompt, lack = lacking[0]
+            raise ValueError(
+                f"{type(self).__name__} cannot judge {len(lacking)} of {len(prompts)} prompts; the first, "
+                f"{prompt.text!r}, {lack}"
+            )
+
+    def lacks(self, prompt: Prompt) -> str | None:
+        """What a prompt's metadata lacks for this judge, as "has no ..."; None if nothing.
+
+        GenEval's clauses are needed: ``include``, a list of objects with ``class`` and ``count``.
+        """
+        clauses = prompt.metadata.get("include")
+        if not clauses:
+            return "has no 'include' clauses"
+        if not isinstance(clauses, list) or not all(
+            isinstance(c, dict) and {"class", "count"} <= {*c} for c in clauses
+        ):
+            return "has 'include' clauses that are no list of objects with 'class' and 'count'"
+        return None
 
     @abstractmethod
     def _judge(self, images: Tensor, prompts: list[Prompt]) -> Tensor: ...

@@ -37,6 +37,18 @@ class ShapesJudge(Judge):
     def __init__(self, chunk: int = 64) -> None:
         self.chunk = chunk
 
+    def lacks(self, prompt: Prompt) -> str | None:
+        """What a prompt's metadata lacks: ``include`` clauses, of shapes and colours of this world; None if nothing."""
+        lack = super().lacks(prompt)
+        if lack is not None:
+            return lack
+        for clause in (*prompt.metadata["include"], *prompt.metadata.get("exclude", ())):
+            if clause["class"] not in SHAPES:
+                return f"has a clause of class {clause['class']!r}; the shapes world knows {', '.join(SHAPES)}"
+            if clause.get("color", "red") not in COLOURS:
+                return f"has a clause of color {clause['color']!r}; the shapes world knows {', '.join(COLOURS)}"
+        return None
+
     def _judge(self, images: Tensor, prompts: list[Prompt]) -> Tensor:
         found = self.detect(images)
         return torch.tensor([is_correct(d, p.metadata) for d, p in zip(found, prompts)], device=images.device)

@@ -81,6 +81,6 @@ def test_a_judge_checks_what_it_is_given():
     assert Bright()(torch.tensor([0.0, 1.0])[:, None, None, None].expand(2, 3, 4, 4), [prompt] * 2).tolist() == [0, 1]
     with pytest.raises(ValueError, match="images must have shape"):
         Bright()(torch.zeros(2, 3, 4, 4), [prompt])
-    with pytest.raises(ValueError, match="'a ring' has no 'include'") as error:
+    with pytest.raises(ValueError, match="'a ring', has no 'include'") as error:
         Bright()(torch.zeros(1, 3, 4, 4), [Prompt("a ring")])
     assert "\n" not in str(error.value)

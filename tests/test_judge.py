@@ -1,0 +1,83 @@
+"""Who judges: one key of the configuration, asked before anything runs whether it can judge the prompts."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from hypernoise_pl import cli
+from hypernoise_pl.__main__ import main
+from hypernoise_pl.shapes.judge import ShapesJudge
+from hypernoise_pl.shapes.prompts import ShapesPrompts
+from hypernoise_pl.types import Prompt
+
+TINY = [
+    "--trainer.max_steps=1",
+    "--trainer.limit_val_batches=0",
+    "--trainer.log_every_n_steps=1",
+    "--data.batch_size=2",
+    "--model.images_per_prompt=2",
+    "--model.reference=null",
+]
+OWN = ["--data=TextPrompts", "--data.train=mine.txt", *TINY]
+
+
+@pytest.fixture(autouse=True)
+def _own_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv(cli.OUTPUT_VARIABLE, raising=False)
+    Path("mine.txt").write_text("a dragon\na castle\n")
+    yield
+    monkeypatch.delenv(cli.OUTPUT_VARIABLE, raising=False)
+
+
+def said(capsys, *arguments: str) -> str:
+    assert main([*arguments]) == 2
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "error:" in line]
+    return line
+
+
+@pytest.mark.parametrize("command", ["fit", "validate", "test", "compare"])
+def test_prompts_that_the_judge_cannot_judge_are_refused_before_anything_runs(command, capsys):
+    line = said(capsys, command, *OWN, *([] if command == "fit" else ["--adapter=never_read"]), "--output=run")
+    assert "ShapesJudge cannot judge 2 of 2 prompts; the first, 'a dragon', has no 'include' clauses" in line
+    assert "--judge=null" in line
+    assert sorted(path.name for path in Path("run").rglob("*") if path.is_file()) in ([], ["config.yaml"])
+
+
+def test_without_a_judge_the_rewards_are_measured_and_the_adapter_is_saved(capsys):
+    assert main(["fit", *OWN, "--judge=null", "--output=run"]) == 0
+    shown = capsys.readouterr().out
+    summary = json.loads(Path("run/summary.json").read_text())
+    assert summary["gain"] is None and set(summary["base"]["rewards"]) == {"clip", "pick", "image_reward"}
+    assert "reward, weighted" in shown and "judge, mean" not in shown and "adapter      run/adapter" in shown
+
+
+def test_without_callbacks_a_run_trains_saves_and_prints_its_last_lines(capsys):
+    flags = ["--trainer.callbacks=[]", "--data.test=6", *TINY]
+    assert main(["fit", *flags, "--output=run"]) == 0
+    shown = capsys.readouterr().out
+    assert "judge, mean" in shown and "next         python -m hypernoise_pl predict" in shown
+    assert Path("run/adapter/adapter_model.safetensors").is_file() and Path("run/summary.json").is_file()
+
+
+def test_the_judge_that_is_configured_measures_and_no_second_one(capsys):
+    line = said(capsys, "fit", "--trainer.callbacks=[hypernoise_pl.callbacks.evaluate.Evaluate]")
+    assert "its judge is the key `judge`" in line
+
+
+def test_the_judge_of_the_shapes_world_says_what_it_lacks():
+    judge = ShapesJudge()
+    for split in ("validation", "test"):
+        judge.check(ShapesPrompts().prompts(split))
+    for metadata, lack in (
+        ({}, "has no 'include' clauses"),
+        ({"include": "star"}, "no list of objects"),
+        ({"include": [{"class": "star"}]}, "no list of objects"),
+        ({"include": [{"class": "bench", "count": 1}]}, "of class 'bench'"),
+        ({"include": [{"class": "star", "count": 1, "color": "beige"}]}, "of color 'beige'"),
+        ({"include": [{"class": "star", "count": 1}], "exclude": [{"class": "cow", "count": 1}]}, "of class 'cow'"),
+    ):
+        good = {"include": [{"class": "star", "count": 1, "color": "red"}]}
+        with pytest.raises(ValueError, match=f"1 of 2 prompts; the first, 'bad', .*{lack}"):
+            judge.check([Prompt("good", metadata=good), Prompt("bad", metadata=metadata)])
