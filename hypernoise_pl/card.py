@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from hypernoise_pl.report.tables import evaluations, measured, verdict
+
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _ATTACH = """    from hypernoise_pl import attach
 
@@ -113,28 +115,26 @@ def _training(about: Mapping[str, Any], config: Mapping[str, Any], model: Mappin
 
 def _table(summary: Mapping[str, Any]) -> str:
     """Markdown, a column a method."""
-    methods = {key: value for key, value in summary.items() if isinstance(value, Mapping) and "rewards" in value}
+    methods = measured(summary)
     first = next(iter(methods.values()))
-    rows = [
-        ("judge, " + tag.replace("_", " "), [m["judge"].get(tag) for m in methods.values()]) for tag in first["judge"]
-    ]
+    rows: list[tuple[str, list[Any]]] = []
+    for tag in first["judge"]:
+        of = "mean over tags" if tag == "mean" else tag.replace("_", " ")
+        rows.append((f"judge, {of}", [m["judge"].get(tag) for m in methods.values()]))
     rows += [(f"reward {name}", [m["rewards"].get(name) for m in methods.values()]) for name in first["rewards"]]
     for key, label in (("weighted_reward", "reward, weighted"), ("diversity", "diversity")):
         rows.append((label, [m.get(key) for m in methods.values()]))
     rows.append(("ms per image", [1000 * m["seconds_per_image"] for m in methods.values()]))
-    back = {"gradient_search": " + as many back"}
-    rows.append(("NFE", [f"{m['nfe']}{back.get(name, '')}" for name, m in methods.items()]))
+    rows.append(("NFE", [evaluations(m) for m in methods.values()]))
+    rows.append(("images", [m["images"] for m in methods.values()]))
     lines = [
-        "| | " + " | ".join(name.replace("_", " ") for name in methods) + " |",
+        "| | " + " | ".join(m["label"] for m in methods.values()) + " |",
         "| --- |" + " --- |" * len(methods),
     ]
     lines += [f"| {label} | {' | '.join(map(_figure, values))} |" for label, values in rows]
     counts = f"{summary['prompts']} prompts, {summary['seeds']} noises each."
-    gain = ""
-    if summary.get("gain") is not None:
-        low, high = summary["interval"]
-        gain = f" Gain over the base by the judge {summary['gain']:+.3f} (95 % interval {low:+.3f} to {high:+.3f})."
-    return "\n".join(lines) + f"\n\n{counts}{gain} Wins by reward on {summary['win_rate']:.0%} of images.\n"
+    means = "Means are over tags; a win rate counts a tie one half."
+    return "\n".join(lines) + f"\n\n{counts} {means} {verdict(summary)}\n"
 
 
 def _figure(value: Any) -> str:

@@ -12,12 +12,12 @@ from torch import Tensor
 from tqdm import tqdm
 
 from hypernoise_pl.adapter import fingerprint
-from hypernoise_pl.comparison import ENSEMBLES, Cell, Comparison, Method
+from hypernoise_pl.comparison import Cell, Comparison, Method
 from hypernoise_pl.metrics.judge import Judge
 from hypernoise_pl.module import HyperNoiseModule
 from hypernoise_pl.noise import gaussian, seed_of
 from hypernoise_pl.objective import weighted_sum
-from hypernoise_pl.report.results import Results, Row
+from hypernoise_pl.report.results import ENSEMBLES, JUDGE, RANKED, WEIGHTED, Results, Row
 from hypernoise_pl.rewards.base import Reward, Verifier
 from hypernoise_pl.search.latent import LatentVerifier
 from hypernoise_pl.search.none import NoSearch
@@ -207,14 +207,14 @@ class Comparing:
 
     def _check(self, method: Method) -> None:
         """Whatever can be wrong with a method is said here."""
-        known = [*ENSEMBLES, *self.model.rewards, *self.comparison.verifiers, *(["judge"] if self.judge else [])]
+        known = [*ENSEMBLES, *self.model.rewards, *self.comparison.verifiers, *([JUDGE] if self.judge else [])]
         name, where = method.verifier, f"method {method.name!r}"
         if name not in known:
             raise ConfigError(
                 f"{where}: no verifier is called {name!r}{nearest(name, known)}; there are {', '.join(known)}"
             )
         verifier = self.comparison.verifiers.get(name)
-        blind = name in ("ensemble_rank", "judge") or not isinstance(verifier, (Reward, LatentVerifier, type(None)))
+        blind = name in (RANKED, JUDGE) or not isinstance(verifier, (Reward, LatentVerifier, type(None)))
         if method.search.needs_gradient and blind:
             raise ConfigError(f"{where}: {type(method.search).__name__} differentiates, and {name!r} has no gradient")
         try:
@@ -257,11 +257,11 @@ class Comparing:
             assert self.judge is not None
             return self.judge(images, [by_text[text] for text in texts]).float()
 
-        if method.verifier == "weighted":
+        if method.verifier == WEIGHTED:
             return lambda images, texts: weighted_sum(model.score(images, texts), model.reward_weights)
-        if method.verifier == "ensemble_rank":
+        if method.verifier == RANKED:
             return lambda images, texts: torch.stack([*model.score(images, texts).values()], 1)
-        if method.verifier == "judge":
+        if method.verifier == JUDGE:
             return judged
         found: Scorer = {**model.rewards, **self.comparison.verifiers}[method.verifier]
         return found

@@ -16,8 +16,6 @@ from hypernoise_pl.search.none import NoSearch
 from hypernoise_pl.signatures import ConfigError
 from hypernoise_pl.types import Prompt, nearest
 
-ENSEMBLES = ("weighted", "ensemble_rank")  # verifiers made of all rewards
-
 
 @dataclass(frozen=True)
 class Method:

@@ -33,6 +33,7 @@ class FineTuneModule(HyperNoiseModule):
     There is no residual, hence no penalty: the comparison of Eyring et al. 2025, section 4.1.
     """
 
+    adapted = "fine-tuned generator"
     nfe_of_refining = 0
 
     def adapt(self, generator: Generator, lora: LoraOptions, mode: Literal["residual", "replacing"]) -> Any:

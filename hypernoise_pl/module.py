@@ -42,7 +42,8 @@ class HyperNoiseModule(AdapterModule):
         noise: where training noise comes from.
         whiten_gradient: make the reward's gradient at the noise white over channels, and bound each image's to so many
             times the batch's median (3 is good); None leaves it as it is, as the paper does.
-        reference: a test-time search, run beside the hypernetwork at test; what it gains is the yardstick.
+        reference: test-time search that is run beside the hypernetwork at test, from each prompt's first noise; the
+            report has the share of its gain that the hypernetwork reaches. None for none.
         steps: network evaluations of the generator per image, in training and evaluation.
         images_per_prompt: noises per prompt at validation and test.
         seed: of the noises at validation and test.
@@ -56,6 +57,7 @@ class HyperNoiseModule(AdapterModule):
     """
 
     nfe_of_refining = 1  # one more evaluation of the generator's network per image
+    adapted = "hypernetwork"  # what trains, in tables and pictures
 
     def __init__(
         self,
@@ -107,7 +109,8 @@ class HyperNoiseModule(AdapterModule):
         seconds = (self._clock() - start) / len(texts)
         scores = self.score(images, texts)
         nfe = steps + (self.nfe_of_refining if strength else 0)
-        return Rollout(list(prompts), noise, residual, images, scores, nfe, seconds)
+        label = self.adapted if strength else "base"
+        return Rollout(list(prompts), noise, residual, images, scores, nfe, seconds, label=label)
 
     def training_step(self, prompts: list[Prompt], batch_idx: int) -> Tensor:
         """penalty(f) - reward(g(x0 + f(x0, c), c)): Algorithm 1."""
@@ -126,7 +129,7 @@ class HyperNoiseModule(AdapterModule):
         """As at validation; and the reference search, started from each prompt's first noise."""
         rollouts = self.validation_step(prompts, batch_idx)
         if self.reference is not None:
-            rollouts["gradient_search"] = self.search(self.reference, prompts, self.eval_noise(prompts, 1))
+            rollouts["reference"] = self.search(self.reference, prompts, self.eval_noise(prompts, 1))
         return rollouts
 
     def search(self, search: Search, prompts: Sequence[Prompt], noise: Tensor, adapted: bool = False) -> Rollout:
@@ -138,7 +141,7 @@ class HyperNoiseModule(AdapterModule):
         def refine(noise: Tensor, conditioning: Conditioning) -> Tensor:
             return noise + self.refine(noise, conditioning)
 
-        texts, start = [prompt.text for prompt in prompts], self._clock()
+        texts = [prompt.text for prompt in prompts]
         drawing = self.nfe_of_refining if adapted else 0
         with torch.inference_mode(False):  # a search may differentiate, whatever the Trainer evaluates in
             problem = NoiseProblem(
@@ -154,11 +157,21 @@ class HyperNoiseModule(AdapterModule):
             )
             search.run(problem)
             best = problem.answer()
+            seconds, account = problem.seconds / len(texts), problem.account
         assert best.images is not None
-        seconds = (self._clock() - start) / len(texts)
         with torch.no_grad():
             scores = self.score(best.images, texts)
-        return Rollout(list(prompts), noise, best.noise - noise, best.images, scores, problem.account.nfe, seconds)
+        return Rollout(
+            list(prompts),
+            noise,
+            best.noise - noise,
+            best.images,
+            scores,
+            account.nfe,
+            seconds,
+            account.nfe_backward,
+            search.label,
+        )
 
     def conditioning(self, texts: Sequence[str]) -> Conditioning:
         """What the generator reads of texts."""

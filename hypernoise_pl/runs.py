@@ -212,7 +212,7 @@ def _measure(cli: Any, options: argparse.Namespace, loop: Any, fit_seconds: floa
     picture = next((c.last for c in trainer.callbacks if isinstance(c, ImageGrid)), None)
     lines = [
         "",
-        table(evaluate.tallies, summary),
+        table(summary),
         "",
         f"adapter      {adapter}",
         f"summary      {options.output / 'summary.json'}",

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from hypernoise_pl.noise import noise_statistics
+from hypernoise_pl.objective import weighted_sum
 from hypernoise_pl.parallelize import whole
 from hypernoise_pl.types import Prompt, Rollout
 
@@ -166,7 +167,7 @@ class AdapterModule(L.LightningModule, ABC):
         figures: dict[str, Any] = {"train/loss": loss}
         for name, score in rollout.scores.items():
             figures[f"train/reward/{name}"] = score.mean()
-            figures[f"train/weighted/{name}"] = weights[name] * score.mean()
+            figures[f"train/weighted/{name}"] = weighted_sum({name: score}, weights).mean()
         figures |= {f"train/{name}": term.mean() for name, term in terms.items()}
         figures["train/noise/residual"] = rollout.residual.detach().square().mean().sqrt()
         figures |= {f"train/noise/{name}": value for name, value in noise_statistics(rollout.refined).items()}

@@ -79,7 +79,10 @@ class Rollout:
         images: [B, 3, H, W] in [0, 1].
         scores: reward name -> [B], raw and unweighted, higher is better.
         nfe: evaluations of the generator's network per image returned.
-        seconds: wall-clock seconds per image of the whole pass; encoding the prompts and scoring are left out.
+        seconds: wall-clock seconds per image; encoding the prompts and the final scoring are left out, what a search
+            scores on its way is not. ``compare`` counts alike.
+        nfe_backward: backward passes through the network per image returned.
+        label: what made it, for tables and pictures: ``base``, ``hypernetwork``, ``ReNO (50 iterations)``.
     """
 
     prompts: list[Prompt]
@@ -89,6 +92,8 @@ class Rollout:
     scores: dict[str, Tensor]
     nfe: int
     seconds: float = 0.0
+    nfe_backward: int = 0
+    label: str = ""
 
     @property
     def texts(self) -> list[str]:

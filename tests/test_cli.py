@@ -193,14 +193,14 @@ def test_an_option_of_a_class_that_an_earlier_flag_named(capsys):
 def test_fit_then_test_then_predict(tmp_path, capsys, monkeypatch):
     assert main(["fit", *SHORT, "--output=run"]) == 0
     shown = capsys.readouterr().out
-    assert "gradient search" in shown
+    assert "ReNO (2 iterations)" in shown and "2 + 2 back" in shown
     assert "python -m hypernoise_pl predict --adapter run/adapter" in shown
     summary = json.loads(Path("run/summary.json").read_text())
     for method, nfe in (("base", 1), ("hypernetwork", 2)):
         assert summary[method]["nfe"] == nfe
         assert set(summary[method]["rewards"]) == {"clip", "pick", "image_reward"}
         assert set(summary[method]["judge"]) >= {"mean", "colors", "position", "counting"}
-    assert {"gain", "share_of_gradient_search", "fit_seconds"} <= set(summary)
+    assert {"gain", "share_of_reference_gain", "fit_seconds"} <= set(summary)
     assert (summary["prompts"], summary["seeds"]) == (6, 2)
     for file in ("adapter/adapter_model.safetensors", "config.yaml", "checkpoints/last.ckpt"):
         assert Path("run", file).is_file()

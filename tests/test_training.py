@@ -234,10 +234,12 @@ def test_validation_between_training_steps_and_a_search_at_test(sana_folder, tmp
 
     trainer(tmp_path, callbacks=[Watch()], inference_mode=inference_mode).test(method, datamodule=data, verbose=False)
     assert [len(outputs["base"].prompts) for outputs in seen] == [6, 2]
-    base, refined, searched = (seen[0][name] for name in ("base", "hypernetwork", "gradient_search"))
+    base, refined, searched = (seen[0][name] for name in ("base", "hypernetwork", "reference"))
     assert torch.equal(base.noise, refined.noise) and base.texts == refined.texts
     assert not base.residual.any() and refined.residual.any()
     assert (base.nfe, refined.nfe, searched.nfe) == (1, 2, 3)
+    assert [rollout.nfe_backward for rollout in (base, refined, searched)] == [0, 0, 3]
+    assert [rollout.label for rollout in (base, refined, searched)] == ["base", "hypernetwork", "ReNO (3 iterations)"]
     assert torch.equal(searched.noise, base.noise[::2]) and len(searched.prompts) == 3
     assert all(rollout.seconds > 0 for rollout in seen[0].values())
     before, after = (weighted_sum(rollout.scores, method.reward_weights) for rollout in (base, searched))

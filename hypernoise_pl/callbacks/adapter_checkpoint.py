@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any, Literal
 
 import lightning as L
+from lightning.pytorch.utilities import rank_zero_warn
 
 from hypernoise_pl.adapter import save_adapter
 from hypernoise_pl.types import nearest
@@ -14,7 +16,8 @@ from hypernoise_pl.types import nearest
 class AdapterCheckpoint(L.Callback):
     """Saves ``adapter`` when training ends and, if a figure is named, ``adapter-best`` whenever it is better.
 
-    Choose by a figure of the validation prompts; one of the test prompts would leak them into the choice.
+    Choose by a figure of the validation prompts; one of the test prompts would leak them into the choice. A figure that
+    is NaN or infinite is never the best, and is warned of.
 
     Args:
         monitor: a figure that validation logs, like ``validation/hypernetwork/reward/weighted``; None for no best.
@@ -42,6 +45,9 @@ class AdapterCheckpoint(L.Callback):
                 f"AdapterCheckpoint: nothing is logged as {self.monitor!r}{nearest(self.monitor, figures)}"
             )
         value = figures[self.monitor].item()
+        if not math.isfinite(value):
+            rank_zero_warn(f"AdapterCheckpoint: {self.monitor} is {value} at step {trainer.global_step}; not the best")
+            return
         if self.best is None or (value > self.best if self.mode == "max" else value < self.best):
             self.best = value
             self._save(trainer, pl_module, "adapter-best")

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from statistics import fmean
 from typing import Any
 
 import lightning as L
-import torch
 import torch.distributed as dist
 
 from hypernoise_pl.metrics.judge import Judge
+from hypernoise_pl.report.tables import win_rate
 from hypernoise_pl.report.tally import Tally
 from hypernoise_pl.types import Rollout
 
 
 class Evaluate(L.Callback):
-    """Tallies the rollouts of base, hypernetwork and reference, and logs what they show.
+    """Tallies the rollouts of base, hypernetwork and reference, and logs what they show; every mean is over tags.
 
     Args:
         judge: a rule or model held out from training; None where there is none.
@@ -60,17 +61,18 @@ class Evaluate(L.Callback):
     def _finish(self, module: L.LightningModule, split: str) -> None:
         self.tallies = _of_all_processes(self.tallies)
         base, refined = self.tallies["base"], self.tallies["hypernetwork"]
-        wins = torch.tensor(refined.reward) > torch.tensor(base.reward)
-        module.log(f"{split}/win_rate", wins.float().mean())
+        module.log(f"{split}/win_rate", win_rate(self.tallies).mean)
         for name, tally in self.tallies.items():
             prefix = f"{split}/{name}"
             for tag, share in tally.judge().items():
                 module.log(f"{prefix}/judge/{tag}", share)
             for reward, scores in tally.scores.items():
-                module.log(f"{prefix}/reward/{reward}", torch.tensor(scores).mean())
-            module.log(f"{prefix}/reward/weighted", torch.tensor(tally.reward).mean())
+                module.log(f"{prefix}/reward/{reward}", tally.mean(scores))
+            module.log(f"{prefix}/reward/weighted", tally.mean(tally.reward))
+            for reward, count in tally.missing().items():
+                module.log(f"{prefix}/missing/{reward}", float(count))
             if tally.diversity:
-                module.log(f"{prefix}/diversity", torch.tensor(tally.diversity).mean())
+                module.log(f"{prefix}/diversity", fmean(tally.diversity))
         if base.correct:
             module.log(f"{split}/gain", refined.judge()["mean"] - base.judge()["mean"], prog_bar=split == "validation")
 

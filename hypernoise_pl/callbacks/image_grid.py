@@ -46,7 +46,7 @@ class ImageGrid(L.Callback):
             order = [prompt.index for prompt in rollout.prompts]
             rows.append(rollout.images[[order.index(index) for index in chosen]])
         captions = [next(p.text for p in prompts if p.index == index) for index in chosen]
-        names = [name.replace("_", " ") for name in rollouts]
+        names = [rollout.label for rollout in rollouts.values()]
         picture = image_grid(rows, names, captions, self.size)
         self.last = Path(trainer.default_root_dir) / "images" / f"{split}-{trainer.global_step:06d}.png"
         self.last.parent.mkdir(parents=True, exist_ok=True)

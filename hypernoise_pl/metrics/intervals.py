@@ -1,19 +1,52 @@
-"""How sure a figure is: the bootstrap over prompts, which are what was sampled (images of a prompt are not)."""
+"""The mean over tags and how sure it is: the bootstrap over prompts, which are what was sampled (images are not)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 
+@dataclass(frozen=True)
+class Estimate:
+    """A mean over tags, and the 95 % interval of the same mean.
+
+    Args:
+        mean: as of ``mean_over_tags``.
+        interval: low and high, as of ``bootstrap``; None where there is none.
+    """
+
+    mean: float
+    interval: tuple[float, float] | None
+
+
+def estimate(values: Tensor, prompts: Sequence[int], tags: Sequence[str]) -> Estimate:
+    """``mean_over_tags`` with its ``bootstrap`` interval."""
+    return Estimate(mean_over_tags(values, tags), bootstrap(values, prompts, tags))
+
+
 def mean_over_tags(values: Tensor, tags: Sequence[str]) -> float:
-    """GenEval's mean: over images within each tag, then over tags."""
-    names = list(dict.fromkeys(tags))
-    place = torch.tensor([names.index(tag) for tag in tags])
-    total = torch.zeros(len(names), dtype=torch.float64).index_add_(0, place, values.double())
-    return float((total / place.bincount(minlength=len(names))).mean())
+    """GenEval's mean: over images within each tag, then over tags.
+
+    Args:
+        values: [M] one figure an image; NaN where it is missing, which leaves the image out.
+        tags: M tags.
+
+    Returns:
+        The mean over the tags that have a figure; NaN where none has.
+    """
+    return float(torch.stack([own.nanmean() for own in _by_tag(values, tags).values()]).nanmean())
+
+
+def wins(scores: Tensor, others: Tensor) -> Tensor:
+    """[M] 1 where a score is above the other, 1/2 where they are equal, 0 where it is below, NaN where one is missing.
+
+    Its mean over tags is the win rate: 1/2 between two methods that make the same images.
+    """
+    won = (scores > others).double() + 0.5 * (scores == others).double()
+    return won.masked_fill(scores.isnan() | others.isnan(), torch.nan)
 
 
 def bootstrap(
@@ -22,26 +55,28 @@ def bootstrap(
     """A 95 % percentile interval of ``mean_over_tags``, prompts resampled within their tags.
 
     Args:
-        values: [M] one figure an image (a verdict, or the difference of two).
+        values: [M] one figure an image (a verdict, or the difference of two); NaN where it is missing.
         prompts: M prompt indices.
         tags: M tags; a prompt has one.
         resamples: bootstrap samples.
         seed: of the resampling.
 
     Returns:
-        Low and high; None where a tag has a single prompt, for then nothing tells how its prompts differ.
+        Low and high; None where a tag has figures of a single prompt only, which do not tell how its prompts differ.
     """
     draws = torch.Generator().manual_seed(seed)
     by_prompt: dict[str, dict[int, list[float]]] = {}
     for value, prompt, tag in zip(values.tolist(), prompts, tags, strict=True):
-        by_prompt.setdefault(tag, {}).setdefault(prompt, []).append(value)
-    if min(map(len, by_prompt.values())) < 2:
+        if value == value:  # no NaN
+            by_prompt.setdefault(tag, {}).setdefault(prompt, []).append(value)
+    if not by_prompt or min(map(len, by_prompt.values())) < 2:
         return None
     means = torch.zeros(resamples, dtype=torch.float64)
     for groups in by_prompt.values():
-        each = torch.tensor([sum(group) / len(group) for group in groups.values()], dtype=torch.float64)
-        picked = torch.randint(len(each), (resamples, len(each)), generator=draws)
-        means += each[picked].mean(1) / len(by_prompt)
+        totals = torch.tensor([[sum(group), len(group)] for group in groups.values()], dtype=torch.float64)
+        picked = torch.randint(len(totals), (resamples, len(totals)), generator=draws)
+        sums = totals[picked].sum(1)  # [resamples, 2]: of values, and how many they are
+        means += sums[:, 0] / sums[:, 1] / len(by_prompt)
     low, high = means.quantile(torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
     return low, high
 
@@ -49,3 +84,18 @@ def bootstrap(
 def in_words(interval: Sequence[float] | None, form: str = "+.3f") -> str:
     """``low to high``; a dash where there is no interval."""
     return "-" if interval is None else f"{interval[0]:{form}} to {interval[1]:{form}}"
+
+
+def interval_in_words(interval: Sequence[float] | None, prompts: int) -> str:
+    """The interval as a sentence's part, with the number of prompts; or why there is none."""
+    counted = f"{prompts} prompt{'' if prompts == 1 else 's'}"
+    if interval is None:
+        return f"{counted}; no interval: a tag has a single prompt"
+    return f"95 % interval {in_words(interval)} over {counted}"
+
+
+def _by_tag(values: Tensor, tags: Sequence[str]) -> dict[str, Tensor]:
+    places: dict[str, list[int]] = {}
+    for place, tag in enumerate(tags):
+        places.setdefault(tag, []).append(place)
+    return {tag: values.double()[own] for tag, own in places.items()}

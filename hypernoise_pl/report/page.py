@@ -15,9 +15,9 @@ from PIL import Image
 from torch import Tensor
 
 from hypernoise_pl.metrics.diversity import pairwise_distance
-from hypernoise_pl.metrics.intervals import in_words
+from hypernoise_pl.metrics.intervals import interval_in_words
 from hypernoise_pl.report.charts import Line, against_compute
-from hypernoise_pl.report.results import Results, Row
+from hypernoise_pl.report.results import JUDGE, Results, Row
 from hypernoise_pl.report.sections import hacking, lines, markdown, refinement
 from hypernoise_pl.report.standings import Looks, standings
 from hypernoise_pl.run_folder import write
@@ -80,8 +80,8 @@ def _looks(results: Results, rows: Sequence[Row], features: Features | None) -> 
 def verdict(found: Mapping[str, Mapping[str, Any]], base: str) -> str:
     """The answer people come for, in a sentence."""
     shares = {label: f for label, f in found.items() if f["share_of_best_gain"] is not None}
-    best = max((label for label, f in shares.items() if not f["trained"] and f["verifier"] != "judge"),
-               key=lambda label: shares[label]["gain"], default=None)  # fmt: skip
+    searches = [label for label, f in shares.items() if f["verified"] and not f["trained"] and f["verifier"] != JUDGE]
+    best = max(searches, key=lambda label: shares[label]["gain"], default=None)
     if best is None:
         return f"No search gains anything over {base}."
     said = f"{best} gains most of the searches: {found[best]['gain']:+.3f} over {base}."
@@ -90,8 +90,8 @@ def verdict(found: Mapping[str, Mapping[str, Any]], base: str) -> str:
     for label in plain:
         f = found[label]
         does = f"recovers {f['share_of_best_gain']:.0%} of it" if f["gain"] > 0 else "gains nothing"
-        width, times = in_words(f["interval"]), _times(1 / f["cost_ratio"])
-        said += f" {label} {does} ({f['gain']:+.3f}, 95 % interval {width}) in {times} its time."
+        width, times = interval_in_words(f["interval"], f["prompts"]), _times(1 / f["cost_ratio"])
+        said += f" {label} {does} ({f['gain']:+.3f}; {width}) in {times} its time."
     return said
 
 
@@ -118,9 +118,10 @@ def _page(
     }
     by_method: dict[str, list[Mapping[str, Any]]] = {}
     for f in found.values():
-        by_method.setdefault(f["method"], []).append(f)
+        if f["gain"] is not None:
+            by_method.setdefault(f["method"], []).append(f)
     charts = []
-    for across, cost in costs.items():
+    for across, cost in costs.items() if by_method else ():
         series = [
             Line(
                 name,
@@ -151,6 +152,7 @@ def _page(
             hacking=sections["hacking"],
             labels=list(found),
             judged=judged,
+            unscored=any(f["without_score"] for f in found.values()),
             grid=grid,
         )
     )

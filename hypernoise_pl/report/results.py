@@ -17,6 +17,8 @@ from hypernoise_pl.run_folder import whole, write
 
 IDENTITY = "comparison.json"  # what a folder's figures depend on
 SCORE = "score_"  # before the name of every reward's column
+JUDGE = "judge"  # the verifier that is the judge itself
+WEIGHTED, RANKED = ENSEMBLES = ("weighted", "ensemble_rank")  # verifiers made of all rewards
 
 
 @dataclass

@@ -8,8 +8,9 @@ from typing import Any
 
 import torch
 
-from hypernoise_pl.metrics.intervals import bootstrap, in_words, mean_over_tags
-from hypernoise_pl.report.results import Row
+from hypernoise_pl.metrics.intervals import estimate, in_words, mean_over_tags
+from hypernoise_pl.report.results import ENSEMBLES, JUDGE, Row
+from hypernoise_pl.report.tables import evaluations
 
 
 def lines(found: Mapping[str, Mapping[str, Any]], base: str) -> list[list[str]]:
@@ -19,28 +20,35 @@ def lines(found: Mapping[str, Mapping[str, Any]], base: str) -> list[list[str]]:
     spoken = [tag.replace("_", " ") for tag in tags]
     head = ["method", *(["judge"] if tags else []), "gain", "95 %", "share of best", "cheaper by", "NFE", "s / image",
             *spoken, *rewards, "reward", "wins", "95 %", "diversity", "KID"]  # fmt: skip
+    unscored = sorted({name for f in found.values() for name in f["without_score"]})
+    head += [f"no {name}" for name in unscored]
     some_missing = any(f["missing"] for f in found.values())
-    head += ["scores missing an image"] if some_missing else []
+    head += ["candidates not scored, an image"] if some_missing else []
     table = [head]
     for label, f in found.items():
         judged = [f"{f['judge'][tag]:.3f}" for tag in f["judge"]]
         table.append([
             label,
             *judged[:1],
-            *(["", ""] if label == base else [f"{f['gain']:+.3f}", in_words(f["interval"])]),
+            *(["", ""] if label == base else [_number(f["gain"], "+.3f"), in_words(f["interval"])]),
             "" if label == base or f["share_of_best_gain"] is None else f"{f['share_of_best_gain']:.0%}",
             "-" if f["cost_ratio"] is None else f"{f['cost_ratio']:.3g} x",
-            f"{f['nfe']}" + (f" + {f['nfe_backward']} back" if f["nfe_backward"] else ""),
+            evaluations(f),
             f"{f['seconds_per_image']:.4f}",
             *judged[1:],
-            *(f"{f['rewards'][name]:.3f}" for name in rewards),
-            f"{f['reward']:.3f}",
-            *(["", ""] if label == base else [f"{f['win_rate']:.2f}", in_words(f["win_interval"], ".2f")]),
-            "-" if f["diversity"] is None else f"{f['diversity']:.3f}",
+            *(_number(f["rewards"][name]) for name in rewards),
+            _number(f["reward"]),
+            *(["", ""] if label == base else [_number(f["win_rate"], ".2f"), in_words(f["win_interval"], ".2f")]),
+            _number(f["diversity"]),
             "" if f["kid"] is None else f"{f['kid']:.4f}",
+            *(str(f["without_score"].get(name, 0)) for name in unscored),
             *([f"{f['missing']:.2f}"] if some_missing else []),
         ])  # fmt: skip
     return table
+
+
+def _number(value: float | None, form: str = ".3f") -> str:
+    return "-" if value is None else f"{value:{form}}"
 
 
 def aligned(table: Sequence[Sequence[str]], columns: int) -> str:
@@ -81,14 +89,15 @@ def refinement(rows: Mapping[str, Sequence[Row]]) -> list[list[str]]:
                 continue
             values, before = (torch.tensor([_quality(row) for row in entries]) for entries in (own, other))
             prompts, tags = [row.prompt for row in own], [row.tag for row in own]
+            difference = estimate(values - before, prompts, tags)
             table.append([
                 label,
                 plain_label,
                 str(first.budget),
                 f"{mean_over_tags(values, tags):.3f}",
                 f"{mean_over_tags(before, tags):.3f}",
-                f"{mean_over_tags(values - before, tags):+.3f}",
-                in_words(bootstrap(values - before, prompts, tags)),
+                f"{difference.mean:+.3f}",
+                in_words(difference.interval),
             ])  # fmt: skip
     return table
 
@@ -99,19 +108,20 @@ def _quality(row: Row) -> float:
 
 
 def hacking(found: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
-    """What searching with one verifier does to the others, in standard deviations of the base's images."""
+    """What searching with one verifier does to the others, in standard deviations of the base's images.
+
+    An ensemble has no other rewards: all are in it.
+    """
     table = [["method", "searched by", "gain by it", "gain by the other rewards", "gain by the judge"]]
     for label, f in found.items():
         if not f["verified"]:
             continue
         rise = f["in_deviations"]
-        own = [rise[f["verifier"]]] if f["verifier"] in rise else []
-        others = [value for name, value in rise.items() if name not in (f["verifier"], "weighted", "judge")]
+        others = [rise[name] for name in f["rewards"] if name != f["verifier"] and rise[name] is not None]
+        beside = fmean(others) if others and f["verifier"] not in ENSEMBLES else None
         table.append([
             label,
             f["verifier"],
-            f"{own[0]:+.2f}" if own else "-",
-            f"{fmean(others):+.2f}" if others else "-",
-            f"{rise['judge']:+.2f}" if "judge" in rise else "-",
+            *(_number(value, "+.2f") for value in (rise.get(f["verifier"]), beside, rise.get(JUDGE))),
         ])  # fmt: skip
     return table

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from statistics import fmean
 
 import torch
 from torch import Tensor
 
 from hypernoise_pl.metrics.diversity import pairwise_distance
 from hypernoise_pl.metrics.intervals import mean_over_tags
+from hypernoise_pl.objective import weighted_sum
 from hypernoise_pl.types import Rollout
 
 
@@ -21,11 +24,13 @@ class Tally:
         prompts: index of each image's prompt.
         tags: its tag.
         correct: the judge's verdict, 1 or 0; empty without a judge.
-        scores: reward name -> score.
+        scores: reward name -> score; NaN where the reward gave none.
         reward: the weighted sum.
         diversity: one entry a prompt: mean distance between its images.
         seconds: per image.
-        nfe: per image, the same for all.
+        nfe: network evaluations per image, the same for all.
+        nfe_backward: backward passes per image, the same for all.
+        label: what made the images.
     """
 
     prompts: list[int] = field(default_factory=list)
@@ -36,19 +41,21 @@ class Tally:
     diversity: list[float] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
     nfe: int = 0
+    nfe_backward: int = 0
+    label: str = ""
 
     def add(self, rollout: Rollout, correct: Tensor | None, weights: dict[str, float]) -> None:
         """Enter a rollout; images of one prompt stand together in it."""
         self.prompts += [prompt.index for prompt in rollout.prompts]
         self.tags += [prompt.tag for prompt in rollout.prompts]
         self.correct += [] if correct is None else correct.float().tolist()
-        for name, score in rollout.scores.items():
-            self.scores.setdefault(name, []).extend(score.detach().float().tolist())
-        weighted = sum(weights[name] * score.detach().float() for name, score in rollout.scores.items())
-        self.reward += torch.as_tensor(weighted).tolist()
+        scores = {name: score.detach().float() for name, score in rollout.scores.items()}
+        for name, score in scores.items():
+            self.scores.setdefault(name, []).extend(score.tolist())
+        self.reward += weighted_sum(scores, weights).tolist()
         self.diversity += pairwise_distance(rollout.images, [prompt.index for prompt in rollout.prompts])
         self.seconds += [rollout.seconds] * len(rollout.prompts)
-        self.nfe = rollout.nfe
+        self.nfe, self.nfe_backward, self.label = rollout.nfe, rollout.nfe_backward, rollout.label
 
     def __iadd__(self, other: Tally) -> Tally:
         """Append what another process has seen."""
@@ -56,34 +63,46 @@ class Tally:
             getattr(self, name).extend(getattr(other, name))
         for name, score in other.scores.items():
             self.scores.setdefault(name, []).extend(score)
-        self.nfe = max(self.nfe, other.nfe)
+        self.nfe, self.nfe_backward = max(self.nfe, other.nfe), max(self.nfe_backward, other.nfe_backward)
+        self.label = self.label or other.label
         return self
 
     def first_of_each_prompt(self) -> Tally:
-        """Only the first image of every prompt."""
-        rows = [row for row, prompt in enumerate(self.prompts) if prompt not in self.prompts[:row]]
+        """Only the first image of every prompt, without diversity."""
+        first: dict[int, int] = {}
+        for row, prompt in enumerate(self.prompts):
+            first.setdefault(prompt, row)
+        rows = list(first.values())
 
         def pick(values: Sequence[float]) -> list[float]:
             return [values[row] for row in rows] if values else []
 
         return Tally(
-            [self.prompts[row] for row in rows],
-            [self.tags[row] for row in rows],
-            pick(self.correct),
-            {name: pick(score) for name, score in self.scores.items()},
-            pick(self.reward),
-            [],
-            pick(self.seconds),
-            self.nfe,
+            prompts=[self.prompts[row] for row in rows],
+            tags=[self.tags[row] for row in rows],
+            correct=pick(self.correct),
+            scores={name: pick(score) for name, score in self.scores.items()},
+            reward=pick(self.reward),
+            seconds=pick(self.seconds),
+            nfe=self.nfe,
+            nfe_backward=self.nfe_backward,
+            label=self.label,
         )
 
+    def mean(self, values: Sequence[float]) -> float:
+        """The mean over tags of one figure an image; NaN where no image has one."""
+        return mean_over_tags(torch.tensor(values, dtype=torch.float64), self.tags)
+
     def judge(self) -> dict[str, float]:
-        """``mean`` over tags, and the share of correct images of each tag."""
+        """``mean`` over tags, and the share of correct images of each tag; empty without a judge."""
         if not self.correct:
             return {}
-        correct = torch.tensor(self.correct)
-        by_tag = {
-            tag: correct[[row for row, other in enumerate(self.tags) if other == tag]].mean().item()
-            for tag in dict.fromkeys(self.tags)
-        }
-        return {"mean": mean_over_tags(correct, self.tags), **by_tag}
+        by_tag: dict[str, list[float]] = {}
+        for tag, verdict in zip(self.tags, self.correct, strict=True):
+            by_tag.setdefault(tag, []).append(verdict)
+        return {"mean": self.mean(self.correct), **{tag: fmean(verdicts) for tag, verdicts in by_tag.items()}}
+
+    def missing(self) -> dict[str, int]:
+        """Reward name -> images that it gave no score, for those that have such images."""
+        counts = {name: sum(map(math.isnan, scores)) for name, scores in self.scores.items()}
+        return {name: count for name, count in counts.items() if count}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import ClassVar, Self
 
 from hypernoise_pl.generators.base import Generator
@@ -21,6 +21,13 @@ class Search(ABC):
     """
 
     needs_gradient: ClassVar[bool] = False
+
+    @property
+    def label(self) -> str:
+        """The class, and the first option where it is a number: ``ReNO (50 iterations)``; for tables and pictures."""
+        options = fields(self)
+        first = getattr(self, options[0].name) if options else None
+        return type(self).__name__ + (f" ({first} {options[0].name})" if type(first) is int else "")
 
     @abstractmethod
     def run(self, problem: NoiseProblem) -> None:

@@ -1,15 +1,19 @@
 """The last adapter, and the best by a logged figure; the measured KL of the refined noise."""
 
+import math
+
 import lightning as L
 import pytest
 import torch
 
 from hypernoise_pl.adapter import describe, load_adapter
 from hypernoise_pl.callbacks.adapter_checkpoint import AdapterCheckpoint
+from hypernoise_pl.callbacks.evaluate import Evaluate
 from hypernoise_pl.callbacks.noise_health import NoiseHealth
 from hypernoise_pl.finetune import FineTuneModule
 from hypernoise_pl.hypernetwork import LoraOptions
 from hypernoise_pl.module import HyperNoiseModule
+from hypernoise_pl.rewards.pixels import Brightness
 from tests.tiny import module, sana
 from tests.worker import Rings, quiet
 
@@ -25,10 +29,9 @@ class Figure(L.Callback):
         self.weights.append(pl_module.hypernetwork.view.proj_out.lora_B["hypernoise"].weight.detach().clone())
 
 
-def fit(folder, tmp_path, *callbacks: L.Callback, kind=HyperNoiseModule) -> L.Trainer:
-    method = module(
-        folder, kind, lora=LoraOptions(4, 8.0), optimizer=lambda p: torch.optim.SGD(p, 1e-3), images_per_prompt=1
-    )
+def fit(folder, tmp_path, *callbacks: L.Callback, kind=HyperNoiseModule, **options) -> L.Trainer:
+    options |= {"lora": LoraOptions(4, 8.0), "optimizer": lambda p: torch.optim.SGD(p, 1e-3), "images_per_prompt": 1}
+    method = module(folder, kind, **options)
     trainer = L.Trainer(
         max_steps=4,
         val_check_interval=1,
@@ -61,6 +64,41 @@ def test_last_and_best_are_saved(sana_folder, tmp_path, mode, best):
 def test_a_figure_that_nobody_logs_is_refused_with_the_nearest_name(sana_folder, tmp_path):
     with pytest.raises(ValueError, match=r"nothing is logged as 'validation/figur' \(did you mean 'validation/figure'"):
         fit(sana_folder, tmp_path, Figure([1.0] * 4), AdapterCheckpoint("validation/figur"))
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_a_figure_that_is_no_number_is_never_the_best(sana_folder, tmp_path, bad):
+    figure = Figure([bad, 0.7, bad, 0.2])
+    with pytest.warns(UserWarning, match=r"AdapterCheckpoint: validation/figure is (nan|inf) at step \d; not the best"):
+        trainer = fit(sana_folder, tmp_path, figure, AdapterCheckpoint("validation/figure"))
+    assert trainer.callbacks[1].state_dict() == {"best": pytest.approx(0.7)}
+    view = load_adapter(tmp_path / "adapter-best", sana(sana_folder)).view
+    assert torch.equal(view.proj_out.lora_B["hypernoise"].weight, figure.weights[1])
+
+
+class NoScore(Brightness):
+    """NaN for every image."""
+
+    def _score(self, images, prompts):
+        return super()._score(images, prompts) * math.nan
+
+
+def test_a_logged_reward_without_scores_leaves_every_other_figure_as_it_is(sana_folder, tmp_path):
+    """Weight 0 and NaN: the weighted reward, the win rate and the criterion of ``adapter-best`` are those without it."""
+    criterion, found = "validation/hypernetwork/reward/weighted", []
+    for more in ({}, {"none": NoScore()}):
+        rewards = {"bright": Brightness(), **more}
+        options = {"rewards": rewards, "reward_weights": dict.fromkeys(rewards, 0.0) | {"bright": 1.0}}
+        folder = tmp_path / str(len(rewards))
+        trainer = fit(sana_folder, folder, Evaluate(), AdapterCheckpoint(criterion), **options)
+        found.append({**trainer.callback_metrics, "best": torch.tensor(trainer.callbacks[1].state_dict()["best"])})
+        assert (folder / "adapter-best").is_dir()
+    plain, logged = found
+    assert logged["validation/base/missing/none"] == logged["validation/hypernetwork/missing/none"] == 2
+    kept = {name for name in plain if name.startswith("validation/")} | {"best"}
+    assert {"best", criterion, "validation/win_rate"} <= kept
+    for name in kept:
+        assert logged[name].isfinite() and torch.equal(logged[name], plain[name]), name
 
 
 def test_noise_health_logs_the_kl_and_its_parts(sana_folder, tmp_path):

@@ -1,8 +1,12 @@
 """A comparison's figures on hand-made rows, its sections, its chart and its folder."""
 
 import itertools
+import json
+import math
 import xml.etree.ElementTree as ElementTree
+from dataclasses import replace
 from pathlib import Path
+from statistics import fmean
 
 import pytest
 import torch
@@ -90,7 +94,7 @@ def test_gains_shares_and_costs_by_hand(found):
     assert found["best-16"]["cost_ratio"] == 1
     low, high = found["net"]["interval"]
     assert low <= 0.25 <= high and low < high
-    assert found["net"]["win_rate"] == 1 and found["none"]["win_rate"] == 0
+    assert found["net"]["win_rate"] == 1 and found["none"]["win_rate"] == 0.5  # ties
     rewards = [row.scores["clip"] for row in ALL["none"]]
     deviation = torch.tensor(rewards).std(correction=0).item()
     assert found["best-16"]["in_deviations"]["clip"] == pytest.approx(2 / deviation)
@@ -116,6 +120,45 @@ def test_sections(found):
     deceived = {row[0]: row for row in hacking(found)[1:]}
     assert set(deceived) == {"best-16", "oracle", "refined"}
     assert deceived["best-16"][1:3] == ["weighted", f"{found['best-16']['in_deviations']['weighted']:+.2f}"]
+
+
+def test_every_mean_is_over_tags_and_every_interval_of_the_mean_before_it():
+    """Three prompts of one tag and one of the other would weigh 3 to 1 in a mean over images."""
+    tags = {0: "a", 1: "a", 2: "a", 3: "b", 4: "b"}
+    base = rows("none", [0] * 10)[:8] + rows("none", [0] * 10)[6:8]
+    for place, row in enumerate(base):
+        row.prompt, row.tag = place // 2, tags[place // 2]
+    own = [replace(row, label="x", reward=row.reward + (1.0 if row.tag == "a" else -1.0)) for row in base]
+    own[0] = replace(own[0], reward=base[0].reward)  # a tie
+    found = standings({"none": base, "x": own}, "none", {"none": Looks(None), "x": Looks(None)})
+    assert found["x"]["win_rate"] == pytest.approx((5.5 / 6 + 0) / 2)
+    low, high = found["x"]["win_interval"]
+    assert low <= found["x"]["win_rate"] <= high and found["none"]["win_interval"] == (0.5, 0.5)
+    rewards = {tag: [row.reward for row in own if row.tag == tag] for tag in "ab"}
+    assert found["x"]["reward"] == pytest.approx(fmean(map(fmean, rewards.values())))
+
+
+def test_scores_that_a_reward_did_not_give_are_left_out_and_counted():
+    own = [replace(row, label="x", scores=dict(row.scores)) for row in ALL["best-16"]]
+    own[0].scores["clip"] = math.nan
+    found = standings({"none": ALL["none"], "x": own}, "none", {"none": Looks(None), "x": Looks(None)})
+    known = [[row.scores["clip"] for row in own[1:] if row.tag == tag] for tag in "ab"]
+    assert found["x"]["rewards"]["clip"] == pytest.approx(fmean(map(fmean, known)))
+    assert found["x"]["without_score"] == {"clip": 1} and found["none"]["without_score"] == {}
+    head, first, second = lines(found, "none")
+    assert (first[head.index("no clip")], second[head.index("no clip")]) == ("0", "1")
+    for row in own:
+        row.scores["clip"] = math.nan
+    found = standings({"none": ALL["none"], "x": own}, "none", {"none": Looks(None), "x": Looks(None)})
+    assert found["x"]["rewards"]["clip"] is None and found["x"]["in_deviations"]["clip"] is None
+    json.dumps(found, allow_nan=False)
+
+
+def test_a_method_that_only_takes_more_steps_is_no_search():
+    steps = [replace(row, label="steps", method="steps", steps=4) for row in rows("steps", [1] * 8, verified=0)]
+    methods = ALL | {"steps": steps}
+    found = standings(methods, "none", {label: Looks(None) for label in methods})
+    assert verdict(found, "none").startswith("best-16 gains most of the searches: +0.500")
 
 
 @pytest.mark.parametrize("count", [2, 12, 45])

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from hypernoise_pl.objective import weighted_sum
 from hypernoise_pl.rewards.base import Reward
 from hypernoise_pl.rewards.clip import CLIPScore, PickScore
 from hypernoise_pl.rewards.image_reward import ImageReward
@@ -51,17 +52,13 @@ def measure(rewards: dict[str, Reward], weights: dict[str, float], split: Split,
         split: of the combinations.
         each: pairs of each kind.
     """
-
-    def total(scores: dict[str, Tensor]) -> Tensor:
-        return torch.stack([weights[name] * score for name, score in scores.items()]).sum(0)
-
     report: dict[str, Any] = {"n": each, "split": split, "weights": weights}
     spread: dict[str, list[Tensor]] = {name: [] for name in rewards}
     for kind, (images, true, false) in pairs_by_kind(split, each, 1).items():
         right = {name: reward(images, true) for name, reward in rewards.items()}
         wrong = {name: reward(images, false) for name, reward in rewards.items()}
         margins = {name: right[name] - wrong[name] for name in rewards}
-        margins["ensemble"] = total(margins)
+        margins["ensemble"] = weighted_sum(margins, weights)
         report[kind] = {name: _share(margin > 0) for name, margin in margins.items()}
         for name in rewards:
             spread[name].append(torch.stack([right[name], wrong[name]]))
@@ -72,7 +69,7 @@ def measure(rewards: dict[str, Reward], weights: dict[str, float], split: Split,
     good = {name: reward(clean, texts) for name, reward in rewards.items()}
     bad = {name: reward(flawed.slots.render(), texts) for name, reward in rewards.items()}
     report["clean_over_flawed"] = {name: _share((good[name] > bad[name])[far]) for name in rewards}
-    report["clean_over_flawed"]["ensemble"] = _share((total(good) > total(bad))[far])
+    report["clean_over_flawed"]["ensemble"] = _share((weighted_sum(good, weights) > weighted_sum(bad, weights))[far])
     report["scores"] = {
         name: {
             "true": _moments(torch.cat([pair[0] for pair in spread[name]])),
