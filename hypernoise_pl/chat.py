@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, fields
 from importlib.util import find_spec
 from threading import BoundedSemaphore, Lock
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from hypernoise_pl.chat_form import Form
 
@@ -119,6 +119,8 @@ class ChatEndpoint:
     Raises:
         ValueError: for numbers that make no sense.
     """
+
+    neutral: ClassVar[tuple[str, ...]] = ("key_variable", "timeout_seconds", "retries", "concurrency", "spending")
 
     model: str
     base_url: str | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from hypernoise_pl.adapter import fingerprint
+from hypernoise_pl import __version__
 from hypernoise_pl.comparison import Cell, Comparison, Method
+from hypernoise_pl.identity import described, digest_of
 from hypernoise_pl.metrics.judge import Judge
 from hypernoise_pl.module import HyperNoiseModule
 from hypernoise_pl.noise import gaussian, seed_of
@@ -71,6 +72,10 @@ class Comparing:
                 raise ConfigError(f"method {method.name!r} is the base and cannot run: {missing}")
             else:
                 self.skipped[method.name] = missing
+        names = [*ENSEMBLES, JUDGE, *self.model.rewards, *self.comparison.verifiers]
+        for name in names:
+            if names.count(name) > 1:
+                raise ConfigError(f"compare.verifiers: {name!r} is the name of something else too; choose another")
         labels = [cell.label for cell in self._cells(timed=False)]
         for label in labels:
             if labels.count(label) > 1:
@@ -123,25 +128,34 @@ class Comparing:
         return self._rows(cell, block, problem, images), images
 
     def identity(self) -> dict[str, Any]:
-        """What the figures depend on; a run folder holds the results of one identity."""
+        """All that decides a figure; a run folder holds the results of one identity.
+
+        Devices and ``chunk`` decide none. ``block`` is in it, for it is by blocks that a folder is filled.
+        """
         comparison, model = self.comparison, self.model
         return {
-            "methods": {method.name: repr(method) for method in comparison.methods},
-            "verifiers": {name: type(verifier).__name__ for name, verifier in comparison.verifiers.items()},
-            "prompts": [prompt.text for prompt in self.prompts],
+            "version": __version__,
+            "generator": described(model.generator) | {"noise_shape": list(model.generator.noise_shape)},
+            "rewards": described(dict(model.rewards.items())),
+            "reward_weights": dict(model.reward_weights),
+            "verifiers": described(comparison.verifiers),
+            "judge": described(self.judge),
+            "features": described(comparison.features),
+            "methods": {method.name: self._describe(method) for method in comparison.methods},
+            "base": comparison.base,
+            "prompts": {"count": len(self.prompts)}
+            | {part.name: digest_of(getattr(prompt, part.name) for prompt in self.prompts) for part in fields(Prompt)},
             "seeds": comparison.seeds,
+            "seed": model.seed,
             "block": comparison.block,
             "budget_seconds": comparison.budget_seconds,
-            "generator": fingerprint(model.generator.network),
-            "reward_weights": dict(model.reward_weights),
-            "judge": type(self.judge).__name__,
-            "seed": model.seed,
-            "adapters": {
-                method.name: digest(self._folder(method))
-                for method in comparison.methods
-                if method.start == "hypernetwork" and method.name not in self.skipped
-            },
         }
+
+    def _describe(self, method: Method) -> dict[str, Any]:
+        """A method with what is in its adapter's folder in the place of the folder's name."""
+        found: dict[str, Any] = described(replace(method, adapter=None))
+        uses = method.start == "hypernetwork" and method.name not in self.skipped
+        return found | {"adapter": digest(self._folder(method)) if uses else None}
 
     def _rows(
         self, cell: Cell, block: Sequence[tuple[Prompt, int]], problem: NoiseProblem, images: Tensor

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 from hypernoise_pl.rewards.base import Verifier
 from hypernoise_pl.rewards.features import ImageFeatures
@@ -134,19 +133,3 @@ def shard_of(text: str | None, environment: Mapping[str, str] = os.environ) -> t
     if not (number.isdigit() and count.isdigit() and int(number) < int(count)):
         raise ConfigError(f"--shard {text}: write number/count; two processes are 0/2 and 1/2")
     return int(number), int(count)
-
-
-def difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str | None:
-    """The first difference between two identities of comparisons, in words; None where there is none."""
-    plain = json.loads(json.dumps(now))
-    for key in {**before, **plain}:
-        old, new = before.get(key), plain.get(key)
-        if old == new:
-            continue
-        if isinstance(new, dict) and isinstance(old, dict):
-            name = next(name for name in {**old, **new} if old.get(name) != new.get(name))
-            return f"{key}.{name} was {old.get(name, 'not there')}, is {new.get(name, 'not there')}"
-        if isinstance(new, list) and isinstance(old, list):
-            return f"{key}: {len(old)} before, {len(new)} now, or others"
-        return f"{key} was {old}, is {new}"
-    return None

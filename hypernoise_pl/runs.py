@@ -21,9 +21,10 @@ from hypernoise_pl.cache_prompts import cache_prompts as cache_prompts
 from hypernoise_pl.callbacks.evaluate import Evaluate
 from hypernoise_pl.callbacks.image_grid import ImageGrid
 from hypernoise_pl.compare import Comparing
-from hypernoise_pl.comparison import difference, shard_of, some
+from hypernoise_pl.comparison import shard_of, some
 from hypernoise_pl.data.base import Split
 from hypernoise_pl.data.text import read_prompts
+from hypernoise_pl.identity import difference
 from hypernoise_pl.metrics.judge import Judge
 from hypernoise_pl.module import HyperNoiseModule
 from hypernoise_pl.noise import gaussian, seed_of

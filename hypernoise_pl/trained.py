@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,5 +52,6 @@ def load_trained(folder: Path, model: HyperNoiseModule) -> Trained:
 
 
 def digest(folder: Path) -> str:
-    """Tells the weights of one adapter folder from another's."""
-    return hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()[:16]
+    """Tells one adapter folder's contents from another's: its weights, and how they are used."""
+    about = {key: value for key, value in describe(folder).items() if key not in ("generator", "penalty")}
+    return hashlib.sha256((folder / WEIGHTS).read_bytes() + json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]

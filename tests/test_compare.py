@@ -15,7 +15,7 @@ import yaml
 from hypernoise_pl import cli
 from hypernoise_pl.__main__ import main
 from hypernoise_pl.adapter import save_adapter
-from hypernoise_pl.comparison import difference, shard_of, some
+from hypernoise_pl.comparison import shard_of, some
 from hypernoise_pl.finetune import AdaptedGenerator
 from hypernoise_pl.generators.sana import SanaSprint
 from hypernoise_pl.hypernetwork import LoraOptions, NoiseHypernetwork
@@ -274,8 +274,59 @@ def test_a_folder_of_another_comparison_is_refused_and_left_as_it_is(whole, adap
     before = {file: file.read_bytes() for file in whole.rglob("*") if file.is_file()}
     config = configure(Path("methods.yaml"), seeds=1)
     assert compare(f"--config={config}", f"--adapter={adapters['noise']}", f"--output={whole}") == 2
-    assert "holds the results of another comparison: seeds was 2, is 1" in capsys.readouterr().err
+    assert f"{whole} holds results with seeds=2, this run has 1; give another --output" in capsys.readouterr().err
     assert {file: file.read_bytes() for file in whole.rglob("*") if file.is_file()} == before
+
+
+def test_another_guidance_is_refused_in_the_same_folder_and_starts_its_own_without_one(capsys):
+    config = configure(Path("methods.yaml"), METHODS[:1], seeds=1)
+    weak, strong = (f"--model.generator.guidance_scale={scale}" for scale in (4.5, 40))
+    assert compare(f"--config={config}", weak, "--output=run") == 0
+    before = {file: file.read_bytes() for file in Path("run").rglob("*") if file.is_file()}
+    assert compare(f"--config={config}", strong, "--output=run") == 2
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert said.endswith(
+        "run holds results with generator.guidance_scale=4.5, this run has 40.0; give another --output"
+    )
+    assert {file: file.read_bytes() for file in Path("run").rglob("*") if file.is_file()} == before
+
+    assert compare(f"--config={config}", weak) == 0
+    (first,) = Path("runs/compare").iterdir()
+    (first / "summary.json").unlink()  # as if it had been interrupted
+    time.sleep(1.1)  # a run folder is named by the second
+    assert compare(f"--config={config}", strong) == 0
+    (second,) = set(Path("runs/compare").iterdir()) - {first}
+    assert not (first / "summary.json").exists() and (second / "summary.json").exists()
+    reward = {folder: [row["reward"] for row in results(folder)] for folder in (Path("run"), second)}
+    assert reward[Path("run")] != pytest.approx(reward[second])
+
+
+def test_another_chunk_and_device_continue_the_same_folder():
+    config = configure(Path("methods.yaml"), METHODS[:1], seeds=1)
+    assert compare(f"--config={config}", "--output=run") == 0
+    Path("run/summary.json").unlink()
+    begun = {file.name: file.stat().st_mtime_ns for file in Path("run/parts").iterdir()}
+    next(Path("run/parts").iterdir()).unlink()
+    assert compare(f"--config={config}", "--output=run", "--compare.chunk=3", "--trainer.accelerator=cpu") == 0
+    assert Path("run/summary.json").exists()
+    kept = [name for name, when in begun.items() if Path("run/parts", name).stat().st_mtime_ns == when]
+    assert len(kept) == len(begun) - 1
+
+
+def test_a_damaged_folder_is_none_to_continue():
+    config = configure(Path("methods.yaml"), METHODS[:1], seeds=1)
+    damaged = Path("runs/compare/20200101-000000/comparison.json")
+    damaged.parent.mkdir(parents=True)
+    damaged.write_text("{")
+    assert compare(f"--config={config}") == 0
+    assert len(list(Path("runs/compare").glob("*/summary.json"))) == 1 and damaged.read_text() == "{"
+
+
+def test_a_verifier_may_not_have_the_name_of_a_reward(capsys):
+    verifier = {"clip": {"class_path": "hypernoise_pl.rewards.pixels.JPEGSize"}}
+    config = configure(Path("methods.yaml"), METHODS[:1], verifiers=verifier)
+    assert compare(f"--config={config}", "--output=run") == 2
+    assert "compare.verifiers: 'clip' is the name of something else too; choose another" in capsys.readouterr().err
 
 
 def test_an_adapter_of_another_generator_is_refused(sana_folder, capsys):
@@ -306,14 +357,6 @@ def test_some_prompts_hold_every_tag():
     assert len(chosen) == 7 and [p.index for p in chosen] == sorted(p.index for p in chosen)
     assert sorted(sum(p.tag == tag for p in chosen) for tag in "abc") == [2, 2, 3]
     assert some(prompts, None) == some(prompts, 99) == prompts
-
-
-def test_differences_are_named():
-    old = {"seeds": 4, "methods": {"a": "x"}, "prompts": ["p"]}
-    assert difference(old, old) is None
-    assert difference(old, {**old, "seeds": 2}) == "seeds was 4, is 2"
-    assert difference(old, {**old, "methods": {"a": "x", "b": "y"}}) == "methods.b was not there, is y"
-    assert difference(old, {**old, "prompts": ["p", "q"]}) == "prompts: 1 before, 2 now, or others"
 
 
 def test_chunk_changes_nothing(whole, adapters):

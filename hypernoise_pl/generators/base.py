@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
@@ -12,10 +11,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from hypernoise_pl.arguments import KeepsArguments
 from hypernoise_pl.types import Conditioning, check_shape
 
 
-class Generator(nn.Module, ABC):
+class Generator(KeepsArguments, nn.Module, ABC):
     """A frozen text-to-image model, differentiable from images back to noise.
 
     Public methods are final and check shapes once; a family fills in ``_encode``, ``_predict``, ``_latents`` and
@@ -26,7 +26,6 @@ class Generator(nn.Module, ABC):
         last_layer: dotted name, inside ``network``, of the layer that writes its output.
         noise_shape: Z, the shape of one image's noise.
         name: folder or hub id and revision.
-        arguments: what it was built with, by name, private ones left out; an adapter remembers them.
         shared_blocks: names of the network's blocks that it reaches into from elsewhere, so that their weights must be
             at hand for as long as the network is evaluated.
         options_seen: names of the options that change what a hypernetwork sees, whose values an adapter remembers; and
@@ -37,25 +36,11 @@ class Generator(nn.Module, ABC):
     last_layer: str
     noise_shape: tuple[int, ...]
     name: str
-    arguments: dict[str, Any]
     shared_blocks: ClassVar[tuple[str, ...]] = ()
     options_seen: ClassVar[dict[str, str | None]] = {}
     _recompute = False  # of the decoder, in backward
     _away: dict[str, nn.Module] | None = None  # text encoders that are kept off the device
     _encoding_on: torch.device | None = None
-
-    def __new__(cls, *positional: Any, **named: Any) -> Generator:
-        """Keep the arguments beside what they build."""
-        made = super().__new__(cls)
-        signature = inspect.signature(cls.__init__)
-        given = signature.bind_partial(made, *positional, **named).arguments
-        others = [p.name for p in signature.parameters.values() if p.kind is p.VAR_KEYWORD]
-        given |= {key: value for name in others for key, value in given.pop(name, {}).items()}
-        named = {key: value for key, value in list(given.items())[1:] if not key.startswith("_")}
-        made.__dict__["arguments"] = {
-            key: str(value) if isinstance(value, str) else value for key, value in named.items()
-        }
-        return made
 
     @torch.no_grad()
     def encode(self, prompts: Sequence[str]) -> Conditioning:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 
@@ -23,6 +23,8 @@ class DecoderOptions:
         slicing: decode one image of a batch at a time, to save memory.
         tiling: decode large images in overlapping tiles, to save more.
     """
+
+    neutral: ClassVar[tuple[str, ...]] = ("slicing",)
 
     tiny: str | None = None
     slicing: bool = False

@@ -47,6 +47,7 @@ class PipelineGenerator(SteppedGenerator):
             size does not fit.
     """
 
+    neutral: ClassVar[tuple[str, ...]] = ("local_only",)
     pipelines: ClassVar[tuple[str, ...]]
     stand_in: ClassVar[tuple[str, dict[str, Any]] | None] = None
     last_layer = "proj_out"

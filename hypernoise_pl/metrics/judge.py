@@ -8,10 +8,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from hypernoise_pl.arguments import KeepsArguments
 from hypernoise_pl.types import Prompt, check_shape
 
 
-class Judge(ABC):
+class Judge(KeepsArguments, ABC):
     """Says of each image whether it shows what its prompt asks for."""
 
     @torch.no_grad()

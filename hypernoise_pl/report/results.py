@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -98,9 +99,7 @@ class Results:
         if file.exists():
             found = unlike(_read(file), identity)
             if found is not None:
-                raise ValueError(
-                    f"{self.folder}: holds the results of another comparison: {found}; use another --output"
-                )
+                raise ValueError(f"{self.folder} holds results with {found}; give another --output")
         for name in ("parts", "images"):
             (self.folder / name).mkdir(parents=True, exist_ok=True)
         if not file.exists():
@@ -111,8 +110,11 @@ class Results:
         """The newest run folder under ``root`` that has begun this very comparison and not ended it."""
         begun = sorted(root.glob(f"*/{IDENTITY}"), key=lambda file: file.stat().st_mtime, reverse=True)
         for file in begun:
-            if not (file.parent / "summary.json").exists() and unlike(_read(file), identity) is None:
-                return file.parent
+            if (file.parent / "summary.json").exists():
+                continue
+            with contextlib.suppress(ValueError):  # a damaged folder is none to continue
+                if unlike(_read(file), identity) is None:
+                    return file.parent
         return None
 
     def has(self, label: str, number: int) -> bool:

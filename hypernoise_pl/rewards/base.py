@@ -9,16 +9,18 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from hypernoise_pl.arguments import KeepsArguments
 from hypernoise_pl.types import check_shape
 
 
-class Verifier(nn.Module, ABC):
+class Verifier(KeepsArguments, nn.Module, ABC):
     """Scores images against their prompts; higher is better.
 
     Attributes:
         score_range: the scores one meets in practice, for axes and alarms, not for clipping.
     """
 
+    neutral: ClassVar[tuple[str, ...]] = ("checkpoint",)
     score_range: ClassVar[tuple[float, float]]
 
     def forward(self, images: Tensor, prompts: Sequence[str]) -> Tensor:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from torch import Tensor, nn
 
+from hypernoise_pl.arguments import KeepsArguments
 from hypernoise_pl.pretrained import load_whole
 from hypernoise_pl.rewards.clip_models import load_clip
 from hypernoise_pl.rewards.preprocess import preprocess, preprocessing_of
@@ -14,8 +15,10 @@ from hypernoise_pl.rewards.running import Precision, frozen
 from hypernoise_pl.types import check_shape
 
 
-class ImageFeatures(nn.Module, ABC):
+class ImageFeatures(KeepsArguments, nn.Module, ABC):
     """A frozen image encoder, differentiable in the images."""
+
+    neutral: ClassVar[tuple[str, ...]] = ("checkpoint",)
 
     def forward(self, images: Tensor) -> Tensor:
         """Encode images.

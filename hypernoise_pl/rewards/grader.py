@@ -73,6 +73,7 @@ class VisionLanguageGrader(Verifier):
     Source: Ma et al. 2025 (arXiv 2501.09732), the LLM grader: aspects and scale; the instruction is our own.
     """
 
+    neutral: ClassVar[tuple[str, ...]] = ("cache",)
     score_range: ClassVar[tuple[float, float]] = (0.0, 100.0)
 
     def __init__(

@@ -8,11 +8,12 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
+from hypernoise_pl.arguments import KeepsArguments
 from hypernoise_pl.generators.base import Generator
 from hypernoise_pl.types import Conditioning, check_shape
 
 
-class LatentVerifier(nn.Module, ABC):
+class LatentVerifier(KeepsArguments, nn.Module, ABC):
     """Scores clean latents against prompts; higher is better.
 
     Attributes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from functools import cache
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -33,6 +34,8 @@ class ShapesJudge(Judge):
     Args:
         chunk: images judged at once; bounds memory, never changes a verdict.
     """
+
+    neutral: ClassVar[tuple[str, ...]] = ("chunk",)
 
     def __init__(self, chunk: int = 64) -> None:
         self.chunk = chunk

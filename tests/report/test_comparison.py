@@ -196,7 +196,7 @@ def test_a_report_from_a_folder(tmp_path: Path):
     assert found["none"]["diversity"] > 0 and found["net"]["kid"] is not None
     page = (tmp_path / "report.html").read_text()
     assert "about &lt;this&gt;" in page and page.count("<img") == 4 * len(ALL)
-    with pytest.raises(ValueError, match="holds the results of another comparison: a"):
+    with pytest.raises(ValueError, match="holds results with a; give another --output"):
         results.begin({"a": 2}, lambda before, now: "a")
     (tmp_path / "comparison.json").write_text("{")
     with pytest.raises(ValueError, match="damaged"):
