@@ -29,7 +29,6 @@ from hypernoise_pl.objective import weighted_sum
 from hypernoise_pl.search.base import Search
 from hypernoise_pl.search.dno import DNO
 from hypernoise_pl.search.evolution import Evolution
-from hypernoise_pl.search.paths import SearchOverPaths
 from hypernoise_pl.search.problem import NoiseProblem
 from hypernoise_pl.search.random_search import RandomSearch
 from hypernoise_pl.search.reno import ReNO
@@ -39,7 +38,6 @@ METHODS: list[Search] = [
     RandomSearch(32),
     ZeroOrder(8, 4),
     Evolution(4, 8),
-    SearchOverPaths(4, 4),
     ReNO(8, lr=2.0),
     DNO(8),
 ]
@@ -99,8 +97,6 @@ def calls_of(search: Search, prompts: int) -> list[int]:
         return [1, *[search.neighbours] * search.iterations]
     if isinstance(search, Evolution):
         return [1, *[search.population] * search.generations]
-    if isinstance(search, SearchOverPaths):
-        return [search.paths * search.copies] * search.rounds
     return [1] * search.budget()
 
 

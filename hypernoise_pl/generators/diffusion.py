@@ -127,18 +127,24 @@ class Diffusion(Schedule):
         if self.sampler == "euler_ancestral":
             return low / sigma
         if self.sampler == "tcd":
+            if lower <= self._level(0):
+                return 1.0
             down = float(self._sigmas[math.floor((1 - self.eta) * self.time(lower) + 1e-6)])
             return min(down / low, 1.0)
         return 1.0
 
-    def finish(self, state: Tensor, clean: Tensor, level: float) -> Tensor:
-        """TCD ends at timestep 0, whose sigma is small but not nothing, and DDIM where it is set to."""
-        ends_above = self.sampler == "ddim" and not self.scheduler.config.set_alpha_to_one
-        if self.sampler != "tcd" and not ends_above:
-            return clean
-        alpha, beta = self.read(level)
-        end = float(self._sigmas[0])
-        return (clean + end * (state - alpha * clean) / beta) / math.hypot(1, end)
+    def ends(self, steps: int) -> list[float]:
+        """DDIM steps down by 1000 // steps timesteps, wherever the next evaluation is; TCD ends at timestep 0."""
+        *levels, _ = self.levels(steps)
+        if self.sampler == "tcd":
+            return [*levels[1:], self._level(0)]
+        if self.sampler != "ddim":
+            return [*levels[1:], 0.0]
+        last = 0.0 if self.scheduler.config.set_alpha_to_one else self._level(0)
+        if self.timesteps:  # diffusers' DDIM takes none
+            return [*levels[1:], last]
+        times = [round(self.time(level)) - len(self._sigmas) // steps for level in levels]
+        return [last if time < 0 else self._level(time) for time in times]
 
     def _level(self, time: int) -> float:
         sigma = float(self._sigmas[time])

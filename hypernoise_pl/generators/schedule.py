@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What a multistep solver remembers of a step.
+
+    Args:
+        clean: [B, *Z] clean latents, as they were seen.
+        ahead: what the step added to the logarithm of alpha / beta.
+    """
+
+    clean: Tensor
+    ahead: float
 
 
 class Schedule(ABC):
@@ -63,16 +76,57 @@ class Schedule(ABC):
         """The share of the noise seen in a state that is in the next one; the rest of it is fresh."""
         return 1.0
 
-    def finish(self, state: Tensor, clean: Tensor, level: float) -> Tensor:
-        """What a walk ends with: what was seen from the last state, unless a sampler does otherwise."""
-        return clean
+    def ends(self, steps: int) -> list[float]:
+        """The levels of the states that steps end in: those of the next evaluations, where no sampler differs."""
+        return self.levels(steps)[1:]
+
+    def ancestral(self, level: float, lower: float) -> float:
+        """The share of the noise that ancestral sampling keeps (DDIM at eta 1): sigma of the lower level over sigma."""
+        (alpha, beta), (alpha_lower, beta_lower) = self.read(level), self.coefficients(lower)
+        return min(beta_lower * alpha / (alpha_lower * beta), 1.0)
+
+    def step(
+        self,
+        state: Tensor,
+        clean: Tensor,
+        level: float,
+        end: float,
+        memory: Memory | None = None,
+        fresh: Sequence[torch.Generator] | None = None,
+        kept: float | None = None,
+    ) -> tuple[Tensor, Memory]:
+        """One step of the sampler.
+
+        Args:
+            state: [B, *Z] at a level.
+            clean: [B, *Z] clean latents, as they are seen from the state.
+            level: of the state.
+            end: level of the next state, one of ``ends``; 0 for clean latents.
+            memory: what the step before handed on; None at the first.
+            fresh: what every row's fresh noise is drawn from.
+            kept: share of the noise seen that is kept; the sampler's own if left out.
+
+        Returns:
+            The next state [B, *Z], and what the next step needs to know of this one.
+        """
+        if end == 0:
+            return clean, Memory(clean, 0.0)
+        (alpha, beta), (alpha_end, beta_end) = self.read(level), self.coefficients(end)
+        ahead, seen = self._signal(end) - self._signal(level), clean
+        if self.order == 2 and memory is not None:
+            seen = clean + ahead / (2 * memory.ahead) * (clean - memory.clean)
+        kept = self.kept(level, end) if kept is None else kept
+        noise = kept / beta * (state - alpha * seen)
+        if kept < 1:
+            noise = noise + math.sqrt(1 - kept**2) * fresh_noise(seen, fresh)
+        return alpha_end * seen + beta_end * noise, Memory(clean, ahead)
 
     def walk(
         self,
         see: Callable[[Tensor, float], Tensor],
         noise: Tensor,
         steps: int,
-        fresh: list[torch.Generator] | None = None,
+        fresh: Sequence[torch.Generator] | None = None,
     ) -> Tensor:
         """Clean latents [B, *Z] of noise.
 
@@ -82,27 +136,10 @@ class Schedule(ABC):
             steps: calls of ``see``.
             fresh: what every row's fresh noise is drawn from.
         """
-        state, before, behind = noise, None, 0.0
-        for level, lower in itertools.pairwise(self.levels(steps)):
-            clean = seen = see(state, level)
-            if lower > 0:
-                ahead = self._signal(lower) - self._signal(level)
-                if self.order == 2 and before is not None:
-                    seen = clean + ahead / (2 * behind) * (clean - before)
-                state = self._onward(state, seen, level, lower, fresh)
-                before, behind = clean, ahead
-        return self.finish(state, clean, level)
-
-    def _onward(
-        self, state: Tensor, clean: Tensor, level: float, lower: float, fresh: list[torch.Generator] | None
-    ) -> Tensor:
-        alpha, beta = self.read(level)
-        alpha_lower, beta_lower = self.coefficients(lower)
-        kept = self.kept(level, lower)
-        noise = kept / beta * (state - alpha * clean)
-        if kept < 1:
-            noise = noise + math.sqrt(1 - kept**2) * fresh_noise(clean, fresh)
-        return alpha_lower * clean + beta_lower * noise
+        state, memory = noise, None
+        for level, end in zip(self.levels(steps), self.ends(steps)):
+            state, memory = self.step(state, see(state, level), level, end, memory, fresh)
+        return state
 
     def _signal(self, level: float) -> float:
         """The logarithm of alpha / beta, in whose steps a solver of order 2 counts; there is none of noise alone."""
@@ -110,7 +147,7 @@ class Schedule(ABC):
         return math.log(alpha / beta) if alpha > 0 else -math.inf
 
 
-def fresh_noise(like: Tensor, generators: list[torch.Generator] | None) -> Tensor:
+def fresh_noise(like: Tensor, generators: Sequence[torch.Generator] | None) -> Tensor:
     """Standard normal noise of the shape and type of a tensor, every row from its own generator if there are any."""
     if generators is None:
         return torch.randn_like(like)

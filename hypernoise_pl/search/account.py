@@ -38,12 +38,3 @@ class Account:
         if self.nfe + nfe > budget:
             raise BudgetExceeded(f"{what} do not fit: {self.nfe} of {budget} NFE are spent")
         self.nfe += nfe
-
-
-@dataclass(frozen=True)
-class CurvePoint:
-    """The mean best score over prompts after some cost."""
-
-    nfe: int
-    seconds: float
-    score: float

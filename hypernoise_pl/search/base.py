@@ -52,7 +52,12 @@ class Search(ABC):
         """
 
     def shortest(self, steps: int = 1, drawing: int = 0, verifying: int = 0) -> int:
-        """The smallest budget that holds the method."""
+        """The smallest budget that holds the method.
+
+        Raises:
+            ValueError: if the steps are too few for it.
+        """
+        self.budget(steps, drawing, verifying)
         for budget in itertools.count(1):
             try:
                 self.within(budget, steps, drawing, verifying)

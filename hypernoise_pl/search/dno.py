@@ -48,14 +48,15 @@ class DNO(Search):
         Raises:
             ValueError: if the noise cannot be cut into such blocks.
         """
-        noise = problem.draw(1)[:, 0].requires_grad_()
+        start = problem.draw(1)
+        noise = start.noise.clone().requires_grad_()  # [B, 1, *Z]
         if noise[0].numel() % self.block:
             raise ValueError(f"noise of {noise[0].numel()} elements cannot be cut into blocks of {self.block}")
         optimizer = torch.optim.Adam([noise], self.lr)
         for _ in range(self.iterations):
             if not problem.affords(1):
                 return
-            _, gradient = problem.score_and_grad(noise)
+            _, gradient = problem.score_and_grad(start.moved(noise))
             with torch.enable_grad():
                 shuffled = _shuffled(noise, problem.directions(self.shuffles))
                 likely = log_probability(shuffled, self.block).mean(1).sum()

@@ -9,7 +9,6 @@ from typing import Self
 import numpy as np
 import torch
 
-from hypernoise_pl.noise import seeds_from
 from hypernoise_pl.search.base import Search
 from hypernoise_pl.search.problem import NoiseProblem
 
@@ -43,11 +42,11 @@ class Evolution(Search):
 
         start = problem.draw(1)
         problem.score(start)
-        flat = start.flatten(1)
+        flat = start.noise.flatten(1)
         norm = flat.norm(dim=1)[:, None, None]
         strategies = [
             SepCMA(mean, self.sigma, seed=seed % 2**32, population_size=self.population)
-            for mean, seed in zip(flat.double().cpu().numpy(), seeds_from(start), strict=True)
+            for mean, seed in zip(flat.double().cpu().numpy(), start.seeds[:, 0].tolist(), strict=True)
         ]
         for _ in range(self.generations):
             if not problem.affords(self.population):
@@ -55,7 +54,8 @@ class Evolution(Search):
             asked = np.stack([[strategy.ask() for _ in range(self.population)] for strategy in strategies])
             points = torch.from_numpy(asked).to(flat)  # [B, N, d]
             noise = points * (norm / points.norm(dim=-1, keepdim=True))
-            scores = problem.score(noise.view(len(flat), self.population, *start.shape[2:])).double().cpu().numpy()
+            candidates = start.moved(noise.view(len(flat), self.population, *start.noise.shape[2:]))
+            scores = problem.score(candidates).double().cpu().numpy()
             for strategy, rows, values in zip(strategies, asked, scores, strict=True):
                 strategy.tell([(point, -value) for point, value in zip(rows, values, strict=True)])
 

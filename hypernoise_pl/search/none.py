@@ -15,7 +15,7 @@ class NoSearch(Search):
 
     def run(self, problem: NoiseProblem) -> None:
         """Take the first noise."""
-        problem.settle(problem.draw(1)[:, 0])
+        problem.settle(problem.draw(1))
 
     def budget(self, steps: int = 1, drawing: int = 0, verifying: int = 0) -> int:
         """One noise and one image."""

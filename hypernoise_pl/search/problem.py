@@ -12,9 +12,10 @@ from torch import Tensor, nn
 from hypernoise_pl.generators.base import Generator
 from hypernoise_pl.generators.stepped import SteppedGenerator
 from hypernoise_pl.noise import seed_of, seeds_from
-from hypernoise_pl.search.account import Account, CurvePoint
+from hypernoise_pl.search.account import Account
+from hypernoise_pl.search.candidates import Candidates
 from hypernoise_pl.search.latent import LatentVerifier
-from hypernoise_pl.search.samples import Best, Ranking, Samples
+from hypernoise_pl.search.samples import Best, Ranking, Samples, mean_rank
 from hypernoise_pl.types import Conditioning, check_shape
 
 Scorer = Callable[[Tensor, list[str]], Tensor]
@@ -34,7 +35,7 @@ class NoiseProblem:
             columns are ranked among a prompt's candidates, and the mean rank counts. Or a ``LatentVerifier``, which
             scores before anything is decoded; then only the winner is decoded.
         prompts: B texts.
-        start: [B, *Z] the noises the base generator would use; the first candidates drawn.
+        start: [B, *Z] the noises the base generator would use, unrefined; the first candidates drawn.
         budget: network evaluations allowed per prompt.
         seed: of every further draw.
         steps: network evaluations per image.
@@ -55,7 +56,6 @@ class NoiseProblem:
     refine: Refine | None = None
     network: nn.Module | None = None
     account: Account = field(default_factory=Account, init=False)
-    curve: list[CurvePoint] = field(default_factory=list, init=False)
     best: Best | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
@@ -63,8 +63,7 @@ class NoiseProblem:
         if isinstance(self.scorer, LatentVerifier):
             self.scorer.check(self.generator)
         self.conditioning: Conditioning = self.generator.encode(self.prompts)
-        self._seeds = seeds_from(self.start)
-        self._streams = [torch.Generator().manual_seed(seed_of(self.seed, row)) for row in self._seeds]
+        self._streams = [torch.Generator().manual_seed(seed_of(self.seed, row)) for row in seeds_from(self.start)]
         self._ranking: Ranking | None = None
         self._drawn = False
         self._clock = time.perf_counter()
@@ -74,10 +73,6 @@ class NoiseProblem:
     def affords(self, candidates: int) -> bool:
         """Whether this many more candidates per prompt can be scored."""
         return self.account.nfe + candidates * self.nfe_of_scoring <= self.budget
-
-    def affords_states(self, states: int) -> bool:
-        """Whether this many more states per prompt can be looked ahead from and scored."""
-        return self.account.nfe + states * (1 + self.nfe_of_scoring - self.steps) <= self.budget
 
     @property
     def nfe_of_scoring(self) -> int:
@@ -89,22 +84,37 @@ class NoiseProblem:
         """Candidates per prompt that one chunk holds, 1 at least: more at a time are not faster."""
         return max(1, self.chunk // len(self.prompts))
 
-    def draw(self, candidates: int) -> Tensor:
-        """[B, N, *Z] noises from the standard normal law, refined if so asked; the first of all is the start noise.
+    def draw(self, count: int) -> Candidates:
+        """N independent draws from N(0, I), refined if the problem has a hypernetwork; the very first is the start.
 
         Raises:
             BudgetExceeded: before anything is spent, if the budget does not hold refining them.
         """
-        if self.refine is not None:
-            self.account.charge(self.budget, candidates, f"refining {candidates} noises of 1 NFE")
-        noise = self.directions(candidates)
+        return self.refined(self.unrefined(count))
+
+    def unrefined(self, count: int) -> Candidates:
+        """N independent draws from N(0, I), as they are; the very first is the start noise. Nothing is charged.
+
+        A method that makes noises of its draws in the space before the hypernetwork (the mirrored draw, for one) makes
+        them of these, and gives them to ``refined``.
+        """
+        noise = self.directions(count)
         if not self._drawn:
             noise[:, 0], self._drawn = self.start, True
+        return Candidates.drawn(noise)
+
+    def refined(self, candidates: Candidates) -> Candidates:
+        """The same candidates, refined by the hypernetwork: one evaluation each; as they are if there is none.
+
+        Raises:
+            BudgetExceeded: before anything is spent, if the budget does not hold refining them.
+        """
         if self.refine is None:
-            return noise
+            return candidates
+        self.account.charge(self.budget, len(candidates), f"refining {len(candidates)} noises of 1 NFE")
         with torch.no_grad():
-            parts = [self.refine(part, self._conditioning(rows)) for part, rows in self._chunks(noise)]
-        return torch.cat(parts).view_as(noise)
+            parts = [self.refine(part, self._conditioning(rows)) for part, rows in self._chunks(candidates.noise)]
+        return candidates.moved(torch.cat(parts).view_as(candidates.noise))
 
     def directions(self, count: int) -> Tensor:
         """[B, N, *Z] standard normal numbers, to move noises by."""
@@ -116,14 +126,18 @@ class NoiseProblem:
         """[B, N] numbers uniform in [0, 1), to choose among candidates by."""
         return torch.stack([torch.rand(count, generator=s) for s in self._streams]).to(self.start)
 
+    def seeds(self, count: int) -> Tensor:
+        """[B, N] seeds of fresh noise, for what has none of its own; int64, on the CPU."""
+        return torch.stack([torch.randint(2**63 - 1, (count,), generator=s) for s in self._streams])
+
     # what a method asks of noises
 
     @torch.no_grad()
-    def score(self, candidates: Tensor, readings: Sequence[Sequence[str]] | None = None) -> Tensor:
+    def score(self, candidates: Candidates, readings: Sequence[Sequence[str]] | None = None) -> Tensor:
         """Generate and score candidates.
 
         Args:
-            candidates: [B, N, *Z].
+            candidates: N a prompt.
             readings: for every prompt N texts that the generator reads in the prompt's place; the prompt itself is
                 what they are scored against.
 
@@ -133,54 +147,60 @@ class NoiseProblem:
         Raises:
             BudgetExceeded: before anything is spent, if the budget does not hold them.
         """
-        count = candidates.shape[1]
-        self.account.charge(
-            self.budget, count * self.nfe_of_scoring, f"{count} candidates of {self.nfe_of_scoring} NFE"
-        )
+        self._charge_candidates(len(candidates))
         texts = None if readings is None else [text for row in readings for text in row]
         found, place = [], 0
-        for noise, rows in self._chunks(candidates):
+        for noise, seeds, rows in self._chunks(candidates.noise, candidates.seeds):
             read = None if texts is None else texts[place : place + len(rows)]
             place += len(rows)
-            latents = self._latents(noise, rows, self._conditioning(rows) if read is None else self._encode(read))
-            found.append(self._judged(noise, latents, rows))
-        return self._kept(torch.cat(found).unflatten(0, candidates.shape[:2]))
+            conditioning = self._conditioning(rows) if read is None else self._encode(read)
+            found.append(self._judged(noise, seeds, self._latents(noise, seeds, conditioning), rows))
+        return self._kept(torch.cat(found).unflatten(0, candidates.seeds.shape))
 
     @torch.no_grad()
-    def score_latents(self, latents: Tensor, noise: Tensor) -> Tensor:
-        """Score clean latents [B, N, *Z] that a walk has come to from noises [B, N, *Z]; as ``score`` returns."""
-        extra = latents.shape[1] * (self.nfe_of_scoring - self.steps)
-        self.account.charge(self.budget, extra, f"scoring {latents.shape[1]} candidates")
-        starts = noise.flatten(0, 1).split(self.chunk)
-        found = [self._judged(n, x, rows) for n, (x, rows) in zip(starts, self._chunks(latents), strict=True)]
-        return self._kept(torch.cat(found).unflatten(0, latents.shape[:2]))
+    def score_latents(self, latents: Tensor, candidates: Candidates) -> Tensor:
+        """Score clean latents [B, N, *Z] in which trajectories from candidates ended; as ``score`` returns."""
+        self._charge_verifying(len(candidates))
+        pieces = self._chunks(candidates.noise, candidates.seeds, latents)
+        found = [self._judged(*piece) for piece in pieces]
+        return self._kept(torch.cat(found).unflatten(0, candidates.seeds.shape))
 
-    def score_and_grad(self, noise: Tensor) -> tuple[Tensor, Tensor]:
-        """Generate and score one noise a prompt, and differentiate the score.
+    @torch.no_grad()
+    def preview(self, latents: Tensor) -> Tensor:
+        """Score clean predictions [B, N, *Z] of trajectories on their way; as ``score`` returns, but none is kept.
 
-        Args:
-            noise: [B, *Z].
+        A prediction is no sample: it tells which trajectories are worth going on with. Columns are ranked among the
+        predictions of one call.
+        """
+        self._charge_verifying(latents.shape[1])
+        found = [self._verdict(piece, rows)[1] for piece, rows in self._chunks(latents)]
+        scores = torch.cat(found).unflatten(0, latents.shape[:2])
+        self._count(scores)
+        return mean_rank(scores) if scores.dim() == 3 else scores.nan_to_num(nan=-torch.inf)
+
+    def score_and_grad(self, candidates: Candidates) -> tuple[Tensor, Tensor]:
+        """Generate and score candidates, and differentiate the scores.
 
         Returns:
-            [B] scores and [B, *Z] gradients.
+            [B, N] scores and [B, N, *Z] gradients.
 
         Raises:
             BudgetExceeded: before anything is spent, if the budget does not hold them.
+            ValueError: if the verifier's scores are columns to rank.
         """
-        self.account.charge(self.budget, self.nfe_of_scoring, f"a candidate of {self.nfe_of_scoring} NFE")
-        self.account.nfe_backward += self.nfe_of_scoring
+        self._charge_candidates(len(candidates))
+        self.account.nfe_backward += len(candidates) * self.nfe_of_scoring
         found, gradients = [], []
-        for rows in torch.arange(len(noise), device=noise.device).split(self.chunk):
+        for noise, seeds, rows in self._chunks(candidates.noise, candidates.seeds):
             with torch.enable_grad():
-                leaf = noise[rows].detach().requires_grad_()
-                # between its steps a climb meets the same fresh noise in every iteration: one function is climbed
-                seeds = [self._seeds[row] for row in rows.tolist()]
-                score = self._judged(leaf, self._latents(leaf, rows, self._conditioning(rows), seeds), rows)
+                leaf = noise.detach().requires_grad_()
+                score = self._judged(leaf, seeds, self._latents(leaf, seeds, self._conditioning(rows)), rows)
                 if score.dim() > 1:
                     raise ValueError("a mean of ranks has no gradient; give this method a reward or a weighted sum")
                 gradients.append(torch.autograd.grad(score.sum(), leaf)[0])
             found.append(score.detach())
-        return self._kept(torch.cat(found)[:, None])[:, 0], torch.cat(gradients)
+        scores = torch.cat(found).unflatten(0, candidates.seeds.shape)
+        return self._kept(scores), torch.cat(gradients).view_as(candidates.noise)
 
     @torch.no_grad()
     def look_ahead(self, states: Tensor, level: float) -> Tensor:
@@ -200,15 +220,14 @@ class NoiseProblem:
         return torch.cat(seen).view_as(states)
 
     @torch.no_grad()
-    def settle(self, noise: Tensor) -> None:
-        """Take the samples of noises [B, *Z] for the answer, unscored."""
+    def settle(self, candidates: Candidates) -> None:
+        """Take the samples of one candidate a prompt for the answer, unscored."""
         self.account.charge(self.budget, self.steps, f"an image of {self.steps} NFE")
-        for rows in torch.arange(len(noise), device=noise.device).split(self.chunk):
-            latents = self._latents(noise[rows], rows, self._conditioning(rows))
+        for noise, seeds, rows in self._chunks(candidates.noise, candidates.seeds):
+            latents = self._latents(noise, seeds, self._conditioning(rows))
             unscored = torch.zeros(len(rows), device=noise.device)
-            self._keep(Samples(noise[rows], latents, self._decoded(latents)), unscored, rows)
+            self._keep(Samples(noise, seeds, latents, self._decoded(latents)), unscored, rows)
         self.account.decodes += 1
-        self._note()
 
     @torch.no_grad()
     def answer(self) -> Best:
@@ -236,27 +255,27 @@ class NoiseProblem:
 
     # how it is done
 
-    def _latents(
-        self, noise: Tensor, rows: Tensor, conditioning: Conditioning, seeds: list[int] | None = None
-    ) -> Tensor:
-        if self.steps > 1 and seeds is None:
-            seeds = seeds_from(noise)
-        return self.generator.latents(noise, conditioning, self.steps, network=self.network, seeds=seeds)
+    def _latents(self, noise: Tensor, seeds: Tensor, conditioning: Conditioning) -> Tensor:
+        fresh = seeds.tolist() if self.steps > 1 else None
+        return self.generator.latents(noise, conditioning, self.steps, network=self.network, seeds=fresh)
 
-    def _judged(self, noise: Tensor, latents: Tensor, rows: Tensor) -> Tensor:
-        """[M] or [M, K] scores, as the verifier gives them; the best of each row is kept."""
+    def _verdict(self, latents: Tensor, rows: Tensor) -> tuple[Tensor | None, Tensor]:
+        """Images, if any were decoded, and [M] or [M, K] scores, as the verifier gives them."""
         texts = [self.prompts[row] for row in rows.tolist()]
         if isinstance(self.scorer, LatentVerifier):
-            conditioning = self._conditioning(rows)
-            images, scores = None, self.scorer(self.generator, latents, conditioning, texts, self.network)
-        else:
-            images = self._decoded(latents)
-            scores = self.scorer(images, texts)
+            return None, self.scorer(self.generator, latents, self._conditioning(rows), texts, self.network)
+        images = self._decoded(latents)
+        return images, self.scorer(images, texts)
+
+    def _judged(self, noise: Tensor, seeds: Tensor, latents: Tensor, rows: Tensor) -> Tensor:
+        """[M] or [M, K] scores, as the verifier gives them; the best of each row is kept."""
+        images, scores = self._verdict(latents, rows)
+        samples = Samples(noise, seeds, latents, images)
         if scores.dim() == 1:
-            self._keep(Samples(noise, latents, images), scores.detach(), rows)
+            self._keep(samples, scores.detach(), rows)
         else:
             self._ranking = self._ranking or Ranking(len(self.prompts))
-            self._ranking.add(noise, latents, scores, rows)
+            self._ranking.add(samples, scores, rows)
         return scores
 
     def _decoded(self, latents: Tensor) -> Tensor:
@@ -268,25 +287,28 @@ class NoiseProblem:
         self.best.update(samples, scores.nan_to_num(nan=-torch.inf), rows)
 
     def _kept(self, scores: Tensor) -> Tensor:
-        """Count what was scored; [B, N] for the method to read, from [B, N] or columns to rank [B, N, K]."""
-        decodes = self.scorer.decodes if isinstance(self.scorer, LatentVerifier) else 1
-        self.account.verified += scores.shape[1]
-        self.account.decodes += scores.shape[1] * decodes
-        self.account.missing += int(scores.isnan().sum())
+        """Count what was kept; [B, N] for the method to read, from [B, N] or columns to rank [B, N, K]."""
+        self._count(scores)
         if scores.dim() == 3:
             assert self._ranking is not None
             read = self._ranking.scores()[:, -scores.shape[1] :]
             self.best = self._ranking.best()
         else:
             read = scores.nan_to_num(nan=-torch.inf)
-        self._note()
         return read
 
-    def _note(self) -> None:
-        assert self.best is not None
-        finite = self.best.scores[self.best.scores.isfinite()]
-        score = finite.mean().item() if len(finite) else float("nan")
-        self.curve.append(CurvePoint(self.account.nfe, self.seconds, score))
+    def _count(self, scores: Tensor) -> None:
+        decodes = self.scorer.decodes if isinstance(self.scorer, LatentVerifier) else 1
+        self.account.verified += scores.shape[1]
+        self.account.decodes += scores.shape[1] * decodes
+        self.account.missing += int(scores.isnan().sum())
+
+    def _charge_verifying(self, count: int) -> None:
+        self.account.charge(self.budget, count * (self.nfe_of_scoring - self.steps), f"scoring {count} candidates")
+
+    def _charge_candidates(self, count: int) -> None:
+        each = self.nfe_of_scoring
+        self.account.charge(self.budget, count * each, f"{count} candidates of {each} NFE")
 
     def _conditioning(self, rows: Tensor) -> Conditioning:
         return self.conditioning.map(lambda tensor: tensor[rows])
@@ -294,7 +316,8 @@ class NoiseProblem:
     def _encode(self, texts: list[str]) -> Conditioning:
         return self.generator.encode(texts).map(lambda tensor: tensor.to(self.start.device))
 
-    def _chunks(self, noise: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-        """Noises [B, N, *Z] as pieces [M, *Z], M at most ``chunk``, each with its prompts' rows."""
-        rows = torch.arange(len(noise), device=noise.device).repeat_interleave(noise.shape[1])
-        return zip(noise.flatten(0, 1).split(self.chunk), rows.split(self.chunk), strict=True)
+    def _chunks(self, *tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
+        """Tensors [B, N, ...] as pieces [M, ...], M at most ``chunk``; behind them their prompts' rows [M]."""
+        prompts, count = tensors[0].shape[:2]
+        rows = torch.arange(prompts, device=self.start.device).repeat_interleave(count)
+        return zip(*(part.split(self.chunk) for part in (*(x.flatten(0, 1) for x in tensors), rows)), strict=True)

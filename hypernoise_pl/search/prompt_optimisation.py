@@ -7,11 +7,10 @@ import math
 from dataclasses import dataclass, field, replace
 from typing import Self
 
-from torch import Tensor
-
 from hypernoise_pl.chat import ChatEndpoint, ChatError
 from hypernoise_pl.chat_form import Form
 from hypernoise_pl.search.base import Search
+from hypernoise_pl.search.candidates import Candidates
 from hypernoise_pl.search.problem import NoiseProblem
 
 INSTRUCTION = (
@@ -79,9 +78,9 @@ class PromptOptimisation(Search):
         """
         if self.endpoint is None or self.missing() is not None:
             raise ValueError(f"prompt optimisation cannot run: missing is {self.missing()}")
-        noise = problem.draw(1)
+        start = problem.draw(1)
         rows = [_Row(prompt) for prompt in problem.prompts]
-        self._try(problem, noise, rows, [[row.prompt] for row in rows])
+        self._try(problem, start, rows, [[row.prompt] for row in rows])
         for _ in range(self.rounds):
             if not problem.affords(self.rewrites):
                 return
@@ -91,11 +90,11 @@ class PromptOptimisation(Search):
                     answer = [row.best()[0][1]] * self.rewrites
                     problem.account.repeated += self.rewrites
                 readings.append(answer)
-            self._try(problem, noise, rows, readings)
+            self._try(problem, start, rows, readings)
 
-    def _try(self, problem: NoiseProblem, noise: Tensor, rows: list[_Row], readings: list[list[str]]) -> None:
-        candidates = noise.expand(-1, len(readings[0]), *noise.shape[2:])
-        new = problem.score(candidates, readings).tolist()
+    def _try(self, problem: NoiseProblem, start: Candidates, rows: list[_Row], readings: list[list[str]]) -> None:
+        same = start.noise.expand(-1, len(readings[0]), *start.noise.shape[2:])
+        new = problem.score(start.moved(same), readings).tolist()
         ranks = None if problem.ranks is None else problem.ranks.tolist()
         for place, row in enumerate(rows):
             row.readings += readings[place]

@@ -39,12 +39,13 @@ class ReNO(Search):
 
     def run(self, problem: NoiseProblem) -> None:
         """Climb for as many iterations as are wanted and afforded."""
-        noise = problem.draw(1)[:, 0].requires_grad_()
+        start = problem.draw(1)
+        noise = start.noise.clone().requires_grad_()  # [B, 1, *Z]
         optimizer = torch.optim.SGD([noise], self.lr, self.momentum, nesterov=self.momentum > 0)
         for _ in range(self.iterations):
             if not problem.affords(1):
                 return
-            _, gradient = problem.score_and_grad(noise)
+            _, gradient = problem.score_and_grad(start.moved(noise))
             gradient = whitened(gradient) if self.white else gradient
             noise.grad = _clipped(self.penalty * _norm_gradient(noise.detach()) - gradient, self.clip)
             optimizer.step()

@@ -7,12 +7,15 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from hypernoise_pl.search.candidates import Candidates
+
 
 @dataclass
 class Samples:
-    """M samples: the noises they began with, their clean latents, and images where they were decoded."""
+    """M samples: the noises they began with, the seeds of their fresh noise, clean latents, and images if decoded."""
 
     noise: Tensor  # [M, *Z]
+    seeds: Tensor  # [M], on the CPU
     latents: Tensor  # [M, *Z]
     images: Tensor | None  # [M, 3, H, W]
 
@@ -22,6 +25,7 @@ class Best:
     """The best sample of every prompt so far: a sample, for not every sample can be made again from a noise."""
 
     noise: Tensor  # [B, *Z]
+    seeds: Tensor  # [B], on the CPU
     latents: Tensor  # [B, *Z]
     images: Tensor | None  # [B, 3, H, W]
     scores: Tensor  # [B]
@@ -37,7 +41,12 @@ class Best:
         images = None if like.images is None else empty(like.images)
         scores = like.noise.new_full((prompts,), -torch.inf, dtype=torch.float32)
         found = torch.zeros(prompts, dtype=torch.bool, device=scores.device)
-        return Best(empty(like.noise), empty(like.latents), images, scores, found)
+        return Best(empty(like.noise), empty(like.seeds), empty(like.latents), images, scores, found)
+
+    @property
+    def candidates(self) -> Candidates:
+        """The noises of the best samples, for a search to go on from: [B, 1, *Z]."""
+        return Candidates(self.noise[:, None], self.seeds[:, None])
 
     def update(self, samples: Samples, scores: Tensor, rows: Tensor) -> None:
         """Take in samples [M] with their scores [M] and their prompts' rows [M]; the earlier of equals stays."""
@@ -48,6 +57,7 @@ class Best:
         better = (first < len(rows)) & ((top > self.scores) | ~self.found)
         chosen = first[better]
         self.noise[better] = samples.noise.detach()[chosen]
+        self.seeds[better.cpu()] = samples.seeds[chosen.cpu()]
         self.latents[better] = samples.latents.detach()[chosen]
         if self.images is not None and samples.images is not None:
             self.images[better] = samples.images.detach()[chosen]
@@ -69,19 +79,22 @@ class Ranking:
 
     prompts: int
     _noise: list[list[Tensor]] = field(default_factory=list, init=False)
+    _seeds: list[list[Tensor]] = field(default_factory=list, init=False)
     _latents: list[list[Tensor]] = field(default_factory=list, init=False)
     _columns: list[list[Tensor]] = field(default_factory=list, init=False)
 
     def __post_init__(self) -> None:
         self._noise = [[] for _ in range(self.prompts)]
+        self._seeds = [[] for _ in range(self.prompts)]
         self._latents = [[] for _ in range(self.prompts)]
         self._columns = [[] for _ in range(self.prompts)]
 
-    def add(self, noise: Tensor, latents: Tensor, columns: Tensor, rows: Tensor) -> None:
+    def add(self, samples: Samples, columns: Tensor, rows: Tensor) -> None:
         """Take in samples [M] with their scores by each verifier [M, K] and their prompts' rows [M]."""
         for place, row in enumerate(rows.tolist()):
-            self._noise[row].append(noise[place])
-            self._latents[row].append(latents[place])
+            self._noise[row].append(samples.noise[place])
+            self._seeds[row].append(samples.seeds[place])
+            self._latents[row].append(samples.latents[place])
             self._columns[row].append(columns[place])
 
     def scores(self) -> Tensor:
@@ -93,9 +106,9 @@ class Ranking:
         """The sample of the best mean rank, the earlier of equals."""
         scores = self.scores()
         top = scores.argmax(1)
-        noise = torch.stack([self._noise[row][place] for row, place in enumerate(top.tolist())])
-        latents = torch.stack([self._latents[row][place] for row, place in enumerate(top.tolist())])
-        return Best(noise, latents, None, scores.max(1).values, torch.ones_like(top, dtype=torch.bool))
+        parts = (self._noise, self._seeds, self._latents)
+        noise, seeds, latents = (torch.stack([own[place] for own, place in zip(part, top.tolist())]) for part in parts)
+        return Best(noise, seeds, latents, None, scores.max(1).values, torch.ones_like(top, dtype=torch.bool))
 
 
 def mean_rank(columns: Tensor) -> Tensor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import dataclass, replace
 from typing import Literal, Self
 
@@ -11,12 +10,19 @@ from torch import Tensor
 
 from hypernoise_pl.generators.base import Generator
 from hypernoise_pl.search.base import Search, check_stepped
+from hypernoise_pl.search.candidates import picked
 from hypernoise_pl.search.problem import NoiseProblem
+from hypernoise_pl.search.trajectories import Trajectories
 
 
 @dataclass(frozen=True)
 class Steering(Search):
-    """Particles walk the generator's own steps; between steps they are drawn anew by what they promise.
+    """Particles take the generator's own steps; between steps they are drawn anew by the scores of their predictions.
+
+    Where the generator's scheduler adds fresh noise, copies of a particle part by it. Where it adds none they would
+    stay one sample: the authors' code samples with DDIM at eta 1 instead, and so does here a copy, for the one step in
+    which it parts from its twin; all others take the scheduler's own step. A verifier that knows nothing so leaves the
+    distribution as it is. The answer is the best of the samples that the particles end in, never a prediction.
 
     Args:
         particles: K, at least 2.
@@ -38,26 +44,22 @@ class Steering(Search):
             raise ValueError(f"steering needs two particles and a temperature above 0, got {self}")
 
     def run(self, problem: NoiseProblem) -> None:
-        """Walk, score what is seen ahead, draw anew; the best clean prediction is kept.
+        """Step, score what is predicted, draw anew; the best of the samples that the particles end in is kept.
 
         Raises:
-            ValueError: if the generator cannot be stopped on its way, or takes it in one step.
+            ValueError: if the generator cannot be stopped between steps, or takes a single one.
         """
         self.check(problem.generator, problem.steps)
-        generator = check_stepped(problem.generator)
-        noise = problem.draw(self.particles)
-        state, memory = noise, None
-        for level, lower in itertools.pairwise(generator.levels(problem.steps)):
-            clean = problem.look_ahead(state, level)
-            scores = problem.score_latents(clean, noise)
-            if lower == 0:
-                return
-            memory, potential = self._potential(memory, scores)
+        particles, memory = Trajectories(problem, problem.draw(self.particles)), None
+        for _ in range(problem.steps - 1):
+            clean = particles.denoise()
+            memory, potential = self._potential(memory, problem.preview(clean))
             chosen = _resampled(potential / self.temperature, problem.uniforms(1))
+            particles.pick(chosen)
             memory = memory.gather(1, chosen)
-            picked = chosen.view(*chosen.shape, *[1] * (clean.dim() - 2)).expand_as(clean)
-            clean, noise = clean.gather(1, picked), noise.gather(1, picked)
-            state = generator.mix(clean, problem.directions(self.particles), lower)
+            particles.step(picked(clean, chosen))
+        particles.advance(1)
+        problem.score_latents(particles.state, particles.start)
 
     def budget(self, steps: int = 1, drawing: int = 0, verifying: int = 0) -> int:
         """Every particle's way."""

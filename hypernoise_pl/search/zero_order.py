@@ -37,13 +37,13 @@ class ZeroOrder(Search):
 
     def run(self, problem: NoiseProblem) -> None:
         """Walk for as many moves as are wanted and afforded."""
-        pivot = problem.draw(1)
-        problem.score(pivot)
+        problem.score(problem.draw(1))
         for _ in range(self.iterations):
             if not problem.affords(self.neighbours):
                 return
             assert problem.best is not None
-            problem.score(neighbours(problem.best.noise, problem.directions(self.neighbours), self.cosine))
+            pivot, directions = problem.best.candidates, problem.directions(self.neighbours)
+            problem.score(pivot.moved(neighbours(pivot.noise[:, 0], directions, self.cosine)))
 
     def budget(self, steps: int = 1, drawing: int = 0, verifying: int = 0) -> int:
         """The pivot and every neighbour."""

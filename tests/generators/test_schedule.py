@@ -1,6 +1,8 @@
 """Schedules by themselves: times and levels, and what is refused because it is not written here."""
 
 import pytest
+import torch
+from torch import Tensor
 
 from hypernoise_pl.generators.diffusion import SCHEDULERS, Diffusion, resample
 from hypernoise_pl.generators.flow import EulerFlow, SolverFlow
@@ -102,3 +104,57 @@ def test_levels_shift_with_the_size_where_the_scheduler_says_so():
     assert terminal.levels(4)[-2] == pytest.approx(0.02, rel=1e-5)
     with pytest.raises(ValueError, match="no one-step schedule"):
         terminal.levels(1)
+
+
+def outputs(state: Tensor, time: float) -> Tensor:
+    """What a network might say: no straight line in the state, and another at every time."""
+    return torch.tanh(1.3 * state - 0.2) * (0.4 + 0.6 * time / 1000)
+
+
+def ours(schedule, start: Tensor, steps: int) -> Tensor:
+    """A walk by our schedule, whose network sees a scaled state."""
+
+    def see(state: Tensor, level: float) -> Tensor:
+        return schedule.clean(state, outputs(schedule.scaled(state, level), schedule.time(level)), level)
+
+    return schedule.walk(see, start, steps, [torch.Generator().manual_seed(5)])
+
+
+def diffusers_own(scheduler, start: Tensor, steps: int, **options) -> Tensor:
+    """The loop of a pipeline of diffusers."""
+    scheduler.set_timesteps(steps)
+    state = start * scheduler.init_noise_sigma
+    for time in scheduler.timesteps:
+        output = outputs(scheduler.scale_model_input(state, time), float(time))
+        state = scheduler.step(output, time, state, **options, return_dict=False)[0]
+    return state
+
+
+WALKED = {
+    "ddim": ("DDIMScheduler", {"clip_sample": False}),
+    "ddim ending above 0": ("DDIMScheduler", {"clip_sample": False, "set_alpha_to_one": False}),
+    "ddim leading": ("DDIMScheduler", {"clip_sample": False, "timestep_spacing": "leading", "steps_offset": 1}),
+    "dpm": ("DPMSolverMultistepScheduler", {}),
+    "dpm of order 1": ("DPMSolverMultistepScheduler", {"solver_order": 1}),
+    "euler": ("EulerDiscreteScheduler", {}),
+    "euler ancestral": ("EulerAncestralDiscreteScheduler", {}),
+    "tcd": ("TCDScheduler", {}),
+}
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3, 6, 7, 9, 30])
+@pytest.mark.parametrize("kind", WALKED)
+@pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
+def test_a_walk_is_that_of_diffusers_at_any_number_of_steps(kind, prediction, steps):
+    """Of many steps, few divide the 1000 that the networks were trained at."""
+    import diffusers
+
+    name, options = WALKED[kind]
+    trained = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
+    settings = trained | {"timestep_spacing": "trailing", "prediction_type": prediction} | options
+    scheduler = getattr(diffusers, name)(**settings)
+    start = torch.randn(1, 3, 4, 4, generator=torch.Generator().manual_seed(3))
+    eta = {"eta": 0.3} if kind == "tcd" else {}
+    expected = diffusers_own(scheduler, start, steps, generator=torch.Generator().manual_seed(5), **eta)
+    found = ours(Diffusion(scheduler, **eta), start, steps)
+    assert (found - expected).norm() < 1e-5 * steps * expected.norm()  # float32, on both sides

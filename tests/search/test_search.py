@@ -61,7 +61,6 @@ def test_improves_and_pays_exactly_what_it_says(search):
     assert (task.best.scores >= base).all() and (task.best.scores > base).any()
     assert task.account.nfe == search.budget() == 13
     assert task.generator.evaluations == 3 + 13 * 3
-    assert [p.score for p in task.curve] == sorted(p.score for p in task.curve)
     again = brightness(task.generator.generate(task.best.noise, task.conditioning), PROMPTS)
     torch.testing.assert_close(again, task.best.scores)
     torch.testing.assert_close(brightness(task.best.images, PROMPTS), task.best.scores)
@@ -96,8 +95,8 @@ def test_steps_are_paid_for():
 def test_the_first_candidate_is_the_start_noise():
     task = problem(budget=8)
     first, second = task.draw(2), task.draw(2)
-    assert torch.equal(first[:, 0], task.start)
-    assert not torch.equal(second[:, 0], task.start)
+    assert torch.equal(first.noise[:, 0], task.start)
+    assert not torch.equal(second.noise[:, 0], task.start)
 
 
 def test_reno_equals_one_prompt_at_a_time_with_torch_clipping():
@@ -122,14 +121,20 @@ def test_reno_equals_one_prompt_at_a_time_with_torch_clipping():
         assert together.best.scores[row].item() == pytest.approx(best, abs=1e-6)
 
 
+def check_gradient(task: NoiseProblem) -> None:
+    """A problem's gradient at its start noise, in float64, against finite differences."""
+    start = task.draw(1)
+    noise = start.noise.double()
+    _, gradient = task.score_and_grad(start.moved(noise))
+    direction = torch.randn(noise.shape, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    up, _ = task.score_and_grad(start.moved(noise + 1e-5 * direction))
+    down, _ = task.score_and_grad(start.moved(noise - 1e-5 * direction))
+    torch.testing.assert_close((gradient * direction).flatten(2).sum(2), (up - down) / 2e-5, rtol=1e-5, atol=1e-7)
+
+
 def test_gradient_against_finite_differences():
     task = problem(budget=100)
-    noise = task.start.double()
-    _, gradient = task.score_and_grad(noise)
-    direction = torch.randn(noise.shape, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
-    up, _ = task.score_and_grad(noise + 1e-5 * direction)
-    down, _ = task.score_and_grad(noise - 1e-5 * direction)
-    torch.testing.assert_close((gradient * direction).flatten(1).sum(1), (up - down) / 2e-5, rtol=1e-5, atol=1e-7)
+    check_gradient(task)
 
 
 def test_neighbours_have_the_pivots_norm_and_the_angle_asked_for():
@@ -216,7 +221,7 @@ def test_refining_is_paid_and_chunks_change_nothing():
     drawn = []
     for chunk in (1, 4, 256):
         task = NoiseProblem(Identity(), brightness, PROMPTS, start, 6, seed=1, chunk=chunk, refine=halfway)
-        drawn.append(task.draw(5))
+        drawn.append(task.draw(5).noise)
         assert task.account.nfe == 5 and task.account.decodes == task.generator.evaluations == 0
     assert torch.equal(drawn[0], drawn[2]) and torch.equal(drawn[1], drawn[2])
     torch.testing.assert_close(drawn[2][:, 0], halfway(start, task.conditioning))
