@@ -125,6 +125,25 @@ def hybrids(study: Study) -> tuple[list[list[str]], dict[str, int]]:
     return table, count
 
 
+def several_steps(study: Study) -> list[list[str]]:
+    """Searches of a generator of 4 steps, each against the generator alone and against best-of-N at 4 steps."""
+    table = [["method", "NFE", "judge", "over the generator alone (95 %)", "over best-of-N (95 %)"]]
+    for label in (
+        "random_4_steps",
+        "zero_order_4_steps",
+        "evolution_4_steps",
+        "reno_4_steps",
+        "steering-64",
+        "paths-69",
+    ):
+        cells = [f"{study.mean(label):.3f}"]
+        for other in ("none_4_steps", "random_4_steps"):
+            gap, width = study.against(label, study, other)
+            cells.append("" if label == other else f"{gap:+.3f} ({in_words(width)})")
+        table.append([label, study.nfe(label), *cells])
+    return table
+
+
 def reached(study: Study) -> list[list[str]]:
     """The fewest network evaluations, forward and backward, at which refined searches reach what plain ones do."""
     table = [["goal", "its judge", "its NFE", "first refined search that reaches it", "NFE", "judge"]]
@@ -203,6 +222,7 @@ def main(folders: Sequence[str]) -> None:
         "Diversity, every search at its largest budget": diversity(study),
         "Who is deceived": hacking(study),
         "Searches from refined noise, at equal NFE": mixed,
+        "At 4 steps": several_steps(study),
         "What refined searches reach, and when": reached(study),
         "Pairs": pairs(study, small),
         "Scored on latents": saving(study),
