@@ -8,7 +8,7 @@ import itertools
 import json
 import pkgutil
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +17,15 @@ from torch import Tensor, nn
 
 from hypernoise_pl import generators
 from hypernoise_pl.adapter import OWN_CONFIG, PEFT_CONFIG, WEIGHTS, describe, load_adapter, options_seen
-from hypernoise_pl.borrowed import as_it_was, bare, check_network, check_weights, network_of, share_buffers, stand_in
+from hypernoise_pl.borrowed import as_it_was, network_of, random_state_kept, stand_in, without_additions
+from hypernoise_pl.branches import Branches
 from hypernoise_pl.formats import PICKLED, load_reference
 from hypernoise_pl.generators.loading import BACKENDS, Loaded
 from hypernoise_pl.generators.pipeline import PipelineGenerator, at_least_single
-from hypernoise_pl.hypernetwork import NoiseHypernetwork, assert_tied
 from hypernoise_pl.pretrained import find_file
 from hypernoise_pl.refining import KEPT, refining, start_scale
 from hypernoise_pl.signatures import parameters
-from hypernoise_pl.types import nearest
+from hypernoise_pl.types import Conditioning, nearest
 
 
 def attach(pipe: Any, adapter: str | Path, name: str = "default", weight: float = 1.0, **options: Any) -> Attachment:
@@ -54,7 +54,8 @@ def attach(pipe: Any, adapter: str | Path, name: str = "default", weight: float 
 
         pipe = SanaSprintPipeline.from_pretrained("Efficient-Large-Model/Sana_Sprint_0.6B_1024px_diffusers")
         attach(pipe, "runs/fit/TIME/adapter")
-        image = pipe("a red circle", generator=torch.manual_seed(0)).images[0]
+        call = {"num_inference_steps": 1, "intermediate_timesteps": None, "complex_human_instruction": None}
+        image = pipe("a red circle", **call, generator=torch.manual_seed(0)).images[0]
     """
     held: Attachment | None = pipe.__dict__.get(KEPT)
     attachment = Attachment(pipe, options) if held is None else held
@@ -99,14 +100,21 @@ class Attachment:
                 raise ValueError(
                     f"attach: {self._kind.__name__} has no option {option!r}{nearest(option, self._takes)}"
                 )
-        self._adapters: dict[str, NoiseHypernetwork] = {}
+        self._adapters: dict[str, Branches] = {}
         self._settings: dict[str, dict[str, Any]] = {}  # adapter name -> options of its generator
         self._seen: dict[str, dict[str, Any]] = {}  # and those that it sees, the defaults too
-        self._warned: set[tuple[str, str]] = set()
+        self._warned: set[Any] = set()
         self._generators: dict[tuple[str, tuple[int, ...]], PipelineGenerator] = {}
-        self._encoded: Any = None
+        self._encoded: tuple[Any, int, Callable[[], Any]] | None = None
+        self._given: tuple[Any] | None = None  # embeddings that the call gives
         self._calling = False
+        self._grain = 1
+        self._network: nn.Module | None = None  # that adapters were compared with
         self.kind = type(pipe)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy takes along: no backends, which it makes for itself."""
+        return vars(self) | {"_generators": {}, "_encoded": None, "_given": None, "_calling": False}
 
     def add(self, name: str, adapter: str | Path, weight: float = 1.0) -> None:
         """Load one more adapter; raises what ``attach`` does."""
@@ -115,19 +123,19 @@ class Attachment:
         settings = {option: value for option, value in remembered.items() if option in self._takes} | self.options
         if "sampler" in self._takes and "sampler" not in settings:  # one that starts from noise of the same scale
             settings["sampler"] = "euler" if start_scale(self.pipe) > 1.5 else "ddim"
-        check_network(network_of(self.pipe))
-        generator = self._generator(settings, self._size(folder) if is_own else ())
-        with as_it_was(self.pipe), bare(generator.network), warnings.catch_warnings():
+        network = network_of(self.pipe)
+        with as_it_was(self.pipe), random_state_kept(network), warnings.catch_warnings():
             warnings.filterwarnings("ignore", "adapter .*: trained with")  # what differs was asked for
-            hypernetwork = (load_adapter if is_own else load_reference)(folder, generator)
+            generator = self._backend(settings, self._size(folder) if is_own else (), without_additions(network))
+            branches = Branches((load_adapter if is_own else load_reference)(folder, generator))
         if unknown := remembered.keys() - self._takes:
             raise ValueError(f"adapter {folder}: trained with {min(unknown)}, which a {self._kind.__name__} has not")
-        self._adapters[name] = hypernetwork
+        self._adapters[name] = branches
         self._settings[name], self._seen[name] = settings, options_seen(generator)
-        self.weights[name] = weight
+        self.weights[name], self._grain, self._network = weight, generator.grain, network
         if self.pipe.__dict__.get(KEPT) is None:
             self.pipe.__dict__[KEPT] = self
-            self.pipe.__class__ = refining(self.kind)
+            self.pipe.__class__ = refining(self.kind)  # type: ignore[arg-type]
 
     def remove(self, name: str) -> None:
         """Take one adapter off again.
@@ -147,30 +155,41 @@ class Attachment:
 
         Args:
             arguments: of the call.
+
+        Raises:
+            ValueError: if the pipeline takes no such call.
         """
+        self._kind.check_call(arguments)
         self._compare_with_training(arguments)
         self._calling = True
+        embeddings = arguments.get("prompt_embeds")
+        self._given = None if embeddings is None else (embeddings,)
         try:
             yield
         finally:
-            self._calling, self._encoded = False, None
+            self._calling, self._encoded, self._given = False, None, None
 
     def _compare_with_training(self, arguments: dict[str, Any]) -> None:
         """Warn, once, of what an adapter was not trained with."""
         told = {option: argument for option, argument in self._kind.options_seen.items() if argument is not None}
         for name, (option, argument) in itertools.product(self._live(), told.items()):
             trained, asked = self._seen[name][option], arguments.get(argument)
-            if trained != asked and (name, option) not in self._warned:
-                self._warned.add((name, option))
-                warnings.warn(
+            if trained != asked:
+                self._warn(
+                    (name, option),
                     f"attach: adapter {name!r} was trained with {argument}={trained!r}, this call has {asked!r}",
-                    stacklevel=6,
                 )
 
-    def hear(self, encoded: Any) -> None:
-        """Take note of encoded prompts: the first of a call; a negative prompt, where encoded apart, comes after."""
+    def hear(self, encoded: Any, images: int, one_each: Callable[[], Any]) -> None:
+        """Take note of encoded prompts: the first of a call; a negative prompt, where encoded apart, comes after.
+
+        Args:
+            encoded: what the pipeline's ``encode_prompt`` returned.
+            images: of a prompt that it has rows for.
+            one_each: encodes the same prompts for one image each.
+        """
         if self._calling and self._encoded is None:
-            self._encoded = encoded
+            self._encoded = encoded, images, one_each
 
     def refine(self, latents: Tensor, size: tuple[int, ...], scale: float) -> Tensor:
         """Refined start latents.
@@ -186,12 +205,9 @@ class Attachment:
         live = self._live()
         if not live or not self._calling:
             return latents
-        if self._encoded is None:
-            raise ValueError("attach: this call encoded no prompt; give it prompt instead of prompt_embeds")
-        grain = next(iter(self._generators.values())).grain
-        size = tuple(side // grain * grain for side in size)  # some pipelines round down
+        size = tuple(side // self._grain * self._grain for side in size)  # some pipelines round down
         generator = self._generator(self._settings[next(iter(live))], size)
-        conditioning = generator.conditioning_of(self._encoded)
+        conditioning = self._conditioning(generator)
         single = at_least_single(latents)
         noise = generator.from_pipeline(single) / scale
         images = len(noise) // len(conditioning)  # of a prompt, where the pipeline repeats them later
@@ -199,8 +215,42 @@ class Attachment:
         residual = generator.to_pipeline(self.residual(size, noise, conditioning))
         return (single + scale * residual).to(latents.dtype)
 
-    def see(self, network: nn.Module, inputs: tuple[Tensor], named: dict[str, Any]) -> None:
-        """Refine, in place, what a class-conditional network is given: what its pipeline goes on with."""
+    def _conditioning(self, generator: PipelineGenerator) -> Conditioning:
+        """The call's prompts, a row each; or a row an image, where they are encoded so."""
+        if self._encoded is None:  # a pipeline that encodes nothing where it is given embeddings
+            assert self._given is not None
+            return generator.conditioning_of(self._given)
+        encoded, images, one_each = self._encoded
+        rows = generator.conditioning_of(encoded)
+        if images == 1 or rows.mask is None or bool((rows.mask == rows.mask[:1]).all()):
+            return rows
+        conditioning = generator.conditioning_of(one_each())  # diffusers repeats the masks in another order
+        assert conditioning.mask is not None
+        if not torch.equal(conditioning.mask.repeat_interleave(images, 0), rows.mask):
+            self._warn(
+                "mask",
+                f"attach: a {self.kind.__name__} gives images the attention mask of other prompts when prompts of "
+                "unequal length and num_images_per_prompt are given together; the noise is refined for each image's "
+                "own prompt. Give a prompt as often as images of it are wanted",
+            )
+        return conditioning
+
+    def _warn(self, about: Any, text: str) -> None:
+        """Warn of something, once."""
+        if about not in self._warned:
+            self._warned.add(about)
+            warnings.warn(text, stacklevel=2)
+
+    def see(self, state: Tensor, *, class_labels: Tensor, **_: Any) -> None:
+        """Refine, in place, what a class-conditional network is given: what its pipeline goes on with.
+
+        Args:
+            state: [B, *Z] noise; twice as many rows with guidance.
+            class_labels: [B], of no class in the second half.
+
+        Raises:
+            ValueError: if the scheduler scales the noise.
+        """
         live = self._live()
         if not live:
             return
@@ -210,29 +260,20 @@ class Attachment:
                 f"attach: a {kind} scales what the network sees, where this pipeline's noise is refined; give it a "
                 "DDIMScheduler or DPMSolverMultistepScheduler"
             )
-        (state,), labels = inputs, named["class_labels"]
         generator: Any = self._generator(self._settings[next(iter(live))], ())
-        asked = labels[labels < generator.classes]  # guidance has as many rows more, of no class
+        asked = class_labels[class_labels < generator.classes]  # guidance has as many rows more, of no class
         conditioning = generator.conditioning_of([asked])
         residual = self.residual((), at_least_single(state[: len(asked)]), conditioning)
-        state.add_(residual.to(state.dtype).repeat(len(labels) // len(asked), 1, 1, 1))
+        state.add_(residual.to(state.dtype).repeat(len(class_labels) // len(asked), 1, 1, 1))
 
-    @torch.no_grad()
-    def residual(self, size: tuple[int, ...], noise: Tensor, conditioning: Any) -> Tensor:
+    def residual(self, size: tuple[int, ...], noise: Tensor, conditioning: Conditioning) -> Tensor:
         """[B, *Z] what all adapters together add to noise [B, *Z] of images of a size."""
-        network = network_of(self.pipe)
-        if hasattr(network, "_hf_hook"):  # offloaded: its weights come to where it is evaluated, others leave
-            network._hf_hook.pre_forward(network)
+        if network_of(self.pipe) is not self._network:
+            raise ValueError("attach: the pipeline's network was replaced since; detach, and attach again")
         parts = []
         for name, weight in self._live().items():
-            adapter, generator = self._adapters[name], self._generator(self._settings[name], size)
-            if generator.network is not network:
-                raise ValueError("attach: the pipeline's network was replaced since; detach, and attach again")
-            check_weights(network)
-            assert_tied(network, adapter.view)
-            share_buffers(network, adapter.view)
-            adapter.view.to(noise.device)
-            parts.append(weight * self.scale * adapter.through(generator, noise, conditioning))
+            generator = self._generator(self._settings[name], size)
+            parts.append(weight * self.scale * self._adapters[name].residual(generator, noise, conditioning))
         return torch.stack(parts).sum(0)
 
     def _live(self) -> dict[str, float]:
@@ -242,11 +283,15 @@ class Attachment:
         """The backend for images of a size; it holds no weights of its own."""
         key = json.dumps(settings, sort_keys=True), size
         if key not in self._generators:
-            pipe = stand_in(self.pipe, self._kind.stand_in)
-            options = settings | dict(zip(("height", "width"), size))
-            with as_it_was(pipe):
-                self._generators[key] = self._kind(Loaded(pipe), **options)  # type: ignore[arg-type]
+            with as_it_was(self.pipe):
+                self._generators[key] = self._backend(settings, size, network_of(self.pipe))
         return self._generators[key]
+
+    def _backend(self, settings: dict[str, Any], size: tuple[int, ...], network: nn.Module) -> PipelineGenerator:
+        """A generator of the pipeline's parts with a network in the place of its own."""
+        options = settings | dict(zip(("height", "width"), size))
+        pipe = Loaded(stand_in(self.pipe, self._kind.stand_in, network))
+        return self._kind(pipe, **options)  # type: ignore[arg-type]
 
     def _size(self, folder: Path) -> tuple[int, ...]:
         """Height and width in pixels that an adapter was trained at."""

@@ -1,4 +1,4 @@
-"""A pipeline that is somebody else's: what is checked before a LoRA view of its network is made, and put back after."""
+"""A pipeline that is somebody else's: what is read of it, and what is put back after."""
 
 from __future__ import annotations
 
@@ -7,64 +7,68 @@ import copy
 from collections.abc import Iterator
 from typing import Any
 
+import torch
 from torch import nn
 
-_OF_ACCELERATE = ("_hf_hook", "_old_forward", "forward")  # what offloading leaves on a network
+_NOT_IN_MEMORY = (
+    "attach: some weights of the pipeline's network are not in memory; attach first, and switch on offloading after "
+    "that"
+)
 
 
 def network_of(pipe: Any) -> Any:
     """The network that is evaluated once a step, without ``torch.compile``'s wrapper."""
-    parts = pipe.components
-    network = parts["transformer"] if "transformer" in parts else parts["unet"]
+    network = getattr(pipe, _network_name(pipe))
     return getattr(network, "_orig_mod", network)
 
 
-def check_network(network: nn.Module) -> None:
-    """Check that a LoRA view of a network can be made.
+def _network_name(pipe: Any) -> str:
+    return "transformer" if "transformer" in pipe.components else "unet"
+
+
+def without_additions(network: nn.Module) -> nn.Module:
+    """A network's architecture over its own weights, without what else is on it: other LoRAs, hooks, fused projections.
+
+    It is read and not evaluated: its buffers are on the meta device.
 
     Raises:
-        ValueError: if something is on it that a view would take along, or its weights are elsewhere.
+        ValueError: if a weight is missing, not in memory, or in another form than floating point of 16 bits or more.
     """
-    check_weights(network)
-    if any(type(module).__module__.startswith("peft.") for module in network.modules()):
+    registries: list[Any] = [
+        module._diffusers_hook for module in network.modules() if hasattr(module, "_diffusers_hook")
+    ]
+    groups = [getattr(hook, "group", None) for registry in registries for hook in registry.hooks.values()]
+    if any(getattr(group, "offload_to_disk_path", None) for group in groups):
+        raise ValueError(_NOT_IN_MEMORY)
+    kind: Any = type(network)
+    with torch.device("meta"):
+        alone: nn.Module = kind.from_config(network.config)
+    weights = {name.replace(".base_layer.", "."): weight for name, weight in network.named_parameters()}
+    for place, module in alone.named_modules():
+        for key, shape in [(key, weight.shape) for key, weight in module._parameters.items() if weight is not None]:
+            name = f"{place}.{key}" if place else key
+            module._parameters[key] = _readable(name, weights.get(name), shape)
+    return alone
+
+
+def _readable(name: str, weight: nn.Parameter | None, shape: torch.Size) -> nn.Parameter:
+    if weight is not None and weight.is_meta:
+        raise ValueError(_NOT_IN_MEMORY)
+    if weight is None or weight.shape != shape or not weight.is_floating_point() or weight.itemsize == 1:
         raise ValueError(
-            "attach: the pipeline's network has LoRA layers on it; attach before loading them, or make them part of "
-            "its weights first: pipe.fuse_lora(), then pipe.unload_lora_weights()"
+            f"attach: the weight {name!r} of the pipeline's network is missing, quantised or in eight bits; attach "
+            "first, and quantise or switch on layerwise casting after that"
         )
-    registries = [getattr(module, "_diffusers_hook", None) for module in network.modules()]
-    if any(registry is not None and registry.hooks for registry in registries):
-        raise ValueError(
-            "attach: the pipeline's network has diffusers' hooks on it (group offloading, layerwise casting, a cache); "
-            "attach first, and switch on offloading after that"
-        )
+    return weight
 
 
-def check_weights(network: nn.Module) -> None:
-    """Check that a network's weights can be computed with as they are.
-
-    Raises:
-        ValueError: if they are not in memory, or in eight bits.
-    """
-    if any(parameter.is_meta for parameter in network.parameters()):
-        raise ValueError("attach: some weights are not in memory; attach first, and no sequential offloading")
-    if any(parameter.is_floating_point() and parameter.itemsize == 1 for parameter in network.parameters()):
-        raise ValueError("attach: the network's weights are kept in eight bits; no layerwise casting")
-
-
-def share_buffers(network: nn.Module, view: nn.Module) -> None:
-    """Give a view the buffers of its network again, whatever became of them: they are moved and converted apart."""
-    own = dict(network.named_buffers())
-    for place, module in view.named_modules():
-        for key in module._buffers:
-            module._buffers[key] = own.get(f"{place}.{key}" if place else key, module._buffers[key])
-
-
-def stand_in(pipe: Any, scheduler: tuple[str, dict[str, Any]] | None) -> Any:
+def stand_in(pipe: Any, scheduler: tuple[str, dict[str, Any]] | None, network: nn.Module) -> Any:
     """A pipeline of the same parts that a backend may change, with a scheduler that the backend walks by.
 
     Args:
         pipe: is not changed.
         scheduler: name of its class and arguments; None for a copy of the pipeline's own.
+        network: in the place of the pipeline's own.
     """
     import diffusers
 
@@ -72,6 +76,7 @@ def stand_in(pipe: Any, scheduler: tuple[str, dict[str, Any]] | None) -> Any:
     for name, part in pipe.components.items():
         if hasattr(part, "_orig_mod"):
             other.__dict__[name] = part._orig_mod
+    other.__dict__[_network_name(pipe)] = network
     kind, arguments = scheduler or (None, {})
     other.scheduler = copy.deepcopy(pipe.scheduler) if kind is None else getattr(diffusers, kind)(**arguments)
     return other
@@ -93,10 +98,11 @@ def as_it_was(pipe: Any) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def bare(network: nn.Module) -> Iterator[None]:
-    """A network without what accelerate's offloading has put on it, so that a view of it takes nothing along."""
-    kept = {name: network.__dict__.pop(name) for name in _OF_ACCELERATE if name in network.__dict__}
-    try:
+def random_state_kept(network: nn.Module) -> Iterator[None]:
+    """Leave PyTorch's global random states as they were, on the CPU and where a network is."""
+    devices = {parameter.device for parameter in network.parameters()} - {torch.device("cpu"), torch.device("meta")}
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(torch.random.fork_rng([]))
+        for device in devices:
+            stack.enter_context(torch.random.fork_rng([device], device_type=device.type))
         yield
-    finally:
-        network.__dict__.update(kept)

@@ -13,7 +13,7 @@ HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _ATTACH = """    from hypernoise_pl import attach
 
     attach(pipe, {name!r})  # pipe: the generator's own diffusers pipeline
-    image = pipe("a prompt").images[0]
+    image = pipe({call}).images[0]
 """
 _USE = {
     "own": _ATTACH,
@@ -46,6 +46,7 @@ def model_card(
     picture: str | None,
     name: str,
     layout: str,
+    call: Mapping[str, Any],
 ) -> str:
     """A card in the hub's format.
 
@@ -56,9 +57,11 @@ def model_card(
         picture: file name of a grid of samples, beside the card.
         name: what the adapter is called.
         layout: ``own``, ``peft`` or ``reference``.
+        call: arguments of the pipeline's call, as in training, besides its prompt.
     """
     model, base = config["model"]["init_args"], str(about["generator"]["name"])
-    use = _USE[layout if about["adapts"] == "noise" else "generator"].format(name=name)
+    called = ", ".join(['"a prompt"', *(f"{key}={value!r}" for key, value in call.items())])
+    use = _USE[layout if about["adapts"] == "noise" else "generator"].format(name=name, call=called)
     parts = [
         _head(base),
         f"# {name}\n\n{_ABOUT[about['adapts']].format(base=base)}",

@@ -17,7 +17,9 @@ from hypernoise_pl.adapter import OWN_CONFIG, PEFT_CONFIG, WEIGHTS, describe, lo
 from hypernoise_pl.card import HUB_ID, model_card
 from hypernoise_pl.formats import export_peft
 from hypernoise_pl.generators.base import Generator
+from hypernoise_pl.generators.pipeline import PipelineGenerator
 from hypernoise_pl.run_folder import newest_run
+from hypernoise_pl.signatures import find_class
 
 FORMATS = {"own": (OWN_CONFIG, PEFT_CONFIG, WEIGHTS), "peft": (), "reference": (PEFT_CONFIG, WEIGHTS)}
 PICTURE = "samples.png"
@@ -162,9 +164,20 @@ def _read(file: Path, needed: bool = True) -> Any:
 
 def _card(about: Any, config: Any, summary: Any, picture: str | None, name: str, layout: str, run: Path) -> str:
     try:
-        return model_card(about, config, summary, picture, name, layout)
+        return model_card(about, config, summary, picture, name, layout, _call(about, config))
     except (KeyError, TypeError, StopIteration) as error:
         raise ValueError(f"export: {run}: config.yaml or summary.json is of no fit: {error}") from error
+
+
+def _call(about: Any, config: Any) -> dict[str, Any]:
+    """Arguments of the pipeline's call, as in training; none for a generator that is no pipeline."""
+    model = config["model"]["init_args"]
+    kind: Any = find_class(model["generator"]["class_path"])
+    if not issubclass(kind, PipelineGenerator):
+        return {}
+    options: dict[str, Any] = about.get("options", {})
+    told = {name: options[option] for option, name in kind.options_seen.items() if name and option in options}
+    return kind.pipeline_call(model.get("steps", 1)) | told
 
 
 def _generator(config: Any, run: Path) -> Generator:

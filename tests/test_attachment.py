@@ -11,11 +11,10 @@ import torch
 from torch import Tensor
 
 import hypernoise_pl
-from hypernoise_pl.adapter import save_adapter
-from hypernoise_pl.hypernetwork import LoraOptions, NoiseHypernetwork
+from hypernoise_pl.hypernetwork import NoiseHypernetwork
+from tests.attached import made, refined, same
 from tests.families import FAMILIES
 from tests.families.family import SEED, Family, noise_for
-from tests.tiny import randomise
 
 
 @pytest.fixture(scope="module", params=FAMILIES)
@@ -45,12 +44,6 @@ def pipe(case, folder):
     return case.pipe(folder)
 
 
-def made(generator: Any, folder: Path, seed: int, **options: Any) -> tuple[NoiseHypernetwork, Path]:
-    hypernetwork = NoiseHypernetwork(generator, LoraOptions(rank=2, alpha=4), **options)
-    randomise(hypernetwork, seed)
-    return hypernetwork, save_adapter(hypernetwork, generator, folder / "adapter")
-
-
 def fresh() -> list[torch.Generator]:
     return [torch.Generator().manual_seed(seed) for seed in (3, 4)]
 
@@ -61,10 +54,6 @@ def ours(case: Family, generator: Any, residual: Callable[..., Tensor], prompts:
     seeds = [3 + row for row in range(len(prompts))]
     images: Tensor = generator.generate(noise + residual(noise, conditioning), conditioning, steps, seeds=seeds)
     return images
-
-
-def same(found: Tensor, wanted: Tensor) -> None:
-    torch.testing.assert_close(found, wanted, rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize("steps", [1, 3])
@@ -93,7 +82,7 @@ def test_seeds_batches_and_images_per_prompt(case, pipe, generator, adapters):
     same(case.images(pipe, generator=draw.manual_seed(SEED)), ours(case, generator, hypernetwork, case.prompts))
     one = case.images(pipe, generator=draw.manual_seed(SEED), **{case.asks: case.given[1:]})
     same(one, ours(case, generator, hypernetwork, case.prompts[1:]))
-    asked = {case.asks: None} | case.repeat(case.given[0], 3)
+    asked = {case.asks: None} | case.repeat(case.given[:1], 3)
     three = case.images(pipe, generator=draw.manual_seed(SEED), **asked)
     same(three, ours(case, generator, hypernetwork, case.prompts[:1] * 3))
 
@@ -179,10 +168,6 @@ def test_half_precision_stays_as_it_is(case, folder, adapters):
     assert kinds() == before
 
 
-def refined(case: Family, pipe: Any, **more: Any) -> Tensor:
-    return case.images(pipe, generator=torch.Generator().manual_seed(SEED), **more)
-
-
 def test_schedulers_that_are_never_walked_do_not_matter(turbo, pipeline_folder, tmp_path):
     import diffusers
 
@@ -203,26 +188,6 @@ def test_schedulers_that_are_never_walked_do_not_matter(turbo, pipeline_folder, 
     wanted = sana.images(pipe, steps=3, latents=noise + residual)
     hypernoise_pl.attach(pipe, adapter, **sana.options)
     same(sana.images(pipe, steps=3, latents=noise), wanted)
-
-
-def test_a_compiled_network_and_a_lora_of_its_own(turbo):
-    case, folder, adapter = turbo
-    plain = case.pipe(folder)
-    hypernoise_pl.attach(plain, adapter)
-    wanted = refined(case, plain)
-    for compile_first in (True, False):
-        pipe = case.pipe(folder)
-        steps = [lambda p: setattr(p, "unet", torch.compile(p.unet, backend="eager"))]
-        steps.insert(compile_first, lambda p: hypernoise_pl.attach(p, adapter))
-        for step in steps:
-            step(pipe)
-        same(refined(case, pipe), wanted)
-    from peft import LoraConfig
-
-    pipe = case.pipe(folder)
-    pipe.unet.add_adapter(LoraConfig(r=2, target_modules=["to_q"]))
-    with pytest.raises(ValueError, match=r"has LoRA layers on it; attach before loading them, or .*fuse_lora"):
-        hypernoise_pl.attach(pipe, adapter)
 
 
 def test_outside_a_call_its_parts_are_its_own(turbo):
@@ -258,30 +223,14 @@ def test_copies(turbo):
     assert torch.equal(refined(case, deep), wanted) and torch.equal(refined(case, pipe), before)
 
 
-def test_weights_that_were_put_in_the_place_of_others_are_noticed(turbo):
+def test_weights_that_were_put_in_the_place_of_others_are_those_that_are_evaluated(turbo):
     case, folder, adapter = turbo
     pipe = case.pipe(folder)
     hypernoise_pl.attach(pipe, adapter)
+    wanted = refined(case, pipe)
     other = {name: weight.clone() for name, weight in pipe.unet.state_dict().items()}
     pipe.unet.load_state_dict(other, assign=True)
-    with pytest.raises(RuntimeError, match="no longer shared between generator and hypernetwork"):
-        refined(case, pipe)
-    pipe = case.pipe(folder)
-    hypernoise_pl.attach(pipe, adapter)
-    pipe.unet.to("meta")
-    with pytest.raises(ValueError, match="some weights are not in memory"):
-        refined(case, pipe)
-
-
-def test_weights_in_eight_bits_are_refused(turbo):
-    case, folder, adapter = turbo
-    before, after = case.pipe(folder), case.pipe(folder)
-    hypernoise_pl.attach(after, adapter)
-    for pipe in (before, after):
-        pipe.unet.enable_layerwise_casting(storage_dtype=torch.float8_e4m3fn, compute_dtype=torch.float32)
-    for use in (lambda: hypernoise_pl.attach(before, adapter), lambda: refined(case, after)):
-        with pytest.raises(ValueError, match=r"kept in eight bits; no layerwise casting"):
-            use()
+    assert torch.equal(refined(case, pipe), wanted)
 
 
 def test_a_class_conditional_pipeline_that_scales_what_its_network_sees(pipeline_folder, tmp_path):
@@ -346,26 +295,6 @@ def test_moved_and_converted_after(turbo):
     assert first.unet.dtype == torch.bfloat16 and torch.equal(*images)
 
 
-@pytest.mark.parametrize("before", [True, False])
-def test_offloaded_part_by_part(turbo, before):
-    """With accelerate's hooks on the CPU: what is offloaded is called through them, whichever came first."""
-    from accelerate import cpu_offload_with_hook
-
-    case, folder, adapter = turbo
-    pipe, plain = case.pipe(folder), case.pipe(folder)
-    hypernoise_pl.attach(plain, adapter)
-    if before:
-        hypernoise_pl.attach(pipe, adapter)
-    _, first = cpu_offload_with_hook(pipe.text_encoder, "cpu")
-    _, second = cpu_offload_with_hook(pipe.unet, "cpu", prev_module_hook=first)
-    pipe._all_hooks = [first, second]
-    if not before:
-        hypernoise_pl.attach(pipe, adapter)
-    assert hasattr(pipe.unet, "_hf_hook") and not hasattr(pipe._hypernoise._adapters["default"].view, "_hf_hook")
-    images = [case.images(each, generator=torch.Generator().manual_seed(SEED)) for each in (pipe, plain)]
-    assert torch.equal(*images)
-
-
 def test_a_failed_call_leaves_no_prompt_behind(turbo):
     case, folder, adapter = turbo
     pipe = case.pipe(folder)
@@ -376,18 +305,6 @@ def test_a_failed_call_leaves_no_prompt_behind(turbo):
     again = case.pipe(folder)
     hypernoise_pl.attach(again, adapter)
     assert torch.equal(found, case.images(again, generator=torch.Generator().manual_seed(SEED)))
-
-
-def test_embeddings_in_the_place_of_prompts(turbo):
-    case, folder, adapter = turbo
-    pipe = case.pipe(folder)
-    hypernoise_pl.attach(pipe, adapter)
-    embeddings, _ = pipe.encode_prompt(case.given, "cpu", 1, False)
-    found, wanted = (
-        case.images(pipe, generator=torch.Generator().manual_seed(SEED), **asked)
-        for asked in ({"prompt": None, "prompt_embeds": embeddings}, {})
-    )
-    assert torch.equal(found, wanted)
 
 
 def test_what_does_not_fit_is_one_clear_line(turbo, sana_folder, tmp_path):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -45,10 +44,6 @@ class Loaded(str):
         name = super().__new__(cls, pipeline.name_or_path or type(pipeline).__name__)
         name.pipeline = pipeline
         return name
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Loaded:
-        """Of the copied pipeline."""
-        return Loaded(copy.deepcopy(self.pipeline, memo))
 
 
 # which generator reads which pipeline

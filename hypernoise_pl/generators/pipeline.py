@@ -38,6 +38,7 @@ class PipelineGenerator(SteppedGenerator):
         stand_in: name and arguments of a scheduler that the family walks by, for one evaluation at the first level;
             None where ``sampler`` chooses one, or where none is read.
         grain: pixels of which height and width must be multiples.
+        call: arguments of the pipeline's call for the images of a generator with default options.
         classifier_free_guidance: scale of it, which doubles the batch of an evaluation; up to 1 there is none.
         guided_channels: how many of the output's channels it is for, the first ones; None for all.
 
@@ -50,6 +51,7 @@ class PipelineGenerator(SteppedGenerator):
     neutral: ClassVar[tuple[str, ...]] = ("local_only",)
     pipelines: ClassVar[tuple[str, ...]]
     stand_in: ClassVar[tuple[str, dict[str, Any]] | None] = None
+    call: ClassVar[dict[str, Any]] = {}
     last_layer = "proj_out"
     network: Any
     decoder: Any
@@ -84,6 +86,18 @@ class PipelineGenerator(SteppedGenerator):
         self.height, self.width = image_size(height, width, side, self.grain)
         self.noise_shape = (channels, self.height // compression, self.width // compression)
         self.eval().requires_grad_(False)
+
+    @classmethod
+    def pipeline_call(cls, steps: int) -> dict[str, Any]:
+        """Arguments of the pipeline's call, besides prompts and noise, for images of a number of steps.
+
+        With them, and with default options, the pipeline's images are the generator's.
+        """
+        return {"num_inference_steps": steps} | cls.call
+
+    @classmethod
+    def check_call(cls, arguments: Mapping[str, Any]) -> None:
+        """Raise ``ValueError`` for arguments that the pipeline's own call refuses with a less clear error."""
 
     def _layout(self) -> tuple[int, int, int]:
         """Channels of latents, latents a side of what the network takes as one, pixels a side of its own images."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -90,6 +90,21 @@ class SanaSprint(PipelineGenerator):
         self.guidance_scale, self.max_sequence_length = guidance_scale, max_sequence_length
         self.instruction = instruction
         self.schedule = TrigFlow()
+
+    @classmethod
+    def pipeline_call(cls, steps: int) -> dict[str, Any]:
+        """Arguments of the pipeline's call; its default of a middle timestep is for two steps, others need None."""
+        return super().pipeline_call(steps) | ({} if steps == 2 else {"intermediate_timesteps": None})
+
+    @classmethod
+    def check_call(cls, arguments: Mapping[str, Any]) -> None:
+        """Raise ``ValueError`` for a middle timestep, which the pipeline has by default, at other than two steps."""
+        steps, middle = arguments["num_inference_steps"], arguments["intermediate_timesteps"]
+        if middle is not None and steps != 2:
+            raise ValueError(
+                f"SanaSprintPipeline: intermediate_timesteps={middle} is for num_inference_steps=2, this call has "
+                f"{steps}; pass intermediate_timesteps=None"
+            )
 
     def _encode(self, prompts: list[str]) -> Conditioning:
         warn_of_cut(self.pipeline.tokenizer, prompts, self.max_sequence_length)

@@ -35,6 +35,7 @@ class SDTurbo(PipelineGenerator):
     """
 
     pipelines = ("StableDiffusionPipeline",)
+    call: ClassVar[dict[str, Any]] = {"guidance_scale": 0.0}
     options_seen: ClassVar[dict[str, str | None]] = {"sampler": None, "timesteps": None}
     last_layer = "conv_out"
 

@@ -30,6 +30,7 @@ class StableDiffusion3(PipelineGenerator):
     """
 
     pipelines = ("StableDiffusion3Pipeline",)
+    call: ClassVar[dict[str, Any]] = {"guidance_scale": 0.0}
     stand_in: ClassVar[tuple[str, dict[str, Any]] | None] = ("FlowMatchEulerDiscreteScheduler", {})
 
     def __init__(self, model: str, max_sequence_length: int = 256, t5: bool = True, **loading: Any) -> None:

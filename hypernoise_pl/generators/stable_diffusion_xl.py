@@ -45,6 +45,7 @@ class SDXLTurbo(PipelineGenerator):
     """
 
     pipelines = ("StableDiffusionXLPipeline",)
+    call: ClassVar[dict[str, Any]] = {"guidance_scale": 0.0}
     options_seen: ClassVar[dict[str, str | None]] = {"sampler": None, "timesteps": None}
     last_layer = "conv_out"
 

@@ -32,6 +32,7 @@ class ZImage(PipelineGenerator):
     """
 
     pipelines = ("ZImagePipeline",)
+    call: ClassVar[dict[str, Any]] = {"guidance_scale": 0.0}
     stand_in: ClassVar[tuple[str, dict[str, Any]] | None] = ("FlowMatchEulerDiscreteScheduler", {})
     last_layer = f"all_final_layer.{PATCH}-1.linear"
 

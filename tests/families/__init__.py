@@ -46,13 +46,21 @@ def drawn_by_itself(noise: Tensor) -> dict[str, Any]:
     return {"generator": torch.Generator().manual_seed(SEED)}  # the pipeline takes no noise
 
 
-def by_class(label: Any, count: int) -> dict[str, Any]:
-    return {"class_labels": [label] * count}
+def by_class(labels: list[Any], count: int) -> dict[str, Any]:
+    return {"class_labels": [label for label in labels for _ in range(count)]}
 
 
 _READ: dict[str, Any] = {"max_sequence_length": TOKENS}
 _PLAIN = {"clean_caption": False, "use_resolution_binning": False}
-_UNGUIDED = {"guidance_scale": 0.0}
+_TRUE: dict[str, Any] = {"true_cfg_scale": 3.0}
+_POOLED = ("prompt_embeds", "negative_prompt_embeds", "pooled_prompt_embeds", "negative_pooled_prompt_embeds")
+_MASKED = ("prompt_embeds", "prompt_attention_mask", "negative_prompt_embeds", "negative_prompt_attention_mask")
+_PAIR = ("prompt_embeds", "negative_prompt_embeds")
+_FLUX: dict[str, Any] = {
+    "encoded": ("prompt_embeds", "pooled_prompt_embeds"),
+    "repeats": False,
+    "guidance": _TRUE,
+}
 _SANA: dict[str, Any] = {"size": (32, 32), "wide": (32, 64), "tolerance": 1e-2}  # attention in float32 always
 _CLASSES: dict[str, Any] = {
     "start": drawn_by_itself,
@@ -67,36 +75,45 @@ _CLASSES: dict[str, Any] = {
 FAMILIES = {
     "dit": Family(DiT, build_dit, {"guidance_scale": 1.0}, {"guidance_scale": 1.0}, **_CLASSES),
     "dit-guided": Family(DiT, build_dit, **_CLASSES),
-    "flux-dev": Family(Flux, build_flux_dev, _READ, _READ | {"guidance_scale": 3.5}, flux_tokens),
-    "flux-schnell": Family(Flux, build_flux, _READ, _READ, flux_tokens),
-    "pixart-alpha": Family(PixArt, build_pixart_alpha, _READ, _READ | _PLAIN | {"guidance_scale": 1.0}),
-    "pixart-sigma": Family(PixArt, build_pixart, _READ, _READ | _PLAIN),
+    "flux-dev": Family(Flux, build_flux_dev, _READ, _READ | {"guidance_scale": 3.5}, flux_tokens, **_FLUX),
+    "flux-schnell": Family(Flux, build_flux, _READ, _READ, flux_tokens, **_FLUX),
+    "pixart-alpha": Family(
+        PixArt, build_pixart_alpha, _READ, _READ | _PLAIN | {"guidance_scale": 1.0}, encoded=_MASKED
+    ),
+    "pixart-sigma": Family(PixArt, build_pixart, _READ, _READ | _PLAIN, encoded=_MASKED),
     "qwen-image": Family(  # the tiny tokenizer spells the chat around a prompt, which the real one has in 34 tokens
         QwenImage,
         build_qwen_image,
         {"max_sequence_length": 200},
         {"max_sequence_length": 200, "true_cfg_scale": 1.0},
         qwen_tokens,
+        encoded=("prompt_embeds", "prompt_embeds_mask"),
+        guidance=_TRUE,
         tiny=False,
         blind=False,
         tolerance=1e-2,  # its rotary embedding computes in float32 whatever it is given
     ),
-    "sana": Family(Sana, build_sana, _READ, _READ | _PLAIN | {"complex_human_instruction": None}, **_SANA),
+    "sana": Family(
+        Sana, build_sana, _READ, _READ | _PLAIN | {"complex_human_instruction": None}, encoded=_MASKED, **_SANA
+    ),
     "sana-sprint": Family(
         SanaSprint,
         build_sana_sprint,
         _READ,
-        _READ | _PLAIN | {"complex_human_instruction": None, "intermediate_timesteps": None},
+        _READ | _PLAIN | {"complex_human_instruction": None},
+        encoded=_MASKED[:2],
+        guidance={},
         **_SANA,
     ),
-    "sd-turbo": Family(SDTurbo, build_stable_diffusion, call=_UNGUIDED),
-    "sd-3-turbo": Family(StableDiffusion3, build_stable_diffusion_3, _READ, _READ | _UNGUIDED),
-    "sdxl-turbo": Family(SDXLTurbo, build_stable_diffusion_xl, call=_UNGUIDED),
+    "sd-turbo": Family(SDTurbo, build_stable_diffusion, encoded=_PAIR),
+    "sd-3-turbo": Family(StableDiffusion3, build_stable_diffusion_3, _READ, _READ, encoded=_POOLED, repeats=False),
+    "sdxl-turbo": Family(SDXLTurbo, build_stable_diffusion_xl, encoded=_POOLED),
     "z-image": Family(
         ZImage,
         build_z_image,
         {"max_sequence_length": 40},
-        {"max_sequence_length": 40} | _UNGUIDED,
+        {"max_sequence_length": 40},
+        encoded=_PAIR,
         blind=False,
         tolerance=1e-2,  # like Qwen-Image's
     ),
