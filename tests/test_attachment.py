@@ -285,6 +285,15 @@ def test_a_call_unlike_training_is_warned_of_once(sana_folder, tmp_path):
         case.images(pipe, complex_human_instruction=["a ring"])
 
 
+def test_a_middle_timestep_at_other_than_two_steps_is_one_clear_line(sana_folder, tmp_path):
+    case = FAMILIES["sana-sprint"]
+    pipe = case.pipe(sana_folder)
+    hypernoise_pl.attach(pipe, made(case.generator(sana_folder), tmp_path, 0)[1])
+    with pytest.raises(ValueError, match=r"^SanaSprintPipeline: .* this call has 1; pass intermediate_timesteps=None$"):
+        pipe("a ring", num_inference_steps=1, complex_human_instruction=None)
+    case.images(pipe, steps=2, intermediate_timesteps=1.3)
+
+
 def test_moved_and_converted_after(turbo):
     case, folder, adapter = turbo
     first, then = case.pipe(folder), case.pipe(folder).to(torch.bfloat16)

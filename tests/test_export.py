@@ -89,6 +89,8 @@ def test_the_newest_fit_is_exported_with_its_card(run, sana_folder, tmp_path, mo
     card = (folder / "README.md").read_text()
     assert yaml.safe_load(card.split("---")[1])["library_name"] == "peft"
     for line in (
+        '    image = pipe("a prompt", num_inference_steps=1, intermediate_timesteps=None, guidance_scale=4.5, '
+        "complex_human_instruction=None).images[0]",
         "- data: TextPrompts (train prompts.txt)",
         "- rewards: red (Redness, weight 0.5)",
         "- penalty: class L2Sum, reward_scale 50.0",
