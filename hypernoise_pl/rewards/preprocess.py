@@ -1,4 +1,8 @@
-"""Images as a vision tower wants them, without cutting gradients (transformers' image processors do).
+"""Differentiable image preprocessing for vision towers; the image processors of transformers cut gradients.
+
+For images that are not square the arithmetic of the original decides which pixels a model sees. torchvision, which
+CLIP, ImageReward and the noise hypernetworks' own rewards use, and transformers both truncate the long side; they
+differ in the crop where an odd number of pixels is left.
 
 An ensemble of rewards looks at one batch of images in few ways: ``shared_preprocessing`` does each of them once,
 forward and backward.
@@ -8,9 +12,10 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -35,8 +40,12 @@ def preprocess(
     std: Sequence[float] = CLIP_STD,
     resize: int | tuple[int, int] | None = None,
     mode: str = "bicubic",
+    odd: Literal["even", "down"] = "even",
 ) -> Tensor:
     """Resize (antialiased), crop the centre, normalise.
+
+    The short side becomes ``resize`` and the long one ``resize * long / short``, truncated. The crop begins at half of
+    what is left over; ``odd`` rounds that.
 
     Args:
         images: [B, 3, H, W] in [0, 1].
@@ -46,11 +55,15 @@ def preprocess(
         resize: pixels of the short side before the crop, or height and width whatever the shape was; ``size`` if left
             out. Images that have them already are not resized.
         mode: ``bicubic`` or ``bilinear``.
+        odd: rounding of half of an odd number of pixels: ``even``, to the even neighbour, as in torchvision's
+            ``CenterCrop``; ``down``, as in transformers.
 
     Returns:
         [B, 3, height, width] of that size; in float32 if the images are in half precision.
+
+    Source: torchvision 0.24, ``transforms.Resize`` and ``CenterCrop``; transformers 5, ``image_transforms``.
     """
-    cropped = _once(_cropped, images, size, size if resize is None else resize, mode)
+    cropped = _once(_cropped, images, size, size if resize is None else resize, mode, odd)
     return _once(_normalised, cropped, tuple(mean), tuple(std))
 
 
@@ -79,7 +92,8 @@ def preprocessing_of(model: str, what: str) -> Callable[[Tensor], Tensor]:
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if it asks for what cannot be done here: another resampling, another range, or no square.
+        ValueError: if it asks for what cannot be done here: another resampling, another range, no square, or a step
+            that its fields do not tell, in which case its own result on one picture differs from ours.
     """
     from transformers import AutoImageProcessor
 
@@ -93,7 +107,27 @@ def preprocessing_of(model: str, what: str) -> Callable[[Tensor], Tensor]:
         raise ValueError(f"{what} {model}: wants {size[0]} x {size[1]} pixels; only squares are served")
     mean, std = (told.image_mean, told.image_std) if told.do_normalize else ([0.0] * 3, [1.0] * 3)
     mode = _MODES[told.resample]
-    return functools.partial(preprocess, size=size, mean=mean, std=std, resize=resize, mode=mode)
+    ours = functools.partial(preprocess, size=size, mean=mean, std=std, resize=resize, mode=mode, odd="down")
+    _compare(told, ours, size, std, f"{what} {model}")
+    return ours
+
+
+def _compare(told: Any, ours: Callable[[Tensor], Tensor], size: int, std: Sequence[float], where: str) -> None:
+    """Hold our preprocessing against the processor's own on one picture that is not square."""
+    import numpy as np
+    from PIL import Image
+
+    height, width = 2 * size + 1, math.ceil(1.25 * size)
+    lines = [0.5 + 0.4 * (0.4 * torch.arange(side)).sin() for side in (height, width)]
+    grey = (255 * (lines[0][:, None] + lines[1]) / 2).round().byte()
+    picture = Image.fromarray(np.ascontiguousarray(grey.numpy())).convert("RGB")
+    wanted = told(picture, return_tensors="pt")["pixel_values"]
+    found = ours((grey / 255).expand(1, 3, -1, -1))
+    off = (found - wanted).mul(torch.tensor(std)[:, None, None]).abs().max() if found.shape == wanted.shape else None
+    if off is None or off > 4 / 255:  # Pillow rounds to bytes twice
+        raise ValueError(
+            f"{where}: {type(told).__name__} does more than to resize, crop and normalise; such a model is not served"
+        )
 
 
 def _once(function: Callable[..., Tensor], images: Tensor, *options: Any) -> Tensor:
@@ -107,14 +141,15 @@ def _once(function: Callable[..., Tensor], images: Tensor, *options: Any) -> Ten
     return done[key][1]
 
 
-def _cropped(images: Tensor, size: int | tuple[int, int], resize: int | tuple[int, int], mode: str) -> Tensor:
+def _cropped(images: Tensor, size: int | tuple[int, int], resize: int | tuple[int, int], mode: str, odd: str) -> Tensor:
     images = wide(images)
     shape = _shape(images.shape[-2], images.shape[-1], resize)
     if shape != images.shape[-2:]:
         # bicubic overshoots beyond the range that an 8-bit picture could hold
         images = F.interpolate(images, shape, mode=mode, antialias=True, align_corners=False).clamp(0, 1)
     height, width = (size, size) if isinstance(size, int) else size
-    top, left = (shape[0] - height) // 2, (shape[1] - width) // 2
+    half = math.floor if odd == "down" else round
+    top, left = half((shape[0] - height) / 2), half((shape[1] - width) / 2)
     return images[..., top : top + height, left : left + width]
 
 
@@ -127,7 +162,7 @@ def _shape(height: int, width: int, resize: int | tuple[int, int]) -> tuple[int,
     if isinstance(resize, tuple):
         return resize
     short = min(height, width)
-    return max(resize, round(height * resize / short)), max(resize, round(width * resize / short))
+    return resize * height // short, resize * width // short
 
 
 def _sides(told: Any) -> tuple[int | tuple[int, int], int | tuple[int, int]]:
