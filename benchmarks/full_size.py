@@ -105,12 +105,12 @@ def make_conditioning(name: str, batch: int, place: Place) -> Conditioning:
     """[B, L, D] random text features of the real size: prompts are encoded beforehand in every real run."""
     told = ARCHITECTURES[name]
     tokens, features, pooled = told["tiny"]["text"] if place.tiny else told["text"]
-    made = {"device": place.device, "dtype": place.dtype}
+    made: dict[str, Any] = {"device": place.device, "dtype": place.dtype}
     mask = torch.ones(batch, tokens, device=place.device, dtype=torch.long) if name == "sana_sprint" else None
     return Conditioning(
-        torch.randn(batch, tokens, features, **made),  # type: ignore[arg-type]
+        torch.randn(batch, tokens, features, **made),
         mask,
-        torch.randn(batch, pooled, **made) if pooled else None,  # type: ignore[arg-type]
+        torch.randn(batch, pooled, **made) if pooled else None,
     )
 
 
@@ -136,7 +136,8 @@ class Towers(Reward):
         if checkpoint:
             for tower in self.towers:
                 checkpoint_layers(tower)
-        self.size, self.dtype = config.image_size, place.dtype
+        self.size: int = ARCHITECTURES["reward"]["tiny" if place.tiny else "full"]["image_size"]
+        self.dtype = place.dtype
 
     def _score(self, images: Tensor, prompts: list[str]) -> Tensor:
         return self.sum(images)

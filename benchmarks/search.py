@@ -26,6 +26,7 @@ import torch
 from hypernoise_pl.cli import build
 from hypernoise_pl.noise import gaussian
 from hypernoise_pl.objective import weighted_sum
+from hypernoise_pl.options import Options
 from hypernoise_pl.search.base import Search
 from hypernoise_pl.search.dno import DNO
 from hypernoise_pl.search.evolution import Evolution
@@ -47,9 +48,7 @@ CHUNK = 256
 def load(configs: list[str]) -> tuple[Any, list[str]]:
     """Model and test prompts of a configuration."""
     with tempfile.TemporaryDirectory() as folder:
-        options = argparse.Namespace(
-            config=configs, output=Path(folder), help_all=False, print_config=False, ckpt_path=None
-        )
+        options = Options(config=configs, output=Path(folder))
         cli = build("fit", options, [])
         return cli.model, [prompt.text for prompt in cli.datamodule.prompts("test")]
 
@@ -123,10 +122,10 @@ def overhead(model: Any, texts: list[str], rounds: int) -> None:
         print(json.dumps(report), flush=True)
 
 
-def memory(configs: list[str]) -> None:
+def memory(configs: list[str], counts: list[int]) -> None:
     """One JSON line: MiB beyond best-of-1, by candidates; each in a process of its own."""
     found = {}
-    for candidates in (4, 16, 64, 256):
+    for candidates in counts:
         command = [sys.executable, __file__, "--peak", str(candidates), *[f"--config={name}" for name in configs]]
         said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
         found[candidates] = json.loads(said.splitlines()[-1])
@@ -164,6 +163,7 @@ def main() -> None:
     parser.add_argument("--prompts", type=int, default=60)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--config", action="append", default=[])
+    parser.add_argument("--candidates", action="append", type=int, help="of which memory is measured; several times")
     parser.add_argument("--peak", type=int, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.peak:
@@ -173,7 +173,7 @@ def main() -> None:
     texts = texts[: arguments.prompts]
     print(json.dumps({"threads": torch.get_num_threads(), "prompts": len(texts), "chunk": CHUNK}), flush=True)
     overhead(model, texts, arguments.rounds)
-    memory(arguments.config)
+    memory(arguments.config, arguments.candidates or [4, 16, 64, 256])
     batching(model, texts, arguments.rounds)
 
 

@@ -22,6 +22,7 @@ import lightning as L
 import torch
 
 from hypernoise_pl.cli import build
+from hypernoise_pl.options import Options
 
 
 class Turns(L.Callback):
@@ -72,9 +73,7 @@ def main() -> None:
     parser.add_argument("--config", action="append", default=[])
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        options = argparse.Namespace(
-            config=arguments.config, output=Path(folder), help_all=False, print_config=False, ckpt_path=None
-        )
+        options = Options(config=arguments.config, output=Path(folder))
         cli = build(
             "fit",
             options,

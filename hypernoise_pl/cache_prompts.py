@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import random
 from collections.abc import Sequence
@@ -14,6 +13,7 @@ from tqdm import tqdm
 
 from hypernoise_pl.generators.base import Generator
 from hypernoise_pl.generators.prompt_cache import PromptCache
+from hypernoise_pl.options import Options
 from hypernoise_pl.signatures import ConfigError
 
 SHARD = 64  # prompts encoded together and written as one file: some 100 MB for the largest text encoders
@@ -43,7 +43,7 @@ def without_rewards(config: DictConfig, overrides: Sequence[str]) -> tuple[DictC
     return config, kept
 
 
-def cache_prompts(cli: Any, options: argparse.Namespace) -> None:
+def cache_prompts(cli: Any, options: Options) -> None:
     """Encode the prompts of all three splits into ``model.prompt_cache``."""
     model = cli.model
     cache = model.encode.disk

@@ -21,8 +21,10 @@ from omegaconf import DictConfig, OmegaConf
 from hypernoise_pl.cache_prompts import without_rewards
 from hypernoise_pl.classes import families, page
 from hypernoise_pl.config import load_configs
+from hypernoise_pl.options import Options
 from hypernoise_pl.run_folder import newest_run
 from hypernoise_pl.signatures import ConfigError, check_flag, check_keys, parameters
+from hypernoise_pl.truncation import counted
 from hypernoise_pl.types import nearest
 
 OUTPUT_VARIABLE = "HYPERNOISE_OUTPUT"  # tells the other processes of a run which folder the first one chose
@@ -49,10 +51,10 @@ def run(command: str, argv: Sequence[str]) -> int:
     """
     from hypernoise_pl.training import NonFiniteError
 
-    options, rest = _options(command).parse_known_args(list(argv))
+    options, rest = _parser(command).parse_known_args(list(argv), Options())
     started = False
     try:
-        with _quiet(options.verbose):
+        with _quiet(options.verbose), _cut_prompts():
             cli = build(command, options, rest)
             if cli is None:
                 return 0
@@ -79,10 +81,10 @@ def run(command: str, argv: Sequence[str]) -> int:
     return code
 
 
-def _options(command: str) -> argparse.ArgumentParser:
-    """What is ours, not the configuration's."""
+def _parser(command: str) -> argparse.ArgumentParser:
+    """The flags of a command that are not keys of the configuration; ``Options`` has their defaults."""
     parser = argparse.ArgumentParser(prog=f"python -m hypernoise_pl {command}", add_help=False, allow_abbrev=False)
-    parser.add_argument("--config", action="append", default=[])
+    parser.add_argument("--config", action="append")
     parser.add_argument("--output", type=Path)
     parser.add_argument("--verbose", action="store_true")
     parser.add_argument("--help-all", action="store_true")
@@ -96,15 +98,15 @@ def _options(command: str) -> argparse.ArgumentParser:
         parser.add_argument("--shard")
         parser.add_argument("--budget-seconds")
     if command == "predict":
-        parser.add_argument("--prompt", action="append", default=[])
+        parser.add_argument("--prompt", action="append")
         parser.add_argument("--prompts", type=Path)
-        parser.add_argument("--seeds", default="0")
+        parser.add_argument("--seeds")
         parser.add_argument("--steps", type=int)
-        parser.add_argument("--strength", type=float, default=1.0)
+        parser.add_argument("--strength", type=float)
     return parser
 
 
-def build(command: str, options: argparse.Namespace, overrides: list[str]) -> Any:
+def build(command: str, options: Options, overrides: list[str]) -> Any:
     """Merge and check the configuration, then build model, data and trainer; None if it was only to be shown.
 
     Raises:
@@ -129,18 +131,18 @@ def build(command: str, options: argparse.Namespace, overrides: list[str]) -> An
         overrides = [*overrides, "--print_config"]
     else:
         options.chosen = options.output is not None or OUTPUT_VARIABLE in os.environ
-        options.output = _output(command, options)
-        overrides = [*overrides, f"--output={options.output}"]
+        options.folder = _output(command, options)
+        overrides = [*overrides, f"--output={options.folder}"]
     with tempfile.NamedTemporaryFile("w", suffix=".yaml") as merged:
         OmegaConf.save(config, merged.name)
         return _parse(["--config", merged.name, *overrides], command)
 
 
-def _output(command: str, options: argparse.Namespace) -> Path:
+def _output(command: str, options: Options) -> Path:
     if OUTPUT_VARIABLE in os.environ:
         return Path(os.environ[OUTPUT_VARIABLE])
     folder = options.output
-    if folder is None and getattr(options, "ckpt_path", None) == "last":
+    if folder is None and options.ckpt_path == "last":
         folder = newest_run("fit", "checkpoints/last.ckpt")
     if folder is None:
         folder = Path("runs") / command / time.strftime("%Y%m%d-%H%M%S")
@@ -269,6 +271,18 @@ def _one_line(error: BaseException) -> str:
     text = wrapped.group(1) if wrapped else text
     known = isinstance(error, (ValueError, OSError)) or type(error).__name__ == "MisconfigurationException"
     return text if known and text else f"{type(error).__name__}: {text}; --verbose shows where"
+
+
+@contextlib.contextmanager
+def _cut_prompts() -> Iterator[None]:
+    """Say at the end, on the first process, how many prompts each text encoder has cut."""
+    with counted() as readers:
+        try:
+            yield
+        finally:
+            if int(os.environ.get("LOCAL_RANK", 0)) == 0:
+                for line in filter(None, (reader.share() for reader in readers)):
+                    print(f"warning: {line}", file=sys.stderr)
 
 
 @contextlib.contextmanager

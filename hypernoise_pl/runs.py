@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import importlib.util
 import itertools
 import json
@@ -28,6 +27,7 @@ from hypernoise_pl.identity import difference
 from hypernoise_pl.metrics.judge import Judge
 from hypernoise_pl.module import HyperNoiseModule
 from hypernoise_pl.noise import gaussian, seed_of
+from hypernoise_pl.options import Options
 from hypernoise_pl.report.figures import image_grid, to_uint8
 from hypernoise_pl.report.page import verdict, write_report
 from hypernoise_pl.report.results import Results
@@ -38,14 +38,15 @@ from hypernoise_pl.signatures import ConfigError
 from hypernoise_pl.types import Prompt
 
 
-def fit(cli: Any, options: argparse.Namespace) -> None:
+def fit(cli: Any, options: Options) -> None:
     """Train, save the adapter, test, and say what was reached."""
-    model, trainer, output = cli.model, cli.trainer, options.output
+    model, trainer, output = cli.model, cli.trainer, options.folder
     output.mkdir(parents=True, exist_ok=True)
     write(output / "config.yaml", cli.parser.dump(cli.config, skip_none=False, skip_check=True))
-    checkpoint = options.ckpt_path
-    if checkpoint is not None:
-        checkpoint = output / "checkpoints" / "last.ckpt" if checkpoint == "last" else Path(checkpoint)
+    checkpoint = None
+    if options.ckpt_path is not None:
+        last = options.ckpt_path == "last"
+        checkpoint = output / "checkpoints" / "last.ckpt" if last else Path(options.ckpt_path)
         if not checkpoint.exists():
             raise FileNotFoundError(f"checkpoint {checkpoint}: no such file; leave --ckpt_path out to begin anew")
     _judge_of(cli, "validation", "test")
@@ -60,14 +61,14 @@ def fit(cli: Any, options: argparse.Namespace) -> None:
     _measure(cli, options, trainer.test, fit_seconds, adapter)
 
 
-def validate(cli: Any, options: argparse.Namespace) -> None:
+def validate(cli: Any, options: Options) -> None:
     """Measure an adapter on the validation prompts."""
     _judge_of(cli, "validation")
     folder = _load(cli.model, options.adapter)
     _measure(cli, options, cli.trainer.validate, 0.0, folder)
 
 
-def test(cli: Any, options: argparse.Namespace) -> None:
+def test(cli: Any, options: Options) -> None:
     """Measure an adapter on the test prompts."""
     _judge_of(cli, "test")
     folder = _load(cli.model, options.adapter)
@@ -75,9 +76,9 @@ def test(cli: Any, options: argparse.Namespace) -> None:
 
 
 @torch.no_grad()
-def predict(cli: Any, options: argparse.Namespace) -> None:
+def predict(cli: Any, options: Options) -> None:
     """Write images for prompts, base and refined from the same noise."""
-    model, output = cli.model, options.output
+    model, output = cli.model, options.folder
     prompts = [Prompt(text, index=index) for index, text in enumerate(options.prompt)]
     if options.prompts is not None:
         prompts += read_prompts(options.prompts)
@@ -113,7 +114,7 @@ def predict(cli: Any, options: argparse.Namespace) -> None:
     _say(f"{len(rows)} images, predictions.jsonl and grid.png are in {output}")
 
 
-def compare(cli: Any, options: argparse.Namespace) -> None:
+def compare(cli: Any, options: Options) -> None:
     """Run the methods side by side; whoever finishes the last unit writes the report."""
     comparison, model = cli.config_init.compare, cli.model
     for package in ("pyarrow", "jinja2"):
@@ -125,11 +126,11 @@ def compare(cli: Any, options: argparse.Namespace) -> None:
     model.to(_device(cli.trainer))
     judge = _judge_of(cli, "test")
     prompts = some(cli.datamodule.prompts("test"), comparison.prompts)
-    results = Results(options.output)
+    results = Results(options.folder)
     comparing = Comparing(comparison, model, judge, prompts, _newest_adapter(options), results)
     identity = comparing.identity()
     if not options.chosen:
-        results.folder = Results.unfinished(options.output.parent, identity, difference) or options.output
+        results.folder = Results.unfinished(options.folder.parent, identity, difference) or options.folder
     results.begin(identity, difference)
     for name, missing in comparing.skipped.items():
         _say(f"compare: {name} is left out: {missing}")
@@ -164,7 +165,7 @@ def _judge_of(cli: Any, *splits: Split) -> Judge | None:
     return judge
 
 
-def _newest_adapter(options: argparse.Namespace) -> Path | None:
+def _newest_adapter(options: Options) -> Path | None:
     """The adapter that was named, or that of the newest fit, if there is one."""
     if options.adapter is not None:
         return Path(options.adapter)
@@ -200,15 +201,15 @@ def _load(model: Any, adapter: Path | None) -> Path:
     return folder
 
 
-def _measure(cli: Any, options: argparse.Namespace, loop: Any, fit_seconds: float, adapter: Path) -> None:
+def _measure(cli: Any, options: Options, loop: Any, fit_seconds: float, adapter: Path) -> None:
     loop(cli.model, datamodule=cli.datamodule, verbose=False)
     trainer = cli.trainer
     evaluate = next(c for c in trainer.callbacks if isinstance(c, Evaluate))
     if not trainer.is_global_zero:
         return
     summary = summarise(evaluate.tallies, fit_seconds)
-    options.output.mkdir(parents=True, exist_ok=True)
-    write(options.output / "summary.json", json.dumps(summary, indent=1) + "\n")
+    options.folder.mkdir(parents=True, exist_ok=True)
+    write(options.folder / "summary.json", json.dumps(summary, indent=1) + "\n")
     kind = "" if type(cli.model) is HyperNoiseModule else f"--model={type(cli.model).__name__} "
     picture = next((c.last for c in trainer.callbacks if isinstance(c, ImageGrid)), None)
     lines = [
@@ -216,9 +217,9 @@ def _measure(cli: Any, options: argparse.Namespace, loop: Any, fit_seconds: floa
         table(summary),
         "",
         f"adapter      {adapter}",
-        f"summary      {options.output / 'summary.json'}",
+        f"summary      {options.folder / 'summary.json'}",
         *([f"picture      {picture}"] if picture else []),
-        f"TensorBoard  tensorboard --logdir {options.output}",
+        f"TensorBoard  tensorboard --logdir {options.folder}",
         f"next         python -m hypernoise_pl predict {kind}--adapter {adapter} --prompt "
         '"a red circle left of a blue star"',
     ]

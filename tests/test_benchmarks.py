@@ -1,4 +1,4 @@
-"""The benchmark of real models, with miniatures of the same classes."""
+"""The benchmark scripts, each in one round; real models in miniature."""
 
 import json
 import os
@@ -12,16 +12,47 @@ import torch
 ROOT = Path(__file__).parents[1]
 
 
-def run(folder: Path, *arguments: str) -> list[dict]:
-    command = [sys.executable, str(ROOT / "benchmarks" / "real_models.py"), "--output", str(folder), *arguments]
+def script(name: str, *arguments: str) -> str:
+    """What a script prints."""
+    command = [sys.executable, str(ROOT / "benchmarks" / name), *arguments]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def run(folder: Path, *arguments: str) -> list[dict]:
+    printed = script("real_models.py", "--output", str(folder), *arguments)
     (file,) = folder.glob("real_models-*.json")
     shown = file.with_suffix(".md").read_text()
     rows = json.loads(file.read_text())["rows"]
-    assert shown.count("\n") == len(rows) + 2 and shown in done.stdout
+    assert shown.count("\n") == len(rows) + 2 and shown in printed
     return rows
+
+
+ONE_ROUND = {
+    "shapes.py": ["--images=8", "--rounds=1"],
+    "training_step.py": ["--batch=4", "--rounds=8"],  # the first five steps do not count
+    "search.py": ["--prompts=2", "--rounds=1", "--candidates=2"],
+    "busy_machine.py": ["--steps=1", "--batch=4", "--rounds=1", "--setting=default", "--busy=0"],
+    "real_models.py": ["--tiny", "--model=sana_sprint", "--rounds=1", "--batch=1", "--rewards=1"],
+}
+
+
+def test_every_script_has_a_round_here():
+    scripts = {file.name for file in (ROOT / "benchmarks").glob("*.py") if "__main__" in file.read_text()}
+    assert scripts == set(ONE_ROUND)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ONE_ROUND)
+def test_a_script_measures_in_one_round(name, tmp_path):
+    writes = ["--output", str(tmp_path)] if name in ("busy_machine.py", "real_models.py") else []
+    rows = [json.loads(line) for line in script(name, *ONE_ROUND[name], *writes).splitlines() if line.startswith("{")]
+    assert rows
+    for row in rows:
+        assert all(value > 0 for key, value in row.items() if key.endswith(("_ms", "_per_second", "ratio", "seconds")))
+    assert bool(writes) == bool(list(tmp_path.glob("*.json")))
 
 
 @pytest.mark.slow

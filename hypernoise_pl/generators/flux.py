@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from hypernoise_pl.generators.flow import EulerFlow
 from hypernoise_pl.generators.packing import packed, unpacked
-from hypernoise_pl.generators.pipeline import PipelineGenerator, warn_of_cut
+from hypernoise_pl.generators.pipeline import PipelineGenerator
 from hypernoise_pl.types import Conditioning
 
 
@@ -47,7 +47,7 @@ class Flux(PipelineGenerator):
         )
 
     def _encode(self, prompts: list[str]) -> Conditioning:
-        warn_of_cut(self.pipeline.tokenizer_2, prompts, self.max_sequence_length)
+        self.truncation.check(self.pipeline.tokenizer_2, prompts, self.max_sequence_length)
         return self.conditioning_of(
             self.pipeline.encode_prompt(prompts, device=self._device, max_sequence_length=self.max_sequence_length)
         )

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import warnings
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import torch
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 from hypernoise_pl.borrowed import network_of
 from hypernoise_pl.generators.loading import DecoderOptions, decoder_of, load_pipeline
 from hypernoise_pl.generators.stepped import SteppedGenerator
+from hypernoise_pl.truncation import Truncation
 from hypernoise_pl.types import Conditioning
 
 
@@ -73,6 +73,7 @@ class PipelineGenerator(SteppedGenerator):
     ) -> None:
         super().__init__()
         self.name = model if revision is None else f"{model}@{revision}"
+        self.truncation = Truncation(f"generator {self.name}")
         self.local_only = local_only
         options = {"revision": revision, "local_files_only": local_only, **({"variant": variant} if variant else {})}
         self.pipeline = load_pipeline(self.pipelines, model, dtype, **options, **(_parts or {}))
@@ -178,15 +179,3 @@ def in_range(images: Tensor) -> Tensor:
 def at_least_single(tensor: Tensor) -> Tensor:
     """Half precision is for the networks; what happens between them is in float32, as in the pipelines."""
     return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
-
-
-def warn_of_cut(tokenizer: Any, prompts: Sequence[str], length: int) -> None:
-    """Warn of every prompt with more tokens than the generator reads, and of the words that are not read."""
-    for prompt, ids in zip(prompts, tokenizer(list(prompts)).input_ids, strict=True):
-        if len(ids) > length:
-            ends = ids[-1] == tokenizer.eos_token_id  # an end token keeps its place, so one word less is read
-            cut = tokenizer.decode(ids[length - ends :], skip_special_tokens=True)
-            warnings.warn(
-                f"prompt {prompt!r} has {len(ids)} tokens, the generator reads {length}; not read: {cut.strip()!r}",
-                stacklevel=4,
-            )

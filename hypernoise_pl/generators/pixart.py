@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from hypernoise_pl.generators.diffusion import Diffusion, Sampler, resample
 from hypernoise_pl.generators.loading import precision
-from hypernoise_pl.generators.pipeline import PipelineGenerator, warn_of_cut
+from hypernoise_pl.generators.pipeline import PipelineGenerator
 from hypernoise_pl.pretrained import load_pretrained
 from hypernoise_pl.types import Conditioning
 
@@ -68,7 +68,7 @@ class PixArt(PipelineGenerator):
 
     def _encode(self, prompts: list[str]) -> Conditioning:
         read = [prompt.lower().strip() for prompt in prompts]  # as the pipeline does
-        warn_of_cut(self.pipeline.tokenizer, read, self.max_sequence_length)
+        self.truncation.check(self.pipeline.tokenizer, prompts, self.max_sequence_length, read)
         encoded = self.pipeline.encode_prompt(
             prompts,
             do_classifier_free_guidance=False,

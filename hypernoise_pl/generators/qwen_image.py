@@ -12,7 +12,7 @@ from hypernoise_pl.generators.flow import EulerFlow
 from hypernoise_pl.generators.fused_lora import FusedLora, fuse
 from hypernoise_pl.generators.loading import DecoderOptions
 from hypernoise_pl.generators.packing import packed, unpacked
-from hypernoise_pl.generators.pipeline import PipelineGenerator, in_range, warn_of_cut
+from hypernoise_pl.generators.pipeline import PipelineGenerator, in_range
 from hypernoise_pl.types import Conditioning
 
 SIDE = 1024  # pixels a side where none is asked for
@@ -72,7 +72,7 @@ class QwenImage(PipelineGenerator):
         tokenizer, before = self.pipeline.tokenizer, self.pipeline.prompt_template_encode.split("{}")[0]
         # of what the chat says before a prompt the pipeline drops a fixed count of tokens, which should be all of it
         left = len(tokenizer(before).input_ids) - self.pipeline.prompt_template_encode_start_idx
-        warn_of_cut(tokenizer, prompts, self.max_sequence_length - left)
+        self.truncation.check(tokenizer, prompts, self.max_sequence_length - left)
         encoded = self.pipeline.encode_prompt(
             list(prompts),
             self._device,

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from hypernoise_pl.generators.pipeline import PipelineGenerator, warn_of_cut
+from hypernoise_pl.generators.pipeline import PipelineGenerator
 from hypernoise_pl.generators.schedule import Schedule
 from hypernoise_pl.types import Conditioning
 
@@ -107,7 +107,7 @@ class SanaSprint(PipelineGenerator):
             )
 
     def _encode(self, prompts: list[str]) -> Conditioning:
-        warn_of_cut(self.pipeline.tokenizer, prompts, self.max_sequence_length)
+        self.truncation.check(self.pipeline.tokenizer, prompts, self.max_sequence_length)
         encoded = self.pipeline.encode_prompt(
             prompts,
             device=self._device,

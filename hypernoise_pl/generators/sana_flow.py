@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from hypernoise_pl.generators.flow import SolverFlow
-from hypernoise_pl.generators.pipeline import PipelineGenerator, warn_of_cut
+from hypernoise_pl.generators.pipeline import PipelineGenerator
 from hypernoise_pl.types import Conditioning
 
 
@@ -50,7 +50,7 @@ class Sana(PipelineGenerator):
         self.schedule = SolverFlow(self.pipeline.scheduler)
 
     def _encode(self, prompts: list[str]) -> Conditioning:
-        warn_of_cut(self.pipeline.tokenizer, prompts, self.max_sequence_length)
+        self.truncation.check(self.pipeline.tokenizer, prompts, self.max_sequence_length)
         return self._read(prompts, self.instruction)
 
     def _nothing(self) -> Conditioning:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from hypernoise_pl.generators.diffusion import Diffusion, Sampler, resample
 from hypernoise_pl.generators.fused_lora import FusedLora, fuse
-from hypernoise_pl.generators.pipeline import PipelineGenerator, warn_of_cut
+from hypernoise_pl.generators.pipeline import PipelineGenerator
 from hypernoise_pl.types import Conditioning
 
 
@@ -58,7 +58,7 @@ class SDTurbo(PipelineGenerator):
 
     def _encode(self, prompts: list[str]) -> Conditioning:
         tokenizer = self.pipeline.tokenizer
-        warn_of_cut(tokenizer, prompts, tokenizer.model_max_length)
+        self.truncation.check(tokenizer, prompts, tokenizer.model_max_length)
         return self.conditioning_of(self.pipeline.encode_prompt(prompts, self._device, 1, False))
 
     def _evaluate(self, network: nn.Module, state: Tensor, conditioning: Conditioning, time: float) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from hypernoise_pl.generators.flow import EulerFlow
-from hypernoise_pl.generators.pipeline import PipelineGenerator, warn_of_cut
+from hypernoise_pl.generators.pipeline import PipelineGenerator
 from hypernoise_pl.types import Conditioning
 
 
@@ -45,9 +45,9 @@ class StableDiffusion3(PipelineGenerator):
 
     def _encode(self, prompts: list[str]) -> Conditioning:
         if self.text_encoder_3 is None:
-            warn_of_cut(self.pipeline.tokenizer, prompts, self.pipeline.tokenizer_max_length)
+            self.truncation.check(self.pipeline.tokenizer, prompts, self.pipeline.tokenizer_max_length)
         else:
-            warn_of_cut(self.pipeline.tokenizer_3, prompts, self.max_sequence_length)
+            self.truncation.check(self.pipeline.tokenizer_3, prompts, self.max_sequence_length)
         return self.conditioning_of(
             self.pipeline.encode_prompt(
                 prompts,

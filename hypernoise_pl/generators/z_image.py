@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from hypernoise_pl.generators.flow import EulerFlow
-from hypernoise_pl.generators.pipeline import PipelineGenerator, warn_of_cut
+from hypernoise_pl.generators.pipeline import PipelineGenerator
 from hypernoise_pl.types import Conditioning
 
 PATCH = 2  # the network's only patch size in the published models
@@ -49,7 +49,7 @@ class ZImage(PipelineGenerator):
 
     def _encode(self, prompts: list[str]) -> Conditioning:
         for prompt in prompts:
-            warn_of_cut(self.pipeline.tokenizer, [prompt], self.max_sequence_length - self._before(prompt))
+            self.truncation.check(self.pipeline.tokenizer, [prompt], self.max_sequence_length - self._before(prompt))
         return self._read(prompts)
 
     def _read(self, prompts: list[str]) -> Conditioning:

@@ -16,6 +16,7 @@ from hypernoise_pl.rewards.clip_models import is_checkpoint, load_clip, load_tok
 from hypernoise_pl.rewards.features import clip_features
 from hypernoise_pl.rewards.running import Precision, frozen, wide
 from hypernoise_pl.rewards.texts import TextFeatures
+from hypernoise_pl.truncation import Truncation
 
 
 class Agreement(Reward, ABC):
@@ -48,6 +49,7 @@ class Agreement(Reward, ABC):
         self.scale = math.exp(clip.logit_scale.item())  # a plain number: half precision would be a percent off
         self.clip = frozen(clip, dtype, checkpoint)
         self.texts = TextFeatures(self._read)
+        self.truncation = Truncation(f"{type(self).__name__} {model}")
 
     def cosine(self, images: Tensor, prompts: list[str]) -> Tensor:
         """[B] cosines of images [B, 3, H, W] in [0, 1] with their prompts, in [-1, 1]."""
@@ -56,6 +58,7 @@ class Agreement(Reward, ABC):
 
     def _read(self, prompts: list[str]) -> Tensor:
         length = self.clip.config.text_config.max_position_embeddings
+        self.truncation.check(self.tokenizer, prompts, length)
         tokens = self.tokenizer(
             prompts, padding="max_length", truncation=True, max_length=length, return_tensors="pt"
         ).to(self.clip.device)

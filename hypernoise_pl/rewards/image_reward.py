@@ -18,6 +18,7 @@ from hypernoise_pl.rewards.base import Reward
 from hypernoise_pl.rewards.key_maps import IMAGE_REWARD
 from hypernoise_pl.rewards.preprocess import preprocess
 from hypernoise_pl.rewards.running import Precision, frozen
+from hypernoise_pl.truncation import Truncation
 
 _TOKENIZER = "google-bert/bert-base-uncased"
 _MEAN, _STD = 0.16717362830052426, 1.0333394966054072  # of ImageReward v1.0's raw scores
@@ -114,10 +115,12 @@ class ImageReward(Reward):
         self.tokenizer = load_pretrained(BertTokenizer, tokenizer or (model if own else _TOKENIZER), "reward")
         self.image_size: int = config["vision"]["image_size"]
         self.length: int = config["length"]
+        self.truncation = Truncation(f"ImageReward {model}")
         self.mean: float = config["mean"]
         self.std: float = config["std"]
 
     def _score(self, images: Tensor, prompts: list[str]) -> Tensor:
+        self.truncation.check(self.tokenizer, prompts, self.length)
         tokens = self.tokenizer(prompts, padding=True, truncation=True, max_length=self.length, return_tensors="pt").to(
             images.device
         )

@@ -13,6 +13,7 @@ from hypernoise_pl.rewards.base import Reward
 from hypernoise_pl.rewards.preprocess import preprocessing_of
 from hypernoise_pl.rewards.running import Precision, frozen, wide
 from hypernoise_pl.rewards.texts import TextFeatures
+from hypernoise_pl.truncation import Truncation
 
 
 class TransformersReward(Reward):
@@ -60,6 +61,7 @@ class TransformersReward(Reward):
         self.tokenizer = load_pretrained(AutoTokenizer, tokenizer or model, "reward")
         self.preprocess = preprocessing_of(model, "reward")
         self.texts = TextFeatures(self._read)
+        self.truncation = Truncation(f"{type(self).__name__} {model}")
 
     def _score(self, images: Tensor, prompts: list[str]) -> Tensor:
         pixels = self.preprocess(images).to(self.network.dtype)
@@ -68,6 +70,7 @@ class TransformersReward(Reward):
 
     def _read(self, prompts: list[str]) -> Tensor:
         length = self.network.config.text_config.max_position_embeddings
+        self.truncation.check(self.tokenizer, prompts, length)
         tokens = self.tokenizer(
             prompts, padding="max_length", truncation=True, max_length=length, return_tensors="pt"
         ).to(self.network.device)

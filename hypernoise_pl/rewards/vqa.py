@@ -11,6 +11,7 @@ from hypernoise_pl.pretrained import load_pretrained, load_whole
 from hypernoise_pl.rewards.base import Reward
 from hypernoise_pl.rewards.preprocess import preprocessing_of
 from hypernoise_pl.rewards.running import Precision, frozen, wide
+from hypernoise_pl.truncation import Truncation
 
 
 class VQAScore(Reward):
@@ -61,10 +62,12 @@ class VQAScore(Reward):
         self.question, self.log_probability = question, log_probability
         self.answers = [self._token(word, model) for word in (answer, against) if word is not None]
         self.length: int = self.network.config.text_config.max_position_embeddings
+        self.truncation = Truncation(f"VQAScore {model}")
 
     def _score(self, images: Tensor, prompts: list[str]) -> Tensor:
         seen = self.network.vision_model(pixel_values=self.preprocess(images).to(self.network.dtype)).last_hidden_state
         questions = [self.question.replace("{prompt}", prompt) for prompt in prompts]
+        self.truncation.check(self.tokenizer, prompts, self.length, questions)
         ids = self.tokenizer(questions, truncation=True, max_length=self.length).input_ids
         # transformers' BLIP drops the mask of what its decoder looks at, so nothing is padded: one length at a time
         rows: dict[int, list[int]] = {}

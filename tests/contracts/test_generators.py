@@ -214,9 +214,13 @@ def test_prompts_make_a_difference_and_nothing_trains(family, generator):
 
 
 @pytest.mark.parametrize("name", READING, indirect=True)
-def test_a_prompt_over_the_limit_is_warned_about_with_the_cut_text(generator):
-    with pytest.warns(UserWarning, match=r"the generator reads \d+; not read: '.*red circle'"):
-        generator.encode(["a red circle " * 80])
+def test_first_prompt_over_the_limit_is_shown_and_the_others_are_counted(family, folder):
+    generator = family.generator(folder)  # one that has cut none yet
+    long = [f"{number} a red circle " * 80 for number in ("one", "two")]
+    with pytest.warns(UserWarning, match=r"^generator .* it reads \d+; not read: '.*red circle'") as seen:
+        generator.encode([*family.prompts, *long])
+    assert len([each for each in seen if "not read" in str(each.message)]) == 1
+    generator.encode(long[::-1])  # no more warnings: they are errors here
 
 
 def test_levels_are_times_of_flow_matching(generator):

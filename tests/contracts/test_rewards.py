@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import pkgutil
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -195,3 +196,29 @@ def test_gradients_equal_finite_differences(precise: tuple[Reward, list[str]], i
     expected = (gradient * direction).flatten(1).sum(1)
     assert expected.abs().min() > 1e-7
     torch.testing.assert_close((ahead - behind) / (2 * step), expected, rtol=1e-3, atol=1e-8)
+
+
+@pytest.mark.parametrize("name", [name for name, member in MEMBERS.items() if member.prompts is PROMPTS])
+def test_a_verifier_reads_the_end_of_a_long_prompt_or_warns_once(
+    name: str, images: torch.Tensor, tmp_path: Path
+) -> None:
+    verifier = MEMBERS[name].make(tmp_path).eval()
+    long = "a star left of a ring and " * 60
+
+    def read(*prompts: str) -> list[float]:
+        """Scores of one picture."""
+        return verifier(images[:1].expand(len(prompts), -1, -1, -1), prompts).tolist()
+
+    def is_told(*ends: str) -> bool:
+        """Whether scores tell apart prompts that begin alike."""
+        return len({round(score, 5) for score in read(*ends)}) > 1
+
+    reads = is_told("a red circle", "two squares")
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        reads_to_the_end = is_told(long + "a red circle", long + "two squares")
+        read(long + "a blue star")
+    cut = [str(each.message) for each in seen if "not read" in str(each.message)]
+    assert len(cut) == (1 if reads and not reads_to_the_end else 0)
+    for message in cut:
+        assert type(verifier).__name__ in message and "red circle" in message

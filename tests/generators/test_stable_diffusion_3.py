@@ -29,7 +29,7 @@ def test_without_the_largest_text_encoder(folder):
     ours = generator.generate(noise, generator.encode(PROMPTS))
     theirs = FAMILY.images(generator.pipeline, latents=noise)
     torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-4)
-    with pytest.warns(UserWarning, match="the generator reads 20"):
+    with pytest.warns(UserWarning, match="it reads 20"):
         generator.encode(["a red circle " * 8])
 
 

@@ -1,0 +1,49 @@
+"""The flags of a command that are not keys of the configuration."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass
+class Options:
+    """The flags of a command that are not keys of the configuration.
+
+    Args:
+        config: YAML files or their short names, merged in this order.
+        output: run folder that the user names.
+        folder: run folder in use, which ``cli.build`` sets.
+        chosen: whether the user, or the process that started this one, chose the run folder; ``cli.build`` sets it.
+        verbose: tracebacks instead of one-line errors.
+        help_all: print every option of every class and stop.
+        help_class: class to describe; then stop.
+        print_config: print the configuration and stop.
+        ckpt_path: ``last`` or a checkpoint file, of ``fit``.
+        adapter: adapter folder, of the commands that measure.
+        shard: share of the units, such as ``0/4``, of ``compare``.
+        budget_seconds: seconds of search an image, of ``compare``.
+        prompt: texts, of ``predict``.
+        prompts: file of prompts, of ``predict``.
+        seeds: whole numbers with commas between, of ``predict``.
+        steps: network evaluations an image, of ``predict``.
+        strength: share of the residual to add, of ``predict``.
+    """
+
+    config: list[str] = field(default_factory=list)
+    output: Path | None = None
+    folder: Path = Path("runs")
+    chosen: bool = False
+    verbose: bool = False
+    help_all: bool = False
+    help_class: str | None = None
+    print_config: bool = False
+    ckpt_path: str | None = None
+    adapter: Path | None = None
+    shard: str | None = None
+    budget_seconds: str | None = None
+    prompt: list[str] = field(default_factory=list)
+    prompts: Path | None = None
+    seeds: str = "0"
+    steps: int | None = None
+    strength: float = 1.0
