@@ -4,6 +4,9 @@ RUN := $(VENV)/bin/python
 # one thread a process: two processes of two threads each would wait for one another on two cores
 TEST := OMP_NUM_THREADS=1 $(RUN) -m pytest --numprocesses auto --dist loadfile
 TORCH := torch==2.13.0
+# a step a line; what its command prints is shown only if that fails
+STEP := @step() { echo "$$1"; shift; out=$$("$$@" 2>&1) || { echo "$$out"; exit 1; }; }; step
+PIP := $(RUN) -m pip --no-input --disable-pip-version-check install --constraint constraints.txt
 
 .DEFAULT_GOAL := help
 .PHONY: help install compare fit test test-fast lint bench bench-gpu world clean
@@ -15,15 +18,15 @@ install: $(VENV)/.installed ## create .venv with the pinned dependencies
 
 # torch comes first and by its exact version: on a machine without a GPU nothing must pull CUDA's gigabytes later
 $(VENV)/.installed: setup.cfg pyproject.toml constraints.txt
-	$(PYTHON) -m venv $(VENV)
-	$(RUN) -m pip install --quiet --constraint constraints.txt $(TORCH)
-	$(RUN) -m pip install --quiet --constraint constraints.txt --editable '.[search,test,lint]'
-	touch $@
+	$(STEP) "1/3 virtual environment in $(VENV)" $(PYTHON) -m venv $(VENV)
+	$(STEP) "2/3 $(TORCH)" $(PIP) $(TORCH)
+	$(STEP) "3/3 hypernoise_pl with its dependencies" $(PIP) --editable '.[search,test,lint]'
+	@touch $@
 
 compare: $(VENV)/.installed ## search methods and what was trained side by side, with a report
 	$(RUN) -m hypernoise_pl compare
 
-fit: $(VENV)/.installed ## the main job: train a noise hypernetwork on the shapes world and see what it gains
+fit: $(VENV)/.installed ## the main job: train a noise hypernetwork on the shapes world and see what it gains (4 to 9 minutes)
 	$(RUN) -m hypernoise_pl fit
 
 test: $(VENV)/.installed ## all tests

@@ -1,6 +1,6 @@
 """The cost of searching: every method against the bare passes it is made of; memory; many prompts against one.
 
-    python benchmarks/search.py [--prompts 60] [--rounds 5] [--config NAME ...]
+    python benchmarks/search.py [--prompts 60] [--rounds 5] [--candidates 4 ...] [--config NAME ...]
 
 1. Overhead: a method's run against a loop that generates, decodes and scores (and differentiates) the same number of
    images in the same chunks, and does nothing else. They take turns; the ratio of medians is wanted at 1.10 at most.
