@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 COMMANDS = {
-    "fit": "train a noise hypernetwork, then test it against the base generator and gradient search",
+    "fit": "train a noise hypernetwork, then test it against the base generator and a search",
     "validate": "measure an adapter on the validation prompts",
     "test": "measure an adapter on the test prompts",
     "predict": "write images for prompts, base and refined",
@@ -43,7 +43,7 @@ SHARED = """
 PAGES = {
     "fit": """usage: python -m hypernoise_pl fit [options]
 
-Train a hypernetwork; at the end test base, hypernetwork and 50-step gradient search on the same prompts and noises,
+Train a hypernetwork; at the end test base, hypernetwork and a reference search on the same prompts and noises,
 print the table, and write summary.json, the adapter, a picture and a TensorBoard log into the run folder.
 
 options:"""

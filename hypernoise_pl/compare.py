@@ -127,10 +127,16 @@ class Comparing:
         assert images is not None
         return self._rows(cell, block, problem, images), images
 
+    @property
+    def device(self) -> str:
+        """The name of the device that the model is on."""
+        device = self.model.device
+        return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
     def identity(self) -> dict[str, Any]:
         """All that decides a figure; a run folder holds the results of one identity.
 
-        Devices and ``chunk`` decide none. ``block`` is in it, for it is by blocks that a folder is filled.
+        ``chunk`` decides none, and the device none but how much a budget of seconds holds. ``block`` is in it, for it is by blocks that a folder is filled.
         """
         comparison, model = self.comparison, self.model
         return {
@@ -149,6 +155,7 @@ class Comparing:
             "seed": model.seed,
             "block": comparison.block,
             "budget_seconds": comparison.budget_seconds,
+            "device": None if comparison.budget_seconds is None else self.device,  # what it does in that time
         }
 
     def _describe(self, method: Method) -> dict[str, Any]:
@@ -186,6 +193,7 @@ class Comparing:
                 verified=account.verified,
                 missing=account.missing / len(block),
                 seconds=seconds,
+                device=self.device,
                 judge=None if verdict is None else float(verdict[place]),
                 reward=weighted[place].item(),
                 scores={name: score[place].item() for name, score in scores.items()},

@@ -147,7 +147,7 @@ def test_the_summary_and_the_report(whole):
     written = (whole / "report.md").read_text()
     for label in methods:
         assert f"| {label} |" in written and label in page
-    assert "| random_refined | random-6 | 6 |" in written  # the same search from either noise
+    assert "| random_refined | random-6 | 6 | 6 | 6 |" in written  # the same search from either noise
 
 
 @pytest.mark.slow

@@ -350,3 +350,11 @@ def test_the_version_of_the_package_decides(before, sana_folder, tmp_path, adapt
     monkeypatch.setattr("hypernoise_pl.compare.__version__", "99.0")
     found = difference(before, identity(sana_folder, tmp_path, adapter))
     assert found == f"version={hypernoise_pl.__version__}, this run has 99.0"
+
+
+def test_the_device_decides_only_how_much_a_budget_of_seconds_holds(sana_folder, tmp_path, adapter, monkeypatch):
+    without, timed = (identity(sana_folder, tmp_path, adapter, budget_seconds=s) for s in (None, 1.0))
+    monkeypatch.setattr(Comparing, "device", "another")
+    assert difference(without, identity(sana_folder, tmp_path, adapter)) is None
+    found = difference(timed, identity(sana_folder, tmp_path, adapter, budget_seconds=1.0))
+    assert found == "device=cpu, this run has another"

@@ -47,6 +47,11 @@ def write_report(
     rows = results.rows(labels)
     results.finish(rows)
     by_label = {label: [row for row in rows if row.label == label] for label in labels}
+    devices = sorted({row.device for row in rows})
+    if len(devices) > 1:
+        about += (
+            f"; seconds are of several devices ({', '.join(devices)}) and do not compare: count evaluations instead"
+        )
     looks = {label: _looks(results, own, features) for label, own in by_label.items()}
     found = standings(by_label, base, looks)
     summary = {"methods": found, "base": base, "about": about}
@@ -55,7 +60,7 @@ def write_report(
     sections = {"methods": lines(found, base), "refinement": refinement(by_label), "hacking": hacking(found)}
     text = f"# Comparison\n\n{said}\n\n{about}\n\n{markdown(sections['methods'])}"
     if len(sections["refinement"]) > 1:
-        text += f"\nSearches started from what was trained, at equal cost:\n\n{markdown(sections['refinement'])}"
+        text += f"\nSearches started from what was trained, with the same budget:\n\n{markdown(sections['refinement'])}"
     if len(sections["hacking"]) > 1:
         text += f"\nGains in standard deviations of the base's scores:\n\n{markdown(sections['hacking'])}"
     write(results.folder / "report.md", text)

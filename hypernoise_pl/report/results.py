@@ -44,7 +44,8 @@ class Row:
         decodes: latents decoded.
         verified: samples scored.
         missing: samples that the verifier could not score, the mean of its unit of work.
-        seconds: of everything: drawing, network, decoding, verifying; the mean of its unit of work.
+        seconds: of drawing, network, decoding and verifying; the mean of its unit of work.
+        device: that it was made on, by name.
         judge: 1 or 0; None without a judge.
         reward: weighted sum of the scores.
         scores: reward -> raw score.
@@ -69,6 +70,7 @@ class Row:
     verified: int
     missing: float
     seconds: float
+    device: str
     judge: float | None
     reward: float
     scores: dict[str, float]

@@ -71,11 +71,24 @@ def markdown(table: Sequence[Sequence[str]]) -> str:
 
 
 def refinement(rows: Mapping[str, Sequence[Row]]) -> list[list[str]]:
-    """Every search that started from what was trained, against the same search from Gaussian noise at equal cost.
+    """Every search that started from what was trained, against the same search from Gaussian noise at the same
+    budget.
 
     Differences are paired by prompt and seed; their intervals are over prompts.
     """
-    table = [["from what was trained", "from Gaussian noise", "NFE", "trained", "Gaussian", "difference", "95 %"]]
+    table = [
+        [
+            "from what was trained",
+            "from Gaussian noise",
+            "budget",
+            "NFE",
+            "NFE, Gaussian",
+            "trained",
+            "Gaussian",
+            "difference",
+            "95 %",
+        ]
+    ]
     for label, own in rows.items():
         first = own[0]
         if not first.trained or not first.verified:
@@ -94,12 +107,17 @@ def refinement(rows: Mapping[str, Sequence[Row]]) -> list[list[str]]:
                 label,
                 plain_label,
                 str(first.budget),
+                *(_spent(entries) for entries in (own, other)),
                 f"{mean_over_tags(values, tags):.3f}",
                 f"{mean_over_tags(before, tags):.3f}",
                 f"{difference.mean:+.3f}",
                 in_words(difference.interval),
             ])  # fmt: skip
     return table
+
+
+def _spent(rows: Sequence[Row]) -> str:
+    return evaluations({"nfe": rows[0].nfe, "nfe_backward": rows[0].nfe_backward})
 
 
 def _quality(row: Row) -> float:

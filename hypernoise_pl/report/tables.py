@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from math import isfinite
-from statistics import fmean
+from statistics import fmean, median
 from typing import Any
 
 import torch
@@ -20,7 +20,8 @@ def summarise(tallies: Mapping[str, Tally], fit_seconds: float) -> dict[str, Any
 
     Returns:
         For every method ``judge`` (``mean``, and each tag's share), ``rewards``, ``weighted_reward``, ``missing``
-        (reward -> images without a score), ``diversity``, ``seconds_per_image``, ``nfe``, ``nfe_backward``,
+        (reward -> images without a score), ``diversity``, ``seconds_per_image`` (the median: a
+        batch that warms a device up does not count), ``nfe``, ``nfe_backward``,
         ``label``, ``images``. Of the hypernetwork against the base ``gain`` by the judge
         with its 95 % ``interval``, ``win_rate`` by the weighted reward (a tie counts one half) with its
         ``win_interval``. With a reference search, on each prompt's first noise, which is where it starts:
@@ -66,7 +67,7 @@ def _method(tally: Tally) -> dict[str, Any]:
         "weighted_reward": _figure(tally.mean(tally.reward)),
         "missing": tally.missing(),
         "diversity": fmean(tally.diversity) if tally.diversity else None,
-        "seconds_per_image": fmean(tally.seconds),
+        "seconds_per_image": median(tally.seconds),
         "nfe": tally.nfe,
         "nfe_backward": tally.nfe_backward,
         "label": tally.label,

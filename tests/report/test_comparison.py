@@ -37,6 +37,7 @@ def rows(label: str, right: list[int], reward: float = 1.0, **facts) -> list[Row
         "verified": 16,
         "missing": 0.0,
         "seconds": 0.5,
+        "device": "cpu",
         **facts,
     }
     return [
@@ -116,7 +117,7 @@ def test_sections(found):
     table = lines(found, "none")
     assert all(len(row) == len(table[0]) for row in table) and [row[0] for row in table[1:]] == list(ALL)
     pairs = refinement(ALL)
-    assert [row[:4] for row in pairs[1:]] == [["refined", "best-16", "16", "0.875"]]
+    assert [row[:6] for row in pairs[1:]] == [["refined", "best-16", "16", "16", "16", "0.875"]]
     deceived = {row[0]: row for row in hacking(found)[1:]}
     assert set(deceived) == {"best-16", "oracle", "refined"}
     assert deceived["best-16"][1:3] == ["weighted", f"{found['best-16']['in_deviations']['weighted']:+.2f}"]
@@ -178,6 +179,26 @@ def test_a_chart_names_every_line_and_no_two_names_touch(count):
     across = [float(rect.get("x")) for rect in points[::2]]
     gaps = [b - a for a, b in itertools.pairwise(across)]
     assert across == sorted(across) and max(gaps) - min(gaps) < 0.21  # doublings are equally far apart
+
+
+def test_seconds_of_several_devices_are_said_not_to_compare(tmp_path):
+    results = Results(tmp_path)
+    results.begin({}, lambda before, now: None)
+    for label in ("none", "best-16"):
+        halves = ALL[label][:4], [replace(row, device="another") for row in ALL[label][4:]]
+        for number, own in enumerate(halves):
+            results.add(label, number, own, torch.rand(4, 3, 6, 6))
+    write_report(results, ["none", "best-16"], "none", "about")
+    said = "seconds are of several devices (another, cpu) and do not compare"
+    assert said in (tmp_path / "report.md").read_text() and said in (tmp_path / "report.html").read_text()
+
+
+def test_one_slow_unit_does_not_count():
+    slow = [
+        replace(row, label="x", seconds=100.0 if place < 2 else row.seconds) for place, row in enumerate(ALL["net"])
+    ]
+    found = standings({"none": ALL["none"], "x": slow}, "none", {"none": Looks(None), "x": Looks(None)})
+    assert found["x"]["seconds_per_image"] == pytest.approx(0.02)
 
 
 def test_a_report_from_a_folder(tmp_path: Path):
