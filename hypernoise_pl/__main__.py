@@ -77,6 +77,7 @@ examples:
 Run test-time searches, the base generator and what was trained on the same prompts and noises; print the table, and
 write report.html, report.md, summary.json, results.parquet and every image into the run folder. What runs is the list
 compare.methods of conf/compare.yaml. Stopped at any moment, the same command again goes on where it was.
+A run folder holds the results of one configuration: with other settings the command needs another --output, or none.
 
 options:
   --adapter DIR      an adapter folder (default: that of the newest fit)

@@ -136,7 +136,8 @@ class Comparing:
     def identity(self) -> dict[str, Any]:
         """All that decides a figure; a run folder holds the results of one identity.
 
-        ``chunk`` decides none, and the device none but how much a budget of seconds holds. ``block`` is in it, for it is by blocks that a folder is filled.
+        ``chunk`` decides none, and the device none but how much a budget of seconds holds. ``block`` is in it: a folder
+        is filled by blocks.
         """
         comparison, model = self.comparison, self.model
         return {

@@ -71,24 +71,12 @@ def markdown(table: Sequence[Sequence[str]]) -> str:
 
 
 def refinement(rows: Mapping[str, Sequence[Row]]) -> list[list[str]]:
-    """Every search that started from what was trained, against the same search from Gaussian noise at the same
-    budget.
+    """Searches that started from what was trained, each against the same search and budget from Gaussian noise.
 
     Differences are paired by prompt and seed; their intervals are over prompts.
     """
-    table = [
-        [
-            "from what was trained",
-            "from Gaussian noise",
-            "budget",
-            "NFE",
-            "NFE, Gaussian",
-            "trained",
-            "Gaussian",
-            "difference",
-            "95 %",
-        ]
-    ]
+    table = [["from what was trained", "from Gaussian noise", "budget", "NFE", "NFE, Gaussian",
+              "trained", "Gaussian", "difference", "95 %"]]  # fmt: skip
     for label, own in rows.items():
         first = own[0]
         if not first.trained or not first.verified:

@@ -42,9 +42,9 @@ def standings(rows: Mapping[str, Sequence[Row]], base: str, looks: Mapping[str, 
         ``without_score`` (reward -> images it gave no score), ``gain`` over the base (by the judge, else by the
         weighted reward) with its 95 % ``interval`` over prompts, ``win_rate`` by the weighted reward (a tie counts one
         half) with ``win_interval``, ``diversity``, ``kid`` from the base's images, ``nfe``, ``nfe_backward``,
-        ``seconds_per_image`` (the median: a unit that warms a device up does not count), and of the search that gains most without the judge's or a trained network's help
-        ``share_of_best_gain`` and ``cost_ratio`` (its seconds over this method's); ``in_deviations``: every score's
-        gain over the base's own standard deviation.
+        ``seconds_per_image`` (the median: a unit that warms a device up does not count), and of the search that gains
+        most without the judge's or a trained network's help ``share_of_best_gain`` and ``cost_ratio`` (its seconds over
+        this method's); ``in_deviations``: every score's gain over the base's own standard deviation.
     """
     ground = rows[base]
     found = {label: _figures(entries, ground) for label, entries in rows.items()}
