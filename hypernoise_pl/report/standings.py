@@ -51,7 +51,9 @@ def standings(rows: Mapping[str, Sequence[Row]], base: str, looks: Mapping[str, 
     for label, figures in found.items():
         own, other = looks[label].features, looks[base].features
         figures["diversity"] = looks[label].diversity
-        figures["kid"] = None if own is None or other is None or label == base else kernel_distance(other, own)
+        figures["kid"] = (
+            None if own is None or other is None or label == base else kernel_distance(other, own, paired=True)
+        )
     searches = [
         label
         for label, entries in rows.items()

@@ -1,5 +1,6 @@
 """The metrics on hand-made figures, and that uneven shards in two real processes give what one process gives."""
 
+import itertools
 import os
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import torch.multiprocessing as mp
 from torch import Tensor
 
 from hypernoise_pl.metrics.diversity import PairwiseDistance
+from hypernoise_pl.metrics.fidelity import kernel_distance
 from hypernoise_pl.metrics.geneval.metric import TAGS, GenEval
 from hypernoise_pl.metrics.judge import Judge
 from hypernoise_pl.types import Prompt
@@ -84,3 +86,26 @@ def test_a_judge_checks_what_it_is_given():
     with pytest.raises(ValueError, match="'a ring', has no 'include'") as error:
         Bright()(torch.zeros(1, 3, 4, 4), [Prompt("a ring")])
     assert "\n" not in str(error.value)
+
+
+def test_distance_of_paired_sets_is_zero_for_equal_images_and_is_not_pulled_below_by_like_ones():
+    """The U-statistic written out, and its mean over many draws of two equal, correlated laws."""
+    draws = torch.Generator().manual_seed(0)
+    found, unpaired = [], []
+    for _ in range(200):
+        real = torch.randn(12, 4, generator=draws)
+        other = 0.9 * real + (1 - 0.9**2) ** 0.5 * torch.randn(12, 4, generator=draws)  # N(0, I) too
+        found.append(kernel_distance(real, other, paired=True))
+        unpaired.append(kernel_distance(real, other))
+    assert kernel_distance(real, real, paired=True) == pytest.approx(0, abs=1e-12)
+
+    def kernel(x, y):
+        return ((x.double() @ y.double()) / 4 + 1) ** 3
+
+    pairs = [
+        kernel(real[i], real[j]) + kernel(other[i], other[j]) - 2 * kernel(real[i], other[j])
+        for i, j in itertools.permutations(range(12), 2)
+    ]
+    assert found[-1] == pytest.approx(torch.stack(pairs).mean().item(), rel=1e-6, abs=1e-9)
+    error = torch.tensor(found).std().item() / len(found) ** 0.5
+    assert abs(sum(found) / len(found)) < 4 * error < abs(sum(unpaired) / len(unpaired))
