@@ -22,6 +22,7 @@ import lightning as L
 import torch
 
 from hypernoise_pl.cli import build
+from hypernoise_pl.objective import weighted_sum
 from hypernoise_pl.options import Options
 
 
@@ -57,7 +58,8 @@ class Turns(L.Callback):
         noise = module.noise(module.generator.noise_shape, module.global_step, [prompt.index for prompt in batch])
         residual = module.hypernetwork(noise, conditioning)
         images = module.generator.generate(noise + residual, conditioning, 1)
-        reward = sum(weight * module.rewards[name](images, texts) for name, weight in module.reward_weights.items())
+        scores = {name: reward(images, texts) for name, reward in module.rewards.items()}
+        reward = weighted_sum(scores, module.reward_weights)
         loss = (0.5 * residual.flatten(1).square().sum(1) - module.objective.reward_scale * reward).mean()
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
