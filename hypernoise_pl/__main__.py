@@ -6,6 +6,8 @@ import difflib
 import sys
 from collections.abc import Sequence
 
+from hypernoise_pl.signals import Stopped, output_may_close, stoppable
+
 COMMANDS = {
     "fit": "train a noise hypernetwork, then test it against the base generator and a search",
     "validate": "measure an adapter on the validation prompts",
@@ -48,7 +50,8 @@ print the table, and write summary.json, the adapter, a picture and a TensorBoar
 
 options:"""
     + SHARED
-    + """  --ckpt_path last   continue the newest run, or that in --output; or a checkpoint file to continue from
+    + """  --ckpt_path last   continue the newest run, or that in --output, from its checkpoint of most steps, or a file
+                     of one. Ctrl+C and SIGTERM save one. Without this, an --output that holds a run is refused
 
 examples:
   python -m hypernoise_pl fit
@@ -58,11 +61,12 @@ examples:
 """,
     "predict": """usage: python -m hypernoise_pl predict (--prompt TEXT ... | --prompts FILE) [options]
 
-Write each prompt's images, base and refined from the same noise, a grid of them, and predictions.jsonl.
+Write each prompt's images, base and refined from the same noise, a grid of them, and predictions.jsonl. Stopped at any
+moment, the same command again goes on where it was.
 
 options:
   --prompt TEXT      a prompt; may be given several times
-  --prompts FILE     a prompt a line, or .jsonl with "prompt"
+  --prompts FILE     .txt with a prompt a line, .csv, .tsv or .parquet with a column "prompt", .jsonl, .json or .yaml
   --seeds 0,1,2      one image each (default 0)
   --steps N          network evaluations per image (default: the model's)
   --strength S       share of the residual to add (default 1)
@@ -157,13 +161,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     if "-h" in arguments or "--help" in arguments:
         print(PAGES[command], end="")
         return 0
-    if command == "export":
-        from hypernoise_pl.export import main as export
+    try:
+        with stoppable(), output_may_close():
+            if command == "export":
+                from hypernoise_pl.export import main as export
 
-        return export(arguments)
-    from hypernoise_pl.cli import run
+                return export(arguments)
+            from hypernoise_pl.cli import run
 
-    return run(command, arguments)
+            return run(command, arguments)
+    except Stopped as stopped:
+        print(f"hypernoise_pl {command}: {stopped}; the same command begins anew", file=sys.stderr)
+        return stopped.code
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,6 +17,8 @@ from hypernoise_pl.generators.base import Generator
 from hypernoise_pl.generators.portable import described, located
 from hypernoise_pl.hypernetwork import LoraOptions, NoiseHypernetwork, lora_state
 from hypernoise_pl.parallelize import whole
+from hypernoise_pl.pretrained import load_tensors
+from hypernoise_pl.run_folder import write_tensors
 
 WEIGHTS, PEFT_CONFIG, OWN_CONFIG = "adapter_model.safetensors", "adapter_config.json", "hypernoise.json"
 PREFIX = "base_model.model."  # of every key in a PEFT file
@@ -85,7 +88,6 @@ def write_folder(
     """
     from peft import LoraConfig
     from safetensors import SafetensorError
-    from safetensors.torch import save_file
 
     scale: Any = {"r": options.rank, "lora_alpha": options.alpha}  # peft speaks of a whole alpha and takes any
     config = LoraConfig(base_model_name_or_path=base, inference_mode=True, **scale, **settings)
@@ -97,7 +99,7 @@ def write_folder(
         if pickled:
             torch.save(weights, partial / "adapter_model.bin")
         else:
-            save_file(weights, partial / WEIGHTS, metadata={"format": "pt"})
+            write_tensors(partial / WEIGHTS, weights, {"format": "pt"})
         config.save_pretrained(str(partial))
         if about is not None:
             (partial / OWN_CONFIG).write_text(json.dumps(about, indent=1) + "\n")
@@ -134,9 +136,6 @@ def restore(hypernetwork: Any, generator: Generator, folder: Path) -> None:
         FileNotFoundError: if a file is missing.
         ValueError: if one is damaged, or the adapter is of another generator, kind, rank or scale.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
     about = describe(folder)
     _check_generator(about, generator, folder)
     for key, value in _of_adapter(hypernetwork).items():
@@ -145,16 +144,36 @@ def restore(hypernetwork: Any, generator: Generator, folder: Path) -> None:
                 f"adapter {folder}: its {key!r} is {about[key]!r}, this configuration has {value!r}; set the model's "
                 f"class, lora and mode as in {OWN_CONFIG}"
             )
-    try:
-        saved = load_file(folder / WEIGHTS)
-    except SafetensorError as error:
-        raise ValueError(f"adapter {folder / WEIGHTS}: damaged: {error}") from error
-    own = lora_state(hypernetwork.view)
+    saved = load_tensors(folder / WEIGHTS, "adapter")
     saved = {name.removeprefix(PREFIX): tensor for name, tensor in saved.items()}
-    if {n: t.shape for n, t in saved.items()} != {n: p.shape for n, p in own.items()}:
-        raise ValueError(f"adapter {folder / WEIGHTS}: damaged: its tensors are not those {OWN_CONFIG} speaks of")
+    fill(lora_state(hypernetwork.view), saved, folder / WEIGHTS)
+
+
+def fill(weights: Mapping[str, nn.Parameter], saved: Mapping[str, Any], file: Path) -> None:
+    """Put an adapter's tensors into LoRA weights: each gets one, none is left over, every value is finite.
+
+    Args:
+        weights: name -> weight; changed in place.
+        saved: name -> tensor.
+        file: that they come from, for messages.
+
+    Raises:
+        ValueError: naming the first tensor that is missing, too many, of another shape, or not finite.
+    """
+    for name in sorted(weights.keys() | saved.keys()):
+        wanted, found = (list(part[name].shape) if name in part else None for part in (weights, saved))
+        if wanted is None:
+            raise ValueError(f"adapter {file}: the generator's network has no weights for its tensor {name}")
+        if found != wanted:
+            is_there = "is missing" if found is None else f"has shape {found}"
+            raise ValueError(f"adapter {file}: tensor {name} {is_there}, where {wanted} is wanted")
+        if not bool(saved[name].isfinite().all()):
+            raise ValueError(
+                f"adapter {file}: tensor {name} has values that are not finite; give an adapter of an earlier step, "
+                "such as adapter-best, or train anew with a lower rate"
+            )
     with torch.no_grad():
-        for name, parameter in own.items():
+        for name, parameter in weights.items():
             parameter.copy_(saved[name])
 
 
@@ -165,14 +184,17 @@ def describe(folder: Path) -> dict[str, Any]:
         FileNotFoundError: if the folder or a file of it is missing.
         ValueError: if its description is damaged or of a later format.
     """
+    check_folder(folder)
     for name in (OWN_CONFIG, PEFT_CONFIG, WEIGHTS):
         if not (folder / name).is_file():
-            raise FileNotFoundError(f"adapter {folder}: no {name} in that folder")
+            hint = f"; it has {folder / 'adapter'}" if (folder / "adapter").is_dir() else ""
+            what = f"no {name} in that folder{hint}" if folder.exists() else f"no such folder, so no {name} in it"
+            raise FileNotFoundError(f"adapter {folder}: {what}")
     try:
         about: dict[str, Any] = json.loads((folder / OWN_CONFIG).read_text())
         missing = [key for key in KEYS if key not in about]
     except (ValueError, TypeError) as error:
-        raise ValueError(f"adapter {folder / OWN_CONFIG}: damaged: {error}") from error
+        raise ValueError(f"adapter {folder / OWN_CONFIG}: damaged: {error}; give another adapter") from error
     if missing:
         raise ValueError(f"adapter {folder / OWN_CONFIG}: damaged: no {missing[0]!r} in it")
     if about["format"] != FORMAT:
@@ -191,6 +213,14 @@ def generator_of(folder: Path) -> dict[str, Any]:
         ValueError: if its description is damaged or of another format.
     """
     return located(describe(folder)["generator"], folder)
+
+
+def check_folder(folder: Path) -> None:
+    """Raise ``NotADirectoryError`` for a file where an adapter's folder is wanted."""
+    if folder.exists() and not folder.is_dir():
+        inside = folder.name in (OWN_CONFIG, PEFT_CONFIG, WEIGHTS)
+        hint = f"give its folder: {folder.parent}" if inside else "give the folder that fit wrote, RUN/adapter"
+        raise NotADirectoryError(f"adapter {folder}: a file; {hint}")
 
 
 def fingerprint(network: nn.Module) -> list[float]:

@@ -7,9 +7,9 @@ import contextlib
 import io
 import os
 import re
+import shlex
 import sys
 import tempfile
-import time
 import traceback
 import warnings
 from collections.abc import Iterator, Sequence
@@ -19,10 +19,13 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from hypernoise_pl.cache_prompts import without_rewards
+from hypernoise_pl.checkpoints import newest_checkpoint, newest_run_to_continue, to_continue
 from hypernoise_pl.classes import families, page
 from hypernoise_pl.config import load_configs
+from hypernoise_pl.launched import new_run_of_all
 from hypernoise_pl.options import Options
-from hypernoise_pl.run_folder import newest_run
+from hypernoise_pl.run_folder import drop_if_empty
+from hypernoise_pl.signals import Stopped
 from hypernoise_pl.signatures import ConfigError, check_flag, check_keys, parameters
 from hypernoise_pl.truncation import counted
 from hypernoise_pl.types import nearest
@@ -34,6 +37,7 @@ _CHATTER = (
     ".*does not have many workers.*",
     ".*Checkpoint directory.*",
     ".*litlogger.*",
+    ".*Experiment logs directory.*",
     ".*weights_only.*",
     ".*args parameter is intended to run from within Python.*",
     ".*sync_dist=True.*",
@@ -47,10 +51,12 @@ def run(command: str, argv: Sequence[str]) -> int:
     """Run a command and turn every expected error into one line.
 
     Returns:
-        0 on success, 2 for what the user wrote or gave, 1 for what went wrong later.
+        0 on success, 2 for what the user wrote or gave, 1 for what went wrong later, 143 or 130 after SIGTERM or
+        SIGINT.
     """
     from hypernoise_pl.training import NonFiniteError
 
+    first = OUTPUT_VARIABLE not in os.environ and os.environ.get("RANK", "0") == "0"  # of the run's processes
     options, rest = _parser(command).parse_known_args(list(argv), Options())
     started = False
     try:
@@ -63,9 +69,11 @@ def run(command: str, argv: Sequence[str]) -> int:
 
             getattr(runs, command.replace("-", "_"))(cli, options)
         return 0
-    except KeyboardInterrupt:
-        how = " with --ckpt_path last" if command == "fit" else ""
-        line, code = f"stopped; the same command{how} continues", 130
+    except Stopped as stopped:
+        if not first:
+            return 0  # the first process tells of all
+        print(f"hypernoise_pl {command}: {stopped}; {_continuation(command, argv, options)}", file=sys.stderr)
+        return stopped.code
     except (ConfigError, FileNotFoundError, NotADirectoryError) as error:
         line, code = str(error), 2
     except NonFiniteError as error:
@@ -75,10 +83,49 @@ def run(command: str, argv: Sequence[str]) -> int:
             traceback.print_exc()
             return 1
         line, code = _one_line(error), 1 if started and not isinstance(error, ValueError) else 2
-    if options.verbose:
-        traceback.print_exc()
+    finally:
+        if first:
+            os.environ.pop(OUTPUT_VARIABLE, None)
+            if options.made is not None:
+                drop_if_empty(options.made)
     print(f"hypernoise_pl {command}: error: {line}", file=sys.stderr)
     return code
+
+
+def _continuation(command: str, argv: Sequence[str], options: Options) -> str:
+    """How to go on after a signal: a command that does, or that there is nothing yet to go on from."""
+    anew = "the same command begins anew"
+    if command in ("validate", "test") or not options.begun:
+        return anew
+    if command == "cache-prompts":
+        return f"to continue: {_command(command, argv)}"
+    more = [f"--output={options.folder}"]
+    if command == "fit":
+        newest = newest_checkpoint(options.folder)
+        if newest is None:
+            return f"no checkpoint yet; {anew}"
+        return (
+            f"step {newest[1]['global_step']} is saved; to continue: "
+            f"{_command(command, _without(argv, '--ckpt_path', '--output'))} --ckpt_path=last {shlex.join(more)}"
+        )
+    if options.adapter is not None:
+        more.append(f"--adapter={options.adapter}")
+    return f"to continue: {_command(command, _without(argv, '--output', '--adapter'))} {shlex.join(more)}"
+
+
+def _command(command: str, argv: Sequence[str]) -> str:
+    return shlex.join(["python", "-m", "hypernoise_pl", command, *argv])
+
+
+def _without(argv: Sequence[str], *flags: str) -> list[str]:
+    """A command line without some flags and their values."""
+    kept, left = [], iter(argv)
+    for argument in left:
+        if argument in flags:
+            next(left, None)
+        elif not argument.startswith(tuple(f"{flag}=" for flag in flags)):
+            kept.append(argument)
+    return kept
 
 
 def _parser(command: str) -> argparse.ArgumentParser:
@@ -131,7 +178,11 @@ def build(command: str, options: Options, overrides: list[str]) -> Any:
         overrides = [*overrides, "--print_config"]
     else:
         options.chosen = options.output is not None or OUTPUT_VARIABLE in os.environ
+        begins = OUTPUT_VARIABLE not in os.environ and os.environ.get("RANK", "0") == "0"
         options.folder = _output(command, options)
+        if command == "fit" and (begins or options.ckpt_path is not None):
+            options.checkpoint = to_continue(options.ckpt_path, options.folder)
+        options.begun = True
         overrides = [*overrides, f"--output={options.folder}"]
     with tempfile.NamedTemporaryFile("w", suffix=".yaml") as merged:
         OmegaConf.save(config, merged.name)
@@ -139,13 +190,16 @@ def build(command: str, options: Options, overrides: list[str]) -> Any:
 
 
 def _output(command: str, options: Options) -> Path:
+    """The run folder: that of the run's first process, the one asked for, the one to continue, or a new one."""
     if OUTPUT_VARIABLE in os.environ:
         return Path(os.environ[OUTPUT_VARIABLE])
     folder = options.output
     if folder is None and options.ckpt_path == "last":
-        folder = newest_run("fit", "checkpoints/last.ckpt")
+        folder = newest_run_to_continue()
     if folder is None:
-        folder = Path("runs") / command / time.strftime("%Y%m%d-%H%M%S")
+        folder = options.made = new_run_of_all(command)
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"--output {folder}: a file; give a folder")
     os.environ[OUTPUT_VARIABLE] = str(folder)
     return Path(folder)
 
@@ -297,6 +351,11 @@ def _quiet(verbose: bool) -> Iterator[None]:
                 warnings.simplefilter("ignore", category)
             for part in _CHATTER:
                 warnings.filterwarnings("ignore", part)
-            for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.seed", "transformers"):
+            for name in (
+                "lightning.pytorch.utilities.rank_zero",
+                "lightning.pytorch.trainer.connectors.signal_connector",
+                "lightning.fabric.utilities.seed",
+                "transformers",
+            ):
                 logging.getLogger(name).setLevel(logging.WARNING)
         yield

@@ -29,6 +29,8 @@ def find_config(name: str) -> Path:
     for path in (Path(name), conf_folder() / f"{name}.yaml", conf_folder() / name):
         if path.is_file():
             return path
+    if Path(name).is_dir():
+        raise ConfigError(f"config {name}: a folder; give a YAML file")
     folder = conf_folder()
     known = [str(path.relative_to(folder).with_suffix("")) for path in sorted(folder.rglob("*.yaml"))]
     hint = nearest(name, known) or f"; conf/ has {', '.join(known)}"
@@ -73,6 +75,8 @@ def _load(name: str, within: tuple[Path, ...] = ()) -> Iterator[tuple[Path, Dict
         loaded = OmegaConf.load(path)
     except Exception as error:  # YAML's errors span lines
         raise ConfigError(f"config {path}: not YAML: {' '.join(str(error).split())}") from error
+    if path.stat().st_size == 0:
+        raise ConfigError(f"config {path}: empty; it needs keys and values")
     if not isinstance(loaded, DictConfig):
         raise ConfigError(f"config {path}: needs keys and values, got {type(loaded).__name__}")
     included: Any = loaded.pop("include", None) or []

@@ -149,6 +149,10 @@ def _options(argv: Sequence[str]) -> argparse.Namespace:
 
 def _read(file: Path, needed: bool = True) -> Any:
     """A YAML or JSON file; None where one that is not needed is missing."""
+    if file.parent.exists() and not file.parent.is_dir():
+        raise NotADirectoryError(f"export: --run {file.parent}: a file; give the fit's run folder")
+    if file.is_dir():
+        raise ValueError(f"export: {file}: a folder, where a fit's run folder has a file; give another --run")
     if not file.is_file():
         if not needed:
             return None
@@ -156,7 +160,7 @@ def _read(file: Path, needed: bool = True) -> Any:
     try:
         found = yaml.safe_load(file.read_text()) if file.suffix == ".yaml" else json.loads(file.read_text())
     except (yaml.YAMLError, ValueError) as error:
-        raise ValueError(f"export: {file}: damaged: {error}") from error
+        raise ValueError(f"export: {file}: damaged: {' '.join(str(error).split())}; give another --run") from error
     if not isinstance(found, dict):
         raise ValueError(f"export: {file}: damaged: no keys in it")
     return found

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hypernoise_pl.adapter import PEFT_CONFIG, PREFIX, WEIGHTS, write_folder
+from hypernoise_pl.adapter import PEFT_CONFIG, PREFIX, WEIGHTS, check_folder, fill, write_folder
 from hypernoise_pl.generators.base import Generator
 from hypernoise_pl.generators.portable import described
 from hypernoise_pl.hypernetwork import ADAPTER, LoraOptions, NoiseHypernetwork, lora_state
@@ -102,16 +102,7 @@ def load_reference(folder: Path, generator: Generator) -> NoiseHypernetwork:
     for name in grouped:
         layer = hypernetwork.view.get_submodule(name)
         hypernetwork.view.set_submodule(name, UngroupedLora(layer, options))
-    own = lora_state(hypernetwork.view)
-    for name in sorted(own.keys() | saved.keys()):
-        found, wanted = (state[name].shape if name in state else None for state in (saved, own))
-        if found != wanted:
-            raise ValueError(
-                f"adapter {folder}: {name} is {_shape(found)}, for {generator.name} it must be {_shape(wanted)}"
-            )
-    with torch.no_grad():
-        for name, parameter in own.items():
-            parameter.copy_(saved[name])
+    fill(lora_state(hypernetwork.view), saved, folder)
     return hypernetwork
 
 
@@ -140,6 +131,7 @@ class UngroupedLora(nn.Module):
 
 def _read(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """PEFT's configuration and weights, with no prefix."""
+    check_folder(folder)
     file = folder / (WEIGHTS if (folder / WEIGHTS).is_file() else PICKLED)
     for needed in (folder / PEFT_CONFIG, file):
         if not needed.is_file():
@@ -164,7 +156,3 @@ def _read(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
         raise ValueError(f"adapter {file}: damaged, or more than weights in it") from error
     return config, {name.removeprefix(PREFIX): tensor for name, tensor in saved.items()}
-
-
-def _shape(shape: torch.Size | None) -> str:
-    return "missing" if shape is None else str(list(shape))

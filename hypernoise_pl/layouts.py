@@ -64,6 +64,8 @@ def read_checkpoint(file: Path, what: str) -> dict[str, Tensor]:
     """
     if not file.exists():
         raise FileNotFoundError(f"{what} {file}: no such file")
+    if file.is_dir():
+        raise ValueError(f"{what} {file}: a folder; give the checkpoint file in it")
     _compare_with_published(file, what)
     found: Any = load_tensors(file, what) if file.suffix == ".safetensors" else _unpickled(file, what)
     for key in ("state_dict", "ema", "model"):

@@ -14,12 +14,15 @@ class Options:
         config: YAML files or their short names, merged in this order.
         output: run folder that the user names.
         folder: run folder in use, which ``cli.build`` sets.
+        made: run folder that was made for this run, which goes again if it stays empty; ``cli.build`` sets it.
+        begun: whether the run folder is known; ``cli.build`` sets it.
         chosen: whether the user, or the process that started this one, chose the run folder; ``cli.build`` sets it.
         verbose: tracebacks instead of one-line errors.
         help_all: print every option of every class and stop.
         help_class: class to describe; then stop.
         print_config: print the configuration and stop.
         ckpt_path: ``last`` or a checkpoint file, of ``fit``.
+        checkpoint: file that ``ckpt_path`` stands for, of ``fit``; ``cli.build`` sets it.
         adapter: adapter folder, of the commands that measure.
         shard: share of the units, such as ``0/4``, of ``compare``.
         budget_seconds: seconds of search an image, of ``compare``.
@@ -33,12 +36,15 @@ class Options:
     config: list[str] = field(default_factory=list)
     output: Path | None = None
     folder: Path = Path("runs")
+    made: Path | None = None
+    begun: bool = False
     chosen: bool = False
     verbose: bool = False
     help_all: bool = False
     help_class: str | None = None
     print_config: bool = False
     ckpt_path: str | None = None
+    checkpoint: Path | None = None
     adapter: Path | None = None
     shard: str | None = None
     budget_seconds: str | None = None

@@ -27,6 +27,7 @@ def load_pretrained(kind: Any, model: str, what: str, **options: Any) -> Any:
         FileNotFoundError: if the folder or a file of it is missing, or the hub does not give it.
         ValueError: if a file is damaged.
     """
+    _check_folder(model, what)
     return load_with(lambda: kind.from_pretrained(model, **options), model, what)
 
 
@@ -71,6 +72,7 @@ def find_file(model: str, name: str, what: str, revision: str | None = None, loc
     """A file of a folder or of a hub id, fetched if need be; raises what ``load_pretrained`` does."""
     from huggingface_hub import hf_hub_download
 
+    _check_folder(model, what)
     if Path(model).is_dir():
         if not (Path(model) / name).exists():
             raise FileNotFoundError(f"{what} {model}: no {name} in this folder")
@@ -143,6 +145,11 @@ def _check_place(model: str, what: str) -> None:
         raise FileNotFoundError(f"{what} {model}: no such folder, and no hub id (owner/name)")
 
 
+def _check_folder(model: str, what: str) -> None:
+    if Path(model).is_file():
+        raise NotADirectoryError(f"{what} {model}: a file; give its folder, {Path(model).parent}, or a hub id")
+
+
 def load_tensors(file: Path, what: str) -> dict[str, Any]:
     """The tensors of a safetensors file.
 
@@ -152,7 +159,9 @@ def load_tensors(file: Path, what: str) -> dict[str, Any]:
     """
     if not file.exists():
         raise FileNotFoundError(f"{what} {file}: no such file")
+    if file.is_dir():
+        raise ValueError(f"{what} {file}: a folder; give the .safetensors file in it")
     try:
         return load_file(file)
     except SafetensorError as error:
-        raise ValueError(f"{what} {file}: damaged file: {error}") from error
+        raise ValueError(f"{what} {file}: damaged file, or no safetensors: {error}") from error

@@ -1,11 +1,36 @@
-"""Run folders: which is the newest, and files that are written whole or not at all."""
+"""Run folders: a new one for each run, which is the newest, and files that are written whole or not at all."""
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
+
+RUNS = Path("runs")
+
+
+def new_run(command: str) -> Path:
+    """Make ``runs/COMMAND/TIME``; where that is taken, ``TIME-2`` and so on: no two runs are given the same one."""
+    now = time.strftime("%Y%m%d-%H%M%S")
+    for number in itertools.count(1):
+        folder = RUNS / command / (now if number == 1 else f"{now}-{number}")
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir()
+        except FileExistsError:
+            continue
+        return folder
+    raise AssertionError
+
+
+def drop_if_empty(folder: Path) -> None:
+    """Remove a run folder in which nothing was written, and the folders above it that this leaves empty."""
+    with contextlib.suppress(OSError):
+        os.removedirs(folder)
 
 
 def newest_run(command: str, holding: str) -> Path:
@@ -14,7 +39,7 @@ def newest_run(command: str, holding: str) -> Path:
     Raises:
         FileNotFoundError: if there is none.
     """
-    found = sorted(Path("runs", command).glob(f"*/{holding}"), key=lambda path: path.stat().st_mtime)
+    found = sorted(RUNS.joinpath(command).glob(f"*/{holding}"), key=lambda path: path.stat().st_mtime)
     if not found:
         raise FileNotFoundError(f"runs/{command}: no run with {holding} in it; run `python -m hypernoise_pl fit` first")
     return found[-1].parents[holding.count("/")]
@@ -43,3 +68,23 @@ def write(file: Path, text: str) -> None:
     """Write a text file, whole or not at all."""
     with whole(file) as partial:
         partial.write_text(text)
+
+
+def write_tensors(file: Path, tensors: Mapping[str, Any], metadata: dict[str, str] | None = None) -> None:
+    """Write a safetensors file, whole or not at all, with the mode that every new file gets.
+
+    safetensors' own ``save_file`` makes files that only their owner may read.
+    """
+    from safetensors.torch import save
+
+    with whole(file) as partial:
+        partial.write_bytes(save({name: tensor.contiguous() for name, tensor in tensors.items()}, metadata))
+
+
+def give_usual_modes(folder: Path) -> None:
+    """Let the files of a folder that another library wrote have the mode that every new file gets."""
+    mask = os.umask(0)
+    os.umask(mask)
+    for file in folder.rglob("*"):
+        if file.is_file():
+            file.chmod(0o666 & ~mask)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
-import itertools
 import json
 import os
 import re
 import sys
 import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,43 +20,45 @@ from hypernoise_pl.adapter import restore, save_adapter
 from hypernoise_pl.cache_prompts import cache_prompts as cache_prompts
 from hypernoise_pl.callbacks.evaluate import Evaluate
 from hypernoise_pl.callbacks.image_grid import ImageGrid
+from hypernoise_pl.callbacks.remember_logs import RememberLogs
+from hypernoise_pl.callbacks.stop import SaveWhenAsked
+from hypernoise_pl.checkpoints import read_checkpoint
 from hypernoise_pl.compare import Comparing
 from hypernoise_pl.comparison import shard_of, some
 from hypernoise_pl.data.base import Split
-from hypernoise_pl.data.text import read_prompts
-from hypernoise_pl.identity import difference
+from hypernoise_pl.data.columns import NUMBER
+from hypernoise_pl.data.reading import read_prompts
+from hypernoise_pl.identity import described, difference, digest_of
+from hypernoise_pl.logs import go_on, where
 from hypernoise_pl.metrics.judge import Judge
 from hypernoise_pl.module import HyperNoiseModule
 from hypernoise_pl.noise import gaussian, seed_of
 from hypernoise_pl.options import Options
-from hypernoise_pl.report.figures import image_grid, to_uint8
+from hypernoise_pl.predictions import END, ROWS, Predictions
+from hypernoise_pl.report.figures import image_grid, to_tensor, to_uint8
 from hypernoise_pl.report.page import verdict, write_report
 from hypernoise_pl.report.results import Results
 from hypernoise_pl.report.sections import aligned, lines
 from hypernoise_pl.report.tables import summarise, table
 from hypernoise_pl.run_folder import newest_run, whole, write
 from hypernoise_pl.signatures import ConfigError
-from hypernoise_pl.types import Prompt
+from hypernoise_pl.trained import digest
+from hypernoise_pl.types import Prompt, Rollout
 
 
 def fit(cli: Any, options: Options) -> None:
     """Train, save the adapter, test, and say what was reached."""
-    model, trainer, output = cli.model, cli.trainer, options.folder
+    model, trainer, output, checkpoint = cli.model, cli.trainer, options.folder, options.checkpoint
+    _judge_of(cli, "validation", "test")
     output.mkdir(parents=True, exist_ok=True)
     write(output / "config.yaml", cli.parser.dump(cli.config, skip_none=False, skip_check=True))
-    checkpoint = None
-    if options.ckpt_path is not None:
-        last = options.ckpt_path == "last"
-        checkpoint = output / "checkpoints" / "last.ckpt" if last else Path(options.ckpt_path)
-        if not checkpoint.exists():
-            raise FileNotFoundError(f"checkpoint {checkpoint}: no such file; leave --ckpt_path out to begin anew")
-    _judge_of(cli, "validation", "test")
+    trainer.callbacks += [RememberLogs(), SaveWhenAsked()]
     _say(_start_line(cli, output))
     start = time.monotonic()
+    if checkpoint is not None and trainer.is_global_zero:
+        go_on(trainer.loggers, read_checkpoint(checkpoint))
     trainer.fit(model, datamodule=cli.datamodule, ckpt_path=checkpoint, weights_only=True if checkpoint else None)
     fit_seconds = time.monotonic() - start
-    if trainer.interrupted:
-        raise KeyboardInterrupt
     adapter = output / "adapter"
     save_adapter(model.hypernetwork, model.generator, adapter, model.objective.record(), trainer.is_global_zero)
     _measure(cli, options, trainer.test, fit_seconds, adapter)
@@ -78,10 +81,11 @@ def test(cli: Any, options: Options) -> None:
 @torch.no_grad()
 def predict(cli: Any, options: Options) -> None:
     """Write images for prompts, base and refined from the same noise."""
-    model, output = cli.model, options.folder
-    prompts = [Prompt(text, index=index) for index, text in enumerate(options.prompt)]
+    model = cli.model
+    prompts = [Prompt(text) for text in options.prompt]
     if options.prompts is not None:
         prompts += read_prompts(options.prompts)
+    prompts = [replace(prompt, index=index) for index, prompt in enumerate(prompts)]
     if not prompts:
         raise ConfigError("predict: no prompts; give --prompt TEXT or --prompts FILE")
     try:
@@ -90,28 +94,68 @@ def predict(cli: Any, options: Options) -> None:
         raise ConfigError(f"--seeds {options.seeds}: needs whole numbers with commas between, like 0,1,2") from None
     if options.steps is not None and options.steps < 1:
         raise ConfigError(f"--steps {options.steps}: at least 1 is needed")
-    _load(model, options.adapter)
+    options.adapter = _load(model, options.adapter)
     model.to(cli.trainer.strategy.root_device)
-    output.mkdir(parents=True, exist_ok=True)
-    rows, columns = [], 8
-    shown: list[tuple[str, torch.Tensor, torch.Tensor]] = []  # caption, base, refined
-    for number, prompt in enumerate(tqdm(prompts, desc="predict", disable=len(prompts) < columns)):
-        noise = gaussian(model.generator.noise_shape, [seed_of(seed) for seed in seeds]).to(model.device)
-        every = [prompt] * len(seeds)
-        pair = [model(every, noise, strength, options.steps) for strength in (0.0, options.strength)]
-        each = zip(pair[0].images, pair[1].images)
-        shown += [(prompt.text, *images) for images in itertools.islice(each, columns - len(shown))]
-        name = f"{number:04d}-{re.sub(r'[^a-z0-9]+', '-', prompt.text.lower()).strip('-')[:60]}"
-        for kind, rollout in zip(("base", "refined"), pair):
-            for place, (seed, image) in enumerate(zip(seeds, to_uint8(rollout.images))):
-                file = f"{name}-seed{seed}-{kind}.png"
-                _save_image(output / file, image)
-                scores = {key: round(score[place].item(), 4) for key, score in rollout.scores.items()}
-                rows.append({"prompt": prompt.text, "seed": seed, "kind": kind, "file": file, "scores": scores})
-    write(output / "predictions.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
-    captions, *pictures = zip(*shown)
-    image_grid([torch.stack(row) for row in pictures], ["base", "refined"], captions).save(output / "grid.png")
-    _say(f"{len(rows)} images, predictions.jsonl and grid.png are in {output}")
+    settings = _settings(cli, options, prompts, seeds)
+    if not options.chosen:
+        options.folder = Predictions.unfinished(options.folder.parent, settings) or options.folder
+    found = Predictions(options.folder, settings)
+    kinds = {"base": 0.0, "refined": options.strength}
+    done = [found.of(prompt.index, len(kinds) * len(seeds)) is not None for prompt in prompts]
+    for prompt in tqdm(prompts, desc="predict", disable=len(prompts) < 8):
+        if not done[prompt.index]:
+            noise = gaussian(model.generator.noise_shape, [seed_of(seed) for seed in seeds]).to(model.device)
+            every = [prompt] * len(seeds)
+            rollouts = {kind: model(every, noise, strength, options.steps) for kind, strength in kinds.items()}
+            found.add([row for kind, rollout in rollouts.items() for row in _images(found, kind, rollout, seeds)])
+    _grid(found).save(found.folder / END)
+    made = f" ({sum(done)} prompts were there)" if any(done) else ""
+    _say(f"{len(found.rows)} images{made}, {ROWS} and {END} are in {found.folder}")
+
+
+def _settings(cli: Any, options: Options, prompts: Sequence[Prompt], seeds: list[int]) -> dict[str, Any]:
+    """All that decides the images of ``predict`` and their scores."""
+    model = cli.model
+    texts = [[prompt.text, prompt.tag, prompt.metadata.get(NUMBER)] for prompt in prompts]
+    return {
+        "generator": described(model.generator) | {"noise_shape": list(model.generator.noise_shape)},
+        "adapter": digest(options.adapter),
+        "strength": options.strength,
+        "steps": options.steps or model.steps,
+        "seeds": seeds,
+        "prompts": {"count": len(prompts), "contents": digest_of(texts)},
+        "rewards": described(dict(model.rewards.items())),
+    }
+
+
+def _images(found: Predictions, kind: str, rollout: Rollout, seeds: Sequence[int]) -> Iterator[dict[str, Any]]:
+    """Write the images of one prompt, one a seed; a row for each."""
+    for place, (seed, prompt, image) in enumerate(zip(seeds, rollout.prompts, to_uint8(rollout.images))):
+        words = re.sub(r"[^a-z0-9]+", "-", prompt.text.lower()).strip("-")[:60]
+        file = f"{prompt.index:04d}-{words}-seed{seed}-{kind}.png"
+        _save_image(found.folder / file, image)
+        yield {
+            "number": prompt.index,
+            "id": prompt.metadata.get(NUMBER, prompt.index),
+            "prompt": prompt.text,
+            "tag": prompt.tag,
+            "seed": seed,
+            "kind": kind,
+            "file": file,
+            "scores": {key: round(score[place].item(), 4) for key, score in rollout.scores.items()},
+        }
+
+
+def _grid(found: Predictions, columns: int = 8) -> Any:
+    """The first images, base above refined."""
+    from PIL import Image
+
+    rows = {kind: [row for row in found.rows if row["kind"] == kind][:columns] for kind in ("base", "refined")}
+    pictures = [
+        torch.stack([to_tensor(Image.open(found.folder / row["file"]).convert("RGB")) for row in part])
+        for part in rows.values()
+    ]
+    return image_grid(pictures, [*rows], [row["prompt"] for row in rows["base"]])
 
 
 def compare(cli: Any, options: Options) -> None:
@@ -131,6 +175,7 @@ def compare(cli: Any, options: Options) -> None:
     identity = comparing.identity()
     if not options.chosen:
         results.folder = Results.unfinished(options.folder.parent, identity, difference) or options.folder
+        options.folder = results.folder
     results.begin(identity, difference)
     for name, missing in comparing.skipped.items():
         _say(f"compare: {name} is left out: {missing}")
@@ -219,7 +264,7 @@ def _measure(cli: Any, options: Options, loop: Any, fit_seconds: float, adapter:
         f"adapter      {adapter}",
         f"summary      {options.folder / 'summary.json'}",
         *([f"picture      {picture}"] if picture else []),
-        f"TensorBoard  tensorboard --logdir {options.folder}",
+        *(f"{name:<12} {place}" for name, place in map(where, trainer.loggers)),
         f"next         python -m hypernoise_pl predict {kind}--adapter {adapter} --prompt "
         '"a red circle left of a blue star"',
     ]

@@ -106,7 +106,7 @@ def test_another_generator_is_refused_even_of_the_same_shape(sana_folder, tmp_pa
     with torch.no_grad():
         for parameter in other.network.parameters():
             parameter.copy_(parameter[torch.randperm(len(parameter))])
-    message = rf"adapter {folder}: trained with generator {sana_folder} .* not owner/other"
+    message = rf"adapter {folder}: trained with generator {sana_folder.name} .* not owner/other"
     with pytest.raises(ValueError, match=message) as error:
         load_adapter(folder, other)
     assert "\n" not in str(error.value)
@@ -147,7 +147,7 @@ def test_a_damaged_file_is_named(sana_folder, tmp_path, file, keep):
     folder = save_adapter(hypernetwork, generator, tmp_path / "adapter")
     data = (folder / file).read_bytes()
     (folder / file).write_bytes(data[: keep if isinstance(keep, int) else int(keep * len(data))])
-    with pytest.raises(ValueError, match=f"{file}: damaged") as error:
+    with pytest.raises(ValueError, match=f"{file}: damaged( file)?") as error:
         load_adapter(folder, generator)
     assert "\n" not in str(error.value)
 

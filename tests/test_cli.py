@@ -207,13 +207,11 @@ def test_fit_then_test_then_predict(tmp_path, capsys, monkeypatch):
     assert list(Path("run/images").glob("test-*.png"))
     assert list(Path("run").glob("events.out.tfevents.*"))
 
-    monkeypatch.delenv(cli.OUTPUT_VARIABLE)
     assert main(["test", "--adapter=run/adapter", *SHORT, "--output=again"]) == 0
     again = json.loads(Path("again/summary.json").read_text())
     assert again["hypernetwork"]["judge"] == summary["hypernetwork"]["judge"]
     assert again["hypernetwork"]["rewards"] == pytest.approx(summary["hypernetwork"]["rewards"])
 
-    monkeypatch.delenv(cli.OUTPUT_VARIABLE)
     prompts = ["--prompt=a red circle", "--prompt=two stars", "--seeds=0,5"]
     assert main(["predict", "--adapter=run/adapter", *prompts, "--output=seen"]) == 0
     rows = [json.loads(line) for line in Path("seen/predictions.jsonl").read_text().splitlines()]

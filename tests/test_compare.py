@@ -75,12 +75,9 @@ def adapters(tmp_path_factory) -> dict[str, Path]:
 def _own_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv(cli.OUTPUT_VARIABLE, raising=False)
-    yield
-    os.environ.pop(cli.OUTPUT_VARIABLE, None)
 
 
 def compare(*arguments: str) -> int:
-    os.environ.pop(cli.OUTPUT_VARIABLE, None)
     return main(["compare", *arguments])
 
 
@@ -105,7 +102,6 @@ def pictures(folder: Path) -> dict[str, bytes]:
 def whole(adapters, tmp_path_factory) -> Path:
     """An uninterrupted run."""
     folder = tmp_path_factory.mktemp("whole")
-    os.environ.pop(cli.OUTPUT_VARIABLE, None)
     config = configure(folder / "methods.yaml")
     assert main(["compare", f"--config={config}", f"--adapter={adapters['noise']}", f"--output={folder}"]) == 0
     return folder

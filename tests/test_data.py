@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from hypernoise_pl.data.base import PromptBatches
-from hypernoise_pl.data.text import TextPrompts, read_prompts
+from hypernoise_pl.data.reading import read_prompts
+from hypernoise_pl.data.text import TextPrompts
 
 
 def take(batches: PromptBatches, epochs: int) -> list[list[int]]:

@@ -20,7 +20,6 @@ def test_a_minute_of_training_raises_the_reward(tmp_path, monkeypatch):
     assert len(before) == 7
     short = ["--trainer.max_steps=180", "--model.lr_scheduler.total_steps=180", "--trainer.limit_val_batches=0"]
     assert main(["fit", *short, "--model.reference=null", "--output=run"]) == 0
-    monkeypatch.delenv(cli.OUTPUT_VARIABLE)
     summary = json.loads(Path("run/summary.json").read_text())
     base, refined = summary["base"], summary["hypernetwork"]
     assert (summary["prompts"], summary["seeds"]) == (120, 4)

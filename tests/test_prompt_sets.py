@@ -140,7 +140,7 @@ GENEVAL = {"tag": "colors", "include": [{"class": "cat", "count": 1}], "prompt":
         (PromptFile("a.parquet"), "a.parquet", "no table", "a.parquet: not Parquet"),
         (PromptFile("a.json"), "a.json", '["x",\n "y"', "a.json, line 2: not JSON"),
         (PromptFile("a.json"), "a.json", '["x", 3]', 'a.json, item 2: needs an object with a text "prompt"'),
-        (PromptFile("a.json"), "a.json", '"x"', "a.json: needs a list of prompts"),
+        (PromptFile("a.json"), "a.json", '"x"', "a.json: needs a list of prompts, or a mapping"),
         (PromptFile("a.png"), "a.png", "x", "a.png: the ending must be one of .txt"),
         (GenEvalFile("g.jsonl"), "g.jsonl", json.dumps(GENEVAL | {"tag": "colour"}), "prompt 1: tag 'colour' is none"),
         (

@@ -97,10 +97,8 @@ def test_a_recipe_reads_its_prompts_from_the_cache(pipeline_folder, small, capsy
     flags += [f"--model.generator.model={pipeline_folder('flux-schnell')}"]
     assert main(["cache-prompts", *flags]) == 0, capsys.readouterr().err
     assert "cache-prompts: 9 prompts encoded" in capsys.readouterr().out
-    monkeypatch.delenv(cli.OUTPUT_VARIABLE)
     assert main(["fit", *flags, "--output=run"]) == 0
     assert "is not in it" not in capsys.readouterr().err
-    monkeypatch.delenv(cli.OUTPUT_VARIABLE)
     elsewhere = ["--data.folder=nowhere", "--data.check=false", "--prompt=a ring that is not cached", "--output=seen"]
     with warnings.catch_warnings():
         warnings.simplefilter("default")  # the command shows warnings in its own way
@@ -115,7 +113,6 @@ def test_a_strategy_on_two_processes_that_read_one_cache(strategy, pipeline_fold
     flags = ["--config", "sd_turbo", *small, "--data.batch_size=1", "--model.prompt_cache=cache"]
     flags += [f"--model.generator.model={pipeline_folder('sd-turbo')}"]
     assert main(["cache-prompts", *flags]) == 0
-    monkeypatch.delenv(cli.OUTPUT_VARIABLE)
     flags += ["--config", f"strategy/{strategy}", "--output=run"]
     done = two_processes.run(
         [sys.executable, "-m", "hypernoise_pl", "fit", *flags],

@@ -7,11 +7,13 @@ from typing import Any
 
 import lightning as L
 
-from hypernoise_pl.report.figures import image_grid, to_tensor
+from hypernoise_pl.logs import show
+from hypernoise_pl.report.figures import image_grid
+from hypernoise_pl.run_folder import whole
 
 
 class ImageGrid(L.Callback):
-    """Shows the first batch of validation and test in TensorBoard and as ``images/<split>-<step>.png``.
+    """Shows the first batch of validation and test as ``images/<split>-<step>.png`` and in TensorBoard and W&B.
 
     Args:
         columns: prompts shown.
@@ -50,8 +52,7 @@ class ImageGrid(L.Callback):
         picture = image_grid(rows, names, captions, self.size)
         self.last = Path(trainer.default_root_dir) / "images" / f"{split}-{trainer.global_step:06d}.png"
         self.last.parent.mkdir(parents=True, exist_ok=True)
-        picture.save(self.last)
-        logger: Any
+        with whole(self.last) as partial:
+            picture.save(partial, "PNG")
         for logger in trainer.loggers:
-            if hasattr(logger.experiment, "add_image"):
-                logger.experiment.add_image(f"{split}/images", to_tensor(picture), trainer.global_step)
+            show(logger, f"{split}/images", picture, trainer.global_step)

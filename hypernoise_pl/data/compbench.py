@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from hypernoise_pl.data.reading import read_prompts
 from hypernoise_pl.data.source import PromptSource
-from hypernoise_pl.data.text import read_prompts
 from hypernoise_pl.types import Prompt, nearest
 
 
@@ -43,7 +43,8 @@ class CompBenchFolder(PromptSource):
     def _files(self, folder: Path) -> dict[str, Path]:
         place, ending = folder / self.path, f"_{self.split}.txt"
         if not place.is_dir():
-            raise FileNotFoundError(f"T2I-CompBench {place}: no such folder")
+            what = "a file; give the folder of its text files" if place.exists() else "no such folder"
+            raise NotADirectoryError(f"T2I-CompBench {place}: {what}")
         found = {file.name.removesuffix(ending): file for file in sorted(place.glob(f"*{ending}"))}
         if not found:
             raise FileNotFoundError(f"T2I-CompBench {place}: no *{ending} in this folder")

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hypernoise_pl.data.reading import read_prompts
 from hypernoise_pl.data.source import PromptSource
-from hypernoise_pl.data.text import read_prompts
 from hypernoise_pl.types import Prompt, nearest
 
 TAGS = ("single_object", "two_object", "counting", "colors", "position", "color_attr")

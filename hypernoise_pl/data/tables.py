@@ -1,73 +1,87 @@
-"""Prompts from tables: a column of a CSV, TSV or Parquet file."""
+"""Prompts of tables: a column of a CSV, TSV or Parquet file."""
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from hypernoise_pl.data.text import read_text
-from hypernoise_pl.types import Prompt, nearest
+from hypernoise_pl.data.columns import NUMBER, Columns
+from hypernoise_pl.types import Prompt
 
 
-def read_csv(file: Path, column: str, tag: str | None = None) -> list[Prompt]:
-    """Read a column of a CSV file with a header (tabs between the columns where the file ends in ``.tsv``).
+def parse_csv(text: str, file: Path, columns: Columns, delimiter: str = ",") -> list[Prompt]:
+    """A column of a table with a header; its tags and an ``id`` are kept.
 
     Args:
-        file: the file.
-        column: of the prompts.
-        tag: column of their kinds, if there is one.
+        text: of the file.
+        file: for messages.
+        columns: of prompts and tags.
+        delimiter: between columns; where a header has semicolons or tabs alone, those.
 
     Raises:
-        FileNotFoundError: if it does not exist.
-        ValueError: if it is not text, lacks a column, or a row of it is empty or broken; with the line.
+        ValueError: if it lacks a column, or a row is empty, too long or broken; with the line.
     """
-    source = io.StringIO(read_text(file), newline="")
-    rows = csv.DictReader(source, delimiter="\t" if file.suffix == ".tsv" else ",", strict=True)
+    header = text.lstrip("\n").partition("\n")[0]
+    if delimiter not in header:
+        delimiter = next((other for other in ";\t" if other in header), delimiter)
+    rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    where = f"prompt file {file}"
     prompts: list[Prompt] = []
     try:
-        _must_have(file, list(rows.fieldnames or []), column, tag)
+        names = next([name.strip() for name in row] for row in rows if row)
+        found = columns.among(names, where)
+        prompt, tag, number = (None if name is None else names.index(name) for name in found)
+        assert prompt is not None
         for row in rows:
-            text = (row[column] or "").strip()
-            if not text:
-                raise ValueError(f"prompt file {file}, line {rows.line_num}: nothing in column {column!r}")
-            prompts.append(Prompt(text, (row[tag] or "") if tag else "", index=len(prompts)))
+            if not row:
+                continue
+            line = f"{where}, line {rows.line_num}"
+            if len(row) > len(names):
+                raise ValueError(
+                    f"{line}: {len(row)} columns, the header has {len(names)}; put a prompt that holds "
+                    f"{delimiter!r} in double quotes"
+                )
+            row += [""] * (len(names) - len(row))
+            if not row[prompt].strip():
+                raise ValueError(f"{line}: nothing in column {names[prompt]!r}")
+            known = {} if number is None else {NUMBER: row[number]}
+            prompts.append(Prompt(row[prompt].strip(), "" if tag is None else row[tag], known, len(prompts)))
     except csv.Error as error:
-        raise ValueError(f"prompt file {file}, line {rows.reader.line_num}: not CSV: {error}") from error
-    return _some(prompts, file)
+        raise ValueError(f"{where}, line {rows.line_num}: not CSV: {error}") from error
+    if not prompts:
+        raise ValueError(f"{where}: empty; it needs a prompt a row")
+    return prompts
 
 
-def read_parquet(file: Path, column: str, tag: str | None = None) -> list[Prompt]:
-    """Read a column of a Parquet file; of its other columns, images among them, nothing is read.
+def read_parquet(file: Path, columns: Columns) -> list[Prompt]:
+    """A column of a Parquet file, its tags and an ``id``; of other columns, images among them, nothing is read.
 
-    Takes and raises what ``read_csv`` does; and ``ValueError`` if pyarrow is not installed.
+    Raises:
+        ValueError: if it is damaged, lacks a column, has a row without text, or pyarrow is not installed.
     """
+    table, (column, tag, number) = _open(file, columns)
     prompts: list[Prompt] = []
-    for number, (text, kind) in enumerate(_rows(file, column, tag), 1):
-        if not isinstance(text, str) or not text.strip():
-            raise ValueError(f"prompt file {file}, row {number}: no text in column {column!r}, but {text!r}")
-        prompts.append(Prompt(text.strip(), str(kind or ""), index=len(prompts)))
-    return _some(prompts, file)
+    for batch in table.iter_batches(batch_size=8192, columns=[name for name in (column, tag, number) if name]):
+        for row in batch.to_pylist():
+            text = row[column]
+            if not isinstance(text, str) or not text.strip():
+                place = len(prompts) + 1
+                raise ValueError(f"prompt file {file}, row {place}: no text in column {column!r}, but {text!r}")
+            known = {} if number is None else {NUMBER: row[number]}
+            prompts.append(Prompt(text.strip(), str(row[tag] or "") if tag else "", known, len(prompts)))
+    if not prompts:
+        raise ValueError(f"prompt file {file}: empty; it needs a prompt a row")
+    return prompts
 
 
-def check_parquet(file: Path, column: str, tag: str | None = None) -> None:
+def check_parquet(file: Path, columns: Columns) -> None:
     """Read the footer alone; raises what ``read_parquet`` does for it."""
-    _open(file, column, tag)
+    _open(file, columns)
 
 
-def _rows(file: Path, column: str, tag: str | None) -> Iterator[tuple[object, object]]:
-    table = _open(file, column, tag)
-    columns = [column, *([tag] if tag else [])]
-    for batch in table.iter_batches(batch_size=8192, columns=columns):
-        texts = batch.column(column).to_pylist()
-        yield from zip(texts, batch.column(tag).to_pylist() if tag else [None] * len(texts))
-
-
-def _open(file: Path, column: str, tag: str | None) -> Any:
-    if not file.is_file():
-        raise FileNotFoundError(f"prompt file {file}: no such file")
+def _open(file: Path, columns: Columns) -> tuple[Any, tuple[str, str | None, str | None]]:
     try:
         import pyarrow
         import pyarrow.parquet
@@ -77,18 +91,4 @@ def _open(file: Path, column: str, tag: str | None) -> Any:
         table = pyarrow.parquet.ParquetFile(file)
     except pyarrow.ArrowException as error:
         raise ValueError(f"prompt file {file}: not Parquet: {str(error).splitlines()[0]}") from error
-    _must_have(file, table.schema_arrow.names, column, tag)
-    return table
-
-
-def _must_have(file: Path, names: list[str], column: str, tag: str | None) -> None:
-    for name in (column, tag):
-        if name is not None and name not in names:
-            known = ", ".join(names) or "none"
-            raise ValueError(f"prompt file {file}: no column is called {name!r}{nearest(name, names)}; it has {known}")
-
-
-def _some(prompts: list[Prompt], file: Path) -> list[Prompt]:
-    if not prompts:
-        raise ValueError(f"prompt file {file}: empty; it needs a prompt a row")
-    return prompts
+    return table, columns.among(table.schema_arrow.names, f"prompt file {file}")

@@ -76,7 +76,7 @@ def _portable(value: Any) -> Any:
 
 
 def _portable_path(path: str) -> str:
-    whole = Path(path).resolve()
+    whole = Path(os.path.abspath(path))  # symbolic links stay: what they are called is what was meant
     if whole.is_relative_to(PACKAGE):
         return f"{_PACKAGED}{whole.relative_to(PACKAGE)}}}"
     here = Path.cwd()

@@ -43,12 +43,16 @@ class PromptCache:
         """The texts that are there by now.
 
         Raises:
+            NotADirectoryError: if the cache's folder is a file.
             ValueError: if a shard is damaged.
         """
+        check_cache_folder(self.folder)
         for file in sorted(self.folder.glob("*.safetensors")):
             if file.name not in self._shards:
                 with self._open(file.name) as shard:
-                    texts = json.loads(shard.metadata()["texts"])
+                    texts = json.loads((shard.metadata() or {}).get("texts", "null"))
+                if not isinstance(texts, list):
+                    raise ValueError(f"prompt cache {file}: no shard of a prompt cache; remove it from this folder")
                 self._places |= {text: (file.name, row) for row, text in enumerate(texts)}
                 self._shards.add(file.name)
         return set(self._places)
@@ -93,14 +97,27 @@ class PromptCache:
         return len(data)
 
     def _open(self, name: str) -> Any:
+        if (self.folder / name).is_dir():
+            raise ValueError(f"prompt cache {self.folder / name}: a folder, no shard; remove it from there")
         try:
             return safe_open(self.folder / name, "pt")
         except SafetensorError as error:
             raise ValueError(f"prompt cache {self.folder / name}: damaged file: {error}; delete it") from error
 
 
+def check_cache_folder(folder: Path) -> None:
+    """Raise ``NotADirectoryError`` for a file where a prompt cache's folder is wanted."""
+    if folder.exists() and not folder.is_dir():
+        raise NotADirectoryError(f"prompt cache {folder}: a file; give a folder, which is made if need be")
+
+
 def open_cache(folder: str, generator: Generator) -> PromptCache:
-    """The part of a cache that is a generator's own; its text encoders leave the device for good."""
+    """The part of a cache that is a generator's own; its text encoders leave the device for good.
+
+    Raises:
+        NotADirectoryError: if the folder is a file.
+    """
+    check_cache_folder(Path(folder))
     generator.offload_text_encoders()
     name = re.sub(r"[^A-Za-z0-9.]+", "-", generator.name).strip("-")[-60:]
     return PromptCache(Path(folder) / f"{name}-{fingerprint(generator)}")

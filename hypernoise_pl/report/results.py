@@ -137,13 +137,15 @@ class Results:
             pq.write_table(_table(rows), partial)
 
     def rows(self, labels: Sequence[str]) -> list[Row]:
-        """Every row, by method in the order given, then as the units were cut."""
-        import pyarrow.parquet as pq
+        """Every row, by method in the order given, then as the units were cut.
 
+        Raises:
+            ValueError: if a unit's file is damaged.
+        """
         found = []
         for label in labels:
             for part in sorted((self.folder / "parts").glob(f"{label}@*.parquet")):
-                for entry in pq.read_table(part).to_pylist():
+                for entry in _entries(part):
                     scores = {k.removeprefix(SCORE): entry.pop(k) for k in list(entry) if k.startswith(SCORE)}
                     found.append(Row(**entry, scores=scores))
         return found
@@ -169,7 +171,10 @@ class Results:
             self.folder.mkdir(parents=True, exist_ok=True)
             if not file.exists():
                 write(file, json.dumps({"seconds_per_nfe": seconds}) + "\n")
-        return float(json.loads(file.read_text())["seconds_per_nfe"])
+        try:
+            return float(json.loads(file.read_text())["seconds_per_nfe"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ValueError(f"{file}: damaged; remove it, and it is measured again") from error
 
     def _part(self, label: str, number: int) -> Path:
         return self.folder / "parts" / f"{label}@{number:05d}.parquet"
@@ -180,9 +185,22 @@ def _read(file: Path) -> dict[str, Any]:
         found = json.loads(file.read_text())
         if isinstance(found, dict):
             return found
-    except ValueError:
+    except (OSError, ValueError):
         pass
     raise ValueError(f"{file}: damaged; use another --output, or remove that folder")
+
+
+def _entries(part: Path) -> list[dict[str, Any]]:
+    """The rows of a unit's file."""
+    import pyarrow
+    import pyarrow.parquet as pq
+
+    if part.is_dir():  # which it would read as one table
+        raise ValueError(f"{part}: a folder; remove it, and the same command makes the file again")
+    try:
+        return pq.read_table(part).to_pylist()  # type: ignore[no-any-return]
+    except (OSError, pyarrow.ArrowException) as error:
+        raise ValueError(f"{part}: damaged; remove it, and the same command makes it again") from error
 
 
 def _table(rows: Sequence[Row]) -> Any:

@@ -130,10 +130,14 @@ class ImageReward(Reward):
 
 
 def _own(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    file = folder / "config.json"
     try:
-        config = json.loads((folder / "config.json").read_text())
-    except ValueError as error:
-        raise ValueError(f"reward {folder / 'config.json'}: damaged file: {error}") from error
+        config: dict[str, Any] = json.loads(file.read_text())
+        missing = [key for key in ("vision", "text", "head", "length", "mean", "std") if key not in config]
+    except (OSError, ValueError, TypeError) as error:
+        raise ValueError(f"reward {file}: damaged file: {error}") from error
+    if missing:
+        raise ValueError(f"reward {file}: not of an ImageReward: it has no {missing[0]!r}")
     return config, load_tensors(folder / "model.safetensors", "reward weights")
 
 

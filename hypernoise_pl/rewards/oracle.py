@@ -12,7 +12,7 @@ from torch import Tensor
 from hypernoise_pl.pretrained import load_tensors
 from hypernoise_pl.rewards.base import Verifier
 from hypernoise_pl.rewards.features import ImageFeatures
-from hypernoise_pl.run_folder import whole
+from hypernoise_pl.run_folder import write_tensors
 from hypernoise_pl.types import check_shape
 
 _ELEMENTS = 2**24  # of matrices held at once: 128 MiB
@@ -85,11 +85,8 @@ class GreedyFID(Verifier):
 
     def save_reference(self, file: str) -> None:
         """Write mean and covariance of the reference to a ``.safetensors`` file, for ``reference`` to name."""
-        from safetensors.torch import save_file
-
         covariance = self.reference_root @ self.reference_root.mT
-        with whole(Path(file)) as partial:
-            save_file({"mean": self.reference_mean.contiguous(), "cov": covariance.contiguous()}, partial)
+        write_tensors(Path(file), {"mean": self.reference_mean, "cov": covariance})
 
     @torch.no_grad()
     def _score(self, images: Tensor, prompts: list[str]) -> Tensor:

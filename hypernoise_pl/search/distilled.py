@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from hypernoise_pl.generators.base import Generator
 from hypernoise_pl.pretrained import load_tensors
+from hypernoise_pl.run_folder import write_tensors
 from hypernoise_pl.search.latent import LatentVerifier
 from hypernoise_pl.types import Conditioning
 
@@ -108,7 +108,7 @@ class LatentScorer(nn.Module):
         """Write ``config.json`` and ``model.safetensors``, weights in half precision."""
         folder.mkdir(parents=True, exist_ok=True)
         (folder / CONFIG).write_text(json.dumps(asdict(self.options), indent=2) + "\n")
-        save_file({name: t.half().contiguous() for name, t in self.state_dict().items()}, folder / WEIGHTS)
+        write_tensors(folder / WEIGHTS, {name: tensor.half() for name, tensor in self.state_dict().items()})
 
 
 def _decoder(options: DistilledOptions, layers: int) -> nn.TransformerDecoder:
@@ -176,7 +176,9 @@ def load_scorer(folder: Path) -> LatentScorer:
         ValueError: if a file is damaged or does not fit the other.
     """
     file = folder / CONFIG
-    if not file.exists():
+    if folder.is_file():
+        raise NotADirectoryError(f"verifier {folder}: a file; give its folder")
+    if not file.is_file():
         raise FileNotFoundError(f"verifier {file}: no such file")
     network = LatentScorer(_read_options(file))
     tensors = load_tensors(folder / WEIGHTS, "verifier")

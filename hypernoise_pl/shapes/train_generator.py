@@ -15,6 +15,7 @@ import copy
 import itertools
 import json
 import random
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,6 +26,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from hypernoise_pl.run_folder import give_usual_modes
 from hypernoise_pl.shapes.caption import Combination, combinations, sample_prompts, say
 from hypernoise_pl.shapes.models import SlotRenderer
 from hypernoise_pl.shapes.scene import sample_scenes
@@ -32,6 +34,7 @@ from hypernoise_pl.shapes.tokenizer import gemma_tokenizer
 from hypernoise_pl.shapes.train_loop import LoopOptions, train
 from hypernoise_pl.shapes.training.lessons import SHARES, negatives_of
 from hypernoise_pl.shapes.training.reader import Statements
+from hypernoise_pl.signals import run_script
 
 if TYPE_CHECKING:
     from hypernoise_pl.metrics.judge import Judge
@@ -242,6 +245,7 @@ def save_pipeline(model: TextToLatent, config: DictConfig, folder: Path) -> None
         scheduler=SCMScheduler(sigma_data=SIGMA_DATA),
     )
     pipeline.save_pretrained(folder)
+    give_usual_modes(folder)
 
 
 def _noise_shape(model: TextToLatent) -> tuple[int, int, int]:
@@ -305,4 +309,4 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_script(main))

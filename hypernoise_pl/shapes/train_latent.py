@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,6 +28,7 @@ from hypernoise_pl.shapes.train_loop import LoopOptions, train
 from hypernoise_pl.shapes.training.latent_quality import measure
 from hypernoise_pl.shapes.training.quality import load_rewards
 from hypernoise_pl.shapes.training.sightings import Ensemble, Sightings, gather
+from hypernoise_pl.signals import run_script
 
 WEIGHTS = Path(__file__).parent / "weights"
 
@@ -111,4 +113,4 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_script(main))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,6 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
+
+from hypernoise_pl.run_folder import whole
+from hypernoise_pl.signals import Stopped, stoppable_at_a_step
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,8 @@ def train(
 ) -> Any:
     """Train a model; a run that was stopped continues from its last checkpoint with the same result.
 
+    At SIGTERM or SIGINT it ends its step, saves a checkpoint and raises ``Stopped``.
+
     Args:
         name: of the stage; names its checkpoint and its log.
         model: what trains; changed in place.
@@ -75,7 +79,7 @@ def train(
     result: Any = average.module if average else model
     start = time.monotonic() - seconds
     bar = tqdm(range(first, options.steps), desc=name, initial=first, total=options.steps, mininterval=5)
-    with open(folder / f"{name}.jsonl", "a") as log:
+    with stoppable_at_a_step() as asked, open(folder / f"{name}.jsonl", "a") as log:
         for step in bar:
             loss, figures = loss_at(step)
             optimizer.zero_grad(set_to_none=True)
@@ -94,11 +98,12 @@ def train(
                 log.write(json.dumps(row) + "\n")
                 log.flush()
                 bar.set_postfix({k: v for k, v in row.items() if k not in ("step", "seconds")}, refresh=False)
-            if done % options.save_every == 0 or done == options.steps:
+            if done % options.save_every == 0 or done == options.steps or asked.signum is not None:
                 state = {key: part.state_dict() for key, part in parts.items()}
-                partial = checkpoint.with_suffix(".partial")
-                torch.save(state | {"step": done, "seconds": time.monotonic() - start}, partial)
-                os.replace(partial, checkpoint)
+                with whole(checkpoint) as partial:
+                    torch.save(state | {"step": done, "seconds": time.monotonic() - start}, partial)
+            if asked.signum is not None:
+                raise Stopped(asked.signum)
     return result
 
 

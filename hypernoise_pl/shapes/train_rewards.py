@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -25,6 +26,7 @@ from hypernoise_pl.shapes.train_loop import LoopOptions, train
 from hypernoise_pl.shapes.training.matcher import Matcher, match_loss, sight_loss
 from hypernoise_pl.shapes.training.quality import load_rewards, measure
 from hypernoise_pl.shapes.training.towers import Towers, clip_loss, pick_loss
+from hypernoise_pl.signals import run_script
 
 BRANCHES = ("image_reward", "clip")
 Loss = Callable[[Any, DictConfig, int, int], tuple[Tensor, dict[str, float]]]
@@ -84,4 +86,4 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_script(main))

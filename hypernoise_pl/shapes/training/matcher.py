@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from hypernoise_pl.rewards.image_reward import BlipScorer
 from hypernoise_pl.rewards.preprocess import preprocess
+from hypernoise_pl.run_folder import write_tensors
 from hypernoise_pl.shapes.caption import say
 from hypernoise_pl.shapes.facts import agree
 from hypernoise_pl.shapes.flaws import Slots
@@ -51,11 +52,9 @@ class Matcher(nn.Module):
 
     def save(self, folder: Path) -> None:
         """The scorer in half precision; its raw output lies between -1 and 1 by training, so mean 0 and deviation 1."""
-        from safetensors.torch import save_file
-
         folder.mkdir(parents=True, exist_ok=True)
-        weights = {key: value.half().contiguous() for key, value in self.scorer.state_dict().items()}
-        save_file(weights, folder / "model.safetensors")
+        weights = {key: value.half() for key, value in self.scorer.state_dict().items()}
+        write_tensors(folder / "model.safetensors", weights)
         config = {**self.options, "mean": 0.0, "std": 1.0}
         (folder / "config.json").write_text(json.dumps(config, indent=1) + "\n")
         self.tokenizer.save_pretrained(folder)

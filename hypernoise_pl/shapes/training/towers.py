@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
 from hypernoise_pl.rewards.preprocess import preprocess
+from hypernoise_pl.run_folder import give_usual_modes
 from hypernoise_pl.shapes.caption import say
 from hypernoise_pl.shapes.facts import agree
 from hypernoise_pl.shapes.flaws import towards
@@ -82,6 +83,7 @@ class Towers(nn.Module):
             self.clip.logit_scale.copy_(self.scale.log())
         self.clip.half().save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
+        give_usual_modes(folder)
         self.clip.float()
 
 

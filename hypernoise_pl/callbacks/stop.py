@@ -1,0 +1,55 @@
+"""A training that is asked to stop saves a checkpoint first."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+
+from hypernoise_pl.signals import Asked, Stopped, stoppable_at_a_step
+
+
+class SaveWhenAsked(L.Callback):
+    """At SIGTERM or SIGINT, ends the optimiser step, saves ``last.ckpt`` and raises ``Stopped``.
+
+    One that arrives in a validation waits for its end; a second one stops at once, without another checkpoint. Where
+    there are several processes, a signal to any of them stops all of them after the same step.
+    """
+
+    def __init__(self) -> None:
+        self._asked, self._handlers = Asked(), contextlib.ExitStack()
+        self._step = 0
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Take over the signals; Lightning's own handlers, which stop within a step, are set by now."""
+        self._handlers.close()
+        self._asked = self._handlers.enter_context(stoppable_at_a_step())
+        self._step = trainer.global_step
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Stop where a step is complete.
+
+        Raises:
+            Stopped: once the checkpoint is written.
+        """
+        if trainer.global_step == self._step:
+            return  # gradients of a step wait for its other micro-batches
+        self._step = trainer.global_step
+        signum = self._asked.signum
+        if trainer.strategy.reduce_boolean_decision(signum is not None, all=False):
+            keeps: Any = trainer.checkpoint_callback
+            folder = getattr(keeps, "dirpath", None) or Path(trainer.default_root_dir) / "checkpoints"
+            trainer.save_checkpoint(Path(folder) / "last.ckpt")
+            raise Stopped(signum or 15)
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Give the signals back."""
+        self._handlers.close()
+
+    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+        """Give the signals back."""
+        self._handlers.close()

@@ -1,0 +1,77 @@
+"""Prompts of a plain text, one a line; and what reads as another format and is refused."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from pathlib import Path
+
+from hypernoise_pl.data.columns import PROMPT, TAG
+from hypernoise_pl.types import Prompt
+
+
+def parse_lines(text: str, file: Path) -> list[Prompt]:
+    """A prompt a line; empty lines are passed over.
+
+    Raises:
+        ValueError: if the text reads as a table, JSON, YAML or markup; with the line, and the ending to give the file.
+    """
+    lines = {number: line.strip() for number, line in enumerate(text.split("\n"), 1) if line.strip()}
+    found = _other_format(text, lines)
+    if found is not None:
+        line, what, ending = found
+        raise ValueError(
+            f"prompt file {file}, line {line}: {what}, and a plain text has a prompt a line; name the file {ending}"
+        )
+    return [Prompt(line, index=index) for index, line in enumerate(lines.values())]
+
+
+def _other_format(text: str, lines: dict[int, str]) -> tuple[int, str, str] | None:
+    """Line, what it looks like and the ending that this has; None for plain text.
+
+    Commas, brackets and braces within a prompt are usual, so that a line counts only where it is all of that format.
+    """
+    first, opening = next(iter(lines.items()))
+    if opening in ("[", "{") or (opening[0] in "[{" and _is_json(text)):
+        return first, "JSON", ".jsonl" if len(lines) == 1 and opening[0] == "{" else ".json"
+    for number, line in lines.items():
+        if line[0] in "[{" and _is_json(line):
+            return number, "JSON", ".jsonl"
+    if opening.lower().startswith(("<?xml", "<!doctype", "<html")):
+        return first, "markup", ".txt once its prompts stand alone"
+    if all(re.match(r"- |\s|[\w-]+:$", line) for line in text.split("\n") if line) and re.match("- |.*:$", opening):
+        return first, "YAML", ".yaml"
+    if all(re.fullmatch(r"\|.*\|", line) for line in lines.values()):
+        return first, "a Markdown table", ".csv once it is one"
+    names = [name.strip(' "') for name in re.split(r"[,;\t]", opening.lower())]
+    headings = {*PROMPT, *TAG, *(f"{name}s" for name in PROMPT)}
+    if names[0] in headings if len(names) == 1 else headings & {*names} and all(map(_is_heading, names)):
+        return first, "the header of a table", ".tsv" if "\t" in opening else ".csv"
+    for delimiter, what, ending in (("\t", "columns with tabs between", ".tsv"), (",", "quoted columns", ".csv")):
+        if all(_is_row(line, delimiter) for line in lines.values()):
+            return first, what, f"{ending}, with a header that calls one of them 'prompt'"
+    return None
+
+
+def _is_json(text: str) -> bool:
+    """Whether a text is a JSON object or list; ``[1]`` alone, a weight in some prompts, is too."""
+    try:
+        return isinstance(json.loads(text), (dict, list))
+    except ValueError:
+        return False
+
+
+def _is_heading(name: str) -> bool:
+    return re.fullmatch(r"[\w.-]+( [\w.-]+)?", name) is not None or not name
+
+
+def _is_row(line: str, delimiter: str) -> bool:
+    """Whether a line is a row of several columns; commas must stand between quoted ones."""
+    if delimiter == "\t":
+        return "\t" in line
+    try:
+        (fields,) = csv.reader([line], strict=True)
+    except (csv.Error, ValueError):
+        return False
+    return len(fields) > 1 and line.startswith('"') and '",' in line

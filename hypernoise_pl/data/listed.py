@@ -1,0 +1,128 @@
+"""Prompts of JSON, JSONL and YAML: lists, mappings and objects."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from hypernoise_pl.data.columns import PROMPT, TAG, Columns, first_of
+from hypernoise_pl.types import Prompt, nearest
+
+
+def parse_jsonl(text: str, file: Path, columns: Columns) -> list[Prompt]:
+    """An object a line; empty lines are passed over.
+
+    Raises:
+        ValueError: if a line is no JSON, or no object with a prompt; with the line.
+    """
+    prompts: list[Prompt] = []
+    # not splitlines(), which also cuts at U+2028 and the like, that a JSON string may hold
+    for number, line in enumerate(text.split("\n"), 1):
+        if line.strip():
+            where = f"prompt file {file}, line {number}"
+            try:
+                fields = json.loads(line)
+            except json.JSONDecodeError as error:
+                raise ValueError(f"{where}: not JSON: {error.msg} at column {error.colno}") from error
+            columns = _settled(columns, fields) if not prompts else columns
+            prompts.append(_prompt(fields, where, len(prompts), columns))
+    return prompts
+
+
+def parse_json(text: str, file: Path, columns: Columns) -> list[Prompt]:
+    """A list or mapping; an object a line, as JSONL has them, is read as that.
+
+    Raises:
+        ValueError: if it is no JSON, or an item of it no prompt; with the line or the item.
+    """
+    try:
+        found = json.loads(text)
+    except json.JSONDecodeError as error:
+        lines = [line for line in text.split("\n") if line.strip()]
+        if len(lines) > 1 and _is_object(lines[0]) and _is_object(lines[1]):
+            return parse_jsonl(text, file, columns)
+        raise ValueError(f"prompt file {file}, line {error.lineno}: not JSON: {error.msg}") from error
+    return _prompts(found, file, columns)
+
+
+def parse_yaml(text: str, file: Path, columns: Columns) -> list[Prompt]:
+    """A list or mapping.
+
+    Raises:
+        ValueError: if it is no YAML, or an item of it no prompt; with the line or the item.
+    """
+    try:
+        found = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = "" if mark is None else f", line {mark.line + 1}"
+        raise ValueError(f"prompt file {file}{line}: not YAML: {getattr(error, 'problem', None) or error}") from error
+    return _prompts(found, file, columns)
+
+
+def _prompts(found: Any, file: Path, columns: Columns) -> list[Prompt]:
+    rows = [*_rows(found, columns)]
+    if not rows:
+        raise ValueError(f"prompt file {file}: needs a list of prompts, or a mapping of them")
+    columns = _settled(columns, rows[0][0])
+    return [
+        _prompt(row, f"prompt file {file}, item {number}", number - 1, columns, tag)
+        for number, (row, tag) in enumerate(rows, 1)
+    ]
+
+
+def _rows(found: Any, columns: Columns) -> Iterator[tuple[Any, str]]:
+    """Each prompt's row, a text or a mapping, and the key that it is listed under.
+
+    A list has rows. A mapping is one row; or columns, lists of one length; or names with a row each; or tags with a
+    list of rows each.
+    """
+    if isinstance(found, list):
+        yield from ((row, "") for row in found)
+    if not isinstance(found, dict):
+        return
+    named = [key for key in found if key in (columns.prompt, *PROMPT)]
+    if named and isinstance(found[named[0]], str):
+        yield found, ""
+    elif named and isinstance(found[named[0]], list):
+        lists = {key: value for key, value in found.items() if isinstance(value, list)}
+        whole = len({len(value) for value in lists.values()}) == 1
+        for place in range(len(found[named[0]])):
+            yield {key: value[place] for key, value in lists.items()} if whole else None, ""
+    else:
+        for key, value in found.items():
+            if isinstance(value, list):
+                yield from ((row, "" if str(key).lower() in ("prompts", "captions", "texts") else key) for row in value)
+            else:
+                yield value, ""
+
+
+def _prompt(fields: Any, where: str, index: int, columns: Columns, listed_under: str = "") -> Prompt:
+    if isinstance(fields, str) and fields.strip() and not where.rpartition(", ")[2].startswith("line"):
+        return Prompt(fields.strip(), str(listed_under), index=index)
+    names = [*map(str, fields)] if isinstance(fields, dict) else []
+    name = columns.prompt or first_of(PROMPT, names) or PROMPT[0]
+    text = fields.get(name) if isinstance(fields, dict) else None
+    if not isinstance(text, str) or not text.strip():
+        raise ValueError(f'{where}: needs an object with a text "{name}"{nearest(name, names)}')
+    tag = columns.tag or first_of(TAG, names)
+    metadata = {key: value for key, value in fields.items() if key not in (name, tag)}
+    return Prompt(text.strip(), str(fields.get(tag) or listed_under), metadata, index)
+
+
+def _settled(columns: Columns, row: Any) -> Columns:
+    """The key that holds the first row's prompt, for all rows: another key of a later row is another thing."""
+    names = [*map(str, row)] if isinstance(row, dict) else []
+    return replace(columns, prompt=columns.prompt or first_of(PROMPT, names))
+
+
+def _is_object(line: str) -> bool:
+    try:
+        return isinstance(json.loads(line), dict)
+    except ValueError:
+        return False

@@ -1,0 +1,73 @@
+"""A prompt file's text, whatever its line ends, byte order mark or compression; and its kind, by its ending."""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from pathlib import Path
+
+KINDS = {
+    ".txt": "lines",
+    "": "lines",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".json": "json",
+    ".yaml": "yaml",
+    ".yml": "yaml",
+    ".csv": "csv",
+    ".tsv": "tsv",
+    ".parquet": "parquet",
+}
+_CONTROL = {*range(32)} - {*b"\t\n\v\f\r\x1b"}
+
+
+def kind_of(file: Path) -> str:
+    """A value of ``KINDS``, by the ending in any letter case; a ``.gz`` after it does not count.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it is a folder, or the ending is none of these.
+    """
+    where = f"prompt file {file}"
+    if file.is_dir():
+        raise ValueError(f"{where}: a folder; give a file of prompts in it")
+    if not file.is_file():
+        raise FileNotFoundError(f"{where}: no such file")
+    ending = _ending(file)
+    if ending not in KINDS:
+        known = ", ".join(name for name in KINDS if name)
+        raise ValueError(f"{where}: the ending must be one of {known}, alone or with .gz after it")
+    return KINDS[ending]
+
+
+def read_text(file: Path) -> str:
+    r"""The text of a file, lines ending in ``\n``.
+
+    Raises:
+        ValueError: if it is empty, binary, not UTF-8, or damaged gzip; with the line.
+    """
+    where = f"prompt file {file}"
+    try:
+        data = gzip.decompress(file.read_bytes()) if file.suffix.lower() == ".gz" else file.read_bytes()
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise ValueError(f"{where}: not gzip, or damaged: {error}") from error
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise ValueError(f"{where}: UTF-16; save it as UTF-8")
+    if not _CONTROL.isdisjoint(data[:4096]) or b"\0" in data:
+        raise ValueError(f"{where}: binary, not text")
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        raise ValueError(f"{where}, line {line}: not UTF-8; save it as UTF-8") from error
+    if not text.strip():
+        raise ValueError(f"{where}: empty; it needs at least one prompt")
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _ending(file: Path) -> str:
+    endings = [ending.lower() for ending in file.suffixes[-2:]]
+    if endings and endings[-1] == ".gz":
+        endings.pop()
+        return endings[-1] if endings else ""
+    return endings[-1] if endings else ""

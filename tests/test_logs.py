@@ -1,0 +1,117 @@
+"""Logs go on where their run does, take the pictures, and are found at the end; with the packages themselves."""
+
+import csv
+import importlib.util
+from pathlib import Path
+
+import lightning as L
+import pytest
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from PIL import Image
+
+from hypernoise_pl.callbacks.remember_logs import RememberLogs
+from hypernoise_pl.checkpoints import read_checkpoint
+from hypernoise_pl.logs import go_on, show, where
+from tests.test_run_folder import Line
+from tests.worker import Rings, quiet
+
+needs_wandb = pytest.mark.skipif(importlib.util.find_spec("wandb") is None, reason="the package wandb is not installed")
+
+
+class Logged(Line):
+    def __init__(self, more: bool = False) -> None:
+        super().__init__()
+        self.more = more
+
+    def training_step(self, batch, batch_idx):
+        self.log("train/loss", float(self.global_step), batch_size=1)
+        if self.more:
+            self.log("train/another", 1.0, batch_size=1)
+        return self.weight.sum()
+
+
+def train(folder: Path, logger, steps: int, checkpoint: Path | None = None) -> None:
+    keep = ModelCheckpoint(folder, save_top_k=-1, every_n_train_steps=2, filename="{step}")
+    options = quiet() | {"logger": logger}
+    trainer = L.Trainer(
+        max_steps=steps,
+        callbacks=[keep, RememberLogs()],
+        default_root_dir=folder,
+        log_every_n_steps=1,
+        limit_val_batches=0,
+        **options,
+    )
+    if checkpoint is not None:
+        go_on(trainer.loggers, read_checkpoint(checkpoint))
+    model = Logged(more=checkpoint is not None)
+    trainer.fit(model, datamodule=Rings(3), ckpt_path=checkpoint, weights_only=True if checkpoint else None)
+
+
+@pytest.mark.filterwarnings("ignore:Experiment logs directory")
+def test_a_csv_log_keeps_what_came_before_the_checkpoint_and_goes_on(tmp_path):
+    def logger() -> CSVLogger:
+        return CSVLogger(str(tmp_path / "run"), name="", version="", flush_logs_every_n_steps=1)
+
+    train(tmp_path / "run", logger(), 5)  # as if killed after step 5: the checkpoint is of step 4
+    again = logger()
+    train(tmp_path / "run", again, 8, tmp_path / "run" / "step=4.ckpt")
+    file = tmp_path / "run" / "metrics.csv"
+    with file.open(newline="") as opened:
+        rows = list(csv.DictReader(opened))
+    losses = [(int(row["step"]), float(row["train/loss"])) for row in rows if row["train/loss"]]
+    # step 4, counted from 0, is the first after the checkpoint: both runs did it
+    assert losses == [(0, 0.0), (1, 1.0), (2, 2.0), (3, 3.0), (4, 4.0), (4, 4.0), (5, 5.0), (6, 6.0), (7, 7.0)]
+    assert [row["train/another"] for row in rows if row["train/loss"]] == [""] * 5 + ["1.0"] * 4
+    assert where(again) == ("metrics", str(file))
+    assert not list((tmp_path / "run").glob(".metrics*"))
+
+
+@needs_wandb
+@pytest.mark.filterwarnings("ignore")  # of a package that is not pinned
+def test_a_resumed_run_of_weights_and_biases_is_the_same_run_and_has_the_pictures(tmp_path, monkeypatch):
+    import wandb
+    from lightning.pytorch.loggers import WandbLogger
+
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    ids = []
+    for steps, checkpoint in ((2, None), (4, tmp_path / "step=2.ckpt")):
+        logger = WandbLogger(save_dir=str(tmp_path), offline=True)
+        train(tmp_path, logger, steps, checkpoint)
+        show(logger, "test/images", Image.new("RGB", (8, 8), "red"), steps)
+        ids.append(logger.experiment.id)
+        name, place = where(logger)
+        assert name == "W&B" and place.startswith("wandb sync ")
+        folder = Path(place.removeprefix("wandb sync "))
+        wandb.finish()
+        assert list(folder.glob("*.wandb")) and list(folder.glob("files/media/images/test/images_*.png"))
+    assert ids[0] == ids[1]
+
+
+def test_tensorboard_takes_pictures_and_is_found(tmp_path):
+    logger = TensorBoardLogger(str(tmp_path), name="", version="")
+    show(logger, "test/images", Image.new("RGB", (8, 8), "red"), 3)
+    logger.finalize("success")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    found = EventAccumulator(str(tmp_path)).Reload()
+    assert found.Tags()["images"] == ["test/images"] and found.Images("test/images")[0].step == 3
+    assert where(logger) == ("TensorBoard", f"tensorboard --logdir {logger.log_dir}")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("loggers", ["csv", "both", "none"])
+def test_the_last_lines_of_a_fit_tell_of_the_logs_that_there_are(tmp_path, monkeypatch, capsys, loggers):
+    from hypernoise_pl.__main__ import main
+    from tests.test_signals import SHORT
+
+    monkeypatch.chdir(tmp_path)
+    table = "{class_path: lightning.pytorch.loggers.CSVLogger, init_args: {save_dir: run, name: '', version: ''}}"
+    board = "{class_path: lightning.pytorch.loggers.TensorBoardLogger, init_args: {save_dir: run, name: tb}}"
+    listed = {"csv": table, "both": f"[{table}, {board}]", "none": "false"}[loggers]
+    (tmp_path / "l.yaml").write_text(f"trainer: {{max_steps: 1, logger: {listed}}}\n")
+    assert main(["fit", *SHORT, "--config=l.yaml", "--output=run", "--trainer.max_steps=1"]) == 0
+    shown = capsys.readouterr().out
+    assert ("metrics      run/metrics.csv" in shown) == (loggers != "none")
+    assert ("tensorboard --logdir run/tb/version_0" in shown) == (loggers == "both")
+    assert ("ensor" in shown.replace("safetensors", "")) == (loggers == "both")

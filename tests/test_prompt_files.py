@@ -1,0 +1,186 @@
+"""Every format of a prompt file is read as what it is, by every reader; what looks like another format is refused."""
+
+import gzip
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+from hypernoise_pl.data.files import PromptFile
+from hypernoise_pl.data.opening import KINDS
+from hypernoise_pl.data.reading import read_prompts
+from hypernoise_pl.data.text import TextPrompts
+
+ROWS = [
+    {"prompt": "a red circle, and a star", "tag": "colors", "id": "7"},
+    {"prompt": "two caf\u00e9s \u2028 and \u201ea ring\u201c", "tag": "counting", "id": "x9"},
+]
+
+
+def parquet(rows: list[dict[str, str]]) -> bytes:
+    import io
+
+    import pyarrow
+    import pyarrow.parquet
+
+    buffer = io.BytesIO()
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), buffer)
+    return buffer.getvalue()
+
+
+def table(delimiter: str) -> bytes:
+    lines = [ROWS[0].keys(), *(row.values() for row in ROWS)]
+    return "".join(delimiter.join(f'"{field}"' for field in line) + "\n" for line in lines).encode()
+
+
+def by_tag() -> dict[str, list[dict[str, str]]]:
+    return {row["tag"]: [{"prompt": row["prompt"], "id": row["id"]}] for row in ROWS}
+
+
+FORMATS: dict[str, list[Callable[[], bytes]]] = {
+    "csv": [lambda: table(","), lambda: table(";"), lambda: table("\t")],
+    "tsv": [lambda: table("\t")],
+    "parquet": [lambda: parquet(ROWS)],
+    "jsonl": [lambda: "\n\n".join(json.dumps(row, ensure_ascii=False) for row in ROWS).encode()],
+    "json": [
+        lambda: json.dumps(ROWS, indent=1).encode(),
+        lambda: json.dumps(dict(enumerate(ROWS))).encode(),
+        lambda: json.dumps({key: [row[key] for row in ROWS] for key in ROWS[0]}).encode(),
+        lambda: json.dumps(by_tag()).encode(),
+        lambda: json.dumps({"prompts": ROWS}).encode(),
+        lambda: "\n".join(json.dumps(row) for row in ROWS).encode(),
+    ],
+    "yaml": [lambda: yaml.safe_dump(ROWS).encode(), lambda: yaml.safe_dump(by_tag(), sort_keys=False).encode()],
+    "lines": [lambda: "".join(row["prompt"] + "\n\n" for row in ROWS).encode()],
+}
+CASES = [
+    pytest.param(kind, make, ending, id=f"{ending or 'none'}-{number}")
+    for ending, kind in KINDS.items()
+    for number, make in enumerate(FORMATS[kind])
+]
+
+
+def readers(file: Path) -> list[list]:
+    """By every way in which a file of prompts is read."""
+    return [
+        read_prompts(file),
+        TextPrompts(str(file)).prompts("train"),
+        PromptFile(file.name).read(file.parent),
+    ]
+
+
+@pytest.mark.parametrize("letters", [str.lower, str.upper])
+@pytest.mark.parametrize("changed", ["plain", "bom", "crlf", "gz"])
+@pytest.mark.parametrize(("kind", "make", "ending"), CASES)
+def test_a_format_is_read_by_its_ending_in_any_letter_case(tmp_path, kind, make, ending, changed, letters):
+    data = make()
+    if kind != "parquet":
+        data = {
+            "plain": data,
+            "bom": b"\xef\xbb\xbf" + data,
+            "crlf": data.replace(b"\n", b"\r\n"),
+            "gz": gzip.compress(data),
+        }[changed]
+    zipped = ".gz" if changed == "gz" and kind != "parquet" else ""
+    file = tmp_path / f"p{letters(ending + zipped)}"
+    file.write_bytes(data)
+    for prompts in readers(file):
+        assert [prompt.text for prompt in prompts] == [row["prompt"] for row in ROWS]
+        assert [prompt.index for prompt in prompts] == [0, 1]
+        if kind != "lines":
+            assert [prompt.tag for prompt in prompts] == ["colors", "counting"]
+            assert [prompt.metadata.get("id") for prompt in prompts] == ["7", "x9"]
+
+
+@pytest.mark.parametrize("ending", [ending for ending, kind in KINDS.items() if kind == "lines"])
+@pytest.mark.parametrize("kind", [kind for kind in FORMATS if kind != "lines"])
+def test_another_format_is_never_read_as_lines(tmp_path, kind, ending):
+    for number, make in enumerate(FORMATS[kind]):
+        file = tmp_path / f"{number}{ending}"
+        file.write_bytes(make())
+        with pytest.raises(ValueError, match=f"prompt file {file}(: binary|, line 1: .*name the file )") as error:
+            read_prompts(file)
+        assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "complaint"),
+    [
+        ("a.txt", "prompt,tag\na cat,colors\n", r"a\.txt, line 1: the header of a table.* name the file \.csv"),
+        ("a.txt", "id\tprompt\n1\ta cat\n", r"line 1: the header of a table.* name the file \.tsv"),
+        ("a.txt", "\nCaption\na cat\n", r"line 2: the header of a table"),
+        ("a.txt", "1\ta cat\n2\ta dog\n", r"line 1: columns with tabs between"),
+        ("a.txt", '"a cat","colors"\n"a dog","colors"\n', "line 1: quoted columns"),
+        ("a.txt", 'a cat\n{"prompt": "a dog"}\n', r"line 2: JSON.* name the file \.jsonl"),
+        ("a.txt", '[\n "a cat",\n', r"line 1: JSON.* name the file \.json"),
+        ("a.txt", "- a cat\n- a dog\n", r"line 1: YAML.* name the file \.yaml"),
+        ("a.txt", "| prompt | tag |\n| --- | --- |\n| a cat | x |\n", "line 1: a Markdown table"),
+        ("a.txt", "<!DOCTYPE html>\n<p>a cat</p>\n", "line 1: markup"),
+        ("a.txt", "a cat\n".encode("utf-16"), r"a\.txt: UTF-16; save it as UTF-8"),
+        ("a.txt", gzip.compress(b"a cat\n"), r"a\.txt: binary"),
+        ("a.txt.gz", b"a cat\n", r"a\.txt\.gz: not gzip, or damaged"),
+        ("a.jsonl.gz", gzip.compress(b'{"prompt": "a cat"}\n' * 99)[:-12], "not gzip, or damaged"),
+        (
+            "a.csv",
+            "prompt\na cat, a dog\n",
+            r"a\.csv, line 2: 2 columns, the header has 1; put a prompt that holds ','",
+        ),
+        ("a.csv", "prompt,prompt\na,b\n", "two columns are called 'prompt'"),
+        ("a.csv", "a cat\na dog\n", "no column is called 'prompt'; it has 'a cat'; rename one"),
+        ("a.csv", "promt,n\na cat,1\n", r"no column is called 'prompt' \(did you mean 'promt'\?\)"),
+        ("a.json", '{"prompt": {"0": "a cat"}}', 'item 1: needs an object with a text "prompt"'),
+        ("a.json", '{"prompt": ["a", "b"], "tag": ["x"]}', 'item 1: needs an object with a text "prompt"'),
+        ("a.json", "{}", "needs a list of prompts"),
+        ("a.json", '["a", ""]', "item 2: needs an object"),
+        ("a.yaml", "- a cat\n- [a\n", r"a\.yaml, line 3: not YAML"),
+        ("a.yaml", "- a cat\n- 3\n", "item 2: needs an object"),
+        ("a.parquet", b"PAR1 no", r"a\.parquet: not Parquet"),
+        *((f"a{ending}", "", ": empty|: not Parquet") for ending in KINDS),
+        *((f"a{ending}", b"\x89PNG\r\n\x1a\n\x00", ": binary|: not Parquet") for ending in KINDS),
+    ],
+)
+def test_a_bad_file_is_refused_in_one_line_by_every_reader(tmp_path, name, content, complaint):
+    (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+    for read in (read_prompts, lambda f: TextPrompts(str(f)), lambda f: PromptFile(f.name).check(f.parent)):
+        with pytest.raises(ValueError, match=complaint) as error:
+            read(tmp_path / name)
+        assert "\n" not in str(error.value) and name in str(error.value)
+
+
+@pytest.mark.parametrize("ending", [*KINDS, ".pdf"])
+def test_a_folder_or_a_missing_file_is_named_as_such(tmp_path, ending):
+    (tmp_path / f"folder{ending}").mkdir()
+    with pytest.raises(ValueError, match=r": a folder; give a file of prompts in it"):
+        read_prompts(tmp_path / f"folder{ending}")
+    with pytest.raises(FileNotFoundError, match=r"gone.*: no such file"):
+        read_prompts(tmp_path / f"gone{ending}")
+
+
+def test_usual_prompts_are_no_other_format(tmp_path):
+    texts = [
+        "a cat, a dog, masterpiece",
+        "{red|blue} circle [from:to:0.5]",
+        "[photo] of a (ring:1.2)",
+        "<sks> dog",
+        '"open" sign, neon, at night',
+        "- a dash at the start",
+        "prompt of the day",
+        "a text, a caption, a tag",
+        "1. a list of one's own",
+    ]
+    for given in (texts, *([text] for text in texts if not text.startswith("- "))):
+        (tmp_path / "p.txt").write_text("\n".join(given))
+        assert [prompt.text for prompt in read_prompts(tmp_path / "p.txt")] == given
+
+
+def test_a_single_object_is_one_prompt(tmp_path):
+    (tmp_path / "p.json").write_text('{"prompt": "a cat", "tag": "colors"}')
+    assert [(p.text, p.tag) for p in read_prompts(tmp_path / "p.json")] == [("a cat", "colors")]
+
+
+def test_a_key_that_the_first_row_has_not_is_no_prompt(tmp_path):
+    (tmp_path / "p.jsonl").write_text('{"prompt": "a cat"}\n{"text": "a dog"}\n')
+    with pytest.raises(ValueError, match='line 2: needs an object with a text "prompt"'):
+        read_prompts(tmp_path / "p.jsonl")
