@@ -94,9 +94,9 @@ def predict(cli: Any, options: Options) -> None:
         raise ConfigError(f"--seeds {options.seeds}: needs whole numbers with commas between, like 0,1,2") from None
     if options.steps is not None and options.steps < 1:
         raise ConfigError(f"--steps {options.steps}: at least 1 is needed")
-    options.adapter = _load(model, options.adapter)
+    adapter = options.adapter = _load(model, options.adapter)
     model.to(cli.trainer.strategy.root_device)
-    settings = _settings(cli, options, prompts, seeds)
+    settings = _settings(cli, options, adapter, prompts, seeds)
     if not options.chosen:
         options.folder = Predictions.unfinished(options.folder.parent, settings) or options.folder
     found = Predictions(options.folder, settings)
@@ -113,13 +113,13 @@ def predict(cli: Any, options: Options) -> None:
     _say(f"{len(found.rows)} images{made}, {ROWS} and {END} are in {found.folder}")
 
 
-def _settings(cli: Any, options: Options, prompts: Sequence[Prompt], seeds: list[int]) -> dict[str, Any]:
+def _settings(cli: Any, options: Options, adapter: Path, prompts: Sequence[Prompt], seeds: list[int]) -> dict[str, Any]:
     """All that decides the images of ``predict`` and their scores."""
     model = cli.model
     texts = [[prompt.text, prompt.tag, prompt.metadata.get(NUMBER)] for prompt in prompts]
     return {
         "generator": described(model.generator) | {"noise_shape": list(model.generator.noise_shape)},
-        "adapter": digest(options.adapter),
+        "adapter": digest(adapter),
         "strength": options.strength,
         "steps": options.steps or model.steps,
         "seeds": seeds,
