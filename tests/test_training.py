@@ -256,6 +256,8 @@ def test_a_search_of_one_candidate_on_top_of_what_was_trained_is_what_was_traine
     bare = method.search(RandomSearch(1), PROMPTS, noise)
     found = method.search(RandomSearch(1), PROMPTS, noise, adapted=True)
     assert (bare.nfe, found.nfe) == (1, nfe)
+    label = {HyperNoiseModule: "hypernetwork", FineTuneModule: "fine-tuned generator"}[kind]
+    assert [r.label for r in (base, adapted, bare)] == ["base", label, "RandomSearch (1 candidates)"]
     torch.testing.assert_close(bare.images, base.images)
     torch.testing.assert_close(found.images, adapted.images)
     torch.testing.assert_close(found.residual, adapted.residual)
