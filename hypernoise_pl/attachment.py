@@ -17,7 +17,14 @@ from torch import Tensor, nn
 
 from hypernoise_pl import generators
 from hypernoise_pl.adapter import OWN_CONFIG, PEFT_CONFIG, WEIGHTS, describe, load_adapter, options_seen
-from hypernoise_pl.borrowed import as_it_was, network_of, random_state_kept, stand_in, without_additions
+from hypernoise_pl.borrowed import (
+    as_it_was,
+    check_prompts_are_texts,
+    network_of,
+    random_state_kept,
+    stand_in,
+    without_additions,
+)
 from hypernoise_pl.branches import Branches
 from hypernoise_pl.formats import PICKLED, load_reference
 from hypernoise_pl.generators.loading import BACKENDS, Loaded
@@ -270,6 +277,7 @@ class Attachment:
         """[B, *Z] what all adapters together add to noise [B, *Z] of images of a size."""
         if network_of(self.pipe) is not self._network:
             raise ValueError("attach: the pipeline's network was replaced since; detach, and attach again")
+        check_prompts_are_texts(self._network)
         parts = []
         for name, weight in self._live().items():
             generator = self._generator(self._settings[name], size)

@@ -26,13 +26,28 @@ def _network_name(pipe: Any) -> str:
     return "transformer" if "transformer" in pipe.components else "unet"
 
 
+def check_prompts_are_texts(network: nn.Module) -> None:
+    """Check that a network can be evaluated for prompts that are texts alone.
+
+    Raises:
+        ValueError: if an IP-Adapter is on it, which needs a picture at every evaluation.
+    """
+    processors = getattr(network, "attn_processors", {}).values()
+    if any(hasattr(processor, "to_k_ip") for processor in processors):
+        raise ValueError(
+            "attach: the pipeline's network has an IP-Adapter on it, which noise hypernetworks do not know; call "
+            "pipe.unload_ip_adapter(), or set the attachment's scale to 0"
+        )
+
+
 def without_additions(network: nn.Module) -> nn.Module:
     """A network's architecture over its own weights, without what else is on it: other LoRAs, hooks, fused projections.
 
     It is read and not evaluated: its buffers are on the meta device.
 
     Raises:
-        ValueError: if a weight is missing, not in memory, or in another form than floating point of 16 bits or more.
+        ValueError: if a weight is missing, not in memory, or in another form than floating point of 16 bits or more; or
+            if an IP-Adapter is on it.
     """
     registries: list[Any] = [
         module._diffusers_hook for module in network.modules() if hasattr(module, "_diffusers_hook")
@@ -40,6 +55,7 @@ def without_additions(network: nn.Module) -> nn.Module:
     groups = [getattr(hook, "group", None) for registry in registries for hook in registry.hooks.values()]
     if any(getattr(group, "offload_to_disk_path", None) for group in groups):
         raise ValueError(_NOT_IN_MEMORY)
+    check_prompts_are_texts(network)
     kind: Any = type(network)
     with torch.device("meta"):
         alone: nn.Module = kind.from_config(network.config)
@@ -100,7 +116,7 @@ def as_it_was(pipe: Any) -> Iterator[None]:
 @contextlib.contextmanager
 def random_state_kept(network: nn.Module) -> Iterator[None]:
     """Leave PyTorch's global random states as they were, on the CPU and where a network is."""
-    devices = {parameter.device for parameter in network.parameters()} - {torch.device("cpu"), torch.device("meta")}
+    devices = {parameter.device for parameter in network.parameters() if parameter.device.type in ("cuda", "xpu")}
     with contextlib.ExitStack() as stack:
         stack.enter_context(torch.random.fork_rng([]))
         for device in devices:

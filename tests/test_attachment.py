@@ -244,6 +244,38 @@ def test_a_class_conditional_pipeline_that_scales_what_its_network_sees(pipeline
         refined(case, pipe)
 
 
+def load_ip_adapter(network: Any) -> None:
+    """One of random weights, as diffusers loads one."""
+    width, weights = network.config.cross_attention_dim, {}
+    for place, name in enumerate(name for name in network.attn_processors if "attn2" in name):
+        layer = network.get_submodule(name.removesuffix(".processor")).to_k
+        for key in ("to_k_ip", "to_v_ip"):
+            weights[f"{2 * place + 1}.{key}.weight"] = torch.randn_like(layer.weight)
+    projection = {"proj.weight": torch.randn(4 * width, 8), "proj.bias": torch.zeros(4 * width)}
+    norm = {"norm.weight": torch.ones(width), "norm.bias": torch.zeros(width)}
+    network._load_ip_adapter_weights([{"image_proj": projection | norm, "ip_adapter": weights}])
+
+
+def test_ip_adapters_are_refused_by_what_to_undo(turbo):
+    case, folder, adapter = turbo
+    pipe, plain = case.pipe(folder), case.pipe(folder)
+    attached = hypernoise_pl.attach(pipe, adapter)
+    wanted = refined(case, pipe)
+    for each in (pipe, plain):
+        torch.manual_seed(0)
+        load_ip_adapter(each.unet)
+    picture = {"ip_adapter_image_embeds": [torch.ones(1, 1, 8)]}
+    with pytest.raises(ValueError, match=r"has an IP-Adapter on it.*; call pipe.unload_ip_adapter\(\), or set .* to 0"):
+        refined(case, pipe, **picture)
+    with pytest.raises(ValueError, match=r"has an IP-Adapter on it.*; call pipe.unload_ip_adapter\(\)"):
+        hypernoise_pl.attach(plain, adapter)
+    attached.scale = 0.0
+    assert torch.equal(refined(case, pipe, **picture), refined(case, plain, **picture))
+    pipe.unload_ip_adapter()
+    attached.scale = 1.0
+    assert torch.equal(refined(case, pipe), wanted)
+
+
 def test_sizes_that_a_pipeline_rounds(pipeline_folder, tmp_path):
     case = FAMILIES["flux-schnell"]
     folder = pipeline_folder("flux-schnell")
@@ -329,6 +361,9 @@ def test_what_does_not_fit_is_one_clear_line(turbo, sana_folder, tmp_path):
         hypernoise_pl.attach(pipe, adapter, height=16)
     with pytest.raises(FileNotFoundError, match=f"adapter {tmp_path}: no adapter_config.json"):
         hypernoise_pl.attach(pipe, tmp_path)
+    weights = adapter / "adapter_model.safetensors"
+    with pytest.raises(FileNotFoundError, match=f"^adapter {weights}: a file; give the folder that it is in$"):
+        hypernoise_pl.attach(pipe, weights)
     other = made(FAMILIES["sana-sprint"].generator(sana_folder), tmp_path, 0)[1]
     with pytest.raises(ValueError, match="trained with generator"):
         hypernoise_pl.attach(pipe, other)
