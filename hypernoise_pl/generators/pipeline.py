@@ -72,7 +72,7 @@ class PipelineGenerator(SteppedGenerator):
         _parts: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
-        self.name = model if revision is None else f"{model}@{revision}"
+        self.name = str(model) if revision is None else f"{model}@{revision}"
         self.truncation = Truncation(f"generator {self.name}")
         self.local_only = local_only
         options = {"revision": revision, "local_files_only": local_only, **({"variant": variant} if variant else {})}
