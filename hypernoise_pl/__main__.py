@@ -24,7 +24,7 @@ Noise hypernetworks: what searching a one-step generator's noise finds, in one m
 commands:
 {commands}
 
-Start with:   python -m hypernoise_pl fit          (shapes world: no GPU, no downloads, about five minutes)
+Start with:   python -m hypernoise_pl fit          (shapes world: no GPU, no downloads, minutes on a CPU)
 Help:         python -m hypernoise_pl COMMAND --help
 """
 SHARED = """
@@ -34,10 +34,16 @@ SHARED = """
                        --model.reward_weights.clip=0.5      one weight
                        --model.lora.rank=64                 one argument
                        --model=FineTuneModule               another class: LoRA on the generator itself
+                       --model.optimizer=SGD --model.optimizer.momentum=0.9    another class and what it takes
+                       --judge=null                         no judge: the rewards alone are measured
+                       --trainer.callbacks.1.images=4       the second of a list; +=NAME appends to one
                        --trainer.max_steps=200              the Lightning Trainer's
                        --data.batch_size='${trainer.log_every_n_steps}'   another value
+                     Files and flags are merged by the same rules: mappings are merged, lists are replaced, null takes
+                     a reward out, and where a class takes another's place the arguments of the old one stay that the
+                     new one takes by the same name and type
   --output DIR       run folder (default: runs/COMMAND/<time>)
-  --print_config     print the whole configuration and stop
+  --print_config     print the whole configuration and stop; it is a file for --config, and so is a run's config.yaml
   --verbose          tracebacks instead of one-line errors
   --help-class NAME  what a class is and its options: a generator, reward, search, data set (SDTurbo, HPSv2, ReNO)
   --help-all         every option of every class, generated (takes some seconds)
@@ -70,7 +76,8 @@ options:
   --seeds 0,1,2      one image each (default 0)
   --steps N          network evaluations per image (default: the model's)
   --strength S       share of the residual to add (default 1)
-  --adapter DIR      an adapter folder (default: that of the newest fit)"""
+  --adapter DIR      an adapter folder (default: that of the newest fit); generator, rank and kind are taken from it,
+                     rewards, prompts and judge from the run folder that it lies in"""
     + SHARED
     + """
 examples:
@@ -84,7 +91,8 @@ compare.methods of conf/compare.yaml. Stopped at any moment, the same command ag
 A run folder holds the results of one configuration: with other settings the command needs another --output, or none.
 
 options:
-  --adapter DIR      an adapter folder (default: that of the newest fit)
+  --adapter DIR      an adapter folder (default: that of the newest fit); generator, rank and kind are taken from it,
+                     rewards, prompts and judge from the run folder that it lies in
   --shard I/N        this process's part of N (0/2 and 1/2 in two terminals, with one --output); the last one that
                      finishes writes the report. Under torchrun every process takes its own part and GPU
   --budget-seconds S every search gets S seconds an image instead of its budgets"""
@@ -135,7 +143,8 @@ MEASURE = """usage: python -m hypernoise_pl {command} [options]
 {about}.
 
 options:
-  --adapter DIR      an adapter folder (default: that of the newest fit)"""
+  --adapter DIR      an adapter folder (default: that of the newest fit); generator, rank and kind are taken from it,
+                     rewards, prompts and judge from the run folder that it lies in"""
 PAGES |= {
     name: MEASURE.format(command=name, about=COMMANDS[name].capitalize()) + SHARED for name in ("validate", "test")
 }

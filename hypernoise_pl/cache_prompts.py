@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from omegaconf import DictConfig, OmegaConf
 from tqdm import tqdm
 
 from hypernoise_pl.generators.base import Generator
@@ -19,28 +18,18 @@ from hypernoise_pl.signatures import ConfigError
 SHARD = 64  # prompts encoded together and written as one file: some 100 MB for the largest text encoders
 
 
-def without_rewards(config: DictConfig, overrides: Sequence[str]) -> tuple[DictConfig, list[str]]:
-    """A run's configuration and flags, but for the rewards, which need not be loaded to encode prompts.
+def without_rewards(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A run's configuration, but for the rewards, the judge and the search, which prompts are encoded without.
 
     Raises:
         ConfigError: if nothing says where encoded prompts are to go.
     """
-    config = config.copy()
-    named = any(flag.startswith(("--model.prompt_cache", "--model.init_args.prompt_cache")) for flag in overrides)
-    if not named and OmegaConf.select(config, "model.init_args.prompt_cache") is None:
+    arguments = config["model"]["init_args"]
+    if arguments.get("prompt_cache") is None:
         raise ConfigError("cache-prompts: into which folder? give --model.prompt_cache=DIR, here as for fit")
-    arguments = config.model.init_args
-    arguments.rewards = {"none": {"class_path": "hypernoise_pl.rewards.pixels.Brightness"}}
-    arguments.reward_weights = {"none": 0.0}
-    OmegaConf.update(config, "model.init_args.reference", None)
-    gone = ("--model.reward", "--model.init_args.reward", "--model.reference", "--model.init_args.reference")
-    kept, flags = [], iter(overrides)
-    for flag in flags:
-        if not flag.startswith(gone):
-            kept.append(flag)
-        elif "=" not in flag:
-            next(flags, None)  # its value stands apart
-    return config, kept
+    none = {"rewards": {"none": {"class_path": "hypernoise_pl.rewards.pixels.Brightness"}}}
+    arguments = arguments | none | {"reward_weights": {"none": 0.0}, "reference": None}
+    return {**config, "judge": None, "model": {**config["model"], "init_args": arguments}}
 
 
 def cache_prompts(cli: Any, options: Options) -> None:

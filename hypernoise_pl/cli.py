@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
+import math
 import os
 import re
 import shlex
@@ -13,22 +14,24 @@ import tempfile
 import traceback
 import warnings
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+import yaml
 
+from hypernoise_pl.adapter_config import check_adapter, of_its_run, with_adapter, with_generator
 from hypernoise_pl.cache_prompts import without_rewards
 from hypernoise_pl.checkpoints import newest_checkpoint, newest_run_to_continue, to_continue
 from hypernoise_pl.classes import families, page
-from hypernoise_pl.config import load_configs
+from hypernoise_pl.config import finished, merge_file, merge_flag, resolved, with_interpolations
 from hypernoise_pl.launched import new_run_of_all
 from hypernoise_pl.options import Options
-from hypernoise_pl.run_folder import drop_if_empty
+from hypernoise_pl.run_folder import drop_if_empty, newest_run
 from hypernoise_pl.signals import Stopped
-from hypernoise_pl.signatures import ConfigError, check_flag, check_keys, parameters
+from hypernoise_pl.signatures import ArgumentsOf, ConfigError
 from hypernoise_pl.truncation import counted
-from hypernoise_pl.types import nearest
+from hypernoise_pl.types import Prompt
 
 OUTPUT_VARIABLE = "HYPERNOISE_OUTPUT"  # tells the other processes of a run which folder the first one chose
 
@@ -88,6 +91,8 @@ def run(command: str, argv: Sequence[str]) -> int:
             os.environ.pop(OUTPUT_VARIABLE, None)
             if options.made is not None:
                 drop_if_empty(options.made)
+        if options.scratch is not None:
+            options.scratch.cleanup()
     print(f"hypernoise_pl {command}: error: {line}", file=sys.stderr)
     return code
 
@@ -153,48 +158,142 @@ def _parser(command: str) -> argparse.ArgumentParser:
     return parser
 
 
-def build(command: str, options: Options, overrides: list[str]) -> Any:
+def build(command: str, options: Options, flags: list[str]) -> Any:
     """Merge and check the configuration, then build model, data and trainer; None if it was only to be shown.
 
     Raises:
         ConfigError: before anything is built, for whatever is wrong with files or flags.
     """
     if options.help_all:
-        _parse(["--help"], command)
+        _help_all(command)
         return None
     if options.help_class:
         print(page(options.help_class))
         return None
-    comparing = command == "compare"
-    config = load_configs(
-        ["fit", *(["compare"] if comparing else []), *options.config], ["compare"] if comparing else []
-    )
-    if comparing and options.budget_seconds is not None:
-        overrides = [*overrides, f"--compare.budget_seconds={options.budget_seconds}"]
-    if command == "cache-prompts":
-        config, overrides = without_rewards(config, overrides)
-    _check(config, overrides)
-    if options.print_config:
-        overrides = [*overrides, "--print_config"]
-    else:
-        options.chosen = options.output is not None or OUTPUT_VARIABLE in os.environ
+    if command == "predict":
+        _read_request(options)
+    families()
+    written = configuration(command, options, flags)
+    options.chosen = options.output is not None or OUTPUT_VARIABLE in os.environ
+    if not options.print_config:
+        trial = command == "fit" and bool((written.get("trainer") or {}).get("fast_dev_run"))
         begins = OUTPUT_VARIABLE not in os.environ and os.environ.get("RANK", "0") == "0"
-        options.folder = _output(command, options)
+        options.folder = _output(command, options, trial)
         if command == "fit" and (begins or options.ckpt_path is not None):
             options.checkpoint = to_continue(options.ckpt_path, options.folder)
         options.begun = True
-        overrides = [*overrides, f"--output={options.folder}"]
-    with tempfile.NamedTemporaryFile("w", suffix=".yaml") as merged:
-        OmegaConf.save(config, merged.name)
-        return _parse(["--config", merged.name, *overrides], command)
+        written["output"] = str(options.folder)
+    roots = _roots(command)
+    return _parse(resolved(finished(written, roots)), written, command, options.print_config)
 
 
-def _output(command: str, options: Options) -> Path:
-    """The run folder: that of the run's first process, the one asked for, the one to continue, or a new one."""
+def configuration(command: str, options: Options, flags: Sequence[str]) -> dict[str, Any]:
+    """The files and flags of a command line, merged; plain, with every ``${...}`` as it was written.
+
+    Raises:
+        ConfigError: naming the file or flag, and what is wrong with it.
+    """
+    roots, comparing = _roots(command), command == "compare"
+    if comparing and options.budget_seconds is not None:
+        flags = [*flags, f"--compare.budget_seconds={options.budget_seconds}"]
+    pairs = [*_pairs(flags)]
+    config = merge_file({}, "fit", roots)
+    adapter, named = _adapter(command, options)
+    if adapter is not None:
+        config = of_its_run(config, adapter, roots)
+        config = with_generator(config, adapter, roots, [flag for flag, _ in pairs])
+    for name in [*(["compare"] if comparing else []), *options.config]:
+        config = merge_file(config, name, roots)
+    if adapter is not None:
+        config = with_adapter(config, adapter, roots)
+    for flag, value in pairs:
+        config = merge_flag(config, flag, value, roots)
+    if adapter is not None and (named or not comparing):
+        check_adapter(config, adapter)
+    return without_rewards(config) if command == "cache-prompts" else config
+
+
+def _adapter(command: str, options: Options) -> tuple[Path | None, bool]:
+    """The adapter that a command works with, and whether it was named; that of the newest fit if not.
+
+    Raises:
+        FileNotFoundError: if there is none, and the command cannot do without.
+    """
+    if command in ("fit", "cache-prompts"):
+        return None, False
+    named = options.adapter is not None
+    if not named:
+        try:
+            options.adapter = newest_run("fit", "adapter/adapter_model.safetensors") / "adapter"
+        except FileNotFoundError:
+            if command != "compare":
+                raise
+    return options.adapter, named
+
+
+def _read_request(options: Options) -> None:
+    """Read what ``predict`` is asked for, before anything is loaded.
+
+    Raises:
+        ConfigError: for what is not there or out of its range.
+    """
+    from hypernoise_pl.data.reading import read_prompts
+
+    prompts = [Prompt(text) for text in options.prompt]
+    prompts += read_prompts(options.prompts) if options.prompts is not None else []
+    options.requested = [replace(prompt, index=index) for index, prompt in enumerate(prompts)]
+    if not options.requested:
+        raise ConfigError("predict: no prompts; give --prompt TEXT or --prompts FILE")
+    try:
+        options.seed_numbers = [int(seed) for seed in options.seeds.split(",")]
+    except ValueError:
+        raise ConfigError(f"--seeds {options.seeds}: needs whole numbers with commas between, like 0,1,2") from None
+    if options.steps is not None and options.steps < 1:
+        raise ConfigError(f"--steps {options.steps}: at least 1 is needed")
+    if not math.isfinite(options.strength):
+        raise ConfigError(f"--strength {options.strength}: needs a finite number, like 1")
+
+
+def _roots(command: str) -> dict[str, Any]:
+    """The keys that a configuration has, and their types."""
+    from lightning import Trainer
+
+    from hypernoise_pl.comparison import Comparison
+    from hypernoise_pl.data.base import PromptDataModule
+    from hypernoise_pl.metrics.judge import Judge
+    from hypernoise_pl.module import HyperNoiseModule
+
+    roots: dict[str, Any] = {
+        "about": str,
+        "output": str,
+        "seed_everything": bool | int,
+    }
+    roots |= {"model": HyperNoiseModule, "judge": Judge | None, "data": PromptDataModule}
+    return roots | {"trainer": ArgumentsOf(Trainer)} | ({"compare": Comparison} if command == "compare" else {})
+
+
+def _pairs(flags: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Name and value of each flag, written as ``--name=value`` or ``--name value``."""
+    rest = iter(flags)
+    for flag in rest:
+        if not flag.startswith("--"):
+            raise ConfigError(f"{flag}: not understood; a value of the configuration is set by --KEY=VALUE")
+        name, equals, value = flag[2:].partition("=")
+        found = value if equals else next(rest, None)
+        if found is None or (not equals and found.startswith("--")):
+            raise ConfigError(f"{flag}: needs a value; write {flag}=VALUE")
+        yield name, found
+
+
+def _output(command: str, options: Options, trial: bool) -> Path:
+    """The run folder: of the run's first process, asked for, to continue, or new; a trial run's is removed at its end."""
     if OUTPUT_VARIABLE in os.environ:
         return Path(os.environ[OUTPUT_VARIABLE])
     folder = options.output
-    if folder is None and options.ckpt_path == "last":
+    if trial:
+        options.scratch = tempfile.TemporaryDirectory()
+        folder = Path(options.scratch.name)
+    elif folder is None and options.ckpt_path == "last":
         folder = newest_run_to_continue()
     if folder is None:
         folder = options.made = new_run_of_all(command)
@@ -204,50 +303,24 @@ def _output(command: str, options: Options) -> Path:
     return Path(folder)
 
 
-def _parse(arguments: list[str], command: str) -> Any:
-    """Build everything with LightningCLI; its parser's long complaints become one line."""
-    from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+def _help_all(command: str) -> None:
+    with contextlib.suppress(SystemExit):
+        _lightning_cli(command, ["--help"])
 
-    from hypernoise_pl.callbacks.evaluate import Evaluate
-    from hypernoise_pl.data.base import PromptDataModule
-    from hypernoise_pl.metrics.judge import Judge
-    from hypernoise_pl.module import HyperNoiseModule
 
-    class CLI(LightningCLI):
-        def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-            parser.add_argument("--about", default="", help="what the start line says of this run")
-            parser.add_argument("--expected_minutes", default=None, type=float | None, help="for the start line")
-            parser.add_argument("--output", default="runs/fit", help="run folder")
-            parser.add_argument("--judge", type=Judge | None, default=None, help="held out; null for none")
-            if command == "compare":
-                from hypernoise_pl.comparison import Comparison
+def _parse(config: dict[str, Any], written: dict[str, Any], command: str, shown: bool = False) -> Any:
+    """Build everything with LightningCLI; its parser's long complaints become one line.
 
-                parser.add_argument("--compare", type=Comparison, help="methods, prompts and noises")
-
-        def before_instantiate_classes(self) -> None:
-            check_weights(self.config)
-
-        def instantiate_trainer(self, **kwargs: Any) -> Any:
-            trainer = super().instantiate_trainer(**kwargs)
-            if any(isinstance(callback, Evaluate) for callback in trainer.callbacks):
-                raise ConfigError("trainer.callbacks: Evaluate is always there; its judge is the key `judge`")
-            trainer.callbacks.insert(0, Evaluate(self.config_init.judge))
-            return trainer
-
+    Args:
+        config: plain, resolved.
+        written: the same, with every ``${...}`` as it was written.
+        command: of the command line.
+        shown: print the configuration with every default filled in, and build nothing.
+    """
     complaint = io.StringIO()
     try:
         with contextlib.redirect_stderr(complaint):
-            return CLI(
-                HyperNoiseModule,
-                PromptDataModule,
-                subclass_mode_model=True,
-                subclass_mode_data=True,
-                auto_configure_optimizers=False,
-                save_config_callback=None,
-                run=False,
-                args=arguments,
-                parser_kwargs={"parser_mode": "omegaconf+", "prog": f"python -m hypernoise_pl {command}"},
-            )
+            return _lightning_cli(command, config, written, shown)
     except SystemExit as stop:
         if stop.code in (0, None):
             return None
@@ -257,53 +330,57 @@ def _parse(arguments: list[str], command: str) -> Any:
             sys.stderr.write(complaint.getvalue())
 
 
-def check_weights(config: Any) -> None:
-    """Compare the names of rewards and weights before any weight is loaded.
+def _lightning_cli(command: str, arguments: Any, written: dict[str, Any] | None = None, shown: bool = False) -> Any:
+    from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
-    Raises:
-        ConfigError: for a weight without a reward or a reward without a weight.
-    """
-    model = config.model.init_args
-    rewards, weights = model.rewards or {}, model.reward_weights or {}
-    for name in weights:
-        if name not in rewards:
-            raise ConfigError(f"model.reward_weights: no reward is called {name!r}{nearest(name, rewards)}")
-    for name in rewards:
-        if name not in weights:
-            raise ConfigError(f"model.reward_weights: reward {name!r} has no weight; give it one (0: only log it)")
-
-
-def _check(config: DictConfig, overrides: list[str]) -> None:
-    """Every key of the files and flags, against the signatures of the classes they name."""
-    from lightning import Trainer
-
-    from hypernoise_pl.comparison import Comparison
+    from hypernoise_pl.callbacks.evaluate import Evaluate
     from hypernoise_pl.data.base import PromptDataModule
     from hypernoise_pl.metrics.judge import Judge
-    from hypernoise_pl.module import HyperNoiseModule
+    from hypernoise_pl.module import HyperNoiseModule, check_rewards
 
-    families()
-    plain: Any = OmegaConf.to_container(config)
-    for key in ("trainer", "model", "data", "judge"):
-        check_keys(plain.get(key), None, key)
-    check_keys(plain.get("compare"), Comparison, "compare")
-    known = parameters(Trainer)
-    for key in plain.get("trainer") or {}:
-        if key not in known:
-            raise ConfigError(f"trainer: no key is called {key!r}{nearest(key, known)}")
-    for flag in overrides:
-        if not flag.startswith("--"):
-            continue
-        name, _, value = flag[2:].partition("=")
-        roots = {
-            "trainer": Trainer,
-            "model": HyperNoiseModule,
-            "data": PromptDataModule,
-            "judge": Judge,
-            "seed_everything": int,
-        }
-        roots |= {"compare": Comparison} if "compare" in plain else {}
-        check_flag(name, value, plain, roots)
+    class CLI(LightningCLI):
+        written_config = ""  # YAML: every default filled in, every ${...} as it was written
+
+        def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+            parser.add_argument("--about", default="", help="what the start line says of this run")
+            parser.add_argument("--output", default="runs/fit", help="run folder")
+            parser.add_argument("--judge", type=Judge | None, default=None, help="held out; null for none")
+            if command == "compare":
+                from hypernoise_pl.comparison import Comparison
+
+                parser.add_argument("--compare", type=Comparison, help="methods, prompts and noises")
+
+        def before_instantiate_classes(self) -> None:
+            arguments = self.config.model.init_args
+            try:
+                check_rewards(arguments.rewards or {}, arguments.reward_weights or {})
+            except ValueError as error:
+                raise ConfigError(f"model.{error}") from None
+            full = yaml.safe_load(self.parser.dump(self.config, skip_none=False, skip_check=True))
+            full.pop("config", None)
+            self.written_config = yaml.safe_dump(with_interpolations(full, written), sort_keys=False, width=120)
+            if shown:
+                print(self.written_config, end="")
+                sys.exit(0)
+
+        def instantiate_trainer(self, **kwargs: Any) -> Any:
+            trainer: Any = super().instantiate_trainer(**kwargs)
+            if any(isinstance(callback, Evaluate) for callback in trainer.callbacks):
+                raise ConfigError("trainer.callbacks: Evaluate is always there; its judge is the key `judge`")
+            trainer.callbacks.insert(0, Evaluate(self.config_init.judge))
+            return trainer
+
+    return CLI(
+        HyperNoiseModule,
+        PromptDataModule,
+        subclass_mode_model=True,
+        subclass_mode_data=True,
+        auto_configure_optimizers=False,
+        save_config_callback=None,
+        run=False,
+        args=arguments,
+        parser_kwargs={"prog": f"python -m hypernoise_pl {command}"},
+    )
 
 
 def _complaint(text: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -84,7 +85,7 @@ class Comparison:
             number = getattr(self, key)
             if number is not None and number < 1:
                 raise ConfigError(f"compare.{key}: must be at least 1, got {number}")
-        if self.budget_seconds is not None and self.budget_seconds <= 0:
+        if self.budget_seconds is not None and not 0 < self.budget_seconds < math.inf:
             raise ConfigError(f"compare.budget_seconds: must be above 0, got {self.budget_seconds}")
 
 

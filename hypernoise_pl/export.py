@@ -11,10 +11,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-import yaml
-
 from hypernoise_pl.adapter import OWN_CONFIG, PEFT_CONFIG, WEIGHTS, describe, load_adapter, replace_folder
 from hypernoise_pl.card import HUB_ID, model_card
+from hypernoise_pl.config import read_config
 from hypernoise_pl.formats import export_peft
 from hypernoise_pl.generators.base import Generator
 from hypernoise_pl.generators.pipeline import PipelineGenerator
@@ -158,8 +157,8 @@ def _read(file: Path, needed: bool = True) -> Any:
             return None
         raise FileNotFoundError(f"export: no {file.name} in {file.parent}; give the fit's run folder with --run")
     try:
-        found = yaml.safe_load(file.read_text()) if file.suffix == ".yaml" else json.loads(file.read_text())
-    except (yaml.YAMLError, ValueError) as error:
+        found = read_config(file) if file.suffix == ".yaml" else json.loads(file.read_text())
+    except ValueError as error:
         raise ValueError(f"export: {file}: damaged: {' '.join(str(error).split())}; give another --run") from error
     if not isinstance(found, dict):
         raise ValueError(f"export: {file}: damaged: no keys in it")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -53,13 +54,13 @@ def show(logger: Logger, name: str, picture: Image, step: int) -> None:
 def where(logger: Logger) -> tuple[str, str]:
     """What a log is called, and the command or the file to look at it by."""
     if isinstance(logger, TensorBoardLogger):
-        return "TensorBoard", f"tensorboard --logdir {logger.log_dir}"
+        return "TensorBoard", shlex.join(["tensorboard", "--logdir", str(logger.log_dir)])
     if isinstance(logger, CSVLogger):
         return "metrics", str(Path(logger.log_dir) / "metrics.csv")
     if isinstance(logger, WandbLogger):
         run: Any = logger.experiment
         folder = Path(run.dir).parent
-        return "W&B", f"wandb sync {folder}" if run.offline else f"{run.url} ({folder})"
+        return "W&B", shlex.join(["wandb", "sync", str(folder)]) if run.offline else f"{run.url} ({folder})"
     return type(logger).__name__, str(logger.save_dir or logger.name)
 
 

@@ -6,7 +6,7 @@ prompts -> conditioning -> noise -> hypernetwork -> refined noise -> generator -
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import torch
@@ -80,7 +80,7 @@ class HyperNoiseModule(AdapterModule):
         max_bad_steps: int = 10,
     ) -> None:
         super().__init__(optimizer, lr_scheduler, max_bad_steps)
-        _check_weights(rewards, reward_weights)
+        check_rewards(rewards, reward_weights)
         self.generator: Generator = generator.eval().requires_grad_(False)
         self.rewards = nn.ModuleDict(rewards).eval().requires_grad_(False)
         self.reward_weights = reward_weights
@@ -240,12 +240,20 @@ class HyperNoiseModule(AdapterModule):
         return time.perf_counter()
 
 
-def _check_weights(rewards: dict[str, Reward], weights: dict[str, float]) -> None:
+def check_rewards(rewards: Mapping[str, Any], weights: Mapping[str, float]) -> None:
+    """Check the names of rewards and weights; what stands behind them may not be loaded yet.
+
+    Raises:
+        ValueError: for a name that PyTorch's containers cannot hold, a weight without a reward or the other way round.
+    """
     if not rewards:
         raise ValueError("rewards: at least one is needed")
+    for name in rewards:
+        if not name or "." in name or hasattr(nn.ModuleDict(), name):
+            raise ValueError(f"rewards: {name!r} cannot name a reward; use another name, without a dot")
     for name in weights:
         if name not in rewards:
             raise ValueError(f"reward_weights: no reward is called {name!r}{nearest(name, rewards)}")
     for name in rewards:
         if name not in weights:
-            raise ValueError(f"reward_weights: reward {name!r} has no weight; give it one, 0 to only log it")
+            raise ValueError(f"reward_weights: reward {name!r} has no weight; give it one (0: only log it)")

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from hypernoise_pl.types import Prompt
 
 
 @dataclass
@@ -31,6 +34,9 @@ class Options:
         seeds: whole numbers with commas between, of ``predict``.
         steps: network evaluations an image, of ``predict``.
         strength: share of the residual to add, of ``predict``.
+        requested: prompts of ``predict``, of its texts and its file; ``cli.build`` sets them.
+        seed_numbers: ``seeds``, as numbers; ``cli.build`` sets them.
+        scratch: run folder of a trial run (``fast_dev_run``), removed at its end; ``cli.build`` sets it.
     """
 
     config: list[str] = field(default_factory=list)
@@ -53,3 +59,6 @@ class Options:
     seeds: str = "0"
     steps: int | None = None
     strength: float = 1.0
+    requested: list[Prompt] = field(default_factory=list)
+    seed_numbers: list[int] = field(default_factory=list)
+    scratch: TemporaryDirectory[str] | None = None

@@ -6,10 +6,10 @@ import importlib.util
 import json
 import os
 import re
+import shlex
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +27,9 @@ from hypernoise_pl.compare import Comparing
 from hypernoise_pl.comparison import shard_of, some
 from hypernoise_pl.data.base import Split
 from hypernoise_pl.data.columns import NUMBER
-from hypernoise_pl.data.reading import read_prompts
 from hypernoise_pl.identity import described, difference, digest_of
 from hypernoise_pl.logs import go_on, where
 from hypernoise_pl.metrics.judge import Judge
-from hypernoise_pl.module import HyperNoiseModule
 from hypernoise_pl.noise import gaussian, seed_of
 from hypernoise_pl.options import Options
 from hypernoise_pl.predictions import END, ROWS, Predictions
@@ -40,7 +38,7 @@ from hypernoise_pl.report.page import verdict, write_report
 from hypernoise_pl.report.results import Results
 from hypernoise_pl.report.sections import aligned, lines
 from hypernoise_pl.report.tables import summarise, table
-from hypernoise_pl.run_folder import newest_run, whole, write
+from hypernoise_pl.run_folder import whole, write
 from hypernoise_pl.signatures import ConfigError
 from hypernoise_pl.trained import digest
 from hypernoise_pl.types import Prompt, Rollout
@@ -51,9 +49,9 @@ def fit(cli: Any, options: Options) -> None:
     model, trainer, output, checkpoint = cli.model, cli.trainer, options.folder, options.checkpoint
     _judge_of(cli, "validation", "test")
     output.mkdir(parents=True, exist_ok=True)
-    write(output / "config.yaml", cli.parser.dump(cli.config, skip_none=False, skip_check=True))
+    write(output / "config.yaml", cli.written_config)
     trainer.callbacks += [RememberLogs(), SaveWhenAsked()]
-    _say(_start_line(cli, output))
+    _say(_start_line(cli, output if options.scratch is None else None))
     start = time.monotonic()
     if checkpoint is not None and trainer.is_global_zero:
         go_on(trainer.loggers, read_checkpoint(checkpoint))
@@ -61,40 +59,31 @@ def fit(cli: Any, options: Options) -> None:
     fit_seconds = time.monotonic() - start
     adapter = output / "adapter"
     save_adapter(model.hypernetwork, model.generator, adapter, model.objective.record(), trainer.is_global_zero)
-    _measure(cli, options, trainer.test, fit_seconds, adapter)
+    _measure(cli, options, "test", fit_seconds, adapter)
 
 
 def validate(cli: Any, options: Options) -> None:
     """Measure an adapter on the validation prompts."""
     _judge_of(cli, "validation")
-    folder = _load(cli.model, options.adapter)
-    _measure(cli, options, cli.trainer.validate, 0.0, folder)
+    adapter = _adapter_of(options)
+    restore(cli.model.hypernetwork, cli.model.generator, adapter)
+    _measure(cli, options, "validation", 0.0, adapter)
 
 
 def test(cli: Any, options: Options) -> None:
     """Measure an adapter on the test prompts."""
     _judge_of(cli, "test")
-    folder = _load(cli.model, options.adapter)
-    _measure(cli, options, cli.trainer.test, 0.0, folder)
+    adapter = _adapter_of(options)
+    restore(cli.model.hypernetwork, cli.model.generator, adapter)
+    _measure(cli, options, "test", 0.0, adapter)
 
 
 @torch.no_grad()
 def predict(cli: Any, options: Options) -> None:
     """Write images for prompts, base and refined from the same noise."""
     model = cli.model
-    prompts = [Prompt(text) for text in options.prompt]
-    if options.prompts is not None:
-        prompts += read_prompts(options.prompts)
-    prompts = [replace(prompt, index=index) for index, prompt in enumerate(prompts)]
-    if not prompts:
-        raise ConfigError("predict: no prompts; give --prompt TEXT or --prompts FILE")
-    try:
-        seeds = [int(seed) for seed in options.seeds.split(",")]
-    except ValueError:
-        raise ConfigError(f"--seeds {options.seeds}: needs whole numbers with commas between, like 0,1,2") from None
-    if options.steps is not None and options.steps < 1:
-        raise ConfigError(f"--steps {options.steps}: at least 1 is needed")
-    adapter = options.adapter = _load(model, options.adapter)
+    prompts, seeds, adapter = options.requested, options.seed_numbers, _adapter_of(options)
+    restore(model.hypernetwork, model.generator, adapter)
     model.to(cli.trainer.strategy.root_device)
     settings = _settings(cli, options, adapter, prompts, seeds)
     if not options.chosen:
@@ -171,7 +160,7 @@ def compare(cli: Any, options: Options) -> None:
     judge = _judge_of(cli, "test")
     prompts = some(cli.datamodule.prompts("test"), comparison.prompts)
     results = Results(options.folder)
-    comparing = Comparing(comparison, model, judge, prompts, _newest_adapter(options), results)
+    comparing = Comparing(comparison, model, judge, prompts, options.adapter, results)
     identity = comparing.identity()
     if not options.chosen:
         results.folder = Results.unfinished(options.folder.parent, identity, difference) or options.folder
@@ -210,14 +199,10 @@ def _judge_of(cli: Any, *splits: Split) -> Judge | None:
     return judge
 
 
-def _newest_adapter(options: Options) -> Path | None:
-    """The adapter that was named, or that of the newest fit, if there is one."""
-    if options.adapter is not None:
-        return Path(options.adapter)
-    try:
-        return newest_run("fit", "adapter/adapter_model.safetensors") / "adapter"
-    except FileNotFoundError:
-        return None
+def _adapter_of(options: Options) -> Path:
+    """The adapter folder that ``cli.build`` has found."""
+    assert options.adapter is not None
+    return options.adapter
 
 
 def _device(trainer: Any) -> torch.device:
@@ -240,49 +225,51 @@ def _features(comparison: Any, device: torch.device) -> Any:
     return seen
 
 
-def _load(model: Any, adapter: Path | None) -> Path:
-    folder = adapter or newest_run("fit", "adapter/adapter_model.safetensors") / "adapter"
-    restore(model.hypernetwork, model.generator, folder)
-    return folder
-
-
-def _measure(cli: Any, options: Options, loop: Any, fit_seconds: float, adapter: Path) -> None:
-    loop(cli.model, datamodule=cli.datamodule, verbose=False)
+def _measure(cli: Any, options: Options, split: Split, fit_seconds: float, adapter: Path) -> None:
     trainer = cli.trainer
+    loop = trainer.validate if split == "validation" else trainer.test
+    loop(cli.model, datamodule=cli.datamodule, verbose=False)
     evaluate = next(c for c in trainer.callbacks if isinstance(c, Evaluate))
     if not trainer.is_global_zero:
         return
-    summary = summarise(evaluate.tallies, fit_seconds)
-    options.folder.mkdir(parents=True, exist_ok=True)
-    write(options.folder / "summary.json", json.dumps(summary, indent=1) + "\n")
-    kind = "" if type(cli.model) is HyperNoiseModule else f"--model={type(cli.model).__name__} "
+    lines = [""]
+    if evaluate.tallies:  # none where the Trainer's limit_test_batches is 0
+        summary = summarise(evaluate.tallies, fit_seconds)
+        lines += [table(summary), ""]
+    if options.scratch is not None:
+        _say("\n".join([*lines, "fast_dev_run: every part has run once; nothing is kept"]))
+        return
+    lines.append(f"adapter      {adapter}")
+    if evaluate.tallies:
+        options.folder.mkdir(parents=True, exist_ok=True)
+        write(options.folder / "summary.json", json.dumps(summary, indent=1) + "\n")
+        lines.append(f"summary      {options.folder / 'summary.json'}")
     picture = next((c.last for c in trainer.callbacks if isinstance(c, ImageGrid)), None)
-    lines = [
-        "",
-        table(summary),
-        "",
-        f"adapter      {adapter}",
-        f"summary      {options.folder / 'summary.json'}",
+    lines += [
         *([f"picture      {picture}"] if picture else []),
         *(f"{name:<12} {place}" for name, place in map(where, trainer.loggers)),
-        f"next         python -m hypernoise_pl predict {kind}--adapter {adapter} --prompt "
-        '"a red circle left of a blue star"',
+        f"next         {_predict_command(adapter, cli.datamodule.prompts(split)[0].text)}",
     ]
     _say("\n".join(lines))
 
 
-def _start_line(cli: Any, output: Path) -> str:
+def _predict_command(adapter: Path, prompt: str) -> str:
+    """The command that shows what an adapter does, as a shell takes it."""
+    return shlex.join(["python", "-m", "hypernoise_pl", "predict", "--adapter", str(adapter), "--prompt", prompt])
+
+
+def _start_line(cli: Any, output: Path | None) -> str:
     trainer, model, config = cli.trainer, cli.model, cli.config
     weights = sum(parameter.numel() for parameter in model.trainable().values())
-    minutes = f", about {config.expected_minutes:g} minutes" if config.expected_minutes else ""
     length = (
         f"{trainer.max_steps} steps" if trainer.max_steps and trainer.max_steps > 0 else f"{trainer.max_epochs} epochs"
     )
     device = str(trainer.strategy.root_device)
+    place = "fast_dev_run: nothing is kept" if output is None else f"run folder {output}"
     threads = f" ({torch.get_num_threads()} threads)" if device == "cpu" else ""
     return (
         f"fit: {config.about or type(model).__name__}: {length} of {cli.datamodule.batch_size} prompts, "
-        f"{weights:,} trainable weights, on {device}{threads}{minutes}; run folder {output}"
+        f"{weights:,} trainable weights, on {device}{threads}; {place}"
     )
 
 

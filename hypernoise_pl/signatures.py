@@ -1,19 +1,38 @@
-"""Which keys a configuration may have, read from the signatures of the classes it names."""
+"""What a place in a configuration may hold, read from the signatures of the classes that it names."""
 
 from __future__ import annotations
 
+import collections.abc
 import dataclasses
 import importlib
 import inspect
+import sys
+import types
 import typing
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from functools import cache
 from typing import Any
 
 from hypernoise_pl.types import nearest
 
+PLAIN = (
+    "builtins",
+    "pathlib",
+    "datetime",
+    "torch",
+)  # where classes are defined whose objects are values (torch.Tensor)
+NUMBERS = {int: (int,), float: (int, float)}
+
 
 class ConfigError(ValueError):
     """Something is wrong with what the user wrote; the message is one line."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ArgumentsOf:
+    """The type of a place whose keys are the arguments of one class, which is not named there (``trainer``)."""
+
+    kind: type
 
 
 def find_class(class_path: str) -> type:
@@ -33,141 +52,149 @@ def find_class(class_path: str) -> type:
     return getattr(found, name)  # type: ignore[no-any-return]
 
 
-def parameters(kind: type) -> dict[str, Any]:
-    """Name -> type of the arguments of a class, those that it passes on to its bases included, not the private ones."""
-    found: dict[str, Any] = {}
-    for base in inspect.getmro(kind):
-        if "__init__" not in vars(base) or base is object:
-            continue
-        signature = inspect.signature(base.__init__).parameters  # type: ignore[misc]
-        try:
-            hints = typing.get_type_hints(base.__init__)  # type: ignore[misc]
-        except (NameError, TypeError):
-            hints = {}
-        named = [p for p in list(signature.values())[1:] if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
-        plain = [p for p in named if not p.name.startswith("_")]
-        found = {p.name: hints.get(p.name) for p in plain} | found
-        if not any(p.kind is p.VAR_KEYWORD for p in signature.values()):
-            break
+def class_path_of(kind: type) -> str:
+    """The shortest full name under which a class is found (``torch.optim.SGD``, not ``torch.optim.sgd.SGD``)."""
+    parts = kind.__module__.split(".")
+    for depth in range(1, len(parts) + 1):
+        module = ".".join(parts[:depth])
+        if vars(sys.modules[module]).get(kind.__name__) is kind:
+            return f"{module}.{kind.__name__}"
+    return f"{kind.__module__}.{kind.__qualname__}"
+
+
+@cache
+def parameters(kind: type) -> Mapping[str, Any]:
+    """Name -> type of the arguments that a class takes, those that it passes on included, not the private ones.
+
+    Which there are is what ``--help-class`` shows: the parser reads them from the code, through ``**options`` too. A
+    type that is not known is None.
+    """
+    from jsonargparse import ArgumentParser
+
+    parser = ArgumentParser(exit_on_error=False)
+    add = parser.add_class_arguments if inspect.isclass(kind) else parser.add_function_arguments
+    names = [name for name in add(kind, as_group=False, fail_untyped=False) if not name.startswith("_")]
+    hints: dict[str, Any] = {}
+    for base in inspect.getmro(kind) if inspect.isclass(kind) else ():
+        if "__init__" in vars(base):
+            hints = _hints_of(vars(base)["__init__"]) | hints
+    hints |= {} if inspect.isclass(kind) else _hints_of(kind)
+    return {name: hints.get(name) for name in names}
+
+
+def fields(hint: Any) -> Mapping[str, Any]:
+    """Key -> type of what is configured by its keys and not by a class_path: a dataclass, arguments; else nothing."""
+    for option in options(hint):
+        if isinstance(option, ArgumentsOf):
+            return parameters(option.kind)
+        if dataclasses.is_dataclass(option) and inspect.isclass(option) and not inspect.isabstract(option):
+            hints = typing.get_type_hints(option)
+            return {field.name: hints[field.name] for field in dataclasses.fields(option) if field.init}
+    return {}
+
+
+def entries(hint: Any) -> Any:
+    """The type of the values of a dict whose keys are free, in a list of one; empty if no dict may stand there."""
+    return [typing.get_args(o)[1] for o in options(hint) if typing.get_origin(o) in (dict, collections.abc.Mapping)]
+
+
+def items(hint: Any) -> Any:
+    """The type of the items of a list; None if it is not known."""
+    lists = (list, set, tuple, collections.abc.Sequence, collections.abc.Iterable)
+    found = [typing.get_args(option)[0] for option in options(hint) if typing.get_origin(option) in lists]
+    return found[0] if found else None
+
+
+def bases(hint: Any) -> list[type]:
+    """The classes of which one, or one that derives from it, is named where this type is wanted."""
+    found = []
+    for option in options(hint):
+        if typing.get_origin(option) is collections.abc.Callable:  # the class is called later, with what is missing
+            found += bases(typing.get_args(option)[1])
+        elif inspect.isclass(option) and option.__module__ not in PLAIN:
+            found.append(option)
     return found
 
 
-def check_keys(node: Any, hint: Any = None, where: str = "") -> None:
-    """Check every class name and key of a merged configuration.
+def named(name: str, hint: Any) -> type | None:
+    """The class that a short or full name means where a type is wanted; None if no class of that type has it.
 
-    Args:
-        node: plain dicts, lists and values.
-        hint: the type the node is to become, if known.
-        where: its dotted name.
+    Of two that have a short name, one of which derives from the other, the derived one is meant.
 
     Raises:
-        ConfigError: naming the first wrong key and the nearest right one.
+        ConfigError: if several have that short name, or a full name is of no class.
     """
-    if isinstance(node, Sequence) and not isinstance(node, str):
-        kind = typing.get_args(hint)[0] if typing.get_origin(hint) is list else None
-        for index, item in enumerate(node):
-            check_keys(item, kind, f"{where}[{index}]")
-    if not isinstance(node, Mapping):
-        return
-    if isinstance(node.get("class_path"), str) and "." in node["class_path"]:
-        for key in node:
-            _must_be_in(str(key), ("class_path", "init_args", "dict_kwargs"), where)
-        known = parameters(find_class(node["class_path"]))
-        for key, child in (node.get("init_args") or {}).items():
-            _must_be_in(str(key), known, where, f" of {node['class_path'].rpartition('.')[2]}")
-            check_keys(child, known[key], f"{where}.{key}")
-        return
-    known = dict(_fields(hint))
-    for key, child in node.items():
-        if known:
-            _must_be_in(str(key), known, where)
-        check_keys(child, known.get(str(key)), f"{where}.{key}" if where else str(key))
-
-
-def check_flag(path: str, value: str, config: dict[str, Any], roots: Mapping[str, type]) -> None:
-    """Check the dotted name of a flag against the merged configuration and the classes it names.
-
-    A flag that names a class is entered into the configuration, so that later flags are checked against that class.
-
-    Args:
-        path: for example ``model.reward_weights.clip``.
-        value: what it is set to; where a class is wanted, the name of one.
-        config: merged configuration, plain, with the classes that earlier flags named.
-        roots: top-level key -> class, for those that are classes.
-
-    Raises:
-        ConfigError: naming the wrong part and the nearest right one.
-    """
-    parts = [part for part in path.rstrip("+").split(".") if part not in ("init_args", "class_path")]
-    _must_be_in(parts[0], [*config, *roots], "", "", "--")
-    node, hint = config.get(parts[0]), roots.get(parts[0])
-    within: Any = config  # what holds the node
-    for depth, part in enumerate(parts[1:], 1):
-        where = "--" + ".".join(parts[:depth])
-        if isinstance(node, dict) and isinstance(node.get("class_path"), str):
-            known: Mapping[str, Any] = parameters(find_class(node["class_path"]))
-            node = node.get("init_args") or node.setdefault("init_args", {})
-        elif depth == 1 and hint is not None:
-            known = parameters(hint)
-        elif typing.get_origin(hint) is dict:
-            kind = typing.get_args(hint)[1]
-            new = [part] if depth == len(parts) - 1 and _may_be_new(value, kind) else []
-            known = dict.fromkeys([*(node or {}), *new], kind)
-        else:
-            known = dict(_fields(hint))
-        if not known:
-            return  # nothing is known of what may stand here; the parser will say
-        _must_be_in(part, known, where)
-        within, hint, node = node, known[part], node.get(part) if isinstance(node, Mapping) else None
-    kinds = {kind.__name__: kind for kind in _kinds(hint)}
-    if kinds and _is_dotted(value):
-        kinds |= {value.rpartition(".")[2]: find_class(value)}
-    if named := kinds.get(value.rpartition(".")[2]):
-        _enter(within, parts[-1], named)
-    if len(kinds) > 1 and value.isidentifier() and value not in (*kinds, "null", "None"):
+    if "." in name and all(part.isidentifier() for part in name.split(".")) and bases(hint):
+        return find_class(name)
+    found = {kind for kind in kinds(hint) if kind.__name__ == name}
+    found = {kind for kind in found if not any(issubclass(other, kind) for other in found - {kind})}
+    if len(found) > 1:
         raise ConfigError(
-            f"--{path}: no class is called {value!r}{nearest(value, kinds)}; there are {', '.join(kinds)}"
+            f"{name!r} means several: {', '.join(sorted(map(class_path_of, found)))}; write the full name"
         )
+    return next(iter(found), None)
 
 
-def _may_be_new(value: str, kind: Any) -> bool:
-    """Whether a flag may add an entry to a dict: a class where it holds objects, anything where it holds numbers."""
-    kinds = [found.__name__ for found in _kinds(kind)]
-    return not kinds or value in kinds or _is_dotted(value)
+def kinds(hint: Any) -> Iterator[type]:
+    """Every class that may be named where a type is wanted, but for abstract ones."""
+    for base in bases(hint):
+        if not inspect.isabstract(base):
+            yield base
+        subclasses: list[type] = type.__subclasses__(base)
+        for derived in subclasses:
+            yield from kinds(derived)
 
 
-def _is_dotted(value: str) -> bool:
-    """Whether a flag's value reads as the full name of a class."""
-    return "." in value and value.replace(".", "").isidentifier()
+def accepts(hint: Any, value: Any) -> bool:
+    """Whether a value of a configuration is of a type; a type that is not known accepts all, and so does ``${...}``."""
+    if hint is None or hint is Any or (isinstance(value, str) and "${" in value):
+        return True
+    return any(_accepts(option, value) for option in options(hint))
 
 
-def _enter(within: Any, key: str, kind: type) -> None:
-    """Put a class in its place, with the arguments that it shares with what stood there."""
-    before = within.get(key) if isinstance(within, dict) else None
-    arguments = (before.get("init_args") or {}) if isinstance(before, Mapping) else {}
-    if isinstance(within, dict):
-        kept = {name: value for name, value in arguments.items() if name in parameters(kind)}
-        within[key] = {"class_path": f"{kind.__module__}.{kind.__qualname__}", "init_args": kept}
+def options(hint: Any) -> tuple[Any, ...]:
+    """The types of a union; a type by itself."""
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        return tuple(option for member in typing.get_args(hint) for option in options(member))
+    return (hint,)
 
 
-def _kinds(hint: Any) -> Iterator[type]:
-    """A class of ours (or the classes of a union) and all that derive from it, but for abstract ones."""
-    for option in typing.get_args(hint) or (hint,):
-        if inspect.isclass(option) and option.__module__.startswith("hypernoise_pl"):
-            if not inspect.isabstract(option):
-                yield option
-            for derived in option.__subclasses__():
-                yield from _kinds(derived)
+def must_be_in(key: str, known: Any, where: str, whose: str = "") -> None:
+    """Refuse a key that is not known.
 
-
-def _fields(hint: Any) -> Iterator[tuple[str, Any]]:
-    """Name -> type of a dataclass that is configured by its fields, not by a class_path."""
-    if dataclasses.is_dataclass(hint) and not inspect.isabstract(hint):
-        hints = typing.get_type_hints(hint)
-        yield from ((field.name, hints[field.name]) for field in dataclasses.fields(hint) if field.init)
-
-
-def _must_be_in(key: str, known: Any, where: str, whose: str = "", prefix: str = "") -> None:
+    Raises:
+        ConfigError: naming the key and the nearest right one.
+    """
     if key not in known:
-        place = f"{where}: " if where else ""
-        raise ConfigError(f"{place}no key is called {prefix + key!r}{whose}{nearest(key, known)}")
+        raise ConfigError(f"{where}{': ' if where else ''}no key is called {key!r}{whose}{nearest(key, known)}")
+
+
+def _accepts(option: Any, value: Any) -> bool:
+    origin = typing.get_origin(option)
+    if option in (Any, None) or isinstance(option, (ArgumentsOf, typing.TypeVar)):
+        return option is not None or value is None
+    if origin is typing.Literal:
+        return value in typing.get_args(option)
+    if isinstance(value, dict):
+        if isinstance(value.get("class_path"), str):
+            kind = find_class(value["class_path"])
+            return any(not inspect.isclass(kind) or issubclass(kind, base) for base in bases(option))
+        return (bool(entries(option)) and all(accepts(entries(option)[0], each) for each in value.values())) or (
+            bool(fields(option)) and all(accepts(fields(option).get(key), each) for key, each in value.items())
+        )
+    if isinstance(value, list):
+        return items(option) is not None and all(accepts(items(option), each) for each in value)
+    if isinstance(value, bool) or value is None:
+        return option is type(value)
+    if option in NUMBERS:
+        return isinstance(value, NUMBERS[option])
+    if isinstance(value, str) and inspect.isclass(option) and option.__module__ in ("pathlib", "datetime"):
+        return True
+    return inspect.isclass(option) and isinstance(value, option)
+
+
+def _hints_of(function: Any) -> dict[str, Any]:
+    try:
+        return typing.get_type_hints(function)
+    except (NameError, TypeError):
+        return {}

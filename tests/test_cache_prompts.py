@@ -16,7 +16,6 @@ from safetensors import safe_open
 from hypernoise_pl import cli
 from hypernoise_pl.__main__ import main
 from hypernoise_pl.cache_prompts import fill, without_rewards
-from hypernoise_pl.config import load_configs
 from hypernoise_pl.generators.prompt_cache import PromptCache, fingerprint, open_cache
 from hypernoise_pl.module import HyperNoiseModule
 from hypernoise_pl.rewards.pixels import Brightness
@@ -200,9 +199,18 @@ def test_what_changes_an_encoding_changes_its_place(pipeline_folder):
         assert len({place(family), *(place(family, **change) for change in changes)}) == 1 + len(changes)
 
 
-def test_flags_of_rewards_are_left_out_however_they_are_written():
-    config = load_configs(["fit"])
-    flags = ["--model.reward_weights.clip", "2", "--model.prompt_cache=cache", "--model.reward_weights.pick=1", "--x=1"]
-    assert without_rewards(config, flags)[1] == ["--model.prompt_cache=cache", "--x=1"]
+def test_prompts_are_encoded_without_rewards_judge_and_search():
+    arguments = {
+        "rewards": {"clip": {}},
+        "reward_weights": {"clip": 1},
+        "reference": {},
+        "prompt_cache": "cache",
+        "steps": 1,
+    }
+    found = without_rewards({"model": {"class_path": "m", "init_args": arguments}, "judge": {}, "data": {"a": 1}})
+    assert found["judge"] is None and found["data"] == {"a": 1} and found["model"]["class_path"] == "m"
+    found = found["model"]["init_args"]
+    assert set(found["rewards"]) == {"none"} and found["reward_weights"] == {"none": 0.0} and found["reference"] is None
+    assert (found["prompt_cache"], found["steps"]) == ("cache", 1)
     with pytest.raises(ConfigError, match="into which folder"):
-        without_rewards(config, ["--x=1"])
+        without_rewards({"model": {"class_path": "m", "init_args": arguments | {"prompt_cache": None}}})

@@ -42,7 +42,7 @@ def test_prompts_that_the_judge_cannot_judge_are_refused_before_anything_runs(co
     line = said(capsys, command, *OWN, *([] if command == "fit" else ["--adapter=never_read"]), "--output=run")
     assert "ShapesJudge cannot judge 2 of 2 prompts; the first, 'a dragon', has no 'include' clauses" in line
     assert "--judge=null" in line
-    assert sorted(path.name for path in Path("run").rglob("*") if path.is_file()) in ([], ["config.yaml"])
+    assert not Path("run").exists()
 
 
 def test_without_a_judge_the_rewards_are_measured_and_the_adapter_is_saved(capsys):

@@ -1,0 +1,53 @@
+"""A trial run (fast_dev_run) leaves nothing, and several commands in one process do not share a folder."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from hypernoise_pl import cli
+from hypernoise_pl.__main__ import main
+
+TINY = ["--data.batch_size=2", "--data.test=6", "--model.reference=null", "--model.images_per_prompt=1"]
+TINY += ["--trainer.log_every_n_steps=1"]
+
+
+@pytest.fixture(autouse=True)
+def _own_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.parametrize("output", [[], ["--output=runs/fit/mine"]])
+def test_a_trial_run_runs_every_part_and_leaves_nothing(output, capsys):
+    saves = "--trainer.callbacks+=hypernoise_pl.callbacks.adapter_checkpoint.AdapterCheckpoint"
+    assert main(["fit", "--trainer.fast_dev_run=true", *TINY, *output, saves]) == 0
+    shown = capsys.readouterr().out
+    assert "judge, mean" in shown and "nothing is kept" in shown and "next " not in shown
+    assert not list(Path().iterdir())
+    assert main(["predict", "--prompt=a ring"]) == 2  # there is no newest fit
+    assert "no run with adapter" in capsys.readouterr().err
+
+
+def test_a_trial_run_that_fails_leaves_nothing_either(capsys):
+    assert main(["fit", "--trainer.fast_dev_run=true", *TINY, "--data.batch_size=100000"]) == 2
+    assert not list(Path().iterdir())
+    assert cli.OUTPUT_VARIABLE not in os.environ
+
+
+def test_two_commands_of_one_process_have_folders_of_their_own(monkeypatch):
+    tiny = [*TINY, "--trainer.max_steps=1", "--trainer.limit_val_batches=0", "--trainer.limit_test_batches=0"]
+    for name in ("one", "two"):
+        assert main(["fit", *tiny, f"--output={name}"]) == 0
+        assert Path(name, "adapter").is_dir() and not Path(name, "summary.json").exists()
+
+
+@pytest.mark.parametrize("strength", ["nan", "inf", "-inf"])
+def test_a_strength_is_a_finite_number(strength, capsys):
+    assert main(["predict", "--prompt=a ring", f"--strength={strength}"]) == 2
+    assert "needs a finite number" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("seconds", ["nan", "inf", "0"])
+def test_a_budget_is_a_finite_time(seconds, capsys):
+    assert main(["compare", f"--budget-seconds={seconds}"]) == 2
+    assert "compare.budget_seconds: must be" in capsys.readouterr().err
