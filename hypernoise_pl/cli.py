@@ -286,7 +286,7 @@ def _pairs(flags: Sequence[str]) -> Iterator[tuple[str, str]]:
 
 
 def _output(command: str, options: Options, trial: bool) -> Path:
-    """The run folder: of the run's first process, asked for, to continue, or new; a trial run's is removed at its end."""
+    """The run folder: of the run's first process, asked for, to continue, or new; a trial run's is removed later."""
     if OUTPUT_VARIABLE in os.environ:
         return Path(os.environ[OUTPUT_VARIABLE])
     folder = options.output
