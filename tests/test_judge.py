@@ -22,6 +22,15 @@ TINY = [
 OWN = ["--data=TextPrompts", "--data.train=mine.txt", *TINY]
 
 
+@pytest.fixture(scope="module")
+def adapter(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("fit")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        assert main(["fit", *TINY, "--data.test=6", "--output=run"]) == 0
+    return folder / "run" / "adapter"
+
+
 @pytest.fixture(autouse=True)
 def _own_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -38,8 +47,8 @@ def said(capsys, *arguments: str) -> str:
 
 
 @pytest.mark.parametrize("command", ["fit", "validate", "test", "compare"])
-def test_prompts_that_the_judge_cannot_judge_are_refused_before_anything_runs(command, capsys):
-    line = said(capsys, command, *OWN, *([] if command == "fit" else ["--adapter=never_read"]), "--output=run")
+def test_prompts_that_the_judge_cannot_judge_are_refused_before_anything_runs(command, adapter, capsys):
+    line = said(capsys, command, *OWN, *([] if command == "fit" else [f"--adapter={adapter}"]), "--output=run")
     assert "ShapesJudge cannot judge 2 of 2 prompts; the first, 'a dragon', has no 'include' clauses" in line
     assert "--judge=null" in line
     assert not Path("run").exists()
