@@ -16,18 +16,12 @@ from hypernoise_pl.hypernetwork import LoraOptions
 from hypernoise_pl.noise import gaussian, seed_of
 from hypernoise_pl.rewards.features import ImageFeatures, VisionFeatures
 from hypernoise_pl.search.account import BudgetExceeded
-from hypernoise_pl.search.dno import DNO
-from hypernoise_pl.search.evolution import Evolution
-from hypernoise_pl.search.none import NoSearch
-from hypernoise_pl.search.paths import SearchOverPaths
 from hypernoise_pl.search.problem import NoiseProblem
 from hypernoise_pl.search.random_search import RandomSearch
-from hypernoise_pl.search.reno import ReNO
 from hypernoise_pl.search.self_consistency import SelfConsistency
-from hypernoise_pl.search.steering import Steering
-from hypernoise_pl.search.zero_order import ZeroOrder
 from hypernoise_pl.types import Conditioning
 from tests import tiny, vision
+from tests.search.methods import every_method, ready, rewriter  # noqa: F401 - a fixture
 from tests.search.test_search import PROMPTS, Identity, halfway
 from tests.search.test_walks import Walk
 
@@ -100,23 +94,15 @@ def test_in_a_search_with_the_real_generator_chunks_change_nothing(
         torch.testing.assert_close(other.scores, found[2].scores, rtol=0, atol=1e-5)
 
 
-SEARCHES = [
-    RandomSearch(5),
-    ZeroOrder(3, 2),
-    Evolution(2, 3),
-    ReNO(4),
-    DNO(4),
-    SearchOverPaths(2, 3),
-    Steering(4),
-    NoSearch(),
-]
-
-
-@pytest.mark.parametrize("search", SEARCHES, ids=lambda search: type(search).__name__)
+@every_method
 @pytest.mark.parametrize("drawing", [0, 1])
 def test_every_method_is_sized_with_what_verifying_costs_and_pays_exactly_that(
-    search, drawing: int, features: ImageFeatures
+    search,
+    drawing: int,
+    features: ImageFeatures,
+    rewriter: str,  # noqa: F811
 ) -> None:
+    search = ready(search, rewriter)
     scorer, refined = SelfConsistency(features), []
 
     def refine(noise: Tensor, conditioning: Conditioning) -> Tensor:
@@ -148,8 +134,9 @@ def test_a_search_sized_without_it_does_not_overdraw(features: ImageFeatures) ->
     assert task.generator.evaluations == task.generator.decoded == 0
 
 
-@pytest.mark.parametrize("search", SEARCHES[:-1], ids=lambda search: type(search).__name__)
-def test_chunk_size_changes_nothing(search, features: ImageFeatures) -> None:
+@every_method
+def test_chunk_size_changes_nothing(search, features: ImageFeatures, rewriter: str) -> None:  # noqa: F811
+    search = ready(search, rewriter)
     steps, found = 4, []
     for chunk in (1, 4, 256):
         task = problem(SelfConsistency(features), search.budget(steps, 0, 1), steps, chunk)

@@ -88,16 +88,6 @@ def test_chunk_size_changes_nothing(search):
     torch.testing.assert_close(found[1], found[2], rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("search", [*WALKS, RandomSearch(5), DNO(5)])
-def test_a_prompt_finds_the_same_in_any_batch(search):
-    together = problem(search)
-    search.run(together)
-    for row, prompt in enumerate(PROMPTS):
-        alone = NoiseProblem(Walk(), brightness, [prompt], together.start[row : row + 1], together.budget, 1, 4)
-        search.run(alone)
-        torch.testing.assert_close(alone.answer().images[0], together.answer().images[row])
-
-
 @pytest.mark.parametrize("search", [*WALKS, DNO(7)])
 def test_sized_to_a_budget(search):
     sized = search.within(61, 4)
