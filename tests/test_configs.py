@@ -63,12 +63,11 @@ def test_interpolations_of_a_printed_configuration_still_follow(capsys):
     assert longer["model"]["init_args"]["lr_scheduler"]["init_args"]["total_steps"] == 55
 
 
-def test_a_runs_own_configuration_repeats_it_in_another_folder(capsys, monkeypatch):
+def test_a_runs_own_configuration_repeats_it_in_another_folder():
     tiny = ["--trainer.max_steps=1", "--trainer.limit_val_batches=0", "--trainer.log_every_n_steps=1"]
     tiny += ["--data.batch_size=2", "--data.test=6", "--model.reference=null", "--model.images_per_prompt=2"]
     assert main(["fit", *tiny, "--config=rewards/redness", "--output=one"]) == 0
     before = {path: path.read_bytes() for path in Path("one").rglob("*") if path.is_file()}
-    monkeypatch.delenv(cli.OUTPUT_VARIABLE)
     assert main(["fit", "--config=one/config.yaml", "--output=two"]) == 0
     one, two = (yaml.safe_load(Path(run, "config.yaml").read_text()) for run in ("one", "two"))
     assert (one.pop("output"), two.pop("output")) == ("one", "two") and one == two
