@@ -188,7 +188,9 @@ def compare(cli: Any, options: Options) -> None:
 def _judge_of(cli: Any, *splits: Split) -> Judge | None:
     """The judge, which says before anything is trained or generated whether it can judge these splits' prompts."""
     judge: Judge | None = cli.config_init.judge
-    for split in splits if judge is not None else ():
+    if judge is None:
+        return None
+    for split in splits:
         try:
             judge.check(cli.datamodule.prompts(split))
         except ValueError as error:
