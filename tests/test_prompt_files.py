@@ -119,9 +119,9 @@ def test_another_format_is_never_read_as_lines(tmp_path, kind, ending):
         ("a.txt", "| prompt | tag |\n| --- | --- |\n| a cat | x |\n", "line 1: a Markdown table"),
         ("a.txt", "<!DOCTYPE html>\n<p>a cat</p>\n", "line 1: markup"),
         ("a.txt", "a cat\n".encode("utf-16"), r"a\.txt: UTF-16; save it as UTF-8"),
-        ("a.txt", gzip.compress(b"a cat\n"), r"a\.txt: binary"),
+        ("a.txt", gzip.compress(b"a cat\n", mtime=0), r"a\.txt: binary"),
         ("a.txt.gz", b"a cat\n", r"a\.txt\.gz: not gzip, or damaged"),
-        ("a.jsonl.gz", gzip.compress(b'{"prompt": "a cat"}\n' * 99)[:-12], "not gzip, or damaged"),
+        ("a.jsonl.gz", gzip.compress(b'{"prompt": "a cat"}\n' * 99, mtime=0)[:-12], "not gzip, or damaged"),
         (
             "a.csv",
             "prompt\na cat, a dog\n",
