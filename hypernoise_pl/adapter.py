@@ -55,7 +55,8 @@ def save_adapter(
         "generator": described(generator),
         "options": options_seen(generator),
         **_of_generator(generator),
-        **_of_adapter(hypernetwork),
+        **settings_of(hypernetwork),
+        "init": hypernetwork.options.init,
         "penalty": penalty or {},
     }
     state = {name: whole(weight.detach()).cpu() for name, weight in lora_state(hypernetwork.view).items()}
@@ -138,7 +139,7 @@ def restore(hypernetwork: Any, generator: Generator, folder: Path) -> None:
     """
     about = describe(folder)
     _check_generator(about, generator, folder)
-    for key, value in _of_adapter(hypernetwork).items():
+    for key, value in settings_of(hypernetwork).items():
         if about[key] != value:
             raise ValueError(
                 f"adapter {folder}: its {key!r} is {about[key]!r}, this configuration has {value!r}; set the model's "
@@ -251,7 +252,8 @@ def _of_generator(generator: Generator) -> dict[str, Any]:
     }
 
 
-def _of_adapter(hypernetwork: Any) -> dict[str, Any]:
+def settings_of(hypernetwork: Any) -> dict[str, Any]:
+    """What gives an adapter's weights their meaning: what it adapts, mode, rank, alpha and targets."""
     noise = isinstance(hypernetwork, NoiseHypernetwork)
     return {
         "adapts": "noise" if noise else "generator",

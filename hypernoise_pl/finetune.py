@@ -24,7 +24,7 @@ class AdaptedGenerator(nn.Module):
     def __init__(self, generator: Generator, options: LoraOptions) -> None:
         super().__init__()
         self.options = options
-        self.view = lora_view(generator.network, options)
+        self.view = lora_view(generator.network, options, generator.unused_layers)
 
 
 class FineTuneModule(HyperNoiseModule):

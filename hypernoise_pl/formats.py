@@ -87,6 +87,8 @@ def load_reference(folder: Path, generator: Generator) -> NoiseHypernetwork:
         ValueError: if one is damaged, is not a plain LoRA, or is not of this generator's network.
     """
     config, saved = _read(folder)
+    # the reference code has LoRA on these too, which never trained
+    saved = {key: weight for key, weight in saved.items() if key.rsplit(".lora_", 1)[0] not in generator.unused_layers}
     targets: list[str] = []
     grouped: list[str] = []
     for name in sorted({key.rsplit(".lora_", 1)[0] for key in saved}):

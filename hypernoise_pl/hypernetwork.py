@@ -8,7 +8,7 @@ own switch clears ``requires_grad``, both without a word.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -26,15 +26,19 @@ class LoraOptions:
     """What trains.
 
     Args:
-        rank: of every LoRA matrix; at least 1. The paper's 128 is for networks of a billion parameters.
-        alpha: the LoRA branch is scaled by alpha / rank; the paper uses 2 (128 / 256).
+        rank: rank of every LoRA matrix; at least 1. The paper's 128 is for networks of a billion parameters.
+        alpha: numerator of the LoRA branch's scale, alpha / rank; the paper's scale is 2 (256 / 128).
         targets: ``all`` for every linear and ungrouped convolution layer, or the ends of layer names
             (``[to_q, to_k, to_v]``).
+        init: law of the first weights of every down-projection: ``kaiming``, peft's default, uniform with standard
+            deviation 1 / sqrt(3 fan_in); or ``gaussian``, the reference code's, normal with standard deviation
+            1 / rank. Up-projections start at zero.
     """
 
     rank: int = 32
     alpha: float = 64.0
     targets: Literal["all"] | list[str] = "all"
+    init: Literal["kaiming", "gaussian"] = "kaiming"
 
     def __post_init__(self) -> None:
         if self.rank < 1:
@@ -67,18 +71,28 @@ def tied_view(network: nn.Module) -> nn.Module:
     return copy.deepcopy(network, shared)
 
 
-def lora_view(network: nn.Module, options: LoraOptions) -> nn.Module:
+def lora_view(network: nn.Module, options: LoraOptions, without: Collection[str] = ()) -> nn.Module:
     """A tied view of a network with fresh LoRA on it; the LoRA's output is zero at first, its weights in float32.
+
+    Args:
+        network: frozen.
+        options: rank, scale, first weights and target layers.
+        without: names of layers that get no LoRA, whatever the targets say.
 
     Raises:
         ValueError: if no layer fits the targets.
     """
     from peft import LoraConfig, inject_adapter_in_model
 
-    names = list(_target_names(network, options.targets))
+    names = [name for name in _target_names(network, options.targets) if name not in without]
     if not names:
         raise ValueError(f"LoRA targets {options.targets} fit no linear or convolution layer of the network")
-    config = LoraConfig(r=options.rank, lora_alpha=options.alpha, target_modules=names)  # type: ignore[arg-type]
+    config = LoraConfig(
+        r=options.rank,
+        lora_alpha=options.alpha,  # type: ignore[arg-type]
+        target_modules=names,
+        init_lora_weights="gaussian" if options.init == "gaussian" else True,
+    )
     view = inject_adapter_in_model(config, tied_view(network), ADAPTER)
     for parameter in trainable(view):
         parameter.data = parameter.data.float()
@@ -127,7 +141,7 @@ class NoiseHypernetwork(nn.Module):
     ) -> None:
         super().__init__()
         self.options, self.mode = options, mode
-        self.view: nn.Module = lora_view(generator.network, options)
+        self.view: nn.Module = lora_view(generator.network, options, generator.unused_layers)
         self._generator = [generator]  # in a list, so that it is not registered a second time
         if mode == "residual":
             last: Any = self.view.get_submodule(generator.last_layer)

@@ -11,8 +11,10 @@ from typing import Any, Literal
 
 import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
 
+from hypernoise_pl.adapter import fingerprint, options_seen, settings_of
 from hypernoise_pl.generators.base import Generator
 from hypernoise_pl.generators.cache import ConditioningCache
 from hypernoise_pl.generators.prompt_cache import open_cache
@@ -24,7 +26,7 @@ from hypernoise_pl.rewards.base import Reward
 from hypernoise_pl.rewards.preprocess import shared_preprocessing
 from hypernoise_pl.search.base import Search
 from hypernoise_pl.search.problem import NoiseProblem
-from hypernoise_pl.training import AdapterModule
+from hypernoise_pl.training import AdapterModule, RewardError
 from hypernoise_pl.types import Conditioning, Prompt, Rollout, nearest
 from hypernoise_pl.whitening import whiten_gradient
 
@@ -41,7 +43,8 @@ class HyperNoiseModule(AdapterModule):
         objective: penalty, its weight, and the inverse temperature of the reward.
         noise: where training noise comes from.
         whiten_gradient: make the reward's gradient at the noise white over channels, and bound each image's to so many
-            times the batch's median (3 is good); None leaves it as it is, as the paper does.
+            times the batch's median (3 is good); None leaves it as it is, as the paper does. The batch is a
+            micro-batch of all processes together: with accumulation each micro-batch is whitened on its own.
         reference: test-time search that is run beside the hypernetwork at test, from each prompt's first noise; the
             report has the share of its gain that the hypernetwork reaches. None for none.
         steps: network evaluations of the generator per image, in training and evaluation.
@@ -87,6 +90,7 @@ class HyperNoiseModule(AdapterModule):
         self.hypernetwork = self.adapt(generator, lora, mode)
         self.objective, self.noise, self.reference = objective, noise, reference
         self.whiten_gradient = whiten_gradient
+        self._checked = False
         self.steps, self.images_per_prompt, self.seed = steps, images_per_prompt, seed
         disk = None if prompt_cache is None else open_cache(prompt_cache, self.generator)
         self.encode = ConditioningCache(self.generator.encode, disk=disk)  # of texts; each is encoded once
@@ -116,8 +120,9 @@ class HyperNoiseModule(AdapterModule):
         """penalty(f) - reward(g(x0 + f(x0, c), c)): Algorithm 1."""
         rollout = self(prompts, self.train_noise(prompts))
         loss, terms = self.objective(rollout, self.reward_weights)
-        self.log_step(rollout, terms, loss, self.reward_weights)
-        return self.guarded(loss, prompts)
+        self.check_rewards(rollout)
+        self.log_step(rollout, terms, loss, self.reward_weights, batch_idx)
+        return self.guarded(loss, rollout)
 
     def validation_step(self, prompts: list[Prompt], batch_idx: int) -> dict[str, Rollout]:
         """The base generator and the hypernetwork, on the same prompts and noises."""
@@ -183,8 +188,10 @@ class HyperNoiseModule(AdapterModule):
         return strength * self.hypernetwork(noise, conditioning) if strength else torch.zeros_like(noise)
 
     def whiten(self, refined: Tensor) -> Tensor:
-        """The refined noise; on the way back its gradient is whitened, if that is asked for."""
-        return refined if self.whiten_gradient is None else whiten_gradient(refined, self.whiten_gradient)
+        """The refined noise; on the way back its gradient is whitened over all processes, if that is asked for."""
+        if self.whiten_gradient is None:
+            return refined
+        return whiten_gradient(refined, self.whiten_gradient, self._trainer is not None and self.trainer.world_size > 1)
 
     def network(self, strength: float) -> nn.Module | None:
         """The view of its network that the generator is to use; None for its own."""
@@ -195,19 +202,57 @@ class HyperNoiseModule(AdapterModule):
         return NoiseHypernetwork(generator, lora, mode)
 
     def score(self, images: Tensor, texts: Sequence[str]) -> dict[str, Tensor]:
-        """Name -> [B] of every reward."""
+        """Name -> [B] of every reward.
+
+        Raises:
+            RewardError: naming a reward that fails; a ``ValueError`` of one stays a ``ValueError``.
+        """
         with shared_preprocessing():
-            return {name: reward(images, texts) for name, reward in self.rewards.items()}
+            return {name: self._scored(name, images, texts) for name in self.rewards}
+
+    def _scored(self, name: str, images: Tensor, texts: Sequence[str]) -> Tensor:
+        reward = self.rewards[name]
+        try:
+            return reward(images, texts)  # type: ignore[no-any-return]
+        except ValueError as error:
+            raise ValueError(f"reward {name!r}: {error}") from error
+        except Exception as error:
+            what = f"{type(error).__name__}: {error}"
+            raise RewardError(f"reward {name!r} ({type(reward).__name__}) fails: {what}") from error
+
+    def check_rewards(self, rollout: Rollout) -> None:
+        """Check once, on the first batch and before any step, that every reward that counts gives a gradient.
+
+        Raises:
+            RewardError: naming one whose scores do not depend on the images by operations that are differentiated.
+        """
+        if self._checked or not rollout.images.requires_grad:
+            return
+        self._checked = True
+        for name in [name for name, weight in self.reward_weights.items() if weight]:
+            score, found = rollout.scores[name].sum(), None
+            if score.requires_grad:
+                (found,) = torch.autograd.grad(score, rollout.images, retain_graph=True, allow_unused=True)
+            if found is None:
+                raise RewardError(
+                    f"reward {name!r} ({type(self.rewards[name]).__name__}) gives no gradient: its scores are computed "
+                    "from detached images, in NumPy or under no_grad, and nothing would train on it; set "
+                    f"model.reward_weights.{name} to 0 to only log it"
+                )
+            if not found.any():
+                rank_zero_warn(
+                    f"reward {name!r}: the gradient of its scores at the images is 0 on all of the first batch"
+                )
 
     def train_noise(self, prompts: Sequence[Prompt]) -> Tensor:
         """[B, *Z] the noises of this training step."""
         indices = [prompt.index for prompt in prompts]
-        return self.noise(self.generator.noise_shape, self.global_step, indices).to(self.device)
+        return self._placed(self.noise(self.generator.noise_shape, self.global_step, indices))
 
     def eval_noise(self, prompts: Sequence[Prompt], draws: int) -> Tensor:
         """[B * draws, *Z] the noises of evaluation: of the prompt's index, the draw and the seed alone."""
         seeds = [seed_of(self.seed, prompt.index, draw) for prompt in prompts for draw in range(draws)]
-        return gaussian(self.generator.noise_shape, seeds).to(self.device)
+        return self._placed(gaussian(self.generator.noise_shape, seeds))
 
     def configure_model(self) -> None:
         """Spread the network over processes where the strategy has a mesh of them; nothing happens elsewhere."""
@@ -218,7 +263,36 @@ class HyperNoiseModule(AdapterModule):
 
     def on_fit_start(self) -> None:
         """Check that nothing has copied or replaced frozen weights since the hypernetwork was made."""
+        super().on_fit_start()
         assert_tied(self.generator.network, self.hypernetwork.view)
+        self._checked = False
+
+    def frozen_parts(self) -> dict[str, Sequence[nn.Module]]:
+        """The generator's network and decoder, and every reward that counts."""
+        encoders = {id(module) for encoder in self.generator.text_encoders().values() for module in encoder.modules()}
+        own = [part for part in self.generator.children() if id(part) not in encoders]
+        rewards = {
+            f"model.rewards.{name}.dtype": [reward]
+            for name, reward in self.rewards.items()
+            if self.reward_weights[name]
+        }
+        return {"model.generator.dtype": own, **rewards}
+
+    def adapter_settings(self) -> dict[str, Any]:
+        """What an adapter folder says of the adapter, and the weights of the generator's network."""
+        return settings_of(self.hypernetwork) | {"generator's fingerprint": fingerprint(self.generator.network)}
+
+    def settings(self) -> dict[str, Any]:
+        """Rewards' weights, objective, noise and steps."""
+        objective = {f"model.objective.{name}": value for name, value in self.objective.record().items()}
+        weights = {f"model.reward_weights.{name}": weight for name, weight in self.reward_weights.items()}
+        own = {
+            "model.noise": str(self.noise),
+            "model.steps": self.steps,
+            "model.whiten_gradient": self.whiten_gradient,
+        }
+        options = {f"model.generator.{name}": value for name, value in options_seen(self.generator).items()}
+        return objective | weights | own | options
 
     @torch.enable_grad()
     def finite_parts(self, prompts: Sequence[Prompt]) -> dict[str, bool]:
@@ -233,6 +307,10 @@ class HyperNoiseModule(AdapterModule):
                 bool(tensor.isfinite().all()) for tensor in found if tensor is not None
             )
         return fine
+
+    def _placed(self, noise: Tensor) -> Tensor:
+        """Noise on the module's device, in float64 where the module is, and in float32 otherwise."""
+        return noise.to(self.device, torch.promote_types(noise.dtype, self.dtype))  # type: ignore[arg-type]
 
     def _clock(self) -> float:
         if self.device.type == "cuda":

@@ -23,9 +23,14 @@ def seed_of(*numbers: int) -> int:
 
 
 def gaussian(shape: Sequence[int], seeds: Sequence[int]) -> Tensor:
-    """[B, *Z] standard normal noise, one seed an image, drawn on the CPU so that every device sees the same."""
-    drawn = {s: torch.randn(tuple(shape), generator=torch.Generator().manual_seed(s)) for s in dict.fromkeys(seeds)}
-    return torch.stack([drawn[s] for s in seeds])
+    """[B, *Z] standard normal noise, one seed an image, drawn on the CPU in float32 so that every run sees the same."""
+    drawn = {seed: _drawn(shape, seed) for seed in dict.fromkeys(seeds)}
+    return torch.stack([drawn[seed] for seed in seeds])
+
+
+def _drawn(shape: Sequence[int], seed: int) -> Tensor:
+    # the type is given: with another default type, as in precision 64-true, a seed would draw other numbers
+    return torch.randn(tuple(shape), generator=torch.Generator().manual_seed(seed), dtype=torch.float32)
 
 
 def seeds_from(noise: Tensor) -> list[int]:

@@ -229,6 +229,7 @@ def _features(comparison: Any, device: torch.device) -> Any:
 
 def _measure(cli: Any, options: Options, split: Split, fit_seconds: float, adapter: Path) -> None:
     trainer = cli.trainer
+    skipped = cli.model.skipped() if fit_seconds else ""  # of the training: a test has no steps
     loop = trainer.validate if split == "validation" else trainer.test
     loop(cli.model, datamodule=cli.datamodule, verbose=False)
     evaluate = next(c for c in trainer.callbacks if isinstance(c, Evaluate))
@@ -238,6 +239,8 @@ def _measure(cli: Any, options: Options, split: Split, fit_seconds: float, adapt
     if evaluate.tallies:  # none where the Trainer's limit_test_batches is 0
         summary = summarise(evaluate.tallies, fit_seconds)
         lines += [table(summary), ""]
+    if skipped:
+        lines += [skipped, ""]
     if options.scratch is not None:
         _say("\n".join([*lines, "fast_dev_run: every part has run once; nothing is kept"]))
         return

@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import Tensor
 
 
@@ -18,44 +19,55 @@ class _Whiten(torch.autograd.Function):
     """Identity forward; whitens the gradient backward."""
 
     @staticmethod
-    def forward(ctx: Any, noise: Tensor, spread: float) -> Tensor:
-        ctx.spread = spread
+    def forward(ctx: Any, noise: Tensor, spread: float, together: bool) -> Tensor:
+        ctx.spread, ctx.together = spread, together
         return noise.view_as(noise)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
-        return whitened(gradient, ctx.spread), None
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
+        return whitened(gradient, ctx.spread, ctx.together), None, None
 
 
-def whiten_gradient(noise: Tensor, spread: float) -> Tensor:
+def whiten_gradient(noise: Tensor, spread: float, together: bool = False) -> Tensor:
     """The noise itself; the gradient that later flows back to it is whitened.
 
     Args:
         noise: [B, C, ...].
         spread: an image's gradient may be this many times as long as the batch's median one; longer ones are cut.
+        together: whether the batch is that of all processes, each of which has as many images and must call backward.
     """
-    return _Whiten.apply(noise, spread)  # type: ignore[no-any-return]
+    return _Whiten.apply(noise, spread, together)  # type: ignore[no-any-return]
 
 
-def whitened(gradient: Tensor, spread: float) -> Tensor:
+def whitened(gradient: Tensor, spread: float, together: bool = False) -> Tensor:
     """Equalise the energy of channels over the batch, and bound each image's share of it.
 
     The result scales with the input, so accumulation, loss scaling and reward weights keep their meaning; its energy
-    is that of the input after the bound.
+    is that of the input after the bound. The batch is one micro-batch, of all processes if so asked: gradients of
+    micro-batches that are accumulated are whitened one micro-batch at a time.
 
     Args:
         gradient: [B, C, ...].
         spread: see ``whiten_gradient``.
+        together: see ``whiten_gradient``.
     """
-    bounded = _bounded(gradient, spread)
-    channel = bounded.transpose(0, 1).flatten(1).square().mean(1).sqrt()  # [C]
+    bounded = _bounded(gradient, spread, together)
+    channel = bounded.transpose(0, 1).flatten(1).square().mean(1)  # [C]
+    if together:
+        dist.all_reduce(channel)
+        channel /= dist.get_world_size()
+    channel = channel.sqrt()
     whole = channel.square().mean().sqrt()
-    factor = whole / channel.clamp(min=1e-3 * float(whole) + 1e-30)
-    return _bounded(bounded * factor.view(1, -1, *[1] * (gradient.dim() - 2)), spread)
+    factor = whole / channel.clamp(min=1e-3 * whole + 1e-30)
+    return _bounded(bounded * factor.view(1, -1, *[1] * (gradient.dim() - 2)), spread, together)
 
 
-def _bounded(gradient: Tensor, spread: float) -> Tensor:
+def _bounded(gradient: Tensor, spread: float, together: bool) -> Tensor:
     norm = gradient.flatten(1).norm(dim=1)
-    largest = spread * norm.median()
-    factor = (largest / norm.clamp(min=1e-30)).clamp(max=1)
+    every = norm
+    if together:
+        parts = [torch.empty_like(norm) for _ in range(dist.get_world_size())]
+        dist.all_gather(parts, norm)
+        every = torch.cat(parts)
+    factor = (spread * every.median() / norm.clamp(min=1e-30)).clamp(max=1)
     return gradient * factor.view(-1, *[1] * (gradient.dim() - 1))

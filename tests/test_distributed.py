@@ -11,6 +11,7 @@ from tests import two_processes
 from tests.worker import COLOURS, runs
 
 ROOT = Path(__file__).parents[1]
+pytestmark = pytest.mark.filterwarnings("ignore:step .* is skipped")
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +31,7 @@ def one(sana_folder):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("setting", ["independent", "shared_checkpointed", "bad_in_one_process"])
+@pytest.mark.parametrize("setting", ["independent", "shared_checkpointed", "whitened", "bad_in_one_process"])
 def test_weights_after_four_steps_are_those_of_one_process(one, two, setting):
     bad, expected = one[0][setting]
     order = PromptBatches(len(COLOURS), 4, seed=0)
@@ -40,7 +41,7 @@ def test_weights_after_four_steps_are_those_of_one_process(one, two, setting):
         bad_here, weights = two[rank][0][setting]
         assert bad_here == bad
         for name, weight in weights.items():
-            torch.testing.assert_close(weight, expected[name], rtol=1e-4, atol=1e-6)
+            assert (weight - expected[name]).norm() <= 1e-9 * expected[name].norm(), name  # they are in float64
     assert all(torch.equal(weight, two[1][0][setting][1][name]) for name, weight in two[0][0][setting][1].items())
 
 

@@ -11,12 +11,12 @@ from hypernoise_pl.adapter import load_adapter
 from hypernoise_pl.noise import gaussian
 from hypernoise_pl.strategy import Sharded
 from tests import two_processes
-from tests.sharded import HALF, SETTINGS, STEPS, TEXTS, in_settings, train, weights
+from tests.sharded import DOUBLE, HALF, SETTINGS, STEPS, TEXTS, in_settings, train, weights
 from tests.tiny import module, sana
 from tests.worker import Rings, quiet
 
 ROOT = Path(__file__).parents[1]
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:step .* is skipped")]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -91,11 +91,11 @@ def test_each_process_holds_its_half_of_the_network(two):
 
 def test_runs_resumed_across_strategies_are_the_uninterrupted_one(folders, output, half, uninterrupted, two):
     resumed = weights(train(folders, 1, STEPS, begun=output / "sharded.ckpt"))
-    assert_same(resumed, uninterrupted, 1e-5)
+    assert_same(resumed, uninterrupted, DOUBLE)
     for found in two:
-        assert_same(found["half"], half, 1e-5)
+        assert_same(found["half"], half, DOUBLE)
         for run in ("whole", "from_sharded", "from_single"):
-            assert_same(found[run], uninterrupted, 1e-5)
+            assert_same(found[run], uninterrupted, DOUBLE)
 
 
 def test_a_checkpoint_is_that_of_a_single_process(output, two):
@@ -108,17 +108,19 @@ def test_a_checkpoint_is_that_of_a_single_process(output, two):
         for key, value in entries.items():
             found = theirs["state"][place][key]
             assert type(found) is torch.Tensor
-            torch.testing.assert_close(found, value, rtol=1e-3, atol=1e-6)
+            assert (found - value).norm() <= DOUBLE * value.norm()
 
 
 def test_the_adapter_of_two_processes_is_read_by_one(folders, output, two):
-    generator = sana(folders["sana"])
+    generator = sana(folders["sana"]).double()
     hypernetwork = load_adapter(output / "adapter", generator)
     with torch.no_grad():
-        residual = hypernetwork(gaussian(generator.noise_shape, [1, 2]), generator.encode(TEXTS))
+        hypernetwork.double()
+        residual = hypernetwork(gaussian(generator.noise_shape, [1, 2]).double(), generator.encode(TEXTS))
     for found in two:
         assert found["residual"].norm() > 0.01
-        torch.testing.assert_close(found["residual"], residual, rtol=1e-5, atol=1e-6)
+        # the adapter's weights are read in float32, each within 6e-8 of itself
+        assert (found["residual"] - residual).norm() <= 1e-6 * residual.norm()
 
 
 def test_inference_mode_is_refused(folders):

@@ -12,7 +12,7 @@ import signal
 import sys
 import warnings
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import lightning as L
 import torch
@@ -117,13 +117,14 @@ def fitted(method: HyperNoiseModule, processes: int) -> None:
 def runs(sana: Path, processes: int) -> tuple[dict[str, tuple[int, dict[str, Tensor]]], str]:
     """Name of a setting -> steps skipped and the weights after four steps; and what stopped a further run."""
     torch.set_num_threads(1)
-    settings: dict[str, tuple[NoiseSource, type[Brightness], bool]] = {
-        "independent": (IndependentNoise(), Brightness, False),
-        "shared_checkpointed": (SharedNoise(), Brightness, True),
-        "bad_in_one_process": (IndependentNoise(), NeverGreen, False),
+    settings: dict[str, tuple[NoiseSource, type[Brightness], dict[str, Any]]] = {
+        "independent": (IndependentNoise(), Brightness, {}),
+        "shared_checkpointed": (SharedNoise(), Brightness, {"checkpoint_activations": True}),
+        "whitened": (IndependentNoise(), Brightness, {"whiten_gradient": 1.0}),
+        "bad_in_one_process": (IndependentNoise(), NeverGreen, {}),
     }
     found, stopped = {}, ""
-    for name, (noise, reward, checkpointing) in settings.items():
+    for name, (noise, reward, options) in settings.items():
         method = module(
             sana,
             rewards={"bright": reward()},
@@ -132,8 +133,8 @@ def runs(sana: Path, processes: int) -> tuple[dict[str, tuple[int, dict[str, Ten
             objective=Objective(L2Mean(), 1.0, 10.0),
             noise=noise,
             optimizer=lambda parameters: torch.optim.SGD(parameters, lr=0.1, momentum=0.9),
-            checkpoint_activations=checkpointing,
-        )
+            **options,
+        ).double()
         fitted(method, processes)
         found[name] = (method.bad_steps, {k: p.detach().clone() for k, p in method.trainable().items()})
     method.max_bad_steps = 0  # the last setting once more: what is bad in one process now stops both

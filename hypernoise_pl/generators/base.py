@@ -28,6 +28,8 @@ class Generator(KeepsArguments, nn.Module, ABC):
         name: folder or hub id and revision.
         shared_blocks: names of the network's blocks that it reaches into from elsewhere, so that their weights must be
             at hand for as long as the network is evaluated.
+        unused_layers: dotted names, inside ``network``, of layers that nothing of its output depends on; a LoRA on them
+            would never get a gradient, so there is none.
         options_seen: names of the options that change what a hypernetwork sees, whose values an adapter remembers; and
             by what name the pipeline's own call takes each, None if it takes it not.
     """
@@ -37,6 +39,7 @@ class Generator(KeepsArguments, nn.Module, ABC):
     noise_shape: tuple[int, ...]
     name: str
     shared_blocks: ClassVar[tuple[str, ...]] = ()
+    unused_layers: tuple[str, ...] = ()
     options_seen: ClassVar[dict[str, str | None]] = {}
     _recompute = False  # of the decoder, in backward
     _away: dict[str, nn.Module] | None = None  # text encoders that are kept off the device
@@ -44,14 +47,14 @@ class Generator(KeepsArguments, nn.Module, ABC):
 
     @torch.no_grad()
     def encode(self, prompts: Sequence[str]) -> Conditioning:
-        """Encode prompts; no gradient flows into text encoders.
+        """Encode prompts in the text encoders' own precision; no gradient flows into them.
 
         Raises:
             ValueError: if there is no prompt.
         """
         if not prompts:
             raise ValueError("encode needs at least one prompt, got none")
-        with self.text_encoders_at_hand():
+        with self.text_encoders_at_hand(), in_own_precision(self._device):
             return self._encode(list(prompts))
 
     def text_encoders(self) -> dict[str, nn.Module]:
@@ -152,13 +155,14 @@ class Generator(KeepsArguments, nn.Module, ABC):
         return self._latents(self.network if network is None else network, noise, conditioning, steps, seeds)
 
     def decode(self, latents: Tensor) -> Tensor:
-        """Images [B, 3, H, W] in [0, 1] of clean latents [B, *Z]; differentiable."""
+        """Images [B, 3, H, W] in [0, 1] of clean latents [B, *Z], in the decoder's own precision; differentiable."""
         check_shape("latents", latents, (None, *self.noise_shape))
-        if not (self._recompute and latents.requires_grad and torch.is_grad_enabled()):
-            return self._decode(latents)
-        # image by image, so that backward holds the activations of one: at 1024 pixels they are tens of GiB each
-        images = [checkpoint(self._decode, latent, use_reentrant=False) for latent in latents.split(1)]
-        return torch.cat(images)  # type: ignore[arg-type]
+        with in_own_precision(latents.device):
+            if not (self._recompute and latents.requires_grad and torch.is_grad_enabled()):
+                return self._decode(latents)
+            # image by image, so that backward holds the activations of one: at 1024 pixels they are tens of GiB each
+            images = [checkpoint(self._decode, latent, use_reentrant=False) for latent in latents.split(1)]
+            return torch.cat(images)  # type: ignore[arg-type]
 
     def checkpoint_activations(self, network: nn.Module | None = None) -> None:
         """Recompute activations in backward, trading time for memory.
@@ -210,6 +214,11 @@ class Generator(KeepsArguments, nn.Module, ABC):
     def _device(self) -> torch.device:
         """Where prompts are encoded: where the network is, unless something else was said."""
         return self._encoding_on or _device(self.network)
+
+
+def in_own_precision(device: torch.device) -> torch.autocast:
+    """Where modules compute in the type of their own weights, whatever autocast says outside."""
+    return torch.autocast(device.type, enabled=False)
 
 
 def _device(module: nn.Module) -> torch.device:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from hypernoise_pl.borrowed import network_of
+from hypernoise_pl.generators.base import in_own_precision
 from hypernoise_pl.generators.loading import DecoderOptions, decoder_of, load_pipeline
 from hypernoise_pl.generators.stepped import SteppedGenerator
 from hypernoise_pl.truncation import Truncation
@@ -129,7 +130,7 @@ class PipelineGenerator(SteppedGenerator):
         if scale <= 1:
             return at_least_single(self._evaluate(network, state, conditioning, time))
         if self._unconditional is None:
-            with self.text_encoders_at_hand(), torch.no_grad():
+            with self.text_encoders_at_hand(), torch.no_grad(), in_own_precision(state.device):
                 self._unconditional = self._nothing()
         nothing = self._unconditional.map(lambda t: t.to(state.device).expand(len(state), *t.shape[1:]))
         both = self._evaluate(network, torch.cat([state, state]), Conditioning.cat([conditioning, nothing]), time)

@@ -63,6 +63,10 @@ class QwenImage(PipelineGenerator):
             kind, config = type(self.pipeline.scheduler), self.pipeline.scheduler.config
             changes = {"shift": shift, "use_dynamic_shifting": False, "shift_terminal": None}
             self.pipeline.scheduler = kind.from_config(config, **changes)
+        # the last block's own text goes nowhere: its queries, and what comes after attention
+        last = f"transformer_blocks.{len(self.network.transformer_blocks) - 1}"
+        unused = ("attn.add_q_proj", "attn.to_add_out", "txt_mlp.net.0.proj", "txt_mlp.net.2")
+        self.unused_layers = tuple(f"{last}.{name}" for name in unused)
         self.schedule = EulerFlow(self.pipeline.scheduler, self.noise_shape[1] // 2 * (self.noise_shape[2] // 2))
 
     def _layout(self) -> tuple[int, int, int]:

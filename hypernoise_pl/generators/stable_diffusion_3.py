@@ -40,6 +40,8 @@ class StableDiffusion3(PipelineGenerator):
         largest = config.pos_embed_max_size * config.patch_size * self._compression
         if max(self.height, self.width) > largest:
             raise ValueError(f"height and width: at most {largest}, got {self.height} x {self.width}")
+        # the last block's own text goes nowhere, and so its queries do not
+        self.unused_layers = (f"transformer_blocks.{len(self.network.transformer_blocks) - 1}.attn.add_q_proj",)
         tokens = self.noise_shape[1] // config.patch_size * (self.noise_shape[2] // config.patch_size)
         self.schedule = EulerFlow(self.pipeline.scheduler, tokens, even=False)
 

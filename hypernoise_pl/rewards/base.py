@@ -34,11 +34,15 @@ class Verifier(KeepsArguments, nn.Module, ABC):
             [B] scores in float32.
 
         Raises:
-            ValueError: if the shapes do not fit or there is not one prompt an image.
+            ValueError: if the shapes do not fit, there is not one prompt an image, or not one score an image.
         """
         check_shape("images", images, (len(prompts), 3, None, None))
         with torch.autocast(images.device.type, enabled=False):
-            return self._score(images, list(prompts)).float()
+            scores = self._score(images, list(prompts))
+        if not isinstance(scores, Tensor):
+            raise ValueError(f"{type(self).__name__} must give a tensor of {len(prompts)} scores, got {scores!r}")
+        check_shape(f"scores of {type(self).__name__}", scores, (len(prompts),))
+        return scores.float()
 
     def missing(self) -> str | None:
         """What must be there before it can score, in words; None if nothing is missing."""
