@@ -107,11 +107,10 @@ def class_name(thing: Any) -> str | None:
 
 
 def stream_settings(trainer: L.Trainer) -> dict[str, Any]:
-    """How many prompts make a step, and in how many parts."""
-    batch_size = getattr(trainer.datamodule, "batch_size", None)  # type: ignore[attr-defined]
+    """How many prompts make a batch of all processes together, and how many batches a step."""
+    batch_size = getattr(trainer.datamodule, "batch_size", 0)  # type: ignore[attr-defined]
     return {
-        "data.batch_size": batch_size,
-        "processes": trainer.world_size,
+        "data.batch_size times processes": batch_size * trainer.world_size,
         "trainer.accumulate_grad_batches": trainer.accumulate_grad_batches,
     }
 

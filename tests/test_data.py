@@ -36,10 +36,30 @@ def test_processes_share_the_batches_of_one(world):
 
 
 @pytest.mark.parametrize("given", range(13))
-def test_continues_with_the_very_next_batch(given):
-    whole, resumed = take(PromptBatches(11, 3, 0), 6), PromptBatches(11, 3, 0)
-    resumed.given = given
-    assert take(resumed, 1) == whole[given : given + 3]
+@pytest.mark.parametrize(("size", "world"), [(3, 1), (1, 3), (2, 1), (4, 2)])
+def test_continues_with_the_very_next_prompt_whatever_the_batch(given, size, world):
+    stream = [index for batch in take(PromptBatches(11, 1, 0), 9) for index in batch]
+    parts = [PromptBatches(11, size, 0, rank, world) for rank in range(world)]
+    for part in parts:
+        part.go_on(given)
+    batches = [[index for own in rows for index in own] for rows in zip(*(take(part, 2) for part in parts))]
+    seen = [index for batch in batches for index in batch]
+    assert seen == stream[given : given + len(seen)] and parts[0].given == given + len(seen)
+
+
+@pytest.mark.parametrize(("count", "parts", "length"), [(14, 1, 7), (14, 2, 6), (14, 7, 7), (14, 9, 9), (2, 3, 3)])
+def test_an_epoch_is_whole_steps(count, parts, length):
+    batches = PromptBatches(count, 2, 0, parts=parts)
+    assert len(batches) == len([*batches]) == length
+
+
+def test_the_place_in_the_stream_is_that_of_whole_steps():
+    batches = PromptBatches(14, 2, 0, parts=3)
+    batches.go_on(5)
+    places = []
+    for _ in batches:
+        places.append(batches.stepped)
+    assert places == [5, 5, 11, 11, 11, 17]
 
 
 def test_a_set_smaller_than_a_batch_is_refused():

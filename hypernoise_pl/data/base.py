@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import Literal
 
 import lightning as L
 import torch
+from lightning.pytorch.callbacks import GradientAccumulationScheduler
 from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 
@@ -22,40 +24,60 @@ class PromptBatches(Sampler[list[int]]):
     Nothing is dropped at the end of a permutation or padded: a batch that the rest does not fill goes on in the next.
     The stream is a function of the seed alone. Every process cuts its own slice out of each global batch, so that one
     process with a batch of 8 and two with 4 see the same prompts in the same steps. The whole state is the number of
-    batches given: a checkpoint keeps it, and a resumed run goes on with the very next batch.
+    prompts that all processes together were given: a checkpoint keeps it, and a resumed run goes on with the very next
+    prompt, whatever its batch size and number of processes.
 
     Args:
         count: prompts in the set.
-        batch_size: per process.
-        seed: of the order.
-        rank: of this process.
-        world: processes.
+        batch_size: prompts of a batch, per process.
+        seed: seed of the order.
+        rank: number of this process.
+        world: number of processes.
+        parts: batches that make an optimiser step.
 
     Raises:
         ValueError: if the set does not fill one global batch.
     """
 
-    def __init__(self, count: int, batch_size: int, seed: int, rank: int = 0, world: int = 1) -> None:
+    def __init__(self, count: int, batch_size: int, seed: int, rank: int = 0, world: int = 1, parts: int = 1) -> None:
         if count < batch_size * world:
             raise ValueError(
                 f"{count} training prompts do not fill one batch of {batch_size} on {world} process(es); "
                 "lower data.batch_size or add prompts"
             )
         self.count, self.batch_size, self.seed, self.rank, self.world = count, batch_size, seed, rank, world
-        self.given = 0
+        self.parts, self.given, self._first = parts, 0, 0
         self._permutations: dict[int, Tensor] = {}
 
     def __len__(self) -> int:
-        """Batches of what Lightning calls an epoch: as many as the prompts fill."""
-        return self.count // (self.batch_size * self.world)
+        """Batches of what Lightning calls an epoch, at whose end it takes a step: as many whole steps as prompts fill.
+
+        There is one step at least, which goes on in the next permutation.
+        """
+        return max(1, self.count // (self._at_once * self.parts)) * self.parts
 
     def __iter__(self) -> Iterator[list[int]]:
         for _ in range(len(self)):
-            self.given += 1
-            yield self._batch(self.given - 1)
+            self.given += self._at_once
+            yield self._batch(self.given - self._at_once)
 
-    def _batch(self, number: int) -> list[int]:
-        first = (number * self.world + self.rank) * self.batch_size
+    @property
+    def stepped(self) -> int:
+        """Prompts given in whole optimiser steps: what a step's first batches were given is given again."""
+        step = self._at_once * self.parts
+        return self._first + (self.given - self._first) // step * step
+
+    def go_on(self, given: int) -> None:
+        """Continue after so many prompts."""
+        self.given = self._first = given
+
+    @property
+    def _at_once(self) -> int:
+        """Prompts of a batch in all processes."""
+        return self.batch_size * self.world
+
+    def _batch(self, given: int) -> list[int]:
+        first = given + self.rank * self.batch_size
         return [
             int(self._permutation(place // self.count)[place % self.count])
             for place in range(first, first + self.batch_size)
@@ -73,12 +95,12 @@ class PromptLoader(DataLoader[Prompt]):
     """A loader whose place in the stream Lightning saves and restores."""
 
     def state_dict(self) -> dict[str, int]:
-        """Batches given."""
-        return {"given": self.batch_sampler.given}  # type: ignore[union-attr]
+        """Prompts given in whole steps."""
+        return {"given": self.batch_sampler.stepped}  # type: ignore[union-attr]
 
     def load_state_dict(self, state: dict[str, int]) -> None:
         """Continue from a saved place."""
-        self.batch_sampler.given = state["given"]  # type: ignore[union-attr]
+        self.batch_sampler.go_on(state["given"])  # type: ignore[union-attr]
 
 
 class PromptDataModule(L.LightningDataModule, ABC):
@@ -109,8 +131,9 @@ class PromptDataModule(L.LightningDataModule, ABC):
     def train_dataloader(self) -> PromptLoader:
         """In the order of ``PromptBatches``, from where a resumed run had come to."""
         prompts = self.prompts("train")
-        self._batches = PromptBatches(len(prompts), self.batch_size, self.seed, *self._place())
-        self._batches.given, self._given = self._given, 0
+        self._batches = PromptBatches(len(prompts), self.batch_size, self.seed, *self._place(), self._parts())
+        self._batches.go_on(self._given)
+        self._given = 0
         return PromptLoader(prompts, batch_sampler=self._batches, collate_fn=list)  # type: ignore[arg-type]
 
     def val_dataloader(self) -> DataLoader[Prompt]:
@@ -122,8 +145,8 @@ class PromptDataModule(L.LightningDataModule, ABC):
         return self._in_order("test")
 
     def state_dict(self) -> dict[str, int]:
-        """Training batches given; Lightning restores the loader's own state only where it resumes within an epoch."""
-        return {"given": self._batches.given if self._batches is not None else self._given}
+        """Training prompts given; Lightning restores the loader's own state only where it resumes within an epoch."""
+        return {"given": self._batches.stepped if self._batches is not None else self._given}
 
     def load_state_dict(self, state_dict: dict[str, int]) -> None:
         """Begin where a checkpoint was saved."""
@@ -137,6 +160,30 @@ class PromptDataModule(L.LightningDataModule, ABC):
         own = prompts[rank::world]
         batches = _cut(len(own), self.eval_batch_size, len(prompts) // world, len(prompts[::world]))
         return DataLoader(own, batch_sampler=batches, collate_fn=list)  # type: ignore[arg-type]
+
+    def _parts(self) -> int:
+        """Batches that make an optimiser step.
+
+        Raises:
+            ValueError: if the Trainer would end an epoch, and so take a step, within those of one.
+        """
+        if self.trainer is None:
+            return 1
+        schedules = [c for c in self.trainer.callbacks if isinstance(c, GradientAccumulationScheduler)]
+        counts = [count for schedule in schedules for count in schedule.scheduling.values()]
+        parts = math.lcm(self.trainer.accumulate_grad_batches, *counts)
+        limit = self.trainer.limit_train_batches
+        if isinstance(limit, int) and limit % parts and not self.trainer.fast_dev_run:
+            raise ValueError(
+                f"trainer.limit_train_batches {limit} ends an epoch within an optimiser step of {parts} batches; give "
+                "a multiple, or trainer.max_steps alone"
+            )
+        if isinstance(limit, float) and limit != 1.0 and parts > 1:
+            raise ValueError(
+                f"trainer.limit_train_batches {limit} may end an epoch within an optimiser step of {parts} batches; "
+                f"give a number of batches that is a multiple of {parts}, or trainer.max_steps alone"
+            )
+        return parts
 
     def _place(self) -> tuple[int, int]:
         """Rank and number of processes.

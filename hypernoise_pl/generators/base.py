@@ -222,4 +222,5 @@ def in_own_precision(device: torch.device) -> torch.autocast:
 
 
 def _device(module: nn.Module) -> torch.device:
-    return next(module.parameters()).device
+    """Where a module's weights are; the CPU if it has none."""
+    return next((weight.device for weight in module.parameters()), torch.device("cpu"))

@@ -22,8 +22,8 @@ class Flux(PipelineGenerator):
     Args:
         model: folder or hub id (``black-forest-labs/FLUX.1-schnell``).
         guidance_scale: what dev's network is told of guidance; schnell's is told nothing.
-        max_sequence_length: text tokens read, 256 at the most for schnell and 512 for dev; a longer prompt is cut,
-            with a warning.
+        max_sequence_length: text tokens read, padding included, up to 512; a longer prompt is cut, with a warning.
+            The pipeline's own call has 512; schnell's authors have 256 for schnell.
         loading: what every generator takes: ``height``, ``width`` (multiples of 16, 1024 where left out), ``dtype``,
             ``revision``, ``local_only``, ``decoding``.
 
@@ -32,7 +32,10 @@ class Flux(PipelineGenerator):
 
     pipelines = ("FluxPipeline",)
     stand_in: ClassVar[tuple[str, dict[str, Any]] | None] = ("FlowMatchEulerDiscreteScheduler", {})
-    options_seen: ClassVar[dict[str, str | None]] = {"guidance_scale": None}  # schnell is often called with another
+    options_seen: ClassVar[dict[str, str | None]] = {
+        "guidance_scale": None,  # schnell is often called with another
+        "max_sequence_length": "max_sequence_length",  # its padding is read too
+    }
 
     def __init__(self, model: str, guidance_scale: float = 3.5, max_sequence_length: int = 256, **loading: Any) -> None:
         super().__init__(model, **loading)

@@ -40,7 +40,11 @@ class PixArt(PipelineGenerator):
     """
 
     pipelines = ("PixArtAlphaPipeline", "PixArtSigmaPipeline")
-    options_seen: ClassVar[dict[str, str | None]] = {"sampler": None, "timesteps": None}
+    options_seen: ClassVar[dict[str, str | None]] = {
+        "sampler": None,
+        "timesteps": None,
+        "max_sequence_length": None,  # padding is masked
+    }
 
     def __init__(
         self,

@@ -42,6 +42,7 @@ class QwenImage(PipelineGenerator):
     """
 
     pipelines = ("QwenImagePipeline",)
+    options_seen: ClassVar[dict[str, str | None]] = {"max_sequence_length": None}  # padding is masked
     stand_in: ClassVar[tuple[str, dict[str, Any]] | None] = ("FlowMatchEulerDiscreteScheduler", {})
 
     def __init__(

@@ -73,6 +73,7 @@ class SanaSprint(PipelineGenerator):
     options_seen: ClassVar[dict[str, str | None]] = {
         "guidance_scale": "guidance_scale",
         "instruction": "complex_human_instruction",
+        "max_sequence_length": None,  # padding is masked
     }
 
     def __init__(

@@ -34,7 +34,10 @@ class Sana(PipelineGenerator):
         "DPMSolverMultistepScheduler",
         {"use_flow_sigmas": True, "prediction_type": "flow_prediction"},
     )
-    options_seen: ClassVar[dict[str, str | None]] = {"instruction": "complex_human_instruction"}
+    options_seen: ClassVar[dict[str, str | None]] = {
+        "instruction": "complex_human_instruction",
+        "max_sequence_length": None,  # padding is masked
+    }
 
     def __init__(
         self,

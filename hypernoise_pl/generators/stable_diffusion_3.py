@@ -26,16 +26,24 @@ class StableDiffusion3(PipelineGenerator):
         loading: what every generator takes: ``height``, ``width`` (multiples of 16), ``dtype``, ``revision``,
             ``local_only``, ``decoding``.
 
+    Raises:
+        ValueError: if ``t5`` is False for a pipeline that was loaded with it.
+
     Source: Esser et al. 2024 (arXiv 2403.03206); diffusers' pipeline for the constants.
     """
 
     pipelines = ("StableDiffusion3Pipeline",)
     call: ClassVar[dict[str, Any]] = {"guidance_scale": 0.0}
+    options_seen: ClassVar[dict[str, str | None]] = {"max_sequence_length": "max_sequence_length", "t5": None}
     stand_in: ClassVar[tuple[str, dict[str, Any]] | None] = ("FlowMatchEulerDiscreteScheduler", {})
 
     def __init__(self, model: str, max_sequence_length: int = 256, t5: bool = True, **loading: Any) -> None:
         super().__init__(model, _parts={} if t5 else {"text_encoder_3": None, "tokenizer_3": None}, **loading)
-        self.max_sequence_length = max_sequence_length
+        self.max_sequence_length, self.t5 = max_sequence_length, self.text_encoder_3 is not None
+        if self.t5 and not t5:  # of a pipeline that was loaded before
+            raise ValueError(
+                "t5 is false, and the pipeline has its T5; load it with text_encoder_3=None, tokenizer_3=None"
+            )
         config = self.network.config
         largest = config.pos_embed_max_size * config.patch_size * self._compression
         if max(self.height, self.width) > largest:

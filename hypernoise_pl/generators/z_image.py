@@ -33,6 +33,7 @@ class ZImage(PipelineGenerator):
 
     pipelines = ("ZImagePipeline",)
     call: ClassVar[dict[str, Any]] = {"guidance_scale": 0.0}
+    options_seen: ClassVar[dict[str, str | None]] = {"max_sequence_length": None}  # padding is masked
     stand_in: ClassVar[tuple[str, dict[str, Any]] | None] = ("FlowMatchEulerDiscreteScheduler", {})
     last_layer = f"all_final_layer.{PATCH}-1.linear"
 

@@ -1,0 +1,143 @@
+"""Every family of generators trains: each LoRA weight gets a gradient, on two processes too, in each allowed precision."""
+
+from __future__ import annotations
+
+import itertools
+import sys
+from pathlib import Path
+
+import lightning as L
+import pytest
+import torch
+from lightning.pytorch.plugins import MixedPrecision
+from torch import Tensor
+
+from hypernoise_pl.hypernetwork import LoraOptions, lora_view, trainable
+from hypernoise_pl.types import Prompt
+from tests import two_processes
+from tests.every_family import KINDS, FamilyPrompts, make, trained
+from tests.families import FAMILIES
+from tests.families.family import noise_for
+from tests.tiny import randomise
+from tests.worker import quiet
+
+ROOT = Path(__file__).parents[2]
+PRECISIONS = ["32-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true", "64-true"]
+DTYPES = ["float32", "bfloat16", "float16"]
+
+
+def is_allowed(name: str, precision: str, dtype: str) -> bool:
+    """Whether a family trains in a precision of the Trainer with frozen weights of a type."""
+    if precision in ("bf16-true", "16-true"):
+        return False  # they round the weights that train
+    if dtype == "float16" and name.startswith("sana"):
+        return False
+    if precision == "64-true":
+        return True  # all is float64 then, whatever was loaded
+    if dtype == "float16":
+        return precision == "16-mixed"
+    return not (precision == "16-mixed" and dtype == "bfloat16")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", FAMILIES)
+def test_each_lora_weight_gets_a_gradient(name, kind, pipeline_folder):
+    method = make(name, pipeline_folder(name), KINDS[kind])
+    randomise(method.hypernetwork)
+    prompts = [Prompt(text, index=index) for index, text in enumerate(FAMILIES[name].prompts)]
+    rollout = method(prompts, method.eval_noise(prompts, 1))
+    method.objective(rollout, method.reward_weights)[0].backward()
+    silent = [key for key, weight in method.trainable().items() if weight.grad is None or not weight.grad.any()]
+    assert not silent
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_layers_without_a_lora_are_those_that_nothing_depends_on(name, pipeline_folder):
+    generator = FAMILIES[name].generator(pipeline_folder(name))
+    view = lora_view(generator.network, LoraOptions(2, 4.0))
+    randomise(view)
+    conditioning = generator.encode(FAMILIES[name].prompts)
+    generator.predict(view, noise_for(generator), conditioning).square().sum().backward()
+    silent = {
+        key.rsplit(".lora_", 1)[0]
+        for key, weight in view.named_parameters()
+        if weight.requires_grad and (weight.grad is None or not weight.grad.any())
+    }
+    assert silent == set(generator.unused_layers)
+    left = lora_view(generator.network, LoraOptions(2, 4.0), generator.unused_layers)
+    assert len(trainable(left)) == len(trainable(view)) - 2 * len(silent)
+
+
+@pytest.fixture(scope="module")
+def folder(pipeline_folder, tmp_path_factory) -> Path:
+    """One folder with the pipelines of all families."""
+    found = tmp_path_factory.mktemp("families")
+    for name in FAMILIES:
+        (found / name).symlink_to(pipeline_folder(name))
+    return found
+
+
+@pytest.fixture(scope="module")
+def two(folder, tmp_path_factory) -> list[dict[str, dict[str, Tensor]]]:
+    output = tmp_path_factory.mktemp("two")
+    done = two_processes.run([sys.executable, "-m", "tests.every_family", str(folder), str(output)], ROOT)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return [torch.load(output / f"rank{rank}.pt") for rank in (0, 1)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", FAMILIES)
+def test_two_processes_train_as_one(name, kind, folder, two):
+    """In float64, whose rounding is 1e-16; a few layers compute in float32, whose rounding is 6e-8."""
+    before, expected = trained(name, folder / name, kind, 1)
+    moved = torch.stack([(weight - before[key]).norm() for key, weight in expected.items()])
+    assert moved.max() > 1e-4 and (moved > 0).float().mean() > 0.9
+    for found in two:
+        weights = found[f"{name} {kind}"]
+        assert weights.keys() == expected.keys()
+        apart = torch.stack([(weights[key] - weight).norm() for key, weight in expected.items()])
+        assert apart.norm() <= 1e-5 * moved.norm()
+
+
+class Gradient(L.Callback):
+    """Keeps the gradient of the first step, before it is clipped or refused."""
+
+    def __init__(self) -> None:
+        self.found: Tensor | None = None
+
+    def on_before_optimizer_step(self, trainer, pl_module, optimizer):
+        parts = [weight.grad.flatten().double() for weight in pl_module.trainable().values()]
+        self.found = torch.cat(parts)
+
+
+def first_gradient(name: str, folder: Path, precision: str, dtype: str) -> Tensor:
+    seen = Gradient()
+    method = make(name, folder, dtype=dtype, whiten_gradient=None)
+    randomise(method.hypernetwork)
+    options = quiet() | {"limit_val_batches": 0, "enable_checkpointing": False, "callbacks": [seen], "max_steps": 1}
+    if precision == "16-mixed":  # Lightning has it for GPUs alone
+        options["plugins"] = [MixedPrecision("16-mixed", "cpu", torch.amp.GradScaler("cpu"))]
+    else:
+        options["precision"] = precision
+    L.Trainer(**options).fit(method, datamodule=FamilyPrompts(FAMILIES[name], 2))
+    assert seen.found is not None
+    return seen.found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FAMILIES)
+def test_each_precision_trains_right_or_is_refused_in_one_line(name, pipeline_folder):
+    folder = pipeline_folder(name)
+    expected = first_gradient(name, folder, "32-true", "float32")
+    for precision, dtype in itertools.product(PRECISIONS, DTYPES):
+        if is_allowed(name, precision, dtype):
+            found = first_gradient(name, folder, precision, dtype)
+            assert found.isfinite().all(), (precision, dtype)
+            cosine = torch.cosine_similarity(found, expected, dim=0)
+            print(name, precision, dtype, float(cosine), float(found.norm() / expected.norm()))
+            assert cosine > 0.95 and found.norm() / expected.norm() == pytest.approx(1, abs=0.1), (precision, dtype)
+        else:
+            with pytest.raises(ValueError, match="; use ") as refused:
+                first_gradient(name, folder, precision, dtype)
+            assert "\n" not in str(refused.value)
