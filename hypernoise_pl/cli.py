@@ -46,6 +46,7 @@ _CHATTER = (
     ".*sync_dist=True.*",
     ".*overridden `transfer_batch_to_device`.*",
     "Found .* module.* in eval mode.*",
+    "Mismatch dtype between input and weight.*",
     ".*`isinstance.treespec, LeafSpec.`.*",
 )
 

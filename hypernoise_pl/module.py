@@ -240,9 +240,7 @@ class HyperNoiseModule(AdapterModule):
                     f"model.reward_weights.{name} to 0 to only log it"
                 )
             if not found.any():
-                rank_zero_warn(
-                    f"reward {name!r}: the gradient of its scores at the images is 0 on all of the first batch"
-                )
+                rank_zero_warn(f"reward {name!r}: on the whole first batch its gradient at the images is 0")
 
     def train_noise(self, prompts: Sequence[Prompt]) -> Tensor:
         """[B, *Z] the noises of this training step."""

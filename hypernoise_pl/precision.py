@@ -8,6 +8,21 @@ import lightning as L
 import torch
 from torch import nn
 
+SUPPORTED = ("32-true", "bf16-mixed", "16-mixed")
+
+
+def check_trainer(trainer: L.Trainer) -> None:
+    """Check that the Trainer leaves weights in their own precision.
+
+    Raises:
+        ValueError: if it converts them, the trained ones too.
+    """
+    if trainer.precision not in SUPPORTED:
+        raise ValueError(
+            f"trainer.precision {trainer.precision} converts all weights, those that are trained too; use 32-true or "
+            "bf16-mixed, and let the frozen weights have the generator's dtype (float32 or bfloat16)"
+        )
+
 
 def check_precision(
     trainer: L.Trainer, trained: Iterable[nn.Parameter], frozen: Mapping[str, Sequence[nn.Module]]
@@ -26,8 +41,7 @@ def check_precision(
     asked = f"trainer.precision {trainer.precision}"
     if any(weight.dtype in (torch.bfloat16, torch.float16) for weight in trained):
         raise ValueError(
-            f"{asked} rounds the trained weights, and small updates with them, away; use 32-true or bf16-mixed, and "
-            "let the frozen weights have the generator's dtype (float32 or bfloat16)"
+            "the weights that are trained are in half precision, which rounds small updates away; use float32"
         )
     scaled = getattr(trainer.precision_plugin, "scaler", None) is not None
     for option, modules in frozen.items():

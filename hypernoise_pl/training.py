@@ -20,7 +20,7 @@ from hypernoise_pl import resuming
 from hypernoise_pl.noise import noise_statistics
 from hypernoise_pl.objective import weighted_sum
 from hypernoise_pl.parallelize import whole
-from hypernoise_pl.precision import check_precision
+from hypernoise_pl.precision import check_precision, check_trainer
 from hypernoise_pl.types import Prompt, Rollout
 
 
@@ -96,6 +96,14 @@ class AdapterModule(L.LightningModule, ABC):
     @abstractmethod
     def finite_parts(self, prompts: Sequence[Prompt]) -> dict[str, bool]:
         """Name of each part of the loss -> whether it and its gradient are finite on these training prompts."""
+
+    def setup(self, stage: str) -> None:
+        """Check the Trainer's precision.
+
+        Raises:
+            ValueError: if it is one that converts weights.
+        """
+        check_trainer(self.trainer)
 
     def train(self, mode: bool = True) -> AdapterModule:
         """Stay in eval mode: frozen networks must not drop out, and the LoRA has nothing that differs."""
@@ -271,7 +279,7 @@ class AdapterModule(L.LightningModule, ABC):
         if "made_by" not in checkpoint:
             raise ValueError("the checkpoint does not say what made it; leave --ckpt_path out to begin anew")
         made_by = checkpoint["made_by"]
-        flags = {"rank": "model.lora.rank", "alpha": "model.lora.alpha", "mode": "model.mode"}
+        flags = {name: f"model.lora.{name}" for name in ("rank", "alpha", "targets")} | {"mode": "model.mode"}
         resuming.check_same(made_by["adapter"], self.adapter_settings(), flags)
         if {k: v.shape for k, v in saved.items()} != {k: v.shape for k, v in own.items()}:
             raise ValueError(

@@ -31,7 +31,9 @@ def one(sana_folder):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("setting", ["independent", "shared_checkpointed", "whitened", "bad_in_one_process"])
+@pytest.mark.parametrize(
+    "setting", ["independent", "shared_checkpointed", "whitened", "accumulated", "bad_in_one_process"]
+)
 def test_weights_after_four_steps_are_those_of_one_process(one, two, setting):
     bad, expected = one[0][setting]
     order = PromptBatches(len(COLOURS), 4, seed=0)
@@ -49,3 +51,28 @@ def test_weights_after_four_steps_are_those_of_one_process(one, two, setting):
 def test_what_goes_bad_in_one_process_stops_both_and_both_name_it(one, two):
     assert "gone bad: reward 'bright'; " in one[1]
     assert two[0][1] == two[1][1] == one[1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("setting", ["independent", "whitened", "accumulated"])
+def test_logged_figures_are_those_of_all_processes_and_micro_batches(one, two, setting):
+    """Four prompts a step, of which a process or a micro-batch has two: the same figures as of one batch of four."""
+    expected = one[2][setting]
+    assert {"train/loss", "train/reward", "train/reward/bright", "train/noise/residual", "train/noise/kurtosis"} <= set(
+        expected
+    )
+    for rank in (0, 1):
+        found = two[rank][2][setting]
+        assert found.keys() == expected.keys()
+        for name, value in expected.items():
+            torch.testing.assert_close(found[name].double(), value.double(), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.slow
+def test_accumulated_steps_are_those_of_whole_batches(one):
+    """Without an end of an epoch in the weights or in the figures: 11 prompts, two batches of two against one of four."""
+    whole, parts = one[0]["independent"][1], one[0]["accumulated"][1]
+    for name, weight in whole.items():
+        assert (parts[name] - weight).norm() <= 1e-9 * weight.norm(), name
+    for name, value in one[2]["independent"].items():
+        torch.testing.assert_close(one[2]["accumulated"][name].double(), value.double(), rtol=1e-5, atol=1e-6)

@@ -311,7 +311,7 @@ def test_mixed_precision_trains_float32_weights(sana_folder, tmp_path):
 
 
 def test_half_precision_weights_of_a_lora_are_refused(sana_folder, tmp_path):
-    with pytest.raises(ValueError, match=r"trainer.precision .* bf16-mixed"):
+    with pytest.raises(ValueError, match=r"trainer.precision bf16-true .*; use 32-true or bf16-mixed"):
         fit(build(sana_folder), tmp_path, precision="bf16-true")
 
 
@@ -381,3 +381,26 @@ def test_noise_is_no_part_of_the_random_state(sana_folder, tmp_path):
     torch.manual_seed(321)
     fit(other, tmp_path)
     assert all(torch.equal(value, weights(other)[name]) for name, value in weights(one).items())
+
+
+@pytest.mark.parametrize("precision", ["bf16-true", "64-true"])
+def test_an_evaluation_in_a_precision_that_converts_weights_is_refused(sana_folder, tmp_path, precision):
+    with pytest.raises(ValueError, match=rf"trainer.precision {precision} .*; use 32-true or bf16-mixed"):
+        trainer(tmp_path, precision=precision).test(build(sana_folder), datamodule=Rings(2), verbose=False)
+
+
+@pytest.mark.parametrize("weight", [1.0, 0.0])
+def test_a_reward_in_float16_needs_loss_scaling_where_it_counts(sana_folder, tmp_path, weight):
+    class Half(Brightness):
+        def __init__(self):
+            super().__init__()
+            self.scale = torch.nn.Parameter(torch.ones(1, dtype=torch.float16))
+
+    rewards = {"bright": Brightness(), "half": Half()}
+    method = build(sana_folder, rewards=rewards, reward_weights={"bright": 1.0, "half": weight})
+    if weight:
+        message = r"model\.rewards\.half\.dtype float16 with trainer\.precision 32-true: .*; use bfloat16 or float32"
+        with pytest.raises(ValueError, match=message):
+            fit(method, tmp_path)
+    else:
+        fit(method, tmp_path)

@@ -105,25 +105,41 @@ def quiet() -> dict[str, object]:
     }
 
 
-def fitted(method: HyperNoiseModule, processes: int) -> None:
-    """Four steps of four prompts, however many processes there are."""
+def fitted(method: HyperNoiseModule, processes: int, accumulate: int = 1) -> dict[str, Tensor]:
+    """Four steps of four prompts, however many processes there are; what is logged of the last one."""
     strategy = "ddp" if processes > 1 else "auto"
     trainer = L.Trainer(
-        max_steps=4, limit_val_batches=0, enable_checkpointing=False, devices=processes, strategy=strategy, **quiet()
+        max_steps=4,
+        limit_val_batches=0,
+        enable_checkpointing=False,
+        devices=processes,
+        strategy=strategy,
+        log_every_n_steps=2,
+        accumulate_grad_batches=accumulate,
+        **quiet(),
     )
-    trainer.fit(method, datamodule=Rings(4 // processes))
+    trainer.fit(method, datamodule=Rings(4 // processes // accumulate))
+    return {name: value for name, value in trainer.logged_metrics.items() if name != "train/images_per_second"}
 
 
-def runs(sana: Path, processes: int) -> tuple[dict[str, tuple[int, dict[str, Tensor]]], str]:
-    """Name of a setting -> steps skipped and the weights after four steps; and what stopped a further run."""
+def runs(
+    sana: Path, processes: int
+) -> tuple[dict[str, tuple[int, dict[str, Tensor]]], str, dict[str, dict[str, Tensor]]]:
+    """What training in several settings comes to.
+
+    Returns:
+        Name of a setting -> steps skipped and the weights after four steps; what stopped a further run; and name of a
+        setting -> what was logged of the last step.
+    """
     torch.set_num_threads(1)
     settings: dict[str, tuple[NoiseSource, type[Brightness], dict[str, Any]]] = {
         "independent": (IndependentNoise(), Brightness, {}),
         "shared_checkpointed": (SharedNoise(), Brightness, {"checkpoint_activations": True}),
         "whitened": (IndependentNoise(), Brightness, {"whiten_gradient": 1.0}),
+        "accumulated": (IndependentNoise(), Brightness, {}),
         "bad_in_one_process": (IndependentNoise(), NeverGreen, {}),
     }
-    found, stopped = {}, ""
+    found, stopped, logged = {}, "", {}
     for name, (noise, reward, options) in settings.items():
         method = module(
             sana,
@@ -135,14 +151,14 @@ def runs(sana: Path, processes: int) -> tuple[dict[str, tuple[int, dict[str, Ten
             optimizer=lambda parameters: torch.optim.SGD(parameters, lr=0.1, momentum=0.9),
             **options,
         ).double()
-        fitted(method, processes)
+        logged[name] = fitted(method, processes, accumulate=2 if name == "accumulated" else 1)
         found[name] = (method.bad_steps, {k: p.detach().clone() for k, p in method.trainable().items()})
     method.max_bad_steps = 0  # the last setting once more: what is bad in one process now stops both
     try:
         fitted(method, processes)
     except NonFiniteError as error:
         stopped = str(error)
-    return found, stopped
+    return found, stopped, logged
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from hypernoise_pl.borrowed import network_of
 from hypernoise_pl.generators.base import in_own_precision
-from hypernoise_pl.generators.loading import DecoderOptions, decoder_of, load_pipeline
+from hypernoise_pl.generators.loading import DecoderOptions, Loaded, decoder_of, load_pipeline
 from hypernoise_pl.generators.stepped import SteppedGenerator
 from hypernoise_pl.truncation import Truncation
 from hypernoise_pl.types import Conditioning
@@ -38,6 +38,7 @@ class PipelineGenerator(SteppedGenerator):
         pipelines: names of the diffusers classes that a family reads.
         stand_in: name and arguments of a scheduler that the family walks by, for one evaluation at the first level;
             None where ``sampler`` chooses one, or where none is read.
+        overflows: whether a part of the pipeline overflows in float16, which is then refused.
         grain: pixels of which height and width must be multiples.
         call: arguments of the pipeline's call for the images of a generator with default options.
         classifier_free_guidance: scale of it, which doubles the batch of an evaluation; up to 1 there is none.
@@ -45,14 +46,15 @@ class PipelineGenerator(SteppedGenerator):
 
     Raises:
         FileNotFoundError: if the folder or a file of it is missing, or the hub does not give it.
-        ValueError: if a file is damaged, the pipeline is of another class or walks otherwise than is written here, or a
-            size does not fit.
+        ValueError: if a file is damaged, float16 is asked for where it overflows, the pipeline is of another class or
+            walks otherwise than is written here, or a size does not fit.
     """
 
     neutral: ClassVar[tuple[str, ...]] = ("local_only",)
     pipelines: ClassVar[tuple[str, ...]]
     stand_in: ClassVar[tuple[str, dict[str, Any]] | None] = None
     call: ClassVar[dict[str, Any]] = {}
+    overflows: ClassVar[bool] = False
     last_layer = "proj_out"
     network: Any
     decoder: Any
@@ -76,6 +78,8 @@ class PipelineGenerator(SteppedGenerator):
         self.name = str(model) if revision is None else f"{model}@{revision}"
         self.truncation = Truncation(f"generator {self.name}")
         self.local_only = local_only
+        if self.overflows and dtype == "float16" and not isinstance(model, Loaded):
+            raise ValueError(f"generator {model}: dtype float16: its text encoder or decoder overflows; use bfloat16")
         options = {"revision": revision, "local_files_only": local_only, **({"variant": variant} if variant else {})}
         self.pipeline = load_pipeline(self.pipelines, model, dtype, **options, **(_parts or {}))
         self.network = network_of(self.pipeline)

@@ -70,6 +70,7 @@ class SanaSprint(PipelineGenerator):
     """
 
     pipelines = ("SanaSprintPipeline",)
+    overflows = True  # Gemma and the autoencoder; diffusers' page of the pipeline has both in bfloat16
     options_seen: ClassVar[dict[str, str | None]] = {
         "guidance_scale": "guidance_scale",
         "instruction": "complex_human_instruction",

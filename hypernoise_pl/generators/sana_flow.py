@@ -34,6 +34,7 @@ class Sana(PipelineGenerator):
         "DPMSolverMultistepScheduler",
         {"use_flow_sigmas": True, "prediction_type": "flow_prediction"},
     )
+    overflows = True  # Gemma and the autoencoder; diffusers' page of the pipeline has both in bfloat16
     options_seen: ClassVar[dict[str, str | None]] = {
         "instruction": "complex_human_instruction",
         "max_sequence_length": None,  # padding is masked

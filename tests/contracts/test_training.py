@@ -28,14 +28,10 @@ DTYPES = ["float32", "bfloat16", "float16"]
 
 def is_allowed(name: str, precision: str, dtype: str) -> bool:
     """Whether a family trains in a precision of the Trainer with frozen weights of a type."""
-    if precision in ("bf16-true", "16-true"):
-        return False  # they round the weights that train
-    if dtype == "float16" and name.startswith("sana"):
-        return False
-    if precision == "64-true":
-        return True  # all is float64 then, whatever was loaded
+    if precision.endswith("-true") and precision != "32-true":
+        return False  # they convert the weights that train
     if dtype == "float16":
-        return precision == "16-mixed"
+        return precision == "16-mixed" and not FAMILIES[name].kind.overflows
     return not (precision == "16-mixed" and dtype == "bfloat16")
 
 
@@ -126,6 +122,7 @@ def first_gradient(name: str, folder: Path, precision: str, dtype: str) -> Tenso
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:Mismatch dtype between input and weight")  # PyTorch, of a slower layer norm
 @pytest.mark.parametrize("name", FAMILIES)
 def test_each_precision_trains_right_or_is_refused_in_one_line(name, pipeline_folder):
     folder = pipeline_folder(name)
@@ -135,8 +132,7 @@ def test_each_precision_trains_right_or_is_refused_in_one_line(name, pipeline_fo
             found = first_gradient(name, folder, precision, dtype)
             assert found.isfinite().all(), (precision, dtype)
             cosine = torch.cosine_similarity(found, expected, dim=0)
-            print(name, precision, dtype, float(cosine), float(found.norm() / expected.norm()))
-            assert cosine > 0.95 and found.norm() / expected.norm() == pytest.approx(1, abs=0.1), (precision, dtype)
+            assert cosine > 0.99 and found.norm() / expected.norm() == pytest.approx(1, abs=0.05), (precision, dtype)
         else:
             with pytest.raises(ValueError, match="; use ") as refused:
                 first_gradient(name, folder, precision, dtype)

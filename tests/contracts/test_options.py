@@ -1,0 +1,70 @@
+"""An adapter remembers every option of its generator that changes what a hypernetwork sees."""
+
+import inspect
+import warnings
+
+import pytest
+import torch
+from torch import Tensor
+
+from hypernoise_pl.adapter import options_seen
+from hypernoise_pl.generators.pipeline import PipelineGenerator
+from hypernoise_pl.signatures import parameters
+from tests.families import FAMILIES
+from tests.families.family import noise_for
+
+LONG = "a red circle left of a blue star and three green squares beside two small rings in the dark"
+# another value of every option; None where the name says it, for an adapter has that as well
+OTHERS = {
+    "guidance_scale": 7.0,
+    "guidance": 3.0,
+    "instruction": ["draw what is said next"],
+    "sampler": "tcd",
+    "timesteps": [400],
+    "eta": 0.5,
+    "t5": False,
+    "shift": 1.5,
+    "spacing": "leading",
+    "lora": None,
+    "transformer": None,
+    "components": None,
+}
+
+
+def seen(generator, prompts: list[str]) -> Tensor:
+    """What the network says to the first noise."""
+    noise = noise_for(generator)
+    with torch.no_grad():
+        return generator.predict(generator.network, noise, generator.encode(prompts))
+
+
+def changes(name: str, folder, option: str) -> bool:
+    """Whether another value of an option changes what a hypernetwork sees of two prompts, one of them long."""
+    family = FAMILIES[name]
+    value = family.options[option] // 2 if option == "max_sequence_length" else OTHERS[option]
+    prompts = family.prompts if family.asks != "prompt" else [family.prompts[0], LONG]
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*the generator reads")
+        usual, other = (seen(family.generator(folder, **more), prompts) for more in ({}, {option: value}))
+    return not torch.allclose(usual, other, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_an_option_is_remembered_if_and_only_if_it_changes_what_is_seen(name, pipeline_folder):
+    family, folder = FAMILIES[name], pipeline_folder(name)
+    loading = inspect.signature(PipelineGenerator.__init__).parameters
+    options = [option for option in parameters(family.kind) if option not in loading]
+    found = {option for option in options if OTHERS.get(option, ...) is not None and changes(name, folder, option)}
+    remembered = set(options_seen(family.generator(folder)))
+    assert found <= remembered, "changes what is seen, and is forgotten"
+    never = {"guidance_scale"} if name == "flux-schnell" else set()  # dev is told of it, by the same class
+    assert remembered - found <= never | {"sampler"}  # which decides where the walk starts, not how it looks there
+
+
+def test_t5_left_out_of_a_pipeline_that_has_it_is_refused(pipeline_folder):
+    from hypernoise_pl.generators.loading import Loaded
+
+    family = FAMILIES["sd-3-turbo"]
+    pipe = family.pipe(pipeline_folder("sd-3-turbo"))
+    with pytest.raises(ValueError, match="t5 is false, and the pipeline has its T5; load it with text_encoder_3=None"):
+        family.kind(Loaded(pipe), t5=False, height=16, width=16)

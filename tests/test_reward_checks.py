@@ -1,0 +1,129 @@
+"""Rewards that cannot be trained on are named before anything has trained, and those that go bad are counted."""
+
+from typing import ClassVar
+
+import lightning as L
+import pytest
+import torch
+from torch import Tensor
+
+from hypernoise_pl.finetune import FineTuneModule
+from hypernoise_pl.module import HyperNoiseModule
+from hypernoise_pl.rewards.base import Reward
+from hypernoise_pl.training import RewardError
+from tests.tiny import Brightness, module
+from tests.worker import Rings, quiet
+
+
+class Plain(Reward):
+    """The mean of all pixels."""
+
+    score_range: ClassVar[tuple[float, float]] = (0.0, 1.0)
+
+    def _score(self, images: Tensor, prompts: list[str]) -> Tensor:
+        return images.flatten(1).mean(1)
+
+
+class Detached(Plain):
+    def _score(self, images, prompts):
+        return super()._score(images.detach(), prompts)
+
+
+class Unconnected(Plain):
+    """Scores that have a graph, but none that goes to the images."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.free = [torch.zeros(1, requires_grad=True)]
+
+    def _score(self, images, prompts):
+        return super()._score(images.detach(), prompts) + self.free[0]
+
+
+class InNumPy(Plain):
+    def _score(self, images, prompts):
+        return torch.from_numpy(images.detach().numpy().mean((1, 2, 3)))
+
+
+class Rounded(Plain):
+    def _score(self, images, prompts):
+        return (10 * super()._score(images, prompts)).round()
+
+
+class Raises(Plain):
+    def _score(self, images, prompts):
+        return {}[prompts[0]]
+
+
+class PerPixel(Plain):
+    def _score(self, images, prompts):
+        return images.mean(1)
+
+
+class Number(Plain):
+    def _score(self, images, prompts):
+        return 1.0
+
+
+class EverySecond(Plain):
+    """Not a number at every second call."""
+
+    calls = 0
+
+    def _score(self, images, prompts):
+        self.calls += 1
+        return super()._score(images, prompts) * (float("nan") if self.calls % 2 == 0 else 1.0)
+
+
+def fit(folder, rewards, weights=None, kind=HyperNoiseModule, steps: int = 2, **options):
+    method = module(folder, kind, rewards=rewards, reward_weights=weights or dict.fromkeys(rewards, 1.0), **options)
+    before = {name: weight.detach().clone() for name, weight in method.trainable().items()}
+    trainer = L.Trainer(max_steps=steps, limit_val_batches=0, enable_checkpointing=False, **quiet())
+    try:
+        trainer.fit(method, datamodule=Rings(2))
+    except Exception:
+        assert trainer.global_step == 0
+        assert all(torch.equal(weight, before[name]) for name, weight in method.trainable().items())
+        raise
+    return method
+
+
+@pytest.mark.parametrize("kind", [HyperNoiseModule, FineTuneModule])
+@pytest.mark.parametrize("beside", [{}, {"bright": Brightness()}])
+@pytest.mark.parametrize("reward", [Detached, Unconnected, InNumPy])
+def test_a_reward_without_a_gradient_is_named_before_any_step(sana_folder, reward, beside, kind):
+    with pytest.raises(RewardError, match=rf"reward 'mine' \({reward.__name__}\) gives no gradient: .* set model\."):
+        fit(sana_folder, {**beside, "mine": reward()}, kind=kind)
+
+
+def test_one_that_is_only_logged_needs_none(sana_folder):
+    rewards = {"bright": Brightness(), "mine": Detached()}
+    assert not fit(sana_folder, rewards, {"bright": 1.0, "mine": 0.0}).skipped()
+
+
+def test_a_gradient_of_zero_is_warned_of(sana_folder):
+    with pytest.warns(UserWarning, match="reward 'mine': on the whole first batch its gradient at the images is 0"):
+        fit(sana_folder, {"bright": Brightness(), "mine": Rounded()})
+
+
+@pytest.mark.parametrize(
+    ("reward", "kind", "complaint"),
+    [
+        (Raises, RewardError, r"reward 'mine' \(Raises\) fails: KeyError: 'a "),
+        (PerPixel, ValueError, r"reward 'mine': scores of PerPixel must have shape \[2\], got \[2, "),
+        (Number, ValueError, r"reward 'mine': Number must give a tensor of 2 scores, got 1.0"),
+    ],
+)
+def test_a_reward_that_fails_is_named(sana_folder, reward, kind, complaint):
+    with pytest.raises(kind, match=complaint) as raised:
+        fit(sana_folder, {"bright": Brightness(), "mine": reward()})
+    assert "\n" not in str(raised.value)
+
+
+def test_skipped_steps_are_warned_of_once_and_counted(sana_folder):
+    with pytest.warns(UserWarning, match=r"step 1 is skipped: .* \(scores of 'mine'\)") as warned:
+        method = fit(sana_folder, {"bright": Brightness(), "mine": EverySecond()}, steps=6)
+    assert len([one for one in warned if "is skipped" in str(one.message)]) == 1
+    assert method.skipped() == (
+        "3 of 6 steps were skipped, whose loss or gradient was not finite (scores that were not: reward 'mine' 3)"
+    )
