@@ -259,6 +259,17 @@ class HyperNoiseModule(AdapterModule):
             mesh = self.device_mesh["data_parallel"]
             shard(self.generator.network, self.hypernetwork.view, mesh, self.generator.shared_blocks)
 
+    def setup(self, stage: str) -> None:
+        """Check the Trainer's precision.
+
+        Raises:
+            ValueError: if it converts weights, or is float16 for a generator that is not right in it.
+        """
+        super().setup(stage)
+        if self.trainer.precision == "16-mixed" and not self.generator.float16:
+            kind = type(self.generator).__name__
+            raise ValueError(f"trainer.precision 16-mixed: a {kind} is not right in float16; use bf16-mixed")
+
     def on_fit_start(self) -> None:
         """Check that nothing has copied or replaced frozen weights since the hypernetwork was made."""
         super().on_fit_start()

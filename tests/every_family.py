@@ -43,7 +43,7 @@ def make(name: str, folder: Path, kind: type[HyperNoiseModule] = HyperNoiseModul
     """A family's module, its generator's options among those of the module."""
     torch.manual_seed(0)
     family = FAMILIES[name]
-    size = {option: options.pop(option) for option in ("dtype",) if option in options}
+    size = {option: options.pop(option) for option in ("dtype", "guidance_scale") if option in options}
     options.setdefault("whiten_gradient", 1.0 if kind is HyperNoiseModule else None)
     return kind(
         family.generator(folder, **size),

@@ -396,10 +396,10 @@ def test_a_reward_in_float16_needs_loss_scaling_where_it_counts(sana_folder, tmp
             super().__init__()
             self.scale = torch.nn.Parameter(torch.ones(1, dtype=torch.float16))
 
-    rewards = {"bright": Brightness(), "half": Half()}
-    method = build(sana_folder, rewards=rewards, reward_weights={"bright": 1.0, "half": weight})
+    rewards = {"bright": Brightness(), "coarse": Half()}
+    method = build(sana_folder, rewards=rewards, reward_weights={"bright": 1.0, "coarse": weight})
     if weight:
-        message = r"model\.rewards\.half\.dtype float16 with trainer\.precision 32-true: .*; use bfloat16 or float32"
+        message = r"model\.rewards\.coarse\.dtype float16 with trainer\.precision 32-true: .*; use bfloat16 or float32"
         with pytest.raises(ValueError, match=message):
             fit(method, tmp_path)
     else:

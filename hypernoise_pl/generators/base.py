@@ -28,6 +28,8 @@ class Generator(KeepsArguments, nn.Module, ABC):
         name: folder or hub id and revision.
         shared_blocks: names of the network's blocks that it reaches into from elsewhere, so that their weights must be
             at hand for as long as the network is evaluated.
+        float16: whether it computes right in float16; where it does not, ``dtype`` float16 and precision 16-mixed are
+            refused.
         unused_layers: dotted names, inside ``network``, of layers that nothing of its output depends on; a LoRA on them
             would never get a gradient, so there is none.
         options_seen: names of the options that change what a hypernetwork sees, whose values an adapter remembers; and
@@ -38,6 +40,7 @@ class Generator(KeepsArguments, nn.Module, ABC):
     last_layer: str
     noise_shape: tuple[int, ...]
     name: str
+    float16: ClassVar[bool] = True
     shared_blocks: ClassVar[tuple[str, ...]] = ()
     unused_layers: tuple[str, ...] = ()
     options_seen: ClassVar[dict[str, str | None]] = {}

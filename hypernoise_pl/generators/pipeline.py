@@ -38,7 +38,6 @@ class PipelineGenerator(SteppedGenerator):
         pipelines: names of the diffusers classes that a family reads.
         stand_in: name and arguments of a scheduler that the family walks by, for one evaluation at the first level;
             None where ``sampler`` chooses one, or where none is read.
-        overflows: whether a part of the pipeline overflows in float16, which is then refused.
         grain: pixels of which height and width must be multiples.
         call: arguments of the pipeline's call for the images of a generator with default options.
         classifier_free_guidance: scale of it, which doubles the batch of an evaluation; up to 1 there is none.
@@ -78,8 +77,8 @@ class PipelineGenerator(SteppedGenerator):
         self.name = str(model) if revision is None else f"{model}@{revision}"
         self.truncation = Truncation(f"generator {self.name}")
         self.local_only = local_only
-        if self.overflows and dtype == "float16" and not isinstance(model, Loaded):
-            raise ValueError(f"generator {model}: dtype float16: its text encoder or decoder overflows; use bfloat16")
+        if not self.float16 and dtype == "float16" and not isinstance(model, Loaded):
+            raise ValueError(f"generator {model}: a {type(self).__name__} overflows in dtype float16; use bfloat16")
         options = {"revision": revision, "local_files_only": local_only, **({"variant": variant} if variant else {})}
         self.pipeline = load_pipeline(self.pipelines, model, dtype, **options, **(_parts or {}))
         self.network = network_of(self.pipeline)
