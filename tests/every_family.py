@@ -50,7 +50,7 @@ def make(name: str, folder: Path, kind: type[HyperNoiseModule] = HyperNoiseModul
         {"bright": Brightness(), "red": Redness()},
         {"bright": 1.0, "red": 0.5},
         lora=LoraOptions(2, 4.0, init="gaussian"),
-        objective=Objective(L2Mean(), 1.0, 10.0),
+        objective=options.pop("objective", Objective(L2Mean(), 1.0, 10.0)),
         optimizer=lambda parameters: torch.optim.SGD(parameters, lr=0.01, momentum=0.9),
         **options,
     )

@@ -22,6 +22,7 @@ from hypernoise_pl.search.random_search import RandomSearch
 from hypernoise_pl.search.reno import ReNO
 from hypernoise_pl.training import NonFiniteError, WarmupCosine
 from hypernoise_pl.types import Prompt, Rollout
+from tests.every_family import make
 from tests.tiny import PROMPTS, Brightness, module, randomise
 
 pytestmark = pytest.mark.filterwarnings("ignore:step .* is skipped")
@@ -315,12 +316,13 @@ def test_half_precision_weights_of_a_lora_are_refused(sana_folder, tmp_path):
         fit(build(sana_folder), tmp_path, precision="bf16-true")
 
 
-def test_the_scalers_own_search_is_not_counted_as_bad(sana_folder, tmp_path):
+def test_the_scalers_own_search_is_not_counted_as_bad(pipeline_folder, tmp_path):
     from lightning.pytorch.plugins import MixedPrecision
 
     scaler = torch.amp.GradScaler("cpu", init_scale=2.0**120)
     plugin = MixedPrecision("16-mixed", "cpu", scaler)
-    method = build(sana_folder, objective=Objective(NoPenalty()), max_bad_steps=0)
+    folder = pipeline_folder("sd-turbo")
+    method = make("sd-turbo", folder, objective=Objective(NoPenalty()), whiten_gradient=None, max_bad_steps=0)
     fit(method, tmp_path, steps=3, plugins=[plugin])
     assert method.bad_steps == 0 and scaler.get_scale() == 2.0**117
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from typing import Literal
+from typing import Any, Literal
 
 import lightning as L
 import torch
@@ -167,13 +167,14 @@ class PromptDataModule(L.LightningDataModule, ABC):
         Raises:
             ValueError: if the Trainer would end an epoch, and so take a step, within those of one.
         """
-        if self.trainer is None:
+        trainer: Any = self.trainer
+        if trainer is None:
             return 1
-        schedules = [c for c in self.trainer.callbacks if isinstance(c, GradientAccumulationScheduler)]
+        schedules = [c for c in trainer.callbacks if isinstance(c, GradientAccumulationScheduler)]
         counts = [count for schedule in schedules for count in schedule.scheduling.values()]
-        parts = math.lcm(self.trainer.accumulate_grad_batches, *counts)
-        limit = self.trainer.limit_train_batches
-        if isinstance(limit, int) and limit % parts and not self.trainer.fast_dev_run:
+        parts = math.lcm(trainer.accumulate_grad_batches, *counts)
+        limit = trainer.limit_train_batches
+        if isinstance(limit, int) and limit % parts and not trainer.fast_dev_run:
             raise ValueError(
                 f"trainer.limit_train_batches {limit} ends an epoch within an optimiser step of {parts} batches; give "
                 "a multiple, or trainer.max_steps alone"

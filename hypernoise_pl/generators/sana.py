@@ -70,8 +70,8 @@ class SanaSprint(PipelineGenerator):
     """
 
     pipelines = ("SanaSprintPipeline",)
-    # text encoder and autoencoder overflow (diffusers' page of the pipeline has both in bfloat16), and under autocast the
-    # linear attention divides by a number that is 0 in float16
+    # text encoder and autoencoder overflow (diffusers' page of the pipeline has both in bfloat16), and under autocast
+    # the linear attention divides by a number that is 0 in float16
     float16 = False
     options_seen: ClassVar[dict[str, str | None]] = {
         "guidance_scale": "guidance_scale",

@@ -34,8 +34,8 @@ class Sana(PipelineGenerator):
         "DPMSolverMultistepScheduler",
         {"use_flow_sigmas": True, "prediction_type": "flow_prediction"},
     )
-    # text encoder and autoencoder overflow (diffusers' page of the pipeline has both in bfloat16), and under autocast the
-    # linear attention divides by a number that is 0 in float16
+    # text encoder and autoencoder overflow (diffusers' page of the pipeline has both in bfloat16), and under autocast
+    # the linear attention divides by a number that is 0 in float16
     float16 = False
     options_seen: ClassVar[dict[str, str | None]] = {
         "instruction": "complex_human_instruction",
