@@ -53,7 +53,6 @@ class PipelineGenerator(SteppedGenerator):
     pipelines: ClassVar[tuple[str, ...]]
     stand_in: ClassVar[tuple[str, dict[str, Any]] | None] = None
     call: ClassVar[dict[str, Any]] = {}
-    overflows: ClassVar[bool] = False
     last_layer = "proj_out"
     network: Any
     decoder: Any
