@@ -58,13 +58,14 @@ class Conditioning:
 
     @staticmethod
     def cat(parts: Sequence[Conditioning]) -> Conditioning:
-        """Join conditionings of one generator along the batch."""
+        """Join conditionings of one generator along the batch, in their own type whatever autocast says."""
         first = parts[0]
-        joined = {
-            f.name: torch.cat([getattr(part, f.name) for part in parts])
-            for f in fields(first)
-            if getattr(first, f.name) is not None
-        }
+        with torch.autocast(first.embeddings.device.type, enabled=False):  # which refuses another half precision
+            joined = {
+                f.name: torch.cat([getattr(part, f.name) for part in parts])
+                for f in fields(first)
+                if getattr(first, f.name) is not None
+            }
         return replace(first, **joined)
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from hypernoise_pl.hypernetwork import LoraOptions, lora_view, trainable
 from hypernoise_pl.noise import NoiseSource
-from hypernoise_pl.types import Prompt
+from hypernoise_pl.types import Conditioning, Prompt
 from tests import two_processes
 from tests.every_family import KINDS, FamilyPrompts, make, trained
 from tests.families import FAMILIES
@@ -151,3 +151,12 @@ def test_each_precision_trains_right_or_is_refused_in_one_line(name, pipeline_fo
             with pytest.raises(ValueError, match="; use ") as refused:
                 first_gradient(name, folder, precision, dtype)
             assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16, torch.float64])
+def test_conditioning_of_any_type_is_joined_under_autocast(dtype):
+    """The shapes world's text encoder is kept in float16."""
+    part = Conditioning(torch.ones(1, 2, 3, dtype=dtype), torch.ones(1, 2, dtype=torch.long))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        joined = Conditioning.cat([part, part])
+    assert joined.embeddings.dtype == dtype and joined.embeddings.shape == (2, 2, 3)
