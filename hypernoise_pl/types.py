@@ -79,7 +79,8 @@ class Rollout:
         residual: [B, *Z] what was added to it, f(x0, c); zeros for the base generator.
         images: [B, 3, H, W] in [0, 1].
         scores: reward name -> [B], raw and unweighted, higher is better.
-        nfe: evaluations of the generator's network per image returned.
+        nfe: evaluations of the generator's network per image returned. With classifier-free guidance an evaluation is
+            one call on the doubled batch and counts once, though it costs about two; ``seconds`` has its cost.
         seconds: wall-clock seconds per image; encoding the prompts and the final scoring are left out, what a search
             scores on its way is not. ``compare`` counts alike.
         nfe_backward: backward passes through the network per image returned.

@@ -14,7 +14,8 @@ class Account:
     """What a search has cost per prompt; the drawing, decoding and verifying are in its seconds too.
 
     Args:
-        nfe: forward evaluations of the generator's network.
+        nfe: forward evaluations of the generator's network; with classifier-free guidance one on the doubled batch
+            counts once, in budgets too.
         nfe_backward: backward passes through it, counted apart.
         decodes: latents decoded to images.
         verified: samples scored.
