@@ -1,8 +1,9 @@
 """What the study shows, as Markdown: the papers' findings as checks, each with its figures.
 
-    python experiments/search_scaling/findings.py runs/search_scaling/study runs/search_scaling/small
+    python experiments/search_scaling/findings.py runs/search_scaling/study runs/search_scaling/several_steps \\
+        runs/search_scaling/small
 
-Reads the two run folders' results.parquet and summary.json; writes figure.svg and findings.json beside this file.
+Reads the three run folders' results.parquet and summary.json; writes figure.svg and findings.json beside this file.
 """
 
 from __future__ import annotations
@@ -27,14 +28,17 @@ SEARCHES = ("random", "zero_order", "evolution", "paths", "steering", "reno", "d
 
 
 class Study:
-    """A run folder's rows by label, and its summary."""
+    """The rows by label, and the summaries, of run folders that measure one generator and one adapter."""
 
-    def __init__(self, folder: Path) -> None:
-        rows = pq.read_table(folder / "results.parquet").to_pylist()
+    def __init__(self, *folders: Path) -> None:
         self.rows: dict[str, list[dict[str, Any]]] = {}
-        for row in rows:
-            self.rows.setdefault(row["label"], []).append(row)
-        self.summary: dict[str, Any] = json.loads((folder / "summary.json").read_text())["methods"]
+        self.summary: dict[str, Any] = {}
+        for folder in folders:
+            own: dict[str, list[dict[str, Any]]] = {}
+            for row in pq.read_table(folder / "results.parquet").to_pylist():
+                own.setdefault(row["label"], []).append(row)
+            self.rows = own | self.rows
+            self.summary = json.loads((folder / "summary.json").read_text())["methods"] | self.summary
 
     def column(self, label: str, name: str) -> Tensor:
         """[M] figures of a label's images."""
@@ -215,7 +219,8 @@ def picture(study: Study) -> str:
 
 def main(folders: Sequence[str]) -> None:
     """Print every table."""
-    study, small = (Study(Path(folder)) for folder in folders)
+    one_step, several, smaller = map(Path, folders)
+    study, small = Study(one_step, several), Study(smaller)
     mixed, count = hybrids(study)
     sections = {
         "Growth with the budget": growth(study),
