@@ -1,6 +1,6 @@
-"""What the study shows, as Markdown: the papers' findings as checks, each with its figures.
+r"""What the study shows, as Markdown: the papers' findings as checks, each with its figures.
 
-    python experiments/search_scaling/findings.py runs/search_scaling/study runs/search_scaling/several_steps \\
+    python experiments/search_scaling/findings.py runs/search_scaling/study runs/search_scaling/several_steps \
         runs/search_scaling/small
 
 Reads the three run folders' results.parquet and summary.json; writes figure.svg and findings.json beside this file.
