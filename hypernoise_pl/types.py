@@ -16,6 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from hypernoise_pl.autocast import without_autocast
+
 
 @dataclass(frozen=True)
 class Prompt:
@@ -60,7 +62,7 @@ class Conditioning:
     def cat(parts: Sequence[Conditioning]) -> Conditioning:
         """Join conditionings of one generator along the batch, in their own type whatever autocast says."""
         first = parts[0]
-        with torch.autocast(first.embeddings.device.type, enabled=False):  # which refuses another half precision
+        with without_autocast(first.embeddings.device):  # which refuses another half precision
             joined = {
                 f.name: torch.cat([getattr(part, f.name) for part in parts])
                 for f in fields(first)

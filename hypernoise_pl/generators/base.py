@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from hypernoise_pl.arguments import KeepsArguments
+from hypernoise_pl.autocast import without_autocast
 from hypernoise_pl.types import Conditioning, check_shape
 
 
@@ -57,7 +58,7 @@ class Generator(KeepsArguments, nn.Module, ABC):
         """
         if not prompts:
             raise ValueError("encode needs at least one prompt, got none")
-        with self.text_encoders_at_hand(), in_own_precision(self._device):
+        with self.text_encoders_at_hand(), without_autocast(self._device):
             return self._encode(list(prompts))
 
     def text_encoders(self) -> dict[str, nn.Module]:
@@ -160,7 +161,7 @@ class Generator(KeepsArguments, nn.Module, ABC):
     def decode(self, latents: Tensor) -> Tensor:
         """Images [B, 3, H, W] in [0, 1] of clean latents [B, *Z], in the decoder's own precision; differentiable."""
         check_shape("latents", latents, (None, *self.noise_shape))
-        with in_own_precision(latents.device):
+        with without_autocast(latents.device):
             if not (self._recompute and latents.requires_grad and torch.is_grad_enabled()):
                 return self._decode(latents)
             # image by image, so that backward holds the activations of one: at 1024 pixels they are tens of GiB each
@@ -217,11 +218,6 @@ class Generator(KeepsArguments, nn.Module, ABC):
     def _device(self) -> torch.device:
         """Where prompts are encoded: where the network is, unless something else was said."""
         return self._encoding_on or _device(self.network)
-
-
-def in_own_precision(device: torch.device) -> torch.autocast:
-    """Where modules compute in the type of their own weights, whatever autocast says outside."""
-    return torch.autocast(device.type, enabled=False)
 
 
 def _device(module: nn.Module) -> torch.device:

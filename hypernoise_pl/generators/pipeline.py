@@ -9,8 +9,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from hypernoise_pl.autocast import without_autocast
 from hypernoise_pl.borrowed import network_of
-from hypernoise_pl.generators.base import in_own_precision
 from hypernoise_pl.generators.loading import DecoderOptions, Loaded, decoder_of, load_pipeline
 from hypernoise_pl.generators.stepped import SteppedGenerator
 from hypernoise_pl.truncation import Truncation
@@ -132,7 +132,7 @@ class PipelineGenerator(SteppedGenerator):
         if scale <= 1:
             return at_least_single(self._evaluate(network, state, conditioning, time))
         if self._unconditional is None:
-            with self.text_encoders_at_hand(), torch.no_grad(), in_own_precision(state.device):
+            with self.text_encoders_at_hand(), torch.no_grad(), without_autocast(state.device):
                 self._unconditional = self._nothing()
         nothing = self._unconditional.map(lambda t: t.to(state.device).expand(len(state), *t.shape[1:]))
         both = self._evaluate(network, torch.cat([state, state]), Conditioning.cat([conditioning, nothing]), time)

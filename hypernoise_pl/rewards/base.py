@@ -6,10 +6,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import ClassVar
 
-import torch
 from torch import Tensor, nn
 
 from hypernoise_pl.arguments import KeepsArguments
+from hypernoise_pl.autocast import without_autocast
 from hypernoise_pl.types import check_shape
 
 
@@ -37,7 +37,7 @@ class Verifier(KeepsArguments, nn.Module, ABC):
             ValueError: if the shapes do not fit, there is not one prompt an image, or not one score an image.
         """
         check_shape("images", images, (len(prompts), 3, None, None))
-        with torch.autocast(images.device.type, enabled=False):
+        with without_autocast(images.device):
             scores = self._score(images, list(prompts))
         if not isinstance(scores, Tensor):
             raise ValueError(f"{type(self).__name__} must give a tensor of {len(prompts)} scores, got {scores!r}")
