@@ -20,9 +20,11 @@ from hypernoise_pl.adapter import OWN_CONFIG, PEFT_CONFIG, WEIGHTS, describe, lo
 from hypernoise_pl.borrowed import (
     as_it_was,
     check_prompts_are_texts,
+    lora_scale_of,
     network_of,
     random_state_kept,
     stand_in,
+    with_loras_scaled,
     without_additions,
 )
 from hypernoise_pl.branches import Branches
@@ -114,6 +116,7 @@ class Attachment:
         self._generators: dict[tuple[str, tuple[int, ...]], PipelineGenerator] = {}
         self._encoded: tuple[Any, int, Callable[[], Any]] | None = None
         self._given: tuple[Any] | None = None  # embeddings that the call gives
+        self._lora_scale = 1.0  # of other LoRAs, that the call asks for
         self._calling = False
         self._grain = 1
         self._network: nn.Module | None = None  # that adapters were compared with
@@ -171,6 +174,7 @@ class Attachment:
         self._calling = True
         embeddings = arguments.get("prompt_embeds")
         self._given = None if embeddings is None else (embeddings,)
+        self._lora_scale = lora_scale_of(arguments)
         try:
             yield
         finally:
@@ -281,7 +285,9 @@ class Attachment:
         parts = []
         for name, weight in self._live().items():
             generator = self._generator(self._settings[name], size)
-            parts.append(weight * self.scale * self._adapters[name].residual(generator, noise, conditioning))
+            with with_loras_scaled(self._network, self._lora_scale):
+                residual = self._adapters[name].residual(generator, noise, conditioning)
+            parts.append(weight * self.scale * residual)
         return torch.stack(parts).sum(0)
 
     def _live(self) -> dict[str, float]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -76,6 +76,24 @@ def _readable(name: str, weight: nn.Parameter | None, shape: torch.Size) -> nn.P
             "first, and quantise or switch on layerwise casting after that"
         )
     return weight
+
+
+def lora_scale_of(arguments: Mapping[str, Any]) -> float:
+    """The scale of other LoRAs that a call asks for."""
+    asked = [arguments.get(f"{kind}attention_kwargs") or {} for kind in ("cross_", "joint_", "")]
+    return float(next((given["scale"] for given in asked if "scale" in given), 1.0))
+
+
+@contextlib.contextmanager
+def with_loras_scaled(network: nn.Module, scale: float) -> Iterator[None]:
+    """Evaluate a network with other LoRAs on it scaled, as diffusers scales them for a call."""
+    from diffusers.utils import scale_lora_layers, unscale_lora_layers
+
+    scale_lora_layers(network, scale)
+    try:
+        yield
+    finally:
+        unscale_lora_layers(network, scale)
 
 
 def stand_in(pipe: Any, scheduler: tuple[str, dict[str, Any]] | None, network: nn.Module) -> Any:

@@ -140,9 +140,9 @@ CHANGES: dict[Callable[[Any, Path], None], float | None] = {
 }
 
 
-def residual_of(case: Any, pipe: Any, monkeypatch: Any) -> Tensor:
+def residual_of(case: Any, pipe: Any, monkeypatch: Any, **more: Any) -> Tensor:
     with residuals(monkeypatch) as found:
-        assert refined(case, pipe).isfinite().all()
+        assert refined(case, pipe, **more).isfinite().all()
     (residual,) = found
     return residual
 
@@ -226,6 +226,11 @@ def test_another_lora_means_the_same_fused_or_not_before_or_after(case, folder, 
     assert (residual_of(case, without, monkeypatch) - found[0]).abs().max() > 1e-3
     for residual in found[1:]:
         same(residual, found[0], 1e-4)
+    named = [name for name in inspect.signature(without.__call__).parameters if name.endswith("attention_kwargs")]
+    if named and hasattr(network_of(without), "add_adapter"):  # a family whose calls can scale another LoRA
+        wanted = residual_of(case, without, monkeypatch)
+        load(without)
+        same(residual_of(case, without, monkeypatch, **{named[0]: {"scale": 0.0}}), wanted, 1e-5)
 
 
 def test_attach_leaves_random_states_alone(case, plain, folder, adapter):
