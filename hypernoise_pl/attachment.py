@@ -56,6 +56,7 @@ def attach(pipe: Any, adapter: str | Path, name: str = "default", weight: float 
 
     Raises:
         FileNotFoundError: if there is no such adapter, or a file of it is missing.
+        NotADirectoryError: if it is a file.
         ValueError: if the pipeline's class or scheduler is not known, its weights are not in memory, an option has no
             such name, or the adapter is of another generator.
 

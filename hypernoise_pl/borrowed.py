@@ -87,7 +87,7 @@ def lora_scale_of(arguments: Mapping[str, Any]) -> float:
 @contextlib.contextmanager
 def with_loras_scaled(network: nn.Module, scale: float) -> Iterator[None]:
     """Evaluate a network with other LoRAs on it scaled, as diffusers scales them for a call."""
-    from diffusers.utils import scale_lora_layers, unscale_lora_layers
+    from diffusers.utils.peft_utils import scale_lora_layers, unscale_lora_layers
 
     scale_lora_layers(network, scale)
     try:

@@ -77,8 +77,6 @@ def find_file(model: str, name: str, what: str, revision: str | None = None, loc
         if not (Path(model) / name).exists():
             raise FileNotFoundError(f"{what} {model}: no {name} in this folder")
         return Path(model) / name
-    if Path(model).is_file():
-        raise FileNotFoundError(f"{what} {model}: a file; give the folder that it is in")
     return load_with(
         lambda: Path(hf_hub_download(model, name, revision=revision, local_files_only=local_only)), model, what
     )

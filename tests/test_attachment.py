@@ -2,12 +2,14 @@
 
 import copy
 import inspect
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 import hypernoise_pl
@@ -362,8 +364,15 @@ def test_what_does_not_fit_is_one_clear_line(turbo, sana_folder, tmp_path):
     with pytest.raises(FileNotFoundError, match=f"adapter {tmp_path}: no adapter_config.json"):
         hypernoise_pl.attach(pipe, tmp_path)
     weights = adapter / "adapter_model.safetensors"
-    with pytest.raises(FileNotFoundError, match=f"^adapter {weights}: a file; give the folder that it is in$"):
+    with pytest.raises(
+        NotADirectoryError, match=f"^adapter {weights}: a file; give its folder, {adapter}, or a hub id$"
+    ):
         hypernoise_pl.attach(pipe, weights)
+    damaged = shutil.copytree(adapter, tmp_path / "damaged")
+    tensors = load_file(weights)
+    save_file({name: tensor * torch.nan for name, tensor in tensors.items()}, damaged / weights.name)
+    with pytest.raises(ValueError, match="has values that are not finite"):
+        hypernoise_pl.attach(pipe, damaged)
     other = made(FAMILIES["sana-sprint"].generator(sana_folder), tmp_path, 0)[1]
     with pytest.raises(ValueError, match="trained with generator"):
         hypernoise_pl.attach(pipe, other)
