@@ -171,6 +171,8 @@ def build(command: str, options: Options, flags: list[str]) -> Any:
     if options.help_class:
         print(page(options.help_class))
         return None
+    if options.output is not None and options.output.exists() and not options.output.is_dir():
+        raise ConfigError(f"--output {options.output}: a file; give a folder")
     if command == "predict":
         _read_request(options)
     families()
@@ -298,8 +300,6 @@ def _output(command: str, options: Options, trial: bool) -> Path:
         folder = newest_run_to_continue()
     if folder is None:
         folder = options.made = new_run_of_all(command)
-    if folder.exists() and not folder.is_dir():
-        raise ConfigError(f"--output {folder}: a file; give a folder")
     os.environ[OUTPUT_VARIABLE] = str(folder)
     return Path(folder)
 

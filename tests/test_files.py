@@ -13,7 +13,8 @@ import torch
 from hypernoise_pl.adapter import load_adapter, save_adapter
 from hypernoise_pl.attachment import attach
 from hypernoise_pl.checkpoints import read_checkpoint, to_continue
-from hypernoise_pl.config import PACKAGE, load_configs
+from hypernoise_pl.cli import configuration
+from hypernoise_pl.config import PACKAGE
 from hypernoise_pl.data.compbench import CompBenchFolder
 from hypernoise_pl.data.geneval import GenEvalFile
 from hypernoise_pl.export import export
@@ -22,6 +23,7 @@ from hypernoise_pl.generators.prompt_cache import PromptCache
 from hypernoise_pl.generators.sana import SanaSprint
 from hypernoise_pl.hypernetwork import LoraOptions, NoiseHypernetwork
 from hypernoise_pl.layouts import read_checkpoint as read_weights
+from hypernoise_pl.options import Options
 from hypernoise_pl.predictions import Predictions
 from hypernoise_pl.pretrained import load_tensors
 from hypernoise_pl.report.results import Results
@@ -143,7 +145,7 @@ GENEVAL = json.dumps({"prompt": "a cat", "tag": "colors", "include": [{"class": 
 PLACES = {
     "config": Place(
         text("a.yaml", "trainer: {max_steps: 3}\n# a second line\n"),
-        lambda f: load_configs(["fit", str(f)]),
+        lambda f: configuration("fit", Options(config=[str(f)]), []),
         fine=("truncated",),
     ),
     "GenEval": Place(text("g.jsonl", GENEVAL), lambda f: GenEvalFile(f.name).read(f.parent)),
