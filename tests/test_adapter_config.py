@@ -75,7 +75,7 @@ def test_predict_builds_what_was_trained_from_an_adapter_that_lies_alone(name, t
     assert [row["kind"] for row in rows] == ["base", "refined"]
     arguments = built("predict", f"--adapter={alone}")["model"]["init_args"]
     about = json.loads((alone / "hypernoise.json").read_text())
-    assert arguments["lora"] == {key: about[key] for key in ("rank", "alpha", "targets")}
+    assert arguments["lora"] == {key: about[key] for key in ("rank", "alpha", "init", "targets")}
     assert arguments["generator"]["init_args"]["guidance_scale"] == (3 if name == "other_generator" else 4.5)
 
 
