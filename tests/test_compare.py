@@ -250,7 +250,7 @@ RANDOM = {"class_path": SEARCH + "random_search.RandomSearch"}
             "method 'x': steering acts between steps",
         ),
         ([{"name": "none"}, {"name": "x", "start": "hypernetwork"}], "no fit was found"),
-        ([{"name": "none"}, {"name": "x", "start": "hypernetwork", "adapter": "gone"}], "adapter gone: no hypernoise"),
+        ([{"name": "none"}, {"name": "x", "start": "hypernetwork", "adapter": "gone"}], "adapter gone: no such folder"),
         ([{"name": "none"}, {"name": "x", "serch": RANDOM}], "'serch' (did you mean 'search'?)"),
         (
             [{"name": "none"}, {"name": "x", "search": RANDOM, "budgets": [2, 3]}, {"name": "x-2"}],
@@ -329,7 +329,8 @@ def test_an_adapter_of_another_generator_is_refused(sana_folder, capsys):
     other = SanaSprint(str(sana_folder), max_sequence_length=20)
     save_adapter(NoiseHypernetwork(other, LoraOptions(rank=2)), other, Path("other"))
     config = configure(Path("methods.yaml"))
-    assert compare(f"--config={config}", "--adapter=other", "--output=run") == 2
+    elsewhere = "--model.generator.model=${package:shapes/weights/generator}"
+    assert compare(f"--config={config}", "--adapter=other", elsewhere, "--output=run") == 2
     assert "use its own generator" in capsys.readouterr().err
     assert not Path("run").exists()
 
