@@ -25,8 +25,8 @@ def test_a_full_disk_leaves_the_older_checkpoint(tmp_path):
     checkpoints.save_checkpoint({"step": 1}, file)
     with largest_file(5000), pytest.raises(OSError, match=r"last\.ckpt"):
         checkpoints.save_checkpoint({"step": 2, "weights": torch.zeros(10_000)}, file)
-    assert checkpoints.load_checkpoint(file, weights_only=True) == {"step": 1}
+    assert checkpoints.load_checkpoint(file, weights_only=True)["step"] == 1
     assert [found.name for found in file.parent.iterdir()] == ["last.ckpt"]
 
     checkpoints.save_checkpoint({"step": 3}, str(file))
-    assert checkpoints.load_checkpoint(file, weights_only=True) == {"step": 3}
+    assert checkpoints.load_checkpoint(file, weights_only=True)["step"] == 3
