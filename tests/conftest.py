@@ -1,10 +1,11 @@
 """Tiny pipelines of the real classes, shared by every test of a run."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from hypernoise_pl import cli
 from tests.families import FAMILIES
 
 
@@ -27,3 +28,12 @@ def pipeline_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str],
         return built[family]
 
     return folder
+
+
+@pytest.fixture
+def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A working directory of the test's own, and no run folder left by another run of this process."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv(cli.OUTPUT_VARIABLE, raising=False)
+    yield
+    monkeypatch.delenv(cli.OUTPUT_VARIABLE, raising=False)

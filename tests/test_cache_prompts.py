@@ -13,7 +13,6 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from hypernoise_pl import cli
 from hypernoise_pl.__main__ import main
 from hypernoise_pl.cache_prompts import fill, without_rewards
 from hypernoise_pl.generators.prompt_cache import PromptCache, fingerprint, open_cache
@@ -27,12 +26,7 @@ TEXTS = ["a red circle", "two squares", "a star left of a ring", "three stars", 
 ROOT = Path(__file__).parents[1]
 
 
-@pytest.fixture(autouse=True)
-def _own_folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv(cli.OUTPUT_VARIABLE, raising=False)
-    yield
-    monkeypatch.delenv(cli.OUTPUT_VARIABLE, raising=False)
+pytestmark = pytest.mark.usefixtures("own_folder")
 
 
 def tensors(conditioning) -> list[torch.Tensor]:

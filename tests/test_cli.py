@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 import yaml
 
-from hypernoise_pl import cli
 from hypernoise_pl.__main__ import COMMANDS, main
 from hypernoise_pl.comparison import Method
 from hypernoise_pl.config import conf_folder, load_configs, read_config
@@ -28,12 +27,7 @@ SHORT = [
 ]
 
 
-@pytest.fixture(autouse=True)
-def _own_folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv(cli.OUTPUT_VARIABLE, raising=False)
-    yield
-    monkeypatch.delenv(cli.OUTPUT_VARIABLE, raising=False)
+pytestmark = pytest.mark.usefixtures("own_folder")
 
 
 def configured(capsys, *arguments: str) -> dict:

@@ -23,12 +23,7 @@ RECIPES = [path for path in sorted(conf_folder().rglob("*.yaml"))]
 STUDIES = [path for path in sorted((ROOT / "experiments").rglob("*.yaml")) if "compare:" in path.read_text()]
 
 
-@pytest.fixture(autouse=True)
-def _own_folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv(cli.OUTPUT_VARIABLE, raising=False)
-    yield
-    monkeypatch.delenv(cli.OUTPUT_VARIABLE, raising=False)
+pytestmark = pytest.mark.usefixtures("own_folder")
 
 
 def shown(capsys, command: str, *arguments: str) -> str:

@@ -10,7 +10,6 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
-from hypernoise_pl import cli
 from hypernoise_pl.__main__ import main
 from hypernoise_pl.config import load_configs
 from hypernoise_pl.signatures import ConfigError
@@ -30,12 +29,7 @@ RECIPES = {
 }
 
 
-@pytest.fixture(autouse=True)
-def _own_folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv(cli.OUTPUT_VARIABLE, raising=False)
-    yield
-    monkeypatch.delenv(cli.OUTPUT_VARIABLE, raising=False)
+pytestmark = pytest.mark.usefixtures("own_folder")
 
 
 @pytest.fixture
