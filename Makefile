@@ -8,11 +8,6 @@ TORCH := torch==2.13.0
 STEP := @step() { echo "$$1"; shift; out=$$("$$@" 2>&1) || { echo "$$out"; exit 1; }; }; step
 PIP := $(RUN) -m pip --no-input --disable-pip-version-check install --constraint constraints.txt
 
-# as python -m hypernoise_pl does by itself (benchmarks/README.md, "A busy machine")
-ifndef OMP_WAIT_POLICY
-export GOMP_SPINCOUNT ?= 3000
-endif
-
 .DEFAULT_GOAL := help
 .PHONY: help install compare fit test test-fast lint bench bench-gpu world clean
 

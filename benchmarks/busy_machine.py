@@ -1,11 +1,12 @@
-"""What another busy process costs a fit, by how long OpenMP's threads wait awake.
+"""What another busy process costs a fit, by the number of threads and how long OpenMP's threads wait awake.
 
-    python benchmarks/busy_machine.py [--setting 3000 ...] [--busy 0 --busy 1] [--steps 20] [--rounds 2]
+    python benchmarks/busy_machine.py [--setting ours ...] [--busy 0 --busy 1] [--steps 20] [--rounds 2]
 
 Every run is a short ``python -m hypernoise_pl fit`` in a process of its own, alone or beside processes that compute all
-the time; settings take turns. Seconds are those of training. The reference is OpenMP's own setting (``default``),
-alone. A run that takes ``--longest`` times as long is stopped and counted with that ratio. Needs a machine that does
-nothing else.
+the time; settings take turns. Seconds are those of training. The reference is a thread for every core, alone
+(``every core``). A setting that is a number is that of turns that a thread waits awake, with a thread for every core. A
+run that takes ``--longest`` times as long is stopped and counted with that ratio. Needs a machine that does nothing
+else.
 """
 
 from __future__ import annotations
@@ -23,19 +24,20 @@ from statistics import median
 from typing import Any
 
 RESULTS = Path(__file__).parent / "results"
-OWN = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY", "OMP_NUM_THREADS")
+OWN = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
+EVERY = {"OMP_NUM_THREADS": str(os.cpu_count())}
 NAMED = {
-    "default": {"GOMP_SPINCOUNT": "300000"},  # what libgomp takes if nothing is said
-    "passive": {"OMP_WAIT_POLICY": "passive"},
+    "every core": EVERY,
+    "passive": EVERY | {"OMP_WAIT_POLICY": "passive"},
     "one thread": {"OMP_NUM_THREADS": "1"},
-    "ours": {},
+    "ours": {},  # as many threads as there are free cores
 }
 
 
 def environment(setting: str) -> dict[str, str]:
     """The variables of a setting, and nothing else of OpenMP's; a number is a spin count."""
     plain = {name: value for name, value in os.environ.items() if name not in OWN}
-    return plain | NAMED.get(setting, {"GOMP_SPINCOUNT": setting})
+    return plain | NAMED.get(setting, EVERY | {"GOMP_SPINCOUNT": setting})
 
 
 @contextlib.contextmanager
@@ -70,7 +72,7 @@ def fit(setting: str, others: int, steps: int, batch: int, limit: float | None) 
 
 def measure(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     """A row a setting and number of busy processes: seconds of each round, and ratios to the reference."""
-    settings = ["default", *(setting for setting in arguments.setting if setting != "default")]
+    settings = ["every core", *(setting for setting in arguments.setting if setting != "every core")]
     found: dict[tuple[str, int], list[float | None]] = {}
     limit = None
     for _ in range(arguments.rounds):
@@ -80,9 +82,9 @@ def measure(arguments: argparse.Namespace) -> list[dict[str, Any]]:
                 if None not in times:  # a run that was stopped is not tried again
                     times.append(fit(setting, others, arguments.steps, arguments.batch, limit))
                     print(json.dumps({"setting": setting, "busy": others, "seconds": times[-1]}), flush=True)
-                if limit is None and (setting, others) == ("default", 0) and times[0] is not None:
+                if limit is None and (setting, others) == ("every core", 0) and times[0] is not None:
                     limit = arguments.longest * times[0] + arguments.start
-    alone = [seconds for seconds in found["default", 0] if seconds is not None]
+    alone = [seconds for seconds in found["every core", 0] if seconds is not None]
     return [row(setting, others, times, alone, arguments.longest) for (setting, others), times in found.items()]
 
 
@@ -127,7 +129,7 @@ def main() -> None:
     parser.add_argument("--start", type=float, default=60.0, help="seconds that starting and testing may take")
     parser.add_argument("--output", type=Path, default=RESULTS)
     arguments = parser.parse_args()
-    arguments.setting = arguments.setting or ["ours", "passive", "one thread"]
+    arguments.setting = arguments.setting or ["ours", "3000", "one thread"]
     arguments.busy = sorted({0, *(arguments.busy or [1])})
     rows = measure(arguments)
     record = {"cores": os.cpu_count(), "steps": arguments.steps, "batch": arguments.batch, "rows": rows}

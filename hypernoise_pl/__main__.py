@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import os
 import sys
 from collections.abc import Sequence
 
@@ -150,15 +149,9 @@ PAGES |= {
     name: MEASURE.format(command=name, about=COMMANDS[name].capitalize()) + SHARED for name in ("validate", "test")
 }
 
-# Turns for which a thread of GNU OpenMP, which pip's torch has, waits awake for its next work before it sleeps. With
-# OpenMP's own 300,000 all threads wait for the one whose core another process has, and keep that core from it.
-# Source: benchmarks/README.md, "A busy machine".
-SPINCOUNT = "3000"
-
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; the arguments of the process are left as they are, for DDP's children read them again."""
-    _let_threads_sleep()
     arguments = list(sys.argv[1:] if argv is None else argv)
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(OVERVIEW.format(commands="\n".join(f"  {name:<13} {what}" for name, what in COMMANDS.items())), end="")
@@ -189,15 +182,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Stopped as stopped:
         print(f"hypernoise_pl {command}: {stopped}; the same command begins anew", file=sys.stderr)
         return stopped.code
-
-
-def _let_threads_sleep() -> None:
-    """Set how long OpenMP's threads wait awake, for this process and its children, unless the user has set it.
-
-    OpenMP reads it once, when torch is imported, so that nothing is set after that.
-    """
-    if "torch" not in sys.modules and "OMP_WAIT_POLICY" not in os.environ:
-        os.environ.setdefault("GOMP_SPINCOUNT", SPINCOUNT)
 
 
 if __name__ == "__main__":

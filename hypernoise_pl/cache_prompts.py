@@ -14,6 +14,7 @@ from hypernoise_pl.generators.base import Generator
 from hypernoise_pl.generators.prompt_cache import PromptCache
 from hypernoise_pl.options import Options
 from hypernoise_pl.signatures import ConfigError
+from hypernoise_pl.threads import following_load
 
 SHARD = 64  # prompts encoded together and written as one file: some 100 MB for the largest text encoders
 
@@ -69,7 +70,7 @@ def fill(
         generator.text_encoders_at_hand(device),
         tqdm(total=len(texts), initial=len(texts) - len(missing), desc="cache-prompts", unit=" prompts") as bar,
     ):
-        for part in parts:
+        for part in following_load(parts):
             there = cache.look()
             left = [text for text in part if text not in there]
             if left:

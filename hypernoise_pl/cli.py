@@ -335,6 +335,7 @@ def _lightning_cli(command: str, arguments: Any, written: dict[str, Any] | None 
     from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
     from hypernoise_pl.callbacks.evaluate import Evaluate
+    from hypernoise_pl.callbacks.follow_load import FollowLoad
     from hypernoise_pl.data.base import PromptDataModule
     from hypernoise_pl.metrics.judge import Judge
     from hypernoise_pl.module import HyperNoiseModule, check_rewards
@@ -369,6 +370,7 @@ def _lightning_cli(command: str, arguments: Any, written: dict[str, Any] | None 
             if any(isinstance(callback, Evaluate) for callback in trainer.callbacks):
                 raise ConfigError("trainer.callbacks: Evaluate is always there; its judge is the key `judge`")
             trainer.callbacks.insert(0, Evaluate(self.config_init.judge))
+            trainer.callbacks.append(FollowLoad())
             return trainer
 
     return CLI(

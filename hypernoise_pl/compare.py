@@ -24,6 +24,7 @@ from hypernoise_pl.search.latent import LatentVerifier
 from hypernoise_pl.search.none import NoSearch
 from hypernoise_pl.search.problem import NoiseProblem, Scorer
 from hypernoise_pl.signatures import ConfigError
+from hypernoise_pl.threads import following_load
 from hypernoise_pl.trained import Trained, digest, load_trained
 from hypernoise_pl.types import Prompt, nearest
 
@@ -93,7 +94,7 @@ class Comparing:
         left = [(cell, number) for cell, number in todo if not self.results.has(cell.label, number)]
         total, rest = (sum(_price(cell) * len(blocks[number]) for cell, number in part) for part in (todo, left))
         with tqdm(total=total, initial=total - rest, unit="NFE", unit_scale=True, desc="compare") as bar:
-            for cell, number in left:
+            for cell, number in following_load(left):
                 bar.set_postfix_str(cell.label)
                 self.results.add(cell.label, number, *self.measure(cell, blocks[number]))
                 bar.update(_price(cell) * len(blocks[number]))

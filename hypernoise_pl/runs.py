@@ -40,6 +40,7 @@ from hypernoise_pl.report.sections import aligned, lines
 from hypernoise_pl.report.tables import summarise, table
 from hypernoise_pl.run_folder import whole, write
 from hypernoise_pl.signatures import ConfigError
+from hypernoise_pl.threads import following_load
 from hypernoise_pl.trained import digest
 from hypernoise_pl.types import Prompt, Rollout
 
@@ -91,7 +92,7 @@ def predict(cli: Any, options: Options) -> None:
     found = Predictions(options.folder, settings)
     kinds = {"base": 0.0, "refined": options.strength}
     done = [found.of(prompt.index, len(kinds) * len(seeds)) is not None for prompt in prompts]
-    for prompt in tqdm(prompts, desc="predict", disable=len(prompts) < 8):
+    for prompt in tqdm(following_load(prompts), total=len(prompts), desc="predict", disable=len(prompts) < 8):
         if not done[prompt.index]:
             noise = gaussian(model.generator.noise_shape, [seed_of(seed) for seed in seeds]).to(model.device)
             every = [prompt] * len(seeds)

@@ -34,7 +34,7 @@ ONE_ROUND = {
     "shapes.py": ["--images=8", "--rounds=1"],
     "training_step.py": ["--batch=4", "--rounds=8"],  # the first five steps do not count
     "search.py": ["--prompts=2", "--rounds=1", "--candidates=2"],
-    "busy_machine.py": ["--steps=1", "--batch=4", "--rounds=1", "--setting=default", "--busy=0"],
+    "busy_machine.py": ["--steps=1", "--batch=4", "--rounds=1", "--setting=ours", "--busy=0"],
     "real_models.py": ["--tiny", "--model=sana_sprint", "--rounds=1", "--batch=1", "--rewards=1"],
 }
 

@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from hypernoise_pl.run_folder import whole
 from hypernoise_pl.signals import Stopped, stoppable_at_a_step
+from hypernoise_pl.threads import following_load
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,8 @@ def train(
         first, seconds = saved["step"], saved["seconds"]
     result: Any = average.module if average else model
     start = time.monotonic() - seconds
-    bar = tqdm(range(first, options.steps), desc=name, initial=first, total=options.steps, mininterval=5)
+    steps = following_load(range(first, options.steps))
+    bar = tqdm(steps, desc=name, initial=first, total=options.steps, mininterval=5)
     with stoppable_at_a_step() as asked, open(folder / f"{name}.jsonl", "a") as log:
         for step in bar:
             loss, figures = loss_at(step)
