@@ -136,7 +136,8 @@ class Attachment:
             settings["sampler"] = "euler" if start_scale(self.pipe) > 1.5 else "ddim"
         network = network_of(self.pipe)
         with as_it_was(self.pipe), random_state_kept(network), warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "adapter .*: trained with")  # what differs was asked for
+            for option in self.options:  # what differs there was asked for
+                warnings.filterwarnings("ignore", f"adapter .*: trained with {option} ")
             generator = self._backend(settings, self._size(folder) if is_own else (), without_additions(network))
             branches = Branches((load_adapter if is_own else load_reference)(folder, generator))
         if unknown := remembered.keys() - self._takes:

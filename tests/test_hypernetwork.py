@@ -176,3 +176,19 @@ def test_tied_view_computes_the_same(sana_folder):
     assert torch.equal(
         generator.predict(view, noise, conditioning), generator.predict(generator.network, noise, conditioning)
     )
+
+
+@pytest.mark.parametrize("init", ["kaiming", "gaussian"])
+def test_first_weights_follow_the_law_that_is_asked_for(sana_folder, init):
+    torch.manual_seed(0)
+    rank, draws = 16, []
+    for name, weight in lora_view(sana(sana_folder).network, LoraOptions(rank=rank, init=init)).named_parameters():
+        if ".lora_A." in name:
+            inputs = weight[0].numel()
+            draws.append(weight.detach().flatten() * (rank if init == "gaussian" else (3 * inputs) ** 0.5))
+        elif ".lora_B." in name:
+            assert not weight.any()
+    every = torch.cat(draws)  # of mean 0 and deviation 1
+    assert abs(every.mean()) < 5 / len(every) ** 0.5 and every.std().item() == pytest.approx(1, abs=0.05)
+    bound = every.abs().max().item()
+    assert bound > 3 if init == "gaussian" else bound <= 3**0.5 + 1e-5

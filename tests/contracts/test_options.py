@@ -7,9 +7,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from hypernoise_pl import attach, detach
 from hypernoise_pl.adapter import options_seen
 from hypernoise_pl.generators.pipeline import PipelineGenerator
 from hypernoise_pl.signatures import parameters
+from tests.attached import made
 from tests.families import FAMILIES
 from tests.families.family import noise_for
 
@@ -68,3 +70,17 @@ def test_t5_left_out_of_a_pipeline_that_has_it_is_refused(pipeline_folder):
     pipe = family.pipe(pipeline_folder("sd-3-turbo"))
     with pytest.raises(ValueError, match="t5 is false, and the pipeline has its T5; load it with text_encoder_3=None"):
         family.kind(Loaded(pipe), t5=False, height=16, width=16)
+
+
+def test_an_adapter_that_saw_t5_says_that_a_pipeline_has_none(pipeline_folder, tmp_path):
+    from diffusers import StableDiffusion3Pipeline
+
+    family, folder = FAMILIES["sd-3-turbo"], pipeline_folder("sd-3-turbo")
+    _, adapter = made(family.generator(folder), tmp_path, seed=0)
+    pipe = StableDiffusion3Pipeline.from_pretrained(folder, text_encoder_3=None, tokenizer_3=None)
+    with pytest.warns(UserWarning, match="adapter .*: trained with t5 True, this generator has False"):
+        attach(pipe, adapter)
+    detach(pipe)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        attach(pipe, adapter, t5=False)
