@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from hypernoise_pl.__main__ import main
 from hypernoise_pl.finetune import FineTuneModule
 from hypernoise_pl.module import HyperNoiseModule
 from hypernoise_pl.rewards.base import Reward
@@ -127,3 +128,16 @@ def test_skipped_steps_are_warned_of_once_and_counted(sana_folder):
     assert method.skipped() == (
         "3 of 6 steps were skipped, whose loss or gradient was not finite (scores that were not: reward 'mine' 3)"
     )
+
+
+@pytest.mark.filterwarnings("default")
+def test_the_command_says_at_its_end_which_steps_were_skipped(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    mine = ["--model.rewards.mine=tests.test_reward_checks.EverySecond", "--model.reward_weights.mine=1"]
+    tiny = ["--data.batch_size=2", "--data.test=6", "--model.reference=null", "--trainer.limit_val_batches=0"]
+    assert main(["fit", *mine, *tiny, "--trainer.max_steps=4", "--trainer.limit_test_batches=0", "--output=run"]) == 0
+    said = capsys.readouterr()
+    assert (
+        "\n2 of 4 steps were skipped, whose loss or gradient was not finite (scores that were not: reward" in said.out
+    )
+    assert "warning: step 1 is skipped" in said.err
