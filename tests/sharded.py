@@ -27,12 +27,10 @@ from hypernoise_pl.objective import L2Mean, Objective
 from hypernoise_pl.parallelize import whole
 from hypernoise_pl.strategy import Sharded
 from hypernoise_pl.training import NonFiniteError, WarmupCosine
-from tests.tiny import Brightness, sana
+from tests.tiny import DOUBLE, Brightness, sana
 from tests.worker import NeverGreen, Rings, quiet
 
 STEPS, HALF = 6, 3
-# runs are in float64: sums in another order differ by some 1e-16 of the largest, a mistake by much more than this
-DOUBLE = 1e-9
 TEXTS = ["a red ring", "a blue ring"]
 
 

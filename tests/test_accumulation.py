@@ -9,7 +9,7 @@ from hypernoise_pl.data.base import PromptDataModule
 from hypernoise_pl.hypernetwork import LoraOptions
 from hypernoise_pl.objective import L2Mean, Objective
 from hypernoise_pl.types import Prompt
-from tests.tiny import module
+from tests.tiny import DOUBLE, module
 from tests.worker import quiet
 
 
@@ -36,7 +36,7 @@ def trained(folder, batch_size: int, accumulate: int, steps: int, **options):
 def test_fourteen_prompts_in_seven_steps_of_four(sana_folder, batch_size, accumulate):
     whole, parts = trained(sana_folder, 4, 1, 7), trained(sana_folder, batch_size, accumulate, 7)
     for name, weight in whole.items():
-        assert (parts[name] - weight).norm() <= 1e-9 * weight.norm(), name  # in float64
+        assert (parts[name] - weight).norm() <= DOUBLE * weight.norm(), name
 
 
 def test_a_schedule_of_micro_batches_has_whole_steps_too(sana_folder):

@@ -8,6 +8,7 @@ import torch
 
 from hypernoise_pl.data.base import PromptBatches
 from tests import two_processes
+from tests.tiny import DOUBLE
 from tests.worker import COLOURS, runs
 
 ROOT = Path(__file__).parents[1]
@@ -43,7 +44,7 @@ def test_weights_after_four_steps_are_those_of_one_process(one, two, setting):
         bad_here, weights = two[rank][0][setting]
         assert bad_here == bad
         for name, weight in weights.items():
-            assert (weight - expected[name]).norm() <= 1e-9 * expected[name].norm(), name  # they are in float64
+            assert (weight - expected[name]).norm() <= DOUBLE * expected[name].norm(), name
     assert all(torch.equal(weight, two[1][0][setting][1][name]) for name, weight in two[0][0][setting][1].items())
 
 
@@ -73,6 +74,6 @@ def test_accumulated_steps_are_those_of_whole_batches(one):
     """Without an end of an epoch in the weights or in the figures: 11 prompts, two batches of two against one of four."""
     whole, parts = one[0]["independent"][1], one[0]["accumulated"][1]
     for name, weight in whole.items():
-        assert (parts[name] - weight).norm() <= 1e-9 * weight.norm(), name
+        assert (parts[name] - weight).norm() <= DOUBLE * weight.norm(), name
     for name, value in one[2]["independent"].items():
         torch.testing.assert_close(one[2]["accumulated"][name].double(), value.double(), rtol=1e-5, atol=1e-6)

@@ -336,7 +336,7 @@ def test_gradient_does_not_depend_on_activation_checkpointing(sana_folder):
         method.objective(rollout, method.reward_weights)[0].backward()
         found.append({name: p.grad for name, p in method.trainable().items()})
     for name, gradient in found[0].items():
-        torch.testing.assert_close(found[1][name], gradient, rtol=1e-4, atol=1e-7)
+        torch.testing.assert_close(found[1][name], gradient, rtol=1e-4, atol=1e-6)
 
 
 def test_warm_up_and_cosine():

@@ -97,7 +97,7 @@ def test_prediction_is_the_networks_own_at_the_first_level(family, generator):
     generator.generate(noise, conditioning)
     handle.remove()
     assert predicted.shape == noise.shape
-    torch.testing.assert_close(seen[0], seen[1], rtol=0, atol=1e-5)
+    torch.testing.assert_close(seen[0], seen[1], rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize("steps", [1, 2])
@@ -152,7 +152,7 @@ def test_decoding_in_slices_and_tiles(family, folder):
         return generator.generate(noise_for(generator), generator.encode(family.prompts))
 
     whole = images()
-    torch.testing.assert_close(images(slicing=True), whole, rtol=0, atol=1e-5)
+    torch.testing.assert_close(images(slicing=True), whole, rtol=0, atol=1e-4)
     # every tile is normalised on its own, so images are alike, not equal
     together = torch.stack([whole.flatten(), images(tiling=True).flatten()])
     assert torch.corrcoef(together)[0, 1] > 0.8
