@@ -12,8 +12,7 @@ from hypernoise_pl.noise import gaussian
 from hypernoise_pl.strategy import Sharded
 from tests import two_processes
 from tests.sharded import HALF, SETTINGS, STEPS, TEXTS, in_settings, train, weights
-from tests.tiny import DOUBLE
-from tests.tiny import module, sana
+from tests.tiny import DOUBLE, module, sana
 from tests.worker import Rings, quiet
 
 ROOT = Path(__file__).parents[1]
