@@ -29,7 +29,7 @@ KEYS = ("format", "generator", "noise_shape", "last_layer", "fingerprint", "adap
 def save_adapter(
     hypernetwork: Any,
     generator: Generator,
-    folder: Path,
+    folder: str | Path,
     penalty: dict[str, Any] | None = None,
     writes: bool = True,
 ) -> Path:
@@ -48,8 +48,10 @@ def save_adapter(
         The folder.
 
     Raises:
-        OSError: if it cannot be written (a full disk); what was there before is still there.
+        OSError: if it cannot be written (a full disk), or the folder holds something else; what was there before is
+            still there.
     """
+    folder = Path(folder)
     about: dict[str, Any] = {
         "format": FORMAT,
         "generator": described(generator),
@@ -85,7 +87,7 @@ def write_folder(
         pickled: ``adapter_model.bin`` in the place of safetensors.
 
     Raises:
-        OSError: if it cannot be written; what was there before is still there.
+        OSError: if it cannot be written, or the folder holds something else; what was there before is still there.
     """
     from peft import LoraConfig
     from safetensors import SafetensorError
@@ -95,6 +97,7 @@ def write_folder(
     config.target_modules = sorted({name.rsplit(".lora_", 1)[0] for name in state})  # as a set, in any order
     partial = folder.with_name(f".{folder.name}-{os.getpid()}")
     try:
+        _check_replaceable(folder)
         partial.mkdir(parents=True)
         weights = {PREFIX + name: p.detach().cpu().contiguous() for name, p in state.items()}
         if pickled:
@@ -112,13 +115,20 @@ def write_folder(
     return folder
 
 
-def load_adapter(folder: Path, generator: Generator) -> NoiseHypernetwork:
+def _check_replaceable(folder: Path) -> None:
+    """Raise ``FileExistsError`` for a folder of other files than an adapter's: they would be lost."""
+    if folder.is_dir() and not (folder / PEFT_CONFIG).is_file() and (other := next(folder.iterdir(), None)):
+        raise FileExistsError(f"the folder is no adapter's, it has {other.name!r} in it; give a folder of its own")
+
+
+def load_adapter(folder: str | Path, generator: Generator) -> NoiseHypernetwork:
     """The hypernetwork of an adapter folder, over a generator.
 
     Raises:
         FileNotFoundError: if the folder or one of its files is missing.
         ValueError: if a file is damaged, or the adapter was trained with another generator.
     """
+    folder = Path(folder)
     about = describe(folder)
     if about["adapts"] != "noise":
         raise ValueError(f"adapter {folder}: it adapts the generator itself and refines no noise")

@@ -67,7 +67,7 @@ def attach(pipe: Any, adapter: str | Path, name: str = "default", weight: float 
         call = {"num_inference_steps": 1, "intermediate_timesteps": None, "complex_human_instruction": None}
         image = pipe("a red circle", **call, generator=torch.manual_seed(0)).images[0]
     """
-    held: Attachment | None = pipe.__dict__.get(KEPT)
+    held: Attachment | None = getattr(pipe, "__dict__", {}).get(KEPT)
     attachment = Attachment(pipe, options) if held is None else held
     if held is not None and options and options != held.options:
         raise ValueError(f"attach: the pipeline is attached with options {held.options}; detach it first")
@@ -126,6 +126,14 @@ class Attachment:
     def __getstate__(self) -> dict[str, Any]:
         """What a copy takes along: no backends, which it makes for itself."""
         return vars(self) | {"_generators": {}, "_encoded": None, "_given": None, "_calling": False}
+
+    def copied(self, pipe: Any) -> Attachment:
+        """The same for a copy of the pipeline that shares its parts: scale, weights and adapters are its own."""
+        other = object.__new__(Attachment)
+        shared = {key: value.copy() if isinstance(value, (dict, set)) else value for key, value in vars(self).items()}
+        vars(other).update(shared | {"pipe": pipe, "_generators": {}, "_encoded": None, "_given": None})
+        other._calling = False
+        return other
 
     def add(self, name: str, adapter: str | Path, weight: float = 1.0) -> None:
         """Load one more adapter; raises what ``attach`` does."""
@@ -293,6 +301,9 @@ class Attachment:
         return torch.stack(parts).sum(0)
 
     def _live(self) -> dict[str, float]:
+        if unknown := self.weights.keys() - self._adapters.keys():
+            name = min(unknown)
+            raise ValueError(f"attach: weights: no adapter is called {name!r}{nearest(name, self._adapters)}")
         return {name: weight for name, weight in self.weights.items() if weight * self.scale}
 
     def _generator(self, settings: dict[str, Any], size: tuple[int, ...]) -> PipelineGenerator:

@@ -282,7 +282,7 @@ class Comparing:
             return self.judge(images, [by_text[text] for text in texts]).float()
 
         if method.verifier == WEIGHTED:
-            return lambda images, texts: weighted_sum(model.score(images, texts), model.reward_weights)
+            return model.weighted
         if method.verifier == RANKED:
             return lambda images, texts: torch.stack([*model.score(images, texts).values()], 1)
         if method.verifier == JUDGE:

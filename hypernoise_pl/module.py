@@ -84,6 +84,10 @@ class HyperNoiseModule(AdapterModule):
     ) -> None:
         super().__init__(optimizer, lr_scheduler, max_bad_steps)
         check_rewards(rewards, reward_weights)
+        if whiten_gradient is not None and not whiten_gradient > 0:
+            raise ValueError(
+                f"whiten_gradient must be above 0, got {whiten_gradient}; null (None) leaves the gradient as it is"
+            )
         self.generator: Generator = generator.eval().requires_grad_(False)
         self.rewards = nn.ModuleDict(rewards).eval().requires_grad_(False)
         self.reward_weights = reward_weights
@@ -140,9 +144,6 @@ class HyperNoiseModule(AdapterModule):
     def search(self, search: Search, prompts: Sequence[Prompt], noise: Tensor, adapted: bool = False) -> Rollout:
         """Improve noise [B, *Z] at test time by the same rewards; ``adapted`` searches on top of what was trained."""
 
-        def scorer(images: Tensor, texts: list[str]) -> Tensor:
-            return weighted_sum(self.score(images, texts), self.reward_weights)
-
         def refine(noise: Tensor, conditioning: Conditioning) -> Tensor:
             return noise + self.refine(noise, conditioning)
 
@@ -151,7 +152,7 @@ class HyperNoiseModule(AdapterModule):
         with torch.inference_mode(False):  # a search may differentiate, whatever the Trainer evaluates in
             problem = NoiseProblem(
                 self.generator,
-                scorer,
+                self.weighted,
                 texts,
                 noise.clone(),
                 search.budget(self.steps, drawing),
@@ -210,6 +211,25 @@ class HyperNoiseModule(AdapterModule):
         with shared_preprocessing():
             return {name: self._scored(name, images, texts) for name in self.rewards}
 
+    def weighted(self, images: Tensor, texts: Sequence[str]) -> Tensor:
+        """[B] the ensemble's reward.
+
+        Raises:
+            RewardError: naming a reward that counts and has no gradient, where images are differentiated through.
+        """
+        scores = self.score(images, texts)
+        for name in [name for name, weight in self.reward_weights.items() if weight and images.requires_grad]:
+            if not scores[name].requires_grad:
+                raise self._without_gradient(name)
+        return weighted_sum(scores, self.reward_weights)
+
+    def _without_gradient(self, name: str) -> RewardError:
+        return RewardError(
+            f"reward {name!r} ({type(self.rewards[name]).__name__}) gives no gradient: its scores are computed from "
+            "detached images, in NumPy or under no_grad, and nothing would train on it; set "
+            f"model.reward_weights.{name} to 0 to only log it"
+        )
+
     def _scored(self, name: str, images: Tensor, texts: Sequence[str]) -> Tensor:
         reward = self.rewards[name]
         try:
@@ -234,11 +254,7 @@ class HyperNoiseModule(AdapterModule):
             if score.requires_grad:
                 (found,) = torch.autograd.grad(score, rollout.images, retain_graph=True, allow_unused=True)
             if found is None:
-                raise RewardError(
-                    f"reward {name!r} ({type(self.rewards[name]).__name__}) gives no gradient: its scores are computed "
-                    "from detached images, in NumPy or under no_grad, and nothing would train on it; set "
-                    f"model.reward_weights.{name} to 0 to only log it"
-                )
+                raise self._without_gradient(name)
             if not found.any():
                 rank_zero_warn(f"reward {name!r}: on the whole first batch its gradient at the images is 0")
 

@@ -32,6 +32,12 @@ def refining(kind: type) -> type:
     def reduce(self: Any, protocol: Any) -> tuple[Any, ...]:
         return _blank, (own,), self.__dict__
 
+    def shallow(self: Any) -> Any:
+        other = _blank(own)
+        other.__dict__.update(self.__dict__)
+        other.__dict__[KEPT] = self.__dict__[KEPT].copied(other)
+        return other
+
     @functools.wraps(own.__call__)
     def call(self: Any, *args: Any, **named: Any) -> Any:
         given = signature.bind_partial(self, *args, **named)
@@ -48,7 +54,8 @@ def refining(kind: type) -> type:
         finally:
             self.__dict__["transformer"] = network
 
-    methods: dict[str, Callable[..., Any]] = {"__init__": init, "__reduce_ex__": reduce, "__call__": call_and_watch}
+    methods: dict[str, Callable[..., Any]] = {"__init__": init, "__reduce_ex__": reduce, "__copy__": shallow}
+    methods["__call__"] = call_and_watch
     if hasattr(own, "prepare_latents"):
         methods |= {"__call__": call, **_prompts_and_latents(own)}
     return type(own.__name__, (own,), {"__module__": own.__module__, **methods})

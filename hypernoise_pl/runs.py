@@ -25,7 +25,7 @@ from hypernoise_pl.callbacks.stop import SaveWhenAsked
 from hypernoise_pl.checkpoints import read_checkpoint
 from hypernoise_pl.compare import Comparing
 from hypernoise_pl.comparison import shard_of, some
-from hypernoise_pl.data.base import Split
+from hypernoise_pl.data.base import Split, check_prompts
 from hypernoise_pl.data.columns import NUMBER
 from hypernoise_pl.identity import described, difference, digest_of
 from hypernoise_pl.logs import go_on, where
@@ -159,7 +159,9 @@ def compare(cli: Any, options: Options) -> None:
         raise ConfigError("compare: several processes need one --output folder to meet in")
     model.to(_device(cli.trainer))
     judge = _judge_of(cli, "test")
-    prompts = some(cli.datamodule.prompts("test"), comparison.prompts)
+    every = cli.datamodule.prompts("test")
+    check_prompts(every, f"test prompts of {type(cli.datamodule).__name__}")
+    prompts = some(every, comparison.prompts)
     results = Results(options.folder)
     comparing = Comparing(comparison, model, judge, prompts, options.adapter, results)
     identity = comparing.identity()

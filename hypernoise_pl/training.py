@@ -6,7 +6,7 @@ import math
 import time
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import lightning as L
@@ -104,6 +104,9 @@ class AdapterModule(L.LightningModule, ABC):
             ValueError: if it is one that converts weights.
         """
         check_trainer(self.trainer)
+        if stage == "fit":  # a module may be fitted again; a checkpoint's own counts come later
+            self.bad_steps = self._bad_in_a_row = 0
+            self.bad_rewards.clear()
 
     def train(self, mode: bool = True) -> AdapterModule:
         """Stay in eval mode: frozen networks must not drop out, and the LoRA has nothing that differs."""
@@ -270,7 +273,7 @@ class AdapterModule(L.LightningModule, ABC):
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take up what a checkpoint has, if it can be continued here.
+        """Take up what a checkpoint has, if it can be continued here; without a Trainer, its weights alone.
 
         Raises:
             ValueError: if it is of an adapter or of classes that this run does not have.
@@ -286,6 +289,8 @@ class AdapterModule(L.LightningModule, ABC):
                 f"the checkpoint's adapter does not fit: it has {len(saved)} tensors, this run trains {len(own)}; "
                 "was the generator changed? leave --ckpt_path out to begin anew"
             )
+        if self._trainer is None:  # ``load_from_checkpoint``
+            return
         self._saved = made_by
         self._check_classes()
         self.bad_steps, self._bad_in_a_row = checkpoint["bad_steps"]
@@ -294,6 +299,11 @@ class AdapterModule(L.LightningModule, ABC):
         changed = any(before.get(name) != value for name, value in parts.items())
         if changed or resuming.batches_done(checkpoint["loops"]) % self.trainer.accumulate_grad_batches:
             resuming.begin_epoch(checkpoint["loops"])
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+        """As PyTorch's; frozen weights that are left out, as in every checkpoint, do not count as missing."""
+        found: Any = super().load_state_dict(state_dict, strict, assign)
+        return found._replace(missing_keys=[name for name in found.missing_keys if name in self.trainable()])
 
     def on_fit_start(self) -> None:
         """Check the optimiser against a checkpoint, before its state is restored."""

@@ -8,7 +8,8 @@ Shape legend: ``B`` prompts in the batch, ``N`` candidate noises per prompt, ``*
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from difflib import get_close_matches
 from typing import Any
@@ -17,6 +18,8 @@ import torch
 from torch import Tensor
 
 from hypernoise_pl.autocast import without_autocast
+
+SLACK = 0.1  # by which a value of an image may be outside [0, 1]: finite differences and soft decoders go there
 
 
 @dataclass(frozen=True)
@@ -114,6 +117,38 @@ def nearest(word: str, words: Iterable[str]) -> str:
     """`` (did you mean 'x'?)`` for the word most like this one, or nothing; to end an error message with."""
     found = get_close_matches(word, list(words), 1)
     return f" (did you mean {found[0]!r}?)" if found else ""
+
+
+def check_images(images: Any, count: int, values: bool = True) -> None:
+    """Raise ``ValueError`` unless these are so many images [B, 3, H, W], floats in [0, 1].
+
+    Args:
+        images: of any type.
+        count: B.
+        values: whether to look at them too, and not at shape and type alone; a GPU has to be waited for then.
+    """
+    if not isinstance(images, Tensor):
+        raise ValueError(f"images must be a tensor [B, 3, H, W] of floats in [0, 1], got a {type(images).__name__}")
+    check_shape("images", images, (count, 3, None, None))
+    if not images.is_floating_point():
+        raise ValueError(f"images must be floats in [0, 1], got {images.dtype}; divide bytes by 255")
+    if not values or images.is_meta or not images.numel():
+        return
+    low, high = (end.item() for end in images.detach().aminmax())
+    if low < -SLACK or high > 1 + SLACK:
+        raise ValueError(
+            f"images must be in [0, 1], got values from {low:.3g} to {high:.3g}; divide what goes to 255 by 255, and "
+            "bring [-1, 1] to [0, 1] by x / 2 + 0.5"
+        )
+
+
+@contextlib.contextmanager
+def left_alone(images: Tensor, by: str) -> Iterator[None]:
+    """Raise ``ValueError`` if something writes into images that others see too; in inference mode nobody can tell."""
+    before = None if images.is_inference() else images._version
+    yield
+    if before is not None and images._version != before:
+        raise ValueError(f"{by} writes into the images that it is given, which others see too; let it clone them first")
 
 
 def check_shape(name: str, tensor: Tensor, expected: Sequence[int | None]) -> None:

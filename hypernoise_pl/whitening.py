@@ -35,7 +35,12 @@ def whiten_gradient(noise: Tensor, spread: float, together: bool = False) -> Ten
         noise: [B, C, ...].
         spread: an image's gradient may be this many times as long as the batch's median one; longer ones are cut.
         together: whether the batch is that of all processes, each of which has as many images and must call backward.
+
+    Raises:
+        ValueError: if the spread is not above 0: the gradient would be nothing, or turned round.
     """
+    if not spread > 0:
+        raise ValueError(f"whiten_gradient must be above 0, got {spread}; None leaves the gradient as it is")
     return _Whiten.apply(noise, spread, together)  # type: ignore[no-any-return]
 
 

@@ -213,3 +213,19 @@ def test_saving_again_replaces(sana_folder, tmp_path):
     assert os.listdir(tmp_path) == ["adapter"]
     (tmp_path / "like").mkdir()
     assert folder.stat().st_mode == (tmp_path / "like").stat().st_mode  # others may read it
+
+
+def test_a_folder_of_other_files_is_left_as_it_is(sana_folder, tmp_path):
+    generator, hypernetwork = trained(sana_folder)
+    (tmp_path / "mine").mkdir()
+    save_adapter(hypernetwork, generator, str(tmp_path / "mine"))  # an empty one, named by a text
+    assert torch.equal(
+        residual(generator, load_adapter(str(tmp_path / "mine"), generator)), residual(generator, hypernetwork)
+    )
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "thesis.txt").write_text("a year of work")
+    with pytest.raises(
+        OSError, match=r"what was there is unchanged: the folder is no adapter's, it has 'thesis.txt' in it"
+    ):
+        save_adapter(hypernetwork, generator, tmp_path / "other")
+    assert [file.name for file in (tmp_path / "other").iterdir()] == ["thesis.txt"]

@@ -383,3 +383,28 @@ def test_what_does_not_fit_is_one_clear_line(turbo, sana_folder, tmp_path):
     pipe.unet = case.pipe(folder).unet
     with pytest.raises(ValueError, match="network was replaced"):
         case.images(pipe)
+
+
+def test_a_shallow_copy_has_adapters_of_its_own_and_its_own_network(turbo, tmp_path):
+    case, folder, adapter = turbo
+    pipe = case.pipe(folder)
+    attached = hypernoise_pl.attach(pipe, adapter)
+    wanted, shallow = refined(case, pipe), copy.copy(pipe)
+    assert torch.equal(refined(case, shallow), wanted)
+    hypernoise_pl.attach(shallow, made(case.generator(folder), tmp_path, 1)[1], name="other").scale = 0.5
+    assert attached.weights == {"default": 1.0} and attached.scale == 1.0
+    assert torch.equal(refined(case, pipe), wanted) and not torch.equal(refined(case, shallow), wanted)
+    shallow.unet = case.pipe(folder).unet
+    with pytest.raises(ValueError, match="network was replaced"):
+        refined(case, shallow)
+    assert torch.equal(refined(case, pipe), wanted)
+
+
+def test_a_weight_of_no_adapter_is_one_clear_line(turbo):
+    case, folder, adapter = turbo
+    pipe = case.pipe(folder)
+    hypernoise_pl.attach(pipe, adapter, name="one").weights["oen"] = 0.5
+    with pytest.raises(ValueError, match=r"^attach: weights: no adapter is called 'oen' \(did you mean 'one'\?\)$"):
+        refined(case, pipe)
+    with pytest.raises(ValueError, match=r"^attach: a str is not known; pipelines: "):
+        hypernoise_pl.attach(str(adapter), pipe)

@@ -1,12 +1,14 @@
 """The order of training prompts, and prompt files good and bad."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from hypernoise_pl.data.base import PromptBatches
+from hypernoise_pl.data.base import PromptBatches, PromptDataModule
 from hypernoise_pl.data.reading import read_prompts
 from hypernoise_pl.data.text import TextPrompts
+from hypernoise_pl.types import Prompt
 
 
 def take(batches: PromptBatches, epochs: int) -> list[list[int]]:
@@ -136,3 +138,22 @@ def test_every_process_evaluates_as_many_batches(tmp_path, monkeypatch, count, w
     assert min(sizes) >= 1 and max(sizes) <= size + (size == 1)
     assert sorted(index for batches in loaders for batch in batches for index in batch) == [*range(count)]
     assert [index for batch in loaders[0] for index in batch] == [*range(0, count, world)]
+
+
+class Own(PromptDataModule):
+    def __init__(self, found: list[Any]) -> None:
+        super().__init__(batch_size=1)
+        self.found = found
+
+    def prompts(self, split):
+        return self.found
+
+
+@pytest.mark.parametrize("loader", ["train_dataloader", "val_dataloader", "test_dataloader"])
+def test_prompts_of_ones_own_need_an_index_each(loader):
+    """Two of one index would have one noise at every step, and would be one prompt in every table."""
+    with pytest.raises(ValueError, match="prompts of Own: 'a' and 'b' both have index 0, and would have one noise"):
+        getattr(Own([Prompt("a"), Prompt("b")]), loader)()
+    with pytest.raises(ValueError, match=r"prompts of Own: 'a' is a str; give Prompt\(text, index=place\)"):
+        getattr(Own(["a", "b"]), loader)()
+    assert len(getattr(Own([Prompt("a"), Prompt("b", index=1)]), loader)().dataset) == 2

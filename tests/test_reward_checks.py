@@ -11,8 +11,10 @@ from hypernoise_pl.__main__ import main
 from hypernoise_pl.finetune import FineTuneModule
 from hypernoise_pl.module import HyperNoiseModule
 from hypernoise_pl.rewards.base import Reward
+from hypernoise_pl.search.random_search import RandomSearch
+from hypernoise_pl.search.reno import ReNO
 from hypernoise_pl.training import RewardError
-from tests.tiny import Brightness, module
+from tests.tiny import PROMPTS, Brightness, module
 from tests.worker import Rings, quiet
 
 
@@ -141,3 +143,18 @@ def test_the_command_says_at_its_end_which_steps_were_skipped(tmp_path, monkeypa
         "\n2 of 4 steps were skipped, whose loss or gradient was not finite (scores that were not: reward" in said.out
     )
     assert "warning: step 1 is skipped" in said.err
+
+
+@pytest.mark.parametrize("reward", [Detached, InNumPy])
+def test_a_search_that_differentiates_names_the_reward_that_it_cannot(sana_folder, reward):
+    """Alone, or beside another one that it would climb by, while its best is chosen by both."""
+    for others in ({}, {"bright": Brightness()}):
+        rewards = {"mine": reward(), **others}
+        method = module(sana_folder, rewards=rewards, reward_weights=dict.fromkeys(rewards, 1.0))
+        noise = torch.randn(1, *method.generator.noise_shape)
+        with pytest.raises(RewardError, match=rf"reward 'mine' \({reward.__name__}\) gives no gradient"):
+            method.search(ReNO(2), PROMPTS[:1], noise)
+        method.search(RandomSearch(2), PROMPTS[:1], noise)
+        if others:
+            method.reward_weights["mine"] = 0.0
+            method.search(ReNO(2), PROMPTS[:1], noise)

@@ -406,3 +406,43 @@ def test_a_reward_in_float16_needs_loss_scaling_where_it_counts(sana_folder, tmp
             fit(method, tmp_path)
     else:
         fit(method, tmp_path)
+
+
+def test_a_checkpoint_is_loaded_without_a_trainer(sana_folder, tmp_path):
+    trained, run = build(sana_folder), trainer(tmp_path, 2)
+    run.fit(trained, datamodule=Rings(batch_size=2))
+    run.save_checkpoint(tmp_path / "two.ckpt")
+    fresh = build(sana_folder)
+    parts = {
+        "generator": fresh.generator,
+        "rewards": {**fresh.rewards},
+        "reward_weights": fresh.reward_weights,
+        "optimizer": sgd,
+    }
+    path = tmp_path / "two.ckpt"
+    loaded = HyperNoiseModule.load_from_checkpoint(path, lora=LoraOptions(4, 8.0), **parts)
+    for name, weight in trained.trainable().items():
+        assert weight.any() and torch.equal(loaded.trainable()[name], weight)
+    with pytest.raises(ValueError, match=r"lora.rank"):
+        HyperNoiseModule.load_from_checkpoint(path, lora=LoraOptions(2, 4.0), **parts)
+
+
+def test_a_second_fit_counts_its_own_bad_steps(sana_folder, tmp_path):
+    class BadOnce(Brightness):
+        seen = 0
+
+        def _score(self, images, prompts):
+            self.seen += 1
+            return super()._score(images, prompts) * (math.nan if self.seen == 1 else 1.0)
+
+    method = build(sana_folder, rewards={"bright": BadOnce()}, reward_weights={"bright": 1.0})
+    trainer(tmp_path, 2).fit(method, datamodule=Rings(batch_size=2))
+    assert method.skipped().startswith("1 of 2 steps were skipped")
+    trainer(tmp_path, 2).fit(method, datamodule=Rings(batch_size=2))
+    assert method.skipped() == "" and method.bad_steps == 0 and not method.bad_rewards
+
+
+@pytest.mark.parametrize("spread", [0.0, -1.0])
+def test_a_spread_that_would_turn_or_stop_the_gradient_is_refused(sana_folder, spread):
+    with pytest.raises(ValueError, match=r"^whiten_gradient must be above 0, got .*; null"):
+        build(sana_folder, whiten_gradient=spread)

@@ -53,3 +53,9 @@ def test_what_is_not_finite_is_not_hidden(gradient):
     """The guard against bad steps has to see it."""
     gradient[3, 1, 0, 0] = float("nan")
     assert not whitened(gradient, 3.0).isfinite().all()
+
+
+@pytest.mark.parametrize("spread", [0.0, -1.0, float("nan")])
+def test_a_spread_that_would_turn_or_stop_the_gradient_is_refused(spread):
+    with pytest.raises(ValueError, match="whiten_gradient must be above 0, got"):
+        whiten_gradient(torch.ones(2, 3, 4, 4), spread)

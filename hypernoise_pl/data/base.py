@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
 import lightning as L
@@ -130,7 +130,7 @@ class PromptDataModule(L.LightningDataModule, ABC):
 
     def train_dataloader(self) -> PromptLoader:
         """In the order of ``PromptBatches``, from where a resumed run had come to."""
-        prompts = self.prompts("train")
+        prompts = self._checked("train")
         self._batches = PromptBatches(len(prompts), self.batch_size, self.seed, *self._place(), self._parts())
         self._batches.go_on(self._given)
         self._given = 0
@@ -154,12 +154,17 @@ class PromptDataModule(L.LightningDataModule, ABC):
 
     def _in_order(self, split: Split) -> DataLoader[Prompt]:
         rank, world = self._place()
-        prompts = self.prompts(split)
+        prompts = self._checked(split)
         if len(prompts) < world:
             raise ValueError(f"{len(prompts)} {split} prompts for {world} processes; each needs one at least")
         own = prompts[rank::world]
         batches = _cut(len(own), self.eval_batch_size, len(prompts) // world, len(prompts[::world]))
         return DataLoader(own, batch_sampler=batches, collate_fn=list)  # type: ignore[arg-type]
+
+    def _checked(self, split: Split) -> list[Prompt]:
+        prompts = self.prompts(split)
+        check_prompts(prompts, f"{split} prompts of {type(self).__name__}")
+        return prompts
 
     def _parts(self) -> int:
         """Batches that make an optimiser step.
@@ -197,6 +202,27 @@ class PromptDataModule(L.LightningDataModule, ABC):
         if self.trainer.world_size > 1 and self.trainer._accelerator_connector.use_distributed_sampler:
             raise ValueError("several processes need trainer.use_distributed_sampler: false; the data splits itself")
         return self.trainer.global_rank, self.trainer.world_size
+
+
+def check_prompts(prompts: Sequence[Any], what: str) -> None:
+    """Check that prompts are ``Prompt`` and have an index each: it seeds a prompt's noise, and tells its images apart.
+
+    Args:
+        prompts: of one split.
+        what: they are, for messages.
+
+    Raises:
+        ValueError: naming the first that is of another type, or two of one index.
+    """
+    seen: dict[int, Prompt] = {}
+    for prompt in prompts:
+        if not isinstance(prompt, Prompt):
+            raise ValueError(f"{what}: {prompt!r} is a {type(prompt).__name__}; give Prompt(text, index=place)")
+        if (other := seen.setdefault(prompt.index, prompt)) is not prompt:
+            raise ValueError(
+                f"{what}: {other.text!r} and {prompt.text!r} both have index {prompt.index}, and would have one noise; "
+                "give each its place in the set: Prompt(text, index=place)"
+            )
 
 
 def _cut(count: int, size: int, fewest: int, most: int) -> list[list[int]]:

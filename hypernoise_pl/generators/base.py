@@ -54,8 +54,10 @@ class Generator(KeepsArguments, nn.Module, ABC):
         """Encode prompts in the text encoders' own precision; no gradient flows into them.
 
         Raises:
-            ValueError: if there is no prompt.
+            ValueError: if there is no prompt, or a text in the place of a list of texts.
         """
+        if isinstance(prompts, str):
+            raise ValueError(f"encode needs a list of prompts, got one text; write [{prompts!r}]")
         if not prompts:
             raise ValueError("encode needs at least one prompt, got none")
         with self.text_encoders_at_hand(), without_autocast(self._device):

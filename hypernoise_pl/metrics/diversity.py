@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from hypernoise_pl.types import check_shape
+from hypernoise_pl.types import check_images
 
 
 def pairwise_distance(images: Tensor, prompts: Sequence[int]) -> list[float]:
@@ -18,7 +18,7 @@ def pairwise_distance(images: Tensor, prompts: Sequence[int]) -> list[float]:
         images: [B, 3, H, W].
         prompts: the B images' prompt indices, in any order.
     """
-    check_shape("images", images, (len(prompts), 3, None, None))
+    check_images(images, len(prompts), values=False)
     index = torch.tensor(list(prompts), device=images.device)
     flat = images.detach().float().flatten(1)
     own = [flat[index == prompt] for prompt in dict.fromkeys(prompts)]

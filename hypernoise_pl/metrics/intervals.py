@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from hypernoise_pl.types import check_shape
+
 
 @dataclass(frozen=True)
 class Estimate:
@@ -37,6 +39,9 @@ def mean_over_tags(values: Tensor, tags: Sequence[str]) -> float:
     Returns:
         The mean over the tags that have a figure; NaN where none has.
     """
+    check_shape("values", values, (len(tags),))
+    if not tags:
+        return float("nan")
     return float(torch.stack([own.nanmean() for own in _by_tag(values, tags).values()]).nanmean())
 
 
@@ -45,6 +50,7 @@ def wins(scores: Tensor, others: Tensor) -> Tensor:
 
     Its mean over tags is the win rate: 1/2 between two methods that make the same images.
     """
+    check_shape("others", others, scores.shape)
     won = (scores > others).double() + 0.5 * (scores == others).double()
     return won.masked_fill(scores.isnan() | others.isnan(), torch.nan)
 

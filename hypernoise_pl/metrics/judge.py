@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from hypernoise_pl.arguments import KeepsArguments
-from hypernoise_pl.types import Prompt, check_shape
+from hypernoise_pl.types import Prompt, check_images, check_shape
 
 
 class Judge(KeepsArguments, ABC):
@@ -27,11 +27,20 @@ class Judge(KeepsArguments, ABC):
             [B] bool.
 
         Raises:
-            ValueError: if the shapes do not fit or a prompt lacks metadata.
+            ValueError: if the shapes do not fit, images are bytes or not in [0, 1], a prompt lacks metadata, or the
+                verdicts are no booleans.
         """
-        check_shape("images", images, (len(prompts), 3, None, None))
+        check_images(images, len(prompts))
         self.check(prompts)
-        return self._judge(images, list(prompts))
+        if not len(images):
+            return torch.zeros(0, dtype=torch.bool, device=images.device)
+        verdicts, name = self._judge(images, list(prompts)), type(self).__name__
+        check_shape(f"verdicts of {name}", verdicts, (len(prompts),))
+        if verdicts.dtype != torch.bool:
+            raise ValueError(
+                f"verdicts of {name} must be bool, got {verdicts.dtype}; compare its scores with a threshold"
+            )
+        return verdicts
 
     def check(self, prompts: Sequence[Prompt]) -> None:
         """Check, before any image is made, that these prompts can be judged.

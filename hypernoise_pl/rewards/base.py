@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from hypernoise_pl.arguments import KeepsArguments
 from hypernoise_pl.autocast import without_autocast
-from hypernoise_pl.types import check_shape
+from hypernoise_pl.types import check_images, check_shape, left_alone
 
 
 class Verifier(KeepsArguments, nn.Module, ABC):
@@ -22,6 +22,7 @@ class Verifier(KeepsArguments, nn.Module, ABC):
 
     neutral: ClassVar[tuple[str, ...]] = ("checkpoint",)
     score_range: ClassVar[tuple[float, float]]
+    _looked = False  # at the values of images
 
     def forward(self, images: Tensor, prompts: Sequence[str]) -> Tensor:
         """Score images, in the precision that the verifier itself was given, whatever autocast says outside.
@@ -34,10 +35,14 @@ class Verifier(KeepsArguments, nn.Module, ABC):
             [B] scores in float32.
 
         Raises:
-            ValueError: if the shapes do not fit, there is not one prompt an image, or not one score an image.
+            ValueError: if the shapes do not fit, there is not one prompt an image, or not one score an image; if images
+                are bytes, or not in [0, 1] (a GPU is asked at the first call alone); or if it writes into them.
         """
-        check_shape("images", images, (len(prompts), 3, None, None))
-        with without_autocast(images.device):
+        check_images(images, len(prompts), not self._looked or images.device.type == "cpu")
+        self._looked = True
+        if not len(images):
+            return images.flatten(1).sum(1).float()
+        with without_autocast(images.device), left_alone(images, type(self).__name__):
             scores = self._score(images, list(prompts))
         if not isinstance(scores, Tensor):
             raise ValueError(f"{type(self).__name__} must give a tensor of {len(prompts)} scores, got {scores!r}")

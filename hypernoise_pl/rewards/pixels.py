@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from math import nan
 from typing import ClassVar
 
 import torch
@@ -37,6 +38,8 @@ class Brightness(Reward):
 class JPEGSize(Verifier):
     """Size as a JPEG file, in units of 1000 bytes: a task whose gradient nobody has. Prompts are not read.
 
+    An image with a value that is not finite has no size: its score is NaN.
+
     Args:
         quality: of the JPEG encoder, 1 to 95.
         incompressible: prefer large files; small ones otherwise, whose scores are negative.
@@ -57,7 +60,7 @@ class JPEGSize(Verifier):
 
     @torch.no_grad()
     def _score(self, images: Tensor, prompts: list[str]) -> Tensor:
-        sizes = [self.sign * _bytes(image, self.quality) / 1000 for image in images]
+        sizes = [self.sign * _bytes(image, self.quality) / 1000 if image.isfinite().all() else nan for image in images]
         return torch.tensor(sizes, device=images.device)
 
 

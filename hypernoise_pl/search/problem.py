@@ -16,7 +16,7 @@ from hypernoise_pl.search.account import Account
 from hypernoise_pl.search.candidates import Candidates
 from hypernoise_pl.search.latent import LatentVerifier
 from hypernoise_pl.search.samples import Best, Ranking, Samples, mean_rank
-from hypernoise_pl.types import Conditioning, check_shape
+from hypernoise_pl.types import Conditioning, check_shape, left_alone
 
 Scorer = Callable[[Tensor, list[str]], Tensor]
 Refine = Callable[[Tensor, Conditioning], Tensor]
@@ -43,6 +43,9 @@ class NoiseProblem:
         refine: noises [M, *Z] and their conditioning -> refined noises, one network evaluation each: every noise drawn
             goes through it, so that a search starts where a hypernetwork ends.
         network: view of the generator's network to generate with; None for its own.
+
+    Raises:
+        ValueError: if there is not one start noise a prompt, or the chunk is empty.
     """
 
     generator: Generator
@@ -59,7 +62,10 @@ class NoiseProblem:
     best: Best | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
+        if self.chunk < 1:
+            raise ValueError(f"chunk must be at least 1, got {self.chunk}")
         check_shape("start", self.start, (len(self.prompts), *self.generator.noise_shape))
+        self.start = self.start.detach()
         if isinstance(self.scorer, LatentVerifier):
             self.scorer.check(self.generator)
         self.conditioning: Conditioning = self.generator.encode(self.prompts)
@@ -182,11 +188,12 @@ class NoiseProblem:
         """Generate and score candidates, and differentiate the scores.
 
         Returns:
-            [B, N] scores and [B, N, *Z] gradients.
+            [B, N] scores and [B, N, *Z] gradients; a gradient is 0 where it is not finite, as of a missing score.
 
         Raises:
             BudgetExceeded: before anything is spent, if the budget does not hold them.
-            ValueError: if the verifier's scores are columns to rank.
+            ValueError: if the verifier's scores are columns to rank, or do not depend on the noise by operations that
+                are differentiated.
         """
         self._charge_candidates(len(candidates))
         self.account.nfe_backward += len(candidates) * self.nfe_of_scoring
@@ -197,7 +204,7 @@ class NoiseProblem:
                 score = self._judged(leaf, seeds, self._latents(leaf, seeds, self._conditioning(rows)), rows)
                 if score.dim() > 1:
                     raise ValueError("a mean of ranks has no gradient; give this method a reward or a weighted sum")
-                gradients.append(torch.autograd.grad(score.sum(), leaf)[0])
+                gradients.append(_finite(_gradient(score, leaf)))
             found.append(score.detach())
         scores = torch.cat(found).unflatten(0, candidates.seeds.shape)
         return self._kept(scores), torch.cat(gradients).view_as(candidates.noise)
@@ -265,7 +272,12 @@ class NoiseProblem:
         if isinstance(self.scorer, LatentVerifier):
             return None, self.scorer(self.generator, latents, self._conditioning(rows), texts, self.network)
         images = self._decoded(latents)
-        return images, self.scorer(images, texts)
+        with left_alone(images, "the scorer"):
+            scores = self.scorer(images, texts)
+        if not isinstance(scores, Tensor) or scores.dim() not in (1, 2) or len(scores) != len(texts):
+            given = f"shape {list(scores.shape)}" if isinstance(scores, Tensor) else f"a {type(scores).__name__}"
+            raise ValueError(f"the scorer must give a tensor of {len(texts)} scores for as many images, got {given}")
+        return images, scores
 
     def _judged(self, noise: Tensor, seeds: Tensor, latents: Tensor, rows: Tensor) -> Tensor:
         """[M] or [M, K] scores, as the verifier gives them; the best of each row is kept."""
@@ -321,3 +333,19 @@ class NoiseProblem:
         prompts, count = tensors[0].shape[:2]
         rows = torch.arange(prompts, device=self.start.device).repeat_interleave(count)
         return zip(*(part.split(self.chunk) for part in (*(x.flatten(0, 1) for x in tensors), rows)), strict=True)
+
+
+def _gradient(score: Tensor, noise: Tensor) -> Tensor:
+    found = torch.autograd.grad(score.sum(), noise, allow_unused=True)[0] if score.requires_grad else None
+    if found is None:
+        raise ValueError(
+            "the scores have no gradient at the noise: they are computed from detached images, in NumPy, under no_grad "
+            "or in inference mode; give this method a reward that is differentiated"
+        )
+    return found
+
+
+def _finite(gradient: Tensor) -> Tensor:
+    """Gradients [M, *Z], 0 those that are not finite in every element."""
+    fine = gradient.flatten(1).isfinite().all(1)
+    return gradient.where(fine.view(-1, *[1] * (gradient.dim() - 1)), 0.0)

@@ -16,10 +16,17 @@ class RandomSearch(Search):
     Args:
         candidates: N, noises per prompt.
 
+    Raises:
+        ValueError: if there is no candidate.
+
     Source: Ma et al. 2025, section 3.
     """
 
     candidates: int = 16
+
+    def __post_init__(self) -> None:
+        if self.candidates < 1:
+            raise ValueError(f"random search needs a candidate, got {self}")
 
     def run(self, problem: NoiseProblem) -> None:
         """Draw and score the candidates, no more at once than memory is meant to hold."""

@@ -25,6 +25,9 @@ class ReNO(Search):
         white: give the reward's gradient the flat power spectrum of white noise, every channel and frequency alike, its
             phases kept; the claim is the same score in fewer iterations (after arXiv 2602.08646).
 
+    Raises:
+        ValueError: if there is no iteration, or the momentum is not in [0, 1).
+
     Source: Eyring et al. 2024, section 3 and its reference settings.
     """
 
@@ -36,6 +39,10 @@ class ReNO(Search):
     clip: float = 0.1
     penalty: float = 0.01
     white: bool = False
+
+    def __post_init__(self) -> None:
+        if self.iterations < 1 or not 0 <= self.momentum < 1:
+            raise ValueError(f"ReNO needs an iteration and a momentum in [0, 1), got {self}")
 
     def run(self, problem: NoiseProblem) -> None:
         """Climb for as many iterations as are wanted and afforded."""

@@ -107,3 +107,11 @@ def test_wins_and_ties_and_missing_scores():
 def test_an_interval_in_words_says_how_many_prompts_or_why_there_is_none():
     assert interval_in_words((0.1, 0.2), 12) == "95 % interval +0.100 to +0.200 over 12 prompts"
     assert interval_in_words(None, 6) == "6 prompts; no interval: a tag has a single prompt"
+
+
+def test_figures_and_tags_must_be_as_many():
+    with pytest.raises(ValueError, match=r"values must have shape \[2\], got \[4\]"):
+        mean_over_tags(torch.arange(4.0), ["a", "b"])
+    with pytest.raises(ValueError, match=r"others must have shape \[4\], got \[1\]"):
+        wins(torch.arange(4.0), torch.ones(1))
+    assert math.isnan(mean_over_tags(torch.zeros(0), []))

@@ -109,3 +109,23 @@ def test_distance_of_paired_sets_is_zero_for_equal_images_and_is_not_pulled_belo
     assert found[-1] == pytest.approx(torch.stack(pairs).mean().item(), rel=1e-6, abs=1e-9)
     error = torch.tensor(found).std().item() / len(found) ** 0.5
     assert abs(sum(found) / len(found)) < 4 * error < abs(sum(unpaired) / len(unpaired))
+
+
+def test_verdicts_that_are_no_booleans_and_pictures_that_are_bytes_are_refused():
+    class Shares(Judge):
+        def lacks(self, prompt):
+            return None
+
+        def _judge(self, images, prompts):
+            return images.flatten(1).mean(1)
+
+    images = torch.rand(2, 3, 4, 4)
+    with pytest.raises(ValueError, match=r"verdicts of Shares must be bool, got torch.float32"):
+        Shares()(images, [Prompt("a"), Prompt("b")])
+    assert Shares()(images[:0], []).shape == (0,)
+    with pytest.raises(ValueError, match="divide bytes by 255"):
+        Shares()((255 * images).byte(), [Prompt("a"), Prompt("b")])
+    with pytest.raises(ValueError, match="divide bytes by 255"):
+        PairwiseDistance().update((255 * images).byte(), [0, 0])
+    with pytest.raises(ValueError, match=r"correct must be bool, got torch.float32"):
+        GenEval().update(torch.tensor([0.9]), ["colors"])

@@ -48,3 +48,9 @@ def test_jpeg_is_measured_in_thousands_of_bytes() -> None:
     assert found == pytest.approx(len(file.getvalue()) / 1000)
     with pytest.raises(ValueError, match="quality of JPEG must be from 1 to 95, got 100"):
         JPEGSize(quality=100)
+
+
+def test_a_picture_with_missing_values_has_no_jpeg() -> None:
+    images = torch.cat([_plain(1, 0, 0), _plain(float("nan"), 0, 0)])
+    scores = JPEGSize()(images, ["", ""])
+    assert scores[0] == JPEGSize()(images[:1], [""])[0] and scores[1].isnan()

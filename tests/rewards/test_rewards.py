@@ -12,6 +12,7 @@ import torch
 from hypernoise_pl.rewards.base import Reward
 from hypernoise_pl.rewards.clip import CLIPScore, PickScore
 from hypernoise_pl.rewards.image_reward import ImageReward
+from hypernoise_pl.rewards.pixels import Brightness
 from tests.rewards.conftest import PROMPTS
 
 
@@ -93,3 +94,31 @@ def test_missing_and_damaged_weights_are_named(
     with pytest.raises(FileNotFoundError, match=str(folder)) as absent:
         kind(str(folder))
     assert all("\n" not in str(error.value) for error in (damaged, missing, absent))
+
+
+class Written(Reward):
+    score_range = (0.0, 1.0)
+
+    def _score(self, images, prompts):
+        return images.mul_(2).flatten(1).mean(1)
+
+
+def test_images_that_are_none_are_one_clear_line() -> None:
+    images = torch.rand(2, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    reward, prompts = Brightness(), ["", ""]
+    for wrong, told in [
+        ((255 * images).byte(), "floats in .0, 1., got torch.uint8; divide bytes by 255"),
+        (images.numpy(), "must be a tensor .B, 3, H, W. of floats in .0, 1., got a ndarray"),
+        (255 * images, "must be in .0, 1., got values from .* to 2.*; divide"),
+        (2 * images - 1, "must be in .0, 1., got values from -.* to "),
+    ]:
+        with pytest.raises(ValueError, match=told):
+            reward(wrong, prompts)
+    assert reward(images, prompts).tolist() == images.flatten(1).mean(1).tolist()
+    assert reward(images[:0], []).shape == (0,)
+
+
+def test_a_reward_that_writes_into_the_images_is_refused() -> None:
+    for images in (torch.ones(1, 3, 4, 4), 1.0 * torch.ones(1, 3, 4, 4, requires_grad=True)):
+        with pytest.raises(ValueError, match=r"^Written writes into the images that it is given"):
+            Written()(images, [""])

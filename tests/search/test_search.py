@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from hypernoise_pl.generators.base import Generator
 from hypernoise_pl.search.account import BudgetExceeded
+from hypernoise_pl.search.dno import DNO
 from hypernoise_pl.search.evolution import Evolution
 from hypernoise_pl.search.problem import NoiseProblem
 from hypernoise_pl.search.random_search import RandomSearch
@@ -227,3 +228,72 @@ def test_refining_is_paid_and_chunks_change_nothing():
     torch.testing.assert_close(drawn[2][:, 0], halfway(start, task.conditioning))
     with pytest.raises(BudgetExceeded, match="refining 2 noises of 1 NFE do not fit: 5 of 6 NFE are spent"):
         task.draw(2)
+
+
+def written(images: Tensor, prompts: list[str]) -> Tensor:
+    return brightness(images.zero_(), prompts)
+
+
+@pytest.mark.parametrize(
+    ("scorer", "told"),
+    [
+        (lambda images, prompts: [0.0] * len(images), "must give a tensor of 6 scores for as many images, got a list"),
+        (lambda images, prompts: images.mean(), r"must give a tensor of 6 scores .* got shape \[\]"),
+        (lambda images, prompts: images[:1].flatten(1).mean(1), r"must give a tensor of 6 scores .* got shape \[1\]"),
+        (written, "the scorer writes into the images that it is given"),
+    ],
+)
+def test_a_scorer_that_gives_something_else_is_one_clear_line(scorer, told):
+    task = problem(10)
+    task.scorer = scorer
+    with pytest.raises(ValueError, match=told):
+        task.score(task.draw(2))
+
+
+@pytest.mark.parametrize(
+    "scorer",
+    [
+        lambda images, prompts: brightness(images.detach(), prompts),
+        lambda images, prompts: torch.ones(len(images), requires_grad=True),
+    ],
+)
+def test_scores_without_a_gradient_are_one_clear_line(scorer):
+    task = problem(10)
+    task.scorer = scorer
+    with pytest.raises(ValueError, match=r"^the scores have no gradient at the noise"):
+        ReNO(2).run(task)
+
+
+@pytest.mark.parametrize("search", [ReNO(5, lr=5.0), DNO(5)])
+def test_a_prompt_whose_scores_are_missing_leaves_the_others_alone(search):
+    def missing(images: Tensor, prompts: list[str]) -> Tensor:
+        return brightness(images, prompts) * torch.tensor([torch.nan if prompt == "bb" else 1.0 for prompt in prompts])
+
+    task, alone = problem(5), problem(5)
+    task.scorer = missing
+    search.run(task)
+    search.run(alone)
+    found, wanted = task.answer(), alone.answer()
+    assert torch.equal(found.images[::2], wanted.images[::2]) and found.images.isfinite().all()
+    assert torch.equal(found.noise[1], task.start[1]) and task.account.missing == 5
+
+
+def test_a_start_noise_with_a_graph_is_a_start_noise():
+    for search in (ReNO(3, lr=5.0), DNO(3), Evolution(2, 3)):
+        tasks = problem(10), problem(10)
+        start = tasks[0].start
+        graph = NoiseProblem(Identity(), brightness, PROMPTS, start.clone().requires_grad_(), 10, seed=1)
+        for task in (tasks[0], graph):
+            search.run(task)
+        assert torch.equal(graph.answer().noise, tasks[0].answer().noise) and not graph.answer().images.requires_grad
+
+
+def test_numbers_and_prompts_that_cannot_be_are_one_clear_line():
+    with pytest.raises(ValueError, match=r"random search needs a candidate, got RandomSearch.candidates=0."):
+        RandomSearch(0)
+    with pytest.raises(ValueError, match="ReNO needs an iteration and a momentum"):
+        ReNO(0)
+    with pytest.raises(ValueError, match="chunk must be at least 1, got 0"):
+        problem(5, chunk=0)
+    with pytest.raises(ValueError, match=r"encode needs a list of prompts, got one text; write .'ab'."):
+        NoiseProblem(Identity(), brightness, "ab", torch.zeros(2, 3, 4, 4), 5)

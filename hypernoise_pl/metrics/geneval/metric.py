@@ -42,9 +42,11 @@ class GenEval(Metric):
             tags: the B images' tags.
 
         Raises:
-            ValueError: if a tag is unknown, or there is not one for each verdict.
+            ValueError: if a tag is unknown, there is not one for each verdict, or verdicts are no booleans.
         """
         check_shape("correct", correct, (len(tags),))
+        if correct.dtype != torch.bool:
+            raise ValueError(f"correct must be bool, got {correct.dtype}; compare scores with a threshold")
         for tag in tags:
             if tag not in self.tags:
                 raise ValueError(f"no tag {tag!r} in GenEval{nearest(tag, self.tags)}; tags: {', '.join(self.tags)}")
