@@ -66,9 +66,9 @@ def test_every_candidate_scores_torchmetrics_fid_of_the_whole_set(features: Imag
         expected = [-theirs(features, torch.cat([accepted, one[None]])) for one in candidates]
         found = verifier._score(candidates, ["any"] * 9)
         assert found.dtype == torch.float64 and found.std() > 1e-3
-        torch.testing.assert_close(found, torch.tensor(expected).double(), rtol=1e-7, atol=1e-7)
+        torch.testing.assert_close(found, torch.tensor(expected).double(), rtol=1e-6, atol=1e-6)
         torch.testing.assert_close(verifier(candidates, ["any"] * 9), found.float())
-        assert verifier.fid() == pytest.approx(theirs(features, accepted), rel=1e-7)
+        assert verifier.fid() == pytest.approx(theirs(features, accepted), rel=1e-6)
     assert verifier.accepted == 29
 
 
@@ -93,7 +93,7 @@ def test_scores_depend_neither_on_the_batch_nor_on_how_images_were_accepted(
     alone = torch.cat([verifier._score(one[None], ["other"]) for one in candidates])
     torch.testing.assert_close(alone, scores, rtol=1e-5, atol=1e-5)  # the features are in float32
     monkeypatch.setattr(oracle, "_ELEMENTS", 3 * 16 * 16)
-    torch.testing.assert_close(verifier._score(candidates, prompts), scores, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(verifier._score(candidates, prompts), scores, rtol=1e-11, atol=1e-11)
     assert not verifier(candidates.requires_grad_(), prompts).requires_grad
 
 
