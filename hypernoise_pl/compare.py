@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -22,7 +23,7 @@ from hypernoise_pl.report.results import ENSEMBLES, JUDGE, RANKED, WEIGHTED, Res
 from hypernoise_pl.rewards.base import Reward, Verifier
 from hypernoise_pl.search.latent import LatentVerifier
 from hypernoise_pl.search.none import NoSearch
-from hypernoise_pl.search.problem import NoiseProblem, Scorer
+from hypernoise_pl.search.problem import ByRow, NoiseProblem, Scorer
 from hypernoise_pl.signatures import ConfigError
 from hypernoise_pl.threads import following_load
 from hypernoise_pl.trained import Trained, digest, load_trained
@@ -55,6 +56,7 @@ class Comparing:
     adapter: Path | None
     results: Results
     skipped: dict[str, str] = field(default_factory=dict, init=False)
+    over: dict[str, str] = field(default_factory=dict, init=False)  # what a budget of seconds does not hold
     _trained: dict[Path, Trained] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
@@ -81,6 +83,13 @@ class Comparing:
         for label in labels:
             if labels.count(label) > 1:
                 raise ConfigError(f"compare.methods: two rows would be called {label!r}; rename one method")
+        timed = self.comparison.budget_seconds is not None
+        for method in self.comparison.methods:
+            rows = len(method.budgets or [None])
+            if method.name == self.comparison.base and rows > 1 and (not timed or isinstance(method.search, NoSearch)):
+                raise ConfigError(
+                    f"compare.base: method {method.name!r} has {rows} budgets, and so {rows} rows; give it one"
+                )
 
     def run(self, shard: int = 0, shards: int = 1) -> bool:
         """Do what of this shard is not yet done.
@@ -237,6 +246,8 @@ class Comparing:
             raise ConfigError(
                 f"{where}: no verifier is called {name!r}{nearest(name, known)}; there are {', '.join(known)}"
             )
+        if name == RANKED and not self._signs:
+            raise ConfigError(f"{where}: every reward has weight 0, so that {name!r} has no member; give one a weight")
         verifier = self.comparison.verifiers.get(name)
         blind = name in (RANKED, JUDGE) or not isinstance(verifier, (Reward, LatentVerifier, type(None)))
         if method.search.needs_gradient and blind:
@@ -273,22 +284,31 @@ class Comparing:
             )
         return self.adapter
 
-    def _scorer(self, method: Method, prompts: Sequence[Prompt]) -> Scorer | LatentVerifier:
+    def _scorer(self, method: Method, prompts: Sequence[Prompt]) -> Scorer | ByRow | LatentVerifier:
         """The verifier a method searches by, in the form a problem takes."""
-        model, by_text = self.model, {prompt.text: prompt for prompt in prompts}
+        model, signs = self.model, self._signs
 
-        def judged(images: Tensor, texts: list[str]) -> Tensor:
+        def judged(images: Tensor, places: list[int]) -> Tensor:
             assert self.judge is not None
-            return self.judge(images, [by_text[text] for text in texts]).float()
+            return self.judge(images, [prompts[place] for place in places]).float()
+
+        def members(images: Tensor, texts: list[str]) -> Tensor:
+            scores = model.score(images, texts)
+            return torch.stack([sign * scores[name] for name, sign in signs.items()], 1)
 
         if method.verifier == WEIGHTED:
             return model.weighted
         if method.verifier == RANKED:
-            return lambda images, texts: torch.stack([*model.score(images, texts).values()], 1)
+            return members
         if method.verifier == JUDGE:
-            return judged
+            return ByRow(judged)
         found: Scorer = {**model.rewards, **self.comparison.verifiers}[method.verifier]
         return found
+
+    @property
+    def _signs(self) -> dict[str, float]:
+        """The members of the ensemble, and -1 for those of which less is better: what weighs nothing is only logged."""
+        return {name: math.copysign(1.0, weight) for name, weight in self.model.reward_weights.items() if weight}
 
     def _affordable(self, method: Method) -> int:
         """The budget that a method's own speed, measured once for the run folder, allows."""
@@ -306,7 +326,13 @@ class Comparing:
             rows, _ = self.measure(cell, block)
             return rows[0].seconds / rows[0].nfe
 
-        return max(shortest, int(seconds / self.results.speed(method.name, measured)))
+        speed = self.results.speed(method.name, measured)
+        if shortest > int(seconds / speed):
+            self.over[method.name] = (
+                f"takes {shortest} evaluations an image at the least, about {shortest * speed:.3g} s: more than "
+                f"{seconds:g} s"
+            )
+        return max(shortest, int(seconds / speed))
 
 
 def _price(cell: Cell) -> int:

@@ -29,7 +29,8 @@ class Method:
             draw), or, where the adapter is one of direct fine-tuning, the fine-tuned generator.
         adapter: folder of what was trained; that of the comparison if left out.
         verifier: what the search maximises: ``weighted`` (the ensemble), ``ensemble_rank`` (mean rank over its
-            members), the name of a reward or of one of the comparison's verifiers, or ``judge``, the oracle.
+            members: the rewards whose weight is not 0, the lowest first where it is below), the name of a reward or of
+            one of the comparison's verifiers, or ``judge``, the oracle.
         steps: network evaluations per image of the generator.
     """
 
@@ -73,12 +74,23 @@ class Comparison:
     features: ImageFeatures | None = None
 
     def __post_init__(self) -> None:
+        if self.verifiers is None:
+            raise ConfigError("compare.verifiers: null; write {} for none")
         names = [method.name for method in self.methods]
         for name in names:
             if names.count(name) > 1:
                 raise ConfigError(f"compare.methods: {name!r} stands there twice; give each a name of its own")
             if not name or not all(letter.isalnum() or letter in "-_." for letter in name):
                 raise ConfigError(f"compare.methods: {name!r} cannot name files; use letters, digits, - _ and .")
+        for method in self.methods:
+            if method.adapter is not None and method.start == "gaussian":
+                raise ConfigError(
+                    f"method {method.name!r}: has an adapter, and starts from gaussian noise, which uses none; give it "
+                    "start: hypernetwork"
+                )
+            for budget in method.budgets or []:
+                if (method.budgets or []).count(budget) > 1:
+                    raise ConfigError(f"method {method.name!r}: budget {budget} stands there twice")
         if self.base not in names:
             raise ConfigError(f"compare.base: no method is called {self.base!r}{nearest(self.base, names)}")
         for key in ("prompts", "seeds", "block", "chunk"):

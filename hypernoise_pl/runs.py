@@ -172,12 +172,15 @@ def compare(cli: Any, options: Options) -> None:
     for name, missing in comparing.skipped.items():
         _say(f"compare: {name} is left out: {missing}")
     cells = comparing.cells
+    for name, why in comparing.over.items():
+        _say(f"compare: {name} {why}")
     images = f"{len(prompts)} prompts x {comparison.seeds} noises"
     _say(f"compare: {cli.config.about}: {len(cells)} rows, {images}, on {model.device}; run folder {results.folder}")
     if not comparing.run(shard, shards):
         _say(f"shard {shard} of {shards} is done; the last one to finish writes the report in {results.folder}")
         return
     about = f"{cli.config.about}; {images}, on {model.device}"
+    about += "".join(f"; {name} {why}" for name, why in comparing.over.items())
     found = write_report(
         results, [cell.label for cell in cells], comparison.base, about, _features(comparison, model.device)
     )

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from statistics import fmean
 
 import pyarrow.parquet as pq
 import pytest
@@ -19,6 +20,7 @@ from hypernoise_pl.comparison import shard_of, some
 from hypernoise_pl.finetune import AdaptedGenerator
 from hypernoise_pl.generators.sana import SanaSprint
 from hypernoise_pl.hypernetwork import LoraOptions, NoiseHypernetwork
+from hypernoise_pl.report.results import ENSEMBLES
 from hypernoise_pl.signatures import ConfigError
 from hypernoise_pl.types import Prompt
 from tests.tiny import randomise
@@ -252,6 +254,9 @@ RANDOM = {"class_path": SEARCH + "random_search.RandomSearch"}
         ([{"name": "none"}, {"name": "x", "start": "hypernetwork"}], "no fit was found"),
         ([{"name": "none"}, {"name": "x", "start": "hypernetwork", "adapter": "gone"}], "adapter gone: no such folder"),
         ([{"name": "none"}, {"name": "x", "serch": RANDOM}], "'serch' (did you mean 'search'?)"),
+        ([{"name": "none"}, {"name": "x", "search": RANDOM, "budgets": [2, 2]}], "'x': budget 2 stands there twice"),
+        ([{"name": "none", "search": RANDOM, "budgets": [2, 3]}], "compare.base: method 'none' has 2 budgets"),
+        ([{"name": "none"}, {"name": "x", "adapter": "mine"}], "method 'x': has an adapter, and starts from gaussian"),
         (
             [{"name": "none"}, {"name": "x", "search": RANDOM, "budgets": [2, 3]}, {"name": "x-2"}],
             "two rows would be called 'x-2'",
@@ -383,3 +388,51 @@ def test_searching_on_latents_decodes_the_winner_alone():
     assert {(row["nfe"], row["decodes"], row["verified"]) for row in results(Path("run"))} == {(1, 1, 0), (6, 1, 6)}
     summary = json.loads(Path("run/summary.json").read_text())["methods"]
     assert summary["none"]["kid"] is None and summary["latent"]["kid"] is not None  # features tell the fidelity
+
+
+def test_no_verifiers_are_an_empty_mapping(capsys):
+    assert compare("--compare.verifiers=null", f"--config={configure(Path('methods.yaml'), METHODS[:1])}") == 2
+    assert "compare.verifiers: null; write {} for none" in capsys.readouterr().err
+
+
+def test_ranks_are_of_the_members_alone_and_less_is_better_where_a_weight_is_negative():
+    """With one member both ensembles choose alike, whichever way it counts; what weighs nothing has no say."""
+    methods = [METHODS[0], *({"name": by, "search": RANDOM, "budgets": [6], "verifier": by} for by in ENSEMBLES)]
+    config = configure(Path("methods.yaml"), methods)
+    weights = [
+        f"--model.reward_weights.{name}={weight}" for name, weight in (("clip", -1), ("pick", 0), ("image_reward", 0))
+    ]
+    assert compare(f"--config={config}", "--output=run", *weights) == 0
+    rewards = {by: [row["reward"] for row in results(Path("run")) if row["label"] == by] for by in ENSEMBLES}
+    assert rewards["ensemble_rank"] == pytest.approx(rewards["weighted"], rel=1e-4)
+    assert compare(f"--config={config}", "--output=other", "--model.reward_weights.clip=0", *weights[1:]) == 2
+
+
+def test_the_judge_searches_for_what_each_prompt_of_one_text_asks():
+    asked = [("circle", "mean"), ("square", "mean"), ("star", "b")]
+    prompts = [{"prompt": "a red circle", "tag": tag, "include": [{"class": name, "count": 1}]} for name, tag in asked]
+    Path("prompts.json").write_text(json.dumps(prompts))
+    Path("train.txt").write_text("a red star")
+    sets = {
+        split: {"own": {"class_path": "hypernoise_pl.data.files.PromptFile", "init_args": {"path": file}}}
+        for split, file in (("train", "train.txt"), ("validation", "prompts.json"))
+    }
+    data = {"class_path": "hypernoise_pl.data.sets.PromptSets", "init_args": sets}
+    Path("data.yaml").write_text(yaml.safe_dump({"data": data}))
+    method = {"name": "oracle", "search": RANDOM, "budgets": [32], "verifier": "judge"}
+    config = configure(Path("methods.yaml"), [METHODS[0], method], prompts=None)
+    assert compare("--config=data.yaml", f"--config={config}", "--output=run") == 0
+    found = {(row["label"], row["prompt"], row["seed"]): row["judge"] for row in results(Path("run"))}
+    assert all(found["oracle", 0, seed] == 1 for seed in (0, 1))
+    own = [fmean(found["none", prompt, seed] for prompt in of for seed in (0, 1)) for of in ((0, 1), (2,))]
+    judged = json.loads(Path("run/summary.json").read_text())["methods"]["none"]["judge"]
+    assert judged == {"mean": pytest.approx(fmean(own)), "tag_mean": own[0], "b": own[1]}
+
+
+def test_a_budget_of_seconds_too_small_for_a_search_is_told_of(capsys):
+    methods = [METHODS[0], {"name": "walk", "search": {"class_path": SEARCH + "zero_order.ZeroOrder"}}]
+    config = configure(Path("methods.yaml"), methods, prompts=1, seeds=1)
+    assert compare(f"--config={config}", "--output=run", "--budget-seconds=1e-6") == 0
+    said = "walk takes 3 evaluations an image at the least, about"
+    assert said in capsys.readouterr().out and said in Path("run/report.html").read_text()
+    assert json.loads(Path("run/summary.json").read_text())["methods"]["none"]["kid"] is None

@@ -45,6 +45,12 @@ def mean_over_tags(values: Tensor, tags: Sequence[str]) -> float:
     return float(torch.stack([own.nanmean() for own in _by_tag(values, tags).values()]).nanmean())
 
 
+def with_tags(values: Tensor, tags: Sequence[str]) -> dict[str, float]:
+    """``mean``: as of ``mean_over_tags``; and each tag's own mean. A tag that is itself called so is ``tag_mean``."""
+    own = {"tag_mean" if tag == "mean" else tag: part for tag, part in _by_tag(values, tags).items()}
+    return {"mean": mean_over_tags(values, tags)} | {tag: part.nanmean().item() for tag, part in own.items()}
+
+
 def wins(scores: Tensor, others: Tensor) -> Tensor:
     """[M] 1 where a score is above the other, 1/2 where they are equal, 0 where it is below, NaN where one is missing.
 

@@ -87,13 +87,18 @@ def verdict(found: Mapping[str, Mapping[str, Any]], base: str) -> str:
     shares = {label: f for label, f in found.items() if f["share_of_best_gain"] is not None}
     searches = [label for label, f in shares.items() if f["verified"] and not f["trained"] and f["verifier"] != JUDGE]
     best = max(searches, key=lambda label: shares[label]["gain"], default=None)
-    if best is None:
-        return f"No search gains anything over {base}."
-    said = f"{best} gains most of the searches: {found[best]['gain']:+.3f} over {base}."
     alike = found[base]["steps"]
-    plain = [label for label, f in shares.items() if f["trained"] and not f["verified"] and f["steps"] == alike]
-    for label in plain:
-        f = found[label]
+    plain = {k: f for k, f in found.items() if f["trained"] and not f["verified"] and f["steps"] == alike}
+    if best is None:
+        said = f"No search gains anything over {base}."
+        for label, f in plain.items():
+            if f["gain"] is not None:
+                said += f" {label} gains {f['gain']:+.3f} ({interval_in_words(f['interval'], f['prompts'])})."
+        return said
+    said = f"{best} gains most of the searches: {found[best]['gain']:+.3f} over {base}."
+    for label, f in plain.items():
+        if label not in shares:
+            continue
         does = f"recovers {f['share_of_best_gain']:.0%} of it" if f["gain"] > 0 else "gains nothing"
         width, times = interval_in_words(f["interval"], f["prompts"]), _times(1 / f["cost_ratio"])
         said += f" {label} {does} ({f['gain']:+.3f}; {width}) in {times} its time."
@@ -101,7 +106,7 @@ def verdict(found: Mapping[str, Mapping[str, Any]], base: str) -> str:
 
 
 def _times(ratio: float) -> str:
-    return f"1/{1 / ratio:.0f} of" if ratio < 0.75 else f"{ratio:.2g} times"
+    return f"1/{1 / ratio:.0f} of" if ratio < 0.6 else f"{ratio:.2g} times"
 
 
 def _page(

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from hypernoise_pl.metrics.fidelity import kernel_distance
-from hypernoise_pl.metrics.intervals import estimate, mean_over_tags, wins
+from hypernoise_pl.metrics.intervals import estimate, mean_over_tags, wins, with_tags
 from hypernoise_pl.report.results import JUDGE, WEIGHTED, Row
 
 
@@ -52,7 +52,7 @@ def standings(rows: Mapping[str, Sequence[Row]], base: str, looks: Mapping[str, 
         own, other = looks[label].features, looks[base].features
         figures["diversity"] = looks[label].diversity
         figures["kid"] = (
-            None if own is None or other is None or label == base else kernel_distance(other, own, paired=True)
+            None if own is None or other is None or label == base else _known(kernel_distance(other, own, paired=True))
         )
     searches = [
         label
@@ -87,7 +87,7 @@ def _figures(rows: Sequence[Row], ground: Sequence[Row]) -> dict[str, Any]:
         "verifier": first.verifier,
         "trained": first.trained,
         "steps": first.steps,
-        "judge": _by_tag(scores[JUDGE], tags) if JUDGE in scores else {},
+        "judge": with_tags(scores[JUDGE], tags) if JUDGE in scores else {},
         "rewards": {name: _known(mean_over_tags(scores[name], tags)) for name in names},
         "reward": _known(mean_over_tags(scores[WEIGHTED], tags)),
         "without_score": {name: count for name, count in missing.items() if count},
@@ -114,12 +114,6 @@ def _columns(rows: Sequence[Row]) -> dict[str, Tensor]:
     if any(row.judge is not None for row in rows):
         columns[JUDGE] = [nan if row.judge is None else row.judge for row in rows]
     return {name: torch.tensor(values, dtype=torch.float64) for name, values in columns.items()}
-
-
-def _by_tag(values: Tensor, tags: Sequence[str]) -> dict[str, float]:
-    """``mean`` over tags, and each tag's mean."""
-    places = {tag: [place for place, own in enumerate(tags) if own == tag] for tag in dict.fromkeys(tags)}
-    return {"mean": mean_over_tags(values, tags)} | {tag: values[own].nanmean().item() for tag, own in places.items()}
 
 
 def _in_deviations(now: Tensor, was: Tensor, tags: Sequence[str]) -> float | None:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from statistics import fmean
 
 import torch
 from torch import Tensor
 
 from hypernoise_pl.metrics.diversity import pairwise_distance
-from hypernoise_pl.metrics.intervals import mean_over_tags
+from hypernoise_pl.metrics.intervals import mean_over_tags, with_tags
 from hypernoise_pl.objective import weighted_sum
 from hypernoise_pl.types import Rollout
 
@@ -97,10 +96,7 @@ class Tally:
         """``mean`` over tags, and the share of correct images of each tag; empty without a judge."""
         if not self.correct:
             return {}
-        by_tag: dict[str, list[float]] = {}
-        for tag, verdict in zip(self.tags, self.correct, strict=True):
-            by_tag.setdefault(tag, []).append(verdict)
-        return {"mean": self.mean(self.correct), **{tag: fmean(verdicts) for tag, verdicts in by_tag.items()}}
+        return with_tags(torch.tensor(self.correct, dtype=torch.float64), self.tags)
 
     def missing(self) -> dict[str, int]:
         """Reward name -> images that it gave no score, for those that have such images."""

@@ -22,6 +22,17 @@ Scorer = Callable[[Tensor, list[str]], Tensor]
 Refine = Callable[[Tensor, Conditioning], Tensor]
 
 
+@dataclass(frozen=True)
+class ByRow:
+    """A scorer that is told prompts by their places: two prompts of one text may ask for different things.
+
+    Args:
+        score: images [M, 3, H, W] and the places of their M prompts in the problem's list -> scores, as of a scorer.
+    """
+
+    score: Callable[[Tensor, list[int]], Tensor]
+
+
 @dataclass
 class NoiseProblem:
     """Prompts whose noise is to be improved, under a budget.
@@ -32,8 +43,8 @@ class NoiseProblem:
     Args:
         generator: frozen.
         scorer: images [M, 3, H, W] and M prompts -> [M] scores, higher is better, NaN for missing; or [M, K], whose
-            columns are ranked among a prompt's candidates, and the mean rank counts. Or a ``LatentVerifier``, which
-            scores before anything is decoded; then only the winner is decoded.
+            columns are ranked among a prompt's candidates, and the mean rank counts. Or a ``ByRow``; or a
+            ``LatentVerifier``, which scores before anything is decoded; then only the winner is decoded.
         prompts: B texts.
         start: [B, *Z] the noises the base generator would use, unrefined; the first candidates drawn.
         budget: network evaluations allowed per prompt.
@@ -49,7 +60,7 @@ class NoiseProblem:
     """
 
     generator: Generator
-    scorer: Scorer | LatentVerifier
+    scorer: Scorer | ByRow | LatentVerifier
     prompts: Sequence[str]
     start: Tensor
     budget: int
@@ -273,7 +284,10 @@ class NoiseProblem:
             return None, self.scorer(self.generator, latents, self._conditioning(rows), texts, self.network)
         images = self._decoded(latents)
         with left_alone(images, "the scorer"):
-            scores = self.scorer(images, texts)
+            if isinstance(self.scorer, ByRow):
+                scores = self.scorer.score(images, rows.tolist())
+            else:
+                scores = self.scorer(images, texts)
         if not isinstance(scores, Tensor) or scores.dim() not in (1, 2) or len(scores) != len(texts):
             given = f"shape {list(scores.shape)}" if isinstance(scores, Tensor) else f"a {type(scores).__name__}"
             raise ValueError(f"the scorer must give a tensor of {len(texts)} scores for as many images, got {given}")

@@ -104,6 +104,22 @@ def test_gains_shares_and_costs_by_hand(found):
     assert "net recovers 50% of it" in verdict(found, "none") and "in 1/25 of its time" in verdict(found, "none")
 
 
+def test_the_verdict_says_a_time_as_it_is():
+    for seconds, said in ((0.35, "in 0.7 times its time"), (0.25, "in 1/2 of its time"), (1.0, "in 2 times its time")):
+        methods = {label: ALL[label] for label in ("none", "best-16")}
+        methods["net"] = [replace(row, seconds=seconds) for row in ALL["net"]]
+        assert said in verdict(standings(methods, "none", {label: Looks(None) for label in methods}), "none")
+    methods = {label: ALL[label] for label in ("none", "net")}
+    found = verdict(standings(methods, "none", {label: Looks(None) for label in methods}), "none")
+    assert found.startswith("No search gains anything over none. net gains +0.250 (95 % interval ")
+
+
+def test_fidelity_of_a_single_image_is_none():
+    alone = {label: ALL[label][:1] for label in ("none", "net")}
+    found = standings(alone, "none", {label: Looks(None, torch.ones(1, 5)) for label in alone})
+    assert found["net"]["kid"] is None
+
+
 def test_fidelity_is_of_the_features_given():
     draws = torch.Generator().manual_seed(0)
     features = {label: torch.randn(8, 5, generator=draws) + k for k, label in enumerate(ALL)}
