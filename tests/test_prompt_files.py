@@ -184,3 +184,21 @@ def test_a_key_that_the_first_row_has_not_is_no_prompt(tmp_path):
     (tmp_path / "p.jsonl").write_text('{"prompt": "a cat"}\n{"text": "a dog"}\n')
     with pytest.raises(ValueError, match='line 2: needs an object with a text "prompt"'):
         read_prompts(tmp_path / "p.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("p.csv", "prompt, tag\na cat, colors\na dog,colors \n"),
+        ("p.jsonl", '{"prompt": "a cat", "tag": " colors"}\n{"prompt": "a dog", "tag": "colors "}\n'),
+        ("p.json", '{"colors": ["a cat"], " colors ": ["a dog"]}'),
+    ],
+)
+def test_spaces_around_a_tag_do_not_make_it_another(tmp_path, name, text):
+    (tmp_path / name).write_text(text)
+    assert [(p.text, p.tag) for p in read_prompts(tmp_path / name)] == [("a cat", "colors"), ("a dog", "colors")]
+
+
+def test_a_number_is_a_tag_and_so_is_0(tmp_path):
+    (tmp_path / "p.jsonl").write_text("".join(f'{{"prompt": "a cat", "tag": {tag}}}\n' for tag in ("0", "1", "null")))
+    assert [p.tag for p in read_prompts(tmp_path / "p.jsonl")] == ["0", "1", ""]

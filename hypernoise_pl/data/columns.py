@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from hypernoise_pl.types import nearest
 
@@ -54,3 +55,8 @@ def first_of(wanted: Sequence[str], names: Sequence[str]) -> str | None:
     """The first of the wanted names that there is: as it is written, or in another letter case."""
     lower = {name.lower(): name for name in reversed(names)}
     return next((name if name in names else lower[name] for name in wanted if name in lower), None)
+
+
+def tag_of(value: Any) -> str:
+    """A tag as it stands in a file: without spaces around it, which would make it another; a number is one, 0 too."""
+    return "" if value is None else str(value).strip()

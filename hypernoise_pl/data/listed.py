@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from hypernoise_pl.data.columns import PROMPT, TAG, Columns, first_of
+from hypernoise_pl.data.columns import PROMPT, TAG, Columns, first_of, tag_of
 from hypernoise_pl.types import Prompt, nearest
 
 
@@ -104,7 +104,7 @@ def _rows(found: Any, columns: Columns) -> Iterator[tuple[Any, str]]:
 
 def _prompt(fields: Any, where: str, index: int, columns: Columns, listed_under: str = "") -> Prompt:
     if isinstance(fields, str) and fields.strip() and not where.rpartition(", ")[2].startswith("line"):
-        return Prompt(fields.strip(), str(listed_under), index=index)
+        return Prompt(fields.strip(), tag_of(listed_under), index=index)
     names = [*map(str, fields)] if isinstance(fields, dict) else []
     name = columns.prompt or first_of(PROMPT, names) or PROMPT[0]
     text = fields.get(name) if isinstance(fields, dict) else None
@@ -112,7 +112,7 @@ def _prompt(fields: Any, where: str, index: int, columns: Columns, listed_under:
         raise ValueError(f'{where}: needs an object with a text "{name}"{nearest(name, names)}')
     tag = columns.tag or first_of(TAG, names)
     metadata = {key: value for key, value in fields.items() if key not in (name, tag)}
-    return Prompt(text.strip(), str(fields.get(tag) or listed_under), metadata, index)
+    return Prompt(text.strip(), tag_of(fields.get(tag)) or tag_of(listed_under), metadata, index)
 
 
 def _settled(columns: Columns, row: Any) -> Columns:

@@ -7,7 +7,7 @@ import io
 from pathlib import Path
 from typing import Any
 
-from hypernoise_pl.data.columns import NUMBER, Columns
+from hypernoise_pl.data.columns import NUMBER, Columns, tag_of
 from hypernoise_pl.types import Prompt
 
 
@@ -47,7 +47,7 @@ def parse_csv(text: str, file: Path, columns: Columns, delimiter: str = ",") -> 
             if not row[prompt].strip():
                 raise ValueError(f"{line}: nothing in column {names[prompt]!r}")
             known = {} if number is None else {NUMBER: row[number]}
-            prompts.append(Prompt(row[prompt].strip(), "" if tag is None else row[tag], known, len(prompts)))
+            prompts.append(Prompt(row[prompt].strip(), "" if tag is None else row[tag].strip(), known, len(prompts)))
     except csv.Error as error:
         raise ValueError(f"{where}, line {rows.line_num}: not CSV: {error}") from error
     if not prompts:
@@ -70,7 +70,7 @@ def read_parquet(file: Path, columns: Columns) -> list[Prompt]:
                 place = len(prompts) + 1
                 raise ValueError(f"prompt file {file}, row {place}: no text in column {column!r}, but {text!r}")
             known = {} if number is None else {NUMBER: row[number]}
-            prompts.append(Prompt(text.strip(), str(row[tag] or "") if tag else "", known, len(prompts)))
+            prompts.append(Prompt(text.strip(), tag_of(row[tag]) if tag else "", known, len(prompts)))
     if not prompts:
         raise ValueError(f"prompt file {file}: empty; it needs a prompt a row")
     return prompts
