@@ -56,3 +56,9 @@ def test_a_schedule_of_micro_batches_has_whole_steps_too(sana_folder):
 def test_a_limit_that_ends_within_a_step_is_refused(sana_folder, limit):
     with pytest.raises(ValueError, match=r"trainer.limit_train_batches .* within an optimiser step of 2 batches; give"):
         trained(sana_folder, 2, 2, 1, limit_train_batches=limit)
+
+
+def test_a_loader_that_is_made_anew_each_epoch_goes_on_in_the_same_stream(sana_folder):
+    kept, anew = (trained(sana_folder, 4, 1, 7, reload_dataloaders_every_n_epochs=often) for often in (0, 1))
+    for name, weight in kept.items():
+        assert torch.equal(anew[name], weight), name

@@ -131,6 +131,8 @@ class PromptDataModule(L.LightningDataModule, ABC):
     def train_dataloader(self) -> PromptLoader:
         """In the order of ``PromptBatches``, from where a resumed run had come to."""
         prompts = self._checked("train")
+        if self._batches is not None and self.trainer is not None and self.trainer.global_step:
+            self._given = self._given or self._batches.stepped  # reload_dataloaders_every_n_epochs begins nothing anew
         self._batches = PromptBatches(len(prompts), self.batch_size, self.seed, *self._place(), self._parts())
         self._batches.go_on(self._given)
         self._given = 0
