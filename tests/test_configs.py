@@ -12,7 +12,7 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from hypernoise_pl import cli
 from hypernoise_pl.__main__ import main
 from hypernoise_pl.classes import families
-from hypernoise_pl.config import conf_folder, load_configs, read_config
+from hypernoise_pl.config import conf_folder, finished, load_configs, read_config, resolved
 from hypernoise_pl.data.base import PromptDataModule
 from hypernoise_pl.module import HyperNoiseModule
 from hypernoise_pl.options import Options
@@ -251,3 +251,10 @@ def test_no_two_classes_of_the_package_that_a_place_may_hold_have_one_name():
 def test_loggers_of_the_default_recipe():
     assert {CSVLogger, TensorBoardLogger} <= set(kinds(parameters(Trainer)["logger"]))
     assert torch.optim.SGD in set(kinds(parameters(HyperNoiseModule)["optimizer"]))
+
+
+@pytest.mark.parametrize("recipe", ["fit", "sd_turbo", "sana_sprint", "flux_schnell", "sdxl_turbo", "pixart_dmd"])
+def test_what_the_start_line_says_of_the_rank_is_the_rank(recipe):
+    options = Options(config=[recipe])
+    written = cli.configuration("fit", options, ["--model.lora.rank=7"])
+    assert "LoRA of rank 7" in resolved(finished(written, cli._roots("fit")))["about"]
