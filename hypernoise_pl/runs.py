@@ -235,7 +235,7 @@ def _features(comparison: Any, device: torch.device) -> Any:
 
 def _measure(cli: Any, options: Options, split: Split, fit_seconds: float, adapter: Path) -> None:
     trainer = cli.trainer
-    skipped = cli.model.skipped() if fit_seconds else ""  # of the training: a test has no steps
+    said = [cli.model.skipped(), _short_of_steps(trainer)] if fit_seconds else []  # a test has no steps
     loop = trainer.validate if split == "validation" else trainer.test
     loop(cli.model, datamodule=cli.datamodule, verbose=False)
     evaluate = next(c for c in trainer.callbacks if isinstance(c, Evaluate))
@@ -245,8 +245,8 @@ def _measure(cli: Any, options: Options, split: Split, fit_seconds: float, adapt
     if evaluate.tallies:  # none where the Trainer's limit_test_batches is 0
         summary = summarise(evaluate.tallies, fit_seconds)
         lines += [table(summary), ""]
-    if skipped:
-        lines += [skipped, ""]
+    if any(said):
+        lines += [*filter(None, said), ""]
     if options.scratch is not None:
         _say("\n".join([*lines, "fast_dev_run: every part has run once; nothing is kept"]))
         return
@@ -262,6 +262,19 @@ def _measure(cli: Any, options: Options, split: Split, fit_seconds: float, adapt
         f"next         {_predict_command(adapter, cli.datamodule.prompts(split)[0].text)}",
     ]
     _say("\n".join(lines))
+
+
+def _short_of_steps(trainer: Any) -> str:
+    """That a training ended before ``trainer.max_steps``, or began after it; empty if neither."""
+    steps, wanted = trainer.global_step, trainer.max_steps
+    if trainer.fast_dev_run or wanted < 0 or steps == wanted:
+        return ""
+    if steps > wanted:
+        return f"nothing was trained: the checkpoint is of step {steps}, and trainer.max_steps is {wanted}"
+    return (
+        f"the training ended after step {steps} of {wanted}: trainer.max_epochs, max_time, limit_train_batches or a "
+        "callback stopped it"
+    )
 
 
 def _predict_command(adapter: Path, prompt: str) -> str:
