@@ -84,6 +84,9 @@ class HyperNoiseModule(AdapterModule):
     ) -> None:
         super().__init__(optimizer, lr_scheduler, max_bad_steps)
         check_rewards(rewards, reward_weights)
+        for name, count in (("steps", steps), ("images_per_prompt", images_per_prompt)):
+            if count < 1:
+                raise ValueError(f"{name} must be at least 1, got {count}")
         if whiten_gradient is not None and not whiten_gradient > 0:
             raise ValueError(
                 f"whiten_gradient must be above 0, got {whiten_gradient}; null (None) leaves the gradient as it is"

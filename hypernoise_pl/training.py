@@ -40,7 +40,7 @@ class WarmupCosine(LambdaLR):
     def __init__(
         self, optimizer: torch.optim.Optimizer, warmup_steps: int = 0, total_steps: int = 1000, floor: float = 0.1
     ) -> None:
-        if total_steps < 1:
+        if not total_steps or total_steps < 1:  # none where trainer.max_steps is null
             raise ValueError(f"WarmupCosine: total_steps must be at least 1, got {total_steps}; set trainer.max_steps")
         self.warmup_steps, self.total_steps, self.floor = warmup_steps, total_steps, floor
 

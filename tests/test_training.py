@@ -353,6 +353,8 @@ def test_warm_up_and_cosine():
     assert rates[3:14] == sorted(rates[3:14], reverse=True)
     with pytest.raises(ValueError, match="total_steps must be at least 1, got -1"):
         WarmupCosine(optimizer, total_steps=-1)
+    with pytest.raises(ValueError, match=r"total_steps must be at least 1, got None; set trainer\.max_steps"):
+        WarmupCosine(optimizer, total_steps=None)
 
 
 @pytest.mark.parametrize(
@@ -365,6 +367,18 @@ def test_warm_up_and_cosine():
 def test_names_of_weights_are_checked(sana_folder, given, complaint):
     with pytest.raises(ValueError, match=complaint):
         module(sana_folder, reward_weights=given)
+
+
+@pytest.mark.parametrize(
+    ("given", "complaint"),
+    [
+        ({"images_per_prompt": 0}, "images_per_prompt must be at least 1, got 0"),
+        ({"steps": 0}, "steps must be at least 1, got 0"),
+    ],
+)
+def test_a_number_that_would_train_or_measure_nothing_is_refused(sana_folder, given, complaint):
+    with pytest.raises(ValueError, match=complaint):
+        module(sana_folder, **given)
 
 
 def test_ties_that_were_lost_are_noticed_before_training(sana_folder, tmp_path):
