@@ -92,15 +92,6 @@ def test_the_judge_of_the_shapes_world_says_what_it_lacks():
             judge.check([Prompt("good", metadata=good), Prompt("bad", metadata=metadata)])
 
 
-def test_a_tag_that_is_called_as_the_mean_is_refused(capsys):
-    """Its share would stand in the place of the mean over tags."""
-    clauses = [{"class": "circle", "count": 1}]
-    rows = [{"prompt": f"{tag} rings", "tag": tag, "include": clauses} for tag in ("colors", "mean")]
-    Path("mine.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    line = said(capsys, "fit", "--data=TextPrompts", "--data.train=mine.jsonl", *TINY, "--output=run")
-    assert "cannot judge 1 of 2 prompts; the first, 'mean rings', has the tag 'mean'" in line
-
-
 @pytest.mark.parametrize("flag", ["--trainer.max_epochs=1", "--trainer.max_steps=3"])
 def test_a_training_that_does_not_reach_its_steps_says_where_it_ended(flag, capsys):
     given = ["fit", *TINY, "--judge=null", "--data.train=2", "--data.test=2", "--trainer.max_steps=3", flag]

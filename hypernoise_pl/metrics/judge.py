@@ -11,8 +11,6 @@ from torch import Tensor
 from hypernoise_pl.arguments import KeepsArguments
 from hypernoise_pl.types import Prompt, check_images, check_shape
 
-MEAN = "mean"  # what summaries call the mean over tags, among the figures of each tag
-
 
 class Judge(KeepsArguments, ABC):
     """Says of each image whether it shows what its prompt asks for."""
@@ -50,9 +48,7 @@ class Judge(KeepsArguments, ABC):
         Raises:
             ValueError: if one cannot: how many, the first of them, and what it lacks.
         """
-        lacking = [
-            (prompt, lack) for prompt in prompts if (lack := _reserved(prompt) or self.lacks(prompt)) is not None
-        ]
+        lacking = [(prompt, lack) for prompt in prompts if (lack := self.lacks(prompt)) is not None]
         if lacking:
             prompt, lack = lacking[0]
             raise ValueError(
@@ -76,7 +72,3 @@ class Judge(KeepsArguments, ABC):
 
     @abstractmethod
     def _judge(self, images: Tensor, prompts: list[Prompt]) -> Tensor: ...
-
-
-def _reserved(prompt: Prompt) -> str | None:
-    return "has the tag 'mean', which tables call the mean over tags" if prompt.tag == MEAN else None
