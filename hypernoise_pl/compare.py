@@ -143,6 +143,13 @@ class Comparing:
         device = self.model.device
         return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
+    @property
+    def _where(self) -> str:
+        """What the seconds of a unit of work depend on: the device, and its threads now where it is the CPU."""
+        threads = torch.get_num_threads()
+        words = f" with {threads} thread{'s' if threads > 1 else ''}" if self.model.device.type == "cpu" else ""
+        return self.device + words
+
     def identity(self) -> dict[str, Any]:
         """All that decides a figure; a run folder holds the results of one identity.
 
@@ -204,7 +211,7 @@ class Comparing:
                 verified=account.verified,
                 missing=account.missing / len(block),
                 seconds=seconds,
-                device=self.device,
+                device=self._where,
                 judge=None if verdict is None else float(verdict[place]),
                 reward=weighted[place].item(),
                 scores={name: score[place].item() for name, score in scores.items()},

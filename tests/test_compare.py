@@ -11,6 +11,7 @@ from statistics import fmean
 
 import pyarrow.parquet as pq
 import pytest
+import torch
 import yaml
 
 from hypernoise_pl import cli
@@ -312,6 +313,22 @@ def test_another_chunk_and_device_continue_the_same_folder():
     assert Path("run/summary.json").exists()
     kept = [name for name, when in begun.items() if Path("run/parts", name).stat().st_mtime_ns == when]
     assert len(kept) == len(begun) - 1
+
+
+def test_seconds_of_another_number_of_threads_are_told_of(monkeypatch):
+    """The same command goes on with the threads that are free now; its rows' seconds are no longer of one kind."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # leaves the number of threads as this test sets it
+    config, found = configure(Path("methods.yaml"), METHODS[:1], seeds=1), torch.get_num_threads()
+    try:
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            assert compare(f"--config={config}", "--output=run") == 0
+            about = json.loads(Path("run/summary.json").read_text())["about"]
+            assert ("seconds are of several devices (cpu with 1 thread, cpu with 2 threads)" in about) == (threads > 1)
+            Path("run/summary.json").unlink()
+            next(Path("run/parts").iterdir()).unlink()
+    finally:
+        torch.set_num_threads(found)
 
 
 def test_a_damaged_folder_is_none_to_continue():

@@ -45,7 +45,7 @@ class Row:
         verified: samples scored.
         missing: samples that the verifier could not score, the mean of its unit of work.
         seconds: of drawing, network, decoding and verifying; the mean of its unit of work.
-        device: that it was made on, by name.
+        device: that it was made on, by name; of the CPU, its number of threads too.
         judge: 1 or 0; None without a judge.
         reward: weighted sum of the scores.
         scores: reward -> raw score.
