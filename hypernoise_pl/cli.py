@@ -13,6 +13,7 @@ import sys
 import tempfile
 import traceback
 import warnings
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -251,6 +252,9 @@ def _read_request(options: Options) -> None:
         options.seed_numbers = [int(seed) for seed in options.seeds.split(",")]
     except ValueError:
         raise ConfigError(f"--seeds {options.seeds}: needs whole numbers with commas between, like 0,1,2") from None
+    twice = next((seed for seed, count in Counter(options.seed_numbers).items() if count > 1), None)
+    if twice is not None:
+        raise ConfigError(f"--seeds {options.seeds}: {twice} is there twice, and would be one image; leave one out")
     if options.steps is not None and options.steps < 1:
         raise ConfigError(f"--steps {options.steps}: at least 1 is needed")
     if not math.isfinite(options.strength):

@@ -290,8 +290,14 @@ class HyperNoiseModule(AdapterModule):
             raise ValueError(f"trainer.precision 16-mixed: a {kind} is not right in float16; use bf16-mixed")
 
     def on_fit_start(self) -> None:
-        """Check that nothing has copied or replaced frozen weights since the hypernetwork was made."""
+        """Check that a reward counts, and that nothing has copied or replaced frozen weights since the start.
+
+        Raises:
+            ValueError: if every reward's weight is 0.
+        """
         super().on_fit_start()
+        if not any(self.reward_weights.values()):
+            raise ValueError("reward_weights: all are 0, and nothing would train; give one of the rewards a weight")
         assert_tied(self.generator.network, self.hypernetwork.view)
         self._checked = False
 

@@ -32,6 +32,7 @@ from hypernoise_pl.logs import go_on, where
 from hypernoise_pl.metrics.judge import Judge
 from hypernoise_pl.noise import gaussian, seed_of
 from hypernoise_pl.options import Options
+from hypernoise_pl.precision import check_trainer
 from hypernoise_pl.predictions import END, ROWS, Predictions
 from hypernoise_pl.report.figures import image_grid, to_tensor, to_uint8
 from hypernoise_pl.report.page import verdict, write_report
@@ -84,6 +85,7 @@ def predict(cli: Any, options: Options) -> None:
     """Write images for prompts, base and refined from the same noise."""
     model = cli.model
     prompts, seeds, adapter = options.requested, options.seed_numbers, _adapter_of(options)
+    check_trainer(cli.trainer)
     restore(model.hypernetwork, model.generator, adapter)
     model.to(cli.trainer.strategy.root_device)
     settings = _settings(cli, options, adapter, prompts, seeds)
@@ -96,7 +98,8 @@ def predict(cli: Any, options: Options) -> None:
         if not done[prompt.index]:
             noise = gaussian(model.generator.noise_shape, [seed_of(seed) for seed in seeds]).to(model.device)
             every = [prompt] * len(seeds)
-            rollouts = {kind: model(every, noise, strength, options.steps) for kind, strength in kinds.items()}
+            with cli.trainer.precision_plugin.forward_context():  # as test has it
+                rollouts = {kind: model(every, noise, strength, options.steps) for kind, strength in kinds.items()}
             found.add([row for kind, rollout in rollouts.items() for row in _images(found, kind, rollout, seeds)])
     _grid(found).save(found.folder / END)
     made = f" ({sum(done)} prompts were there)" if any(done) else ""
@@ -112,6 +115,7 @@ def _settings(cli: Any, options: Options, adapter: Path, prompts: Sequence[Promp
         "adapter": digest(adapter),
         "strength": options.strength,
         "steps": options.steps or model.steps,
+        "precision": cli.trainer.precision,
         "seeds": seeds,
         "prompts": {"count": len(prompts), "contents": digest_of(texts)},
         "rewards": described(dict(model.rewards.items())),

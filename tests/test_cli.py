@@ -216,6 +216,7 @@ def test_fit_then_test_then_predict(tmp_path, capsys, monkeypatch):
 def test_predict_without_prompts_or_with_bad_seeds(capsys):
     assert "no prompts" in refused(capsys, "predict", "--adapter=x")
     assert "needs whole numbers" in refused(capsys, "predict", "--prompt=a", "--seeds=1,b")
+    assert "--seeds 1,0,01: 1 is there twice" in refused(capsys, "predict", "--prompt=a", "--seeds=1,0,01")
     Path("binary.txt").write_bytes(b"\x00\x01")
     assert "binary" in refused(capsys, "predict", "--prompts=binary.txt")
     assert "no hypernoise.json" in refused(capsys, "predict", "--prompt=a ring", "--adapter=nowhere")

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import lightning as L
 import pytest
 
 from hypernoise_pl.data.base import PromptBatches, PromptDataModule
@@ -67,6 +68,14 @@ def test_the_place_in_the_stream_is_that_of_whole_steps():
 def test_a_set_smaller_than_a_batch_is_refused():
     with pytest.raises(ValueError, match=r"7 training prompts do not fill one batch of 4 on 2 process"):
         PromptBatches(7, 4, 0, world=2)
+
+
+def test_batches_that_are_to_come_again_and_again_are_refused(tmp_path):
+    data = TextPrompts(str(write(tmp_path, "p.txt", b"a\nb\nc\n")), batch_size=1)
+    data.trainer = L.Trainer(overfit_batches=1, logger=False, enable_checkpointing=False, accelerator="cpu")
+    with pytest.raises(ValueError, match=r"trainer\.overfit_batches: the stream of prompts gives no batch twice; give"):
+        data.train_dataloader()
+    assert len(data.test_dataloader()) == 1
 
 
 def write(folder: Path, name: str, content: bytes) -> Path:

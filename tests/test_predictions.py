@@ -68,9 +68,23 @@ def test_a_second_command_in_the_folder_adds_nothing_and_another_one_is_refused(
     for flag, said in (
         ("--strength=0.5", "strength=1.0, this run has 0.5"),
         ("--seeds=3", "seeds"),
+        ("--trainer.precision=bf16-mixed", "precision=32-true, this run has bf16-mixed"),
         ("--model.generator.guidance_scale=9", "generator.guidance_scale=4.5, this run has 9.0"),
     ):
         capsys.readouterr()
         assert main([*given, flag]) == 2
         assert f"--output seen: holds images of other settings: {said}" in capsys.readouterr().err
     assert Path("seen/predictions.jsonl").read_text() == rows
+
+
+@pytest.mark.slow
+def test_images_are_those_of_the_precision_that_is_asked_for(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    save_shapes_adapter(tmp_path / "adapter")
+    given = ["predict", "--adapter=adapter", "--prompt=a red circle", *LORA]
+    for precision in ("32-true", "bf16-mixed"):
+        assert main([*given, f"--trainer.precision={precision}", f"--output={precision}"]) == 0
+    images = {name: Path(name, "0000-a-red-circle-seed0-base.png").read_bytes() for name in ("32-true", "bf16-mixed")}
+    assert images["32-true"] != images["bf16-mixed"]
+    assert main([*given, "--trainer.precision=64-true", "--output=other"]) == 2
+    assert "trainer.precision 64-true converts all weights" in capsys.readouterr().err

@@ -460,3 +460,11 @@ def test_a_second_fit_counts_its_own_bad_steps(sana_folder, tmp_path):
 def test_a_spread_that_would_turn_or_stop_the_gradient_is_refused(sana_folder, spread):
     with pytest.raises(ValueError, match=r"^whiten_gradient must be above 0, got .*; null"):
         build(sana_folder, whiten_gradient=spread)
+
+
+@pytest.mark.parametrize("kind", [HyperNoiseModule, FineTuneModule])
+def test_weights_that_are_all_0_are_refused_for_a_training_and_measured(sana_folder, tmp_path, kind):
+    method = build(sana_folder, kind, reward_weights={"bright": 0.0, "red": 0.0})
+    with pytest.raises(ValueError, match="reward_weights: all are 0, and nothing would train; give one"):
+        fit(method, tmp_path)
+    trainer(tmp_path, callbacks=[]).test(method, datamodule=Rings(2), verbose=False)
