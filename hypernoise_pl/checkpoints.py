@@ -86,7 +86,7 @@ def to_continue(asked: str | None, folder: Path) -> Path | None:
                 f"--output {folder}: holds a run already; add --ckpt_path last to continue it from step "
                 f"{newest[1]['global_step']}, or give another --output"
             )
-        if any((folder / name).exists() for name in ("adapter", "adapter-best", "summary.json")):
+        if _results(folder):
             raise ConfigError(f"--output {folder}: holds a run already, without a checkpoint; give another --output")
         return None
     if asked == "last":
@@ -100,6 +100,21 @@ def to_continue(asked: str | None, folder: Path) -> Path | None:
             "another --output to go on from here, or --ckpt_path last"
         )
     return file
+
+
+def check_unused(folder: Path) -> None:
+    """Check that a measurement would not take the place of what a run has left in a folder.
+
+    Raises:
+        ConfigError: naming what there is.
+    """
+    if found := _results(folder):
+        raise ConfigError(f"--output {folder}: holds a run already ({found}); give another --output")
+
+
+def _results(folder: Path) -> str:
+    """What a run has left in a folder; empty if nothing."""
+    return next((name for name in ("adapter", "adapter-best", "summary.json") if (folder / name).exists()), "")
 
 
 def newest_checkpoint(folder: Path) -> tuple[Path, dict[str, Any]] | None:

@@ -23,12 +23,12 @@ import yaml
 
 from hypernoise_pl.adapter_config import check_adapter, of_its_run, with_adapter, with_generator
 from hypernoise_pl.cache_prompts import without_rewards
-from hypernoise_pl.checkpoints import newest_checkpoint, newest_run_to_continue, to_continue
+from hypernoise_pl.checkpoints import check_unused, newest_checkpoint, newest_run_to_continue, to_continue
 from hypernoise_pl.classes import families, page
 from hypernoise_pl.config import finished, merge_file, merge_flag, resolved, with_interpolations
 from hypernoise_pl.launched import new_run_of_all
 from hypernoise_pl.options import Options
-from hypernoise_pl.run_folder import drop_if_empty, newest_run
+from hypernoise_pl.run_folder import drop_if_empty, held, newest_run
 from hypernoise_pl.signals import Stopped
 from hypernoise_pl.signatures import ArgumentsOf, ConfigError
 from hypernoise_pl.truncation import counted
@@ -72,7 +72,9 @@ def run(command: str, argv: Sequence[str]) -> int:
             started = True
             from hypernoise_pl import runs
 
-            getattr(runs, command.replace("-", "_"))(cli, options)
+            alone = first and command in ("fit", "validate", "test")  # predict holds the folder that it finds
+            with held(options.folder) if alone else contextlib.nullcontext():
+                getattr(runs, command.replace("-", "_"))(cli, options)
         return 0
     except Stopped as stopped:
         if not first:
@@ -185,6 +187,8 @@ def build(command: str, options: Options, flags: list[str]) -> Any:
         options.folder = _output(command, options, trial)
         if command == "fit" and (begins or options.ckpt_path is not None):
             options.checkpoint = to_continue(options.ckpt_path, options.folder)
+        if command in ("validate", "test") and begins:
+            check_unused(options.folder)
         options.begun = True
         written["output"] = str(options.folder)
     roots = _roots(command)

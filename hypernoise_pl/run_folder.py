@@ -46,6 +46,37 @@ def newest_run(command: str, holding: str) -> Path:
 
 
 @contextlib.contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Keep other processes of this machine from running in a folder meanwhile; it is made if need be.
+
+    The folder itself is locked, so that no file is left and a process that dies leaves no lock.
+
+    Raises:
+        ValueError: if another process runs in it.
+    """
+    made = not folder.exists()
+    folder.mkdir(parents=True, exist_ok=True)
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            import fcntl  # not on Windows
+
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ValueError(
+                f"--output {folder}: another process is running in it; wait for its end, or give another --output"
+            ) from None
+        except (ImportError, OSError):
+            pass  # a system, or a file system, without locks
+        yield
+    finally:
+        os.close(handle)
+        if made:
+            with contextlib.suppress(OSError):
+                folder.rmdir()  # where nothing was written
+
+
+@contextlib.contextmanager
 def whole(file: Path) -> Iterator[Path]:
     """A file to write beside ``file``; it takes its place once it is complete, or is removed.
 

@@ -22,7 +22,7 @@ from hypernoise_pl.callbacks.evaluate import Evaluate
 from hypernoise_pl.callbacks.image_grid import ImageGrid
 from hypernoise_pl.callbacks.remember_logs import RememberLogs
 from hypernoise_pl.callbacks.stop import SaveWhenAsked
-from hypernoise_pl.checkpoints import read_checkpoint
+from hypernoise_pl.checkpoints import read_checkpoint, to_continue
 from hypernoise_pl.compare import Comparing
 from hypernoise_pl.comparison import shard_of, some
 from hypernoise_pl.data.base import Split, check_prompts
@@ -39,7 +39,7 @@ from hypernoise_pl.report.page import verdict, write_report
 from hypernoise_pl.report.results import Results
 from hypernoise_pl.report.sections import aligned, lines
 from hypernoise_pl.report.tables import summarise, table
-from hypernoise_pl.run_folder import whole, write
+from hypernoise_pl.run_folder import held, whole, write
 from hypernoise_pl.signatures import ConfigError
 from hypernoise_pl.threads import following_load
 from hypernoise_pl.trained import digest
@@ -50,6 +50,8 @@ def fit(cli: Any, options: Options) -> None:
     """Train, save the adapter, test, and say what was reached."""
     model, trainer, output, checkpoint = cli.model, cli.trainer, options.folder, options.checkpoint
     _judge_of(cli, "validation", "test")
+    if checkpoint is None and trainer.is_global_zero:
+        to_continue(None, output)  # another process may have come first while this one was loading
     output.mkdir(parents=True, exist_ok=True)
     write(output / "config.yaml", cli.written_config)
     trainer.callbacks += [RememberLogs(), SaveWhenAsked()]
@@ -91,19 +93,20 @@ def predict(cli: Any, options: Options) -> None:
     settings = _settings(cli, options, adapter, prompts, seeds)
     if not options.chosen:
         options.folder = Predictions.unfinished(options.folder.parent, settings) or options.folder
-    found = Predictions(options.folder, settings)
-    kinds = {"base": 0.0, "refined": options.strength}
-    done = [found.of(prompt.index, len(kinds) * len(seeds)) is not None for prompt in prompts]
-    for prompt in tqdm(following_load(prompts), total=len(prompts), desc="predict", disable=len(prompts) < 8):
-        if not done[prompt.index]:
-            noise = gaussian(model.generator.noise_shape, [seed_of(seed) for seed in seeds]).to(model.device)
-            every = [prompt] * len(seeds)
-            with cli.trainer.precision_plugin.forward_context():  # as test has it
-                rollouts = {kind: model(every, noise, strength, options.steps) for kind, strength in kinds.items()}
-            found.add([row for kind, rollout in rollouts.items() for row in _images(found, kind, rollout, seeds)])
-    _grid(found).save(found.folder / END)
-    made = f" ({sum(done)} prompts were there)" if any(done) else ""
-    _say(f"{len(found.rows)} images{made}, {ROWS} and {END} are in {found.folder}")
+    with held(options.folder):
+        found = Predictions(options.folder, settings)
+        kinds = {"base": 0.0, "refined": options.strength}
+        done = [found.of(prompt.index, len(kinds) * len(seeds)) is not None for prompt in prompts]
+        for prompt in tqdm(following_load(prompts), total=len(prompts), desc="predict", disable=len(prompts) < 8):
+            if not done[prompt.index]:
+                noise = gaussian(model.generator.noise_shape, [seed_of(seed) for seed in seeds]).to(model.device)
+                every = [prompt] * len(seeds)
+                with cli.trainer.precision_plugin.forward_context():  # as test has it
+                    rollouts = {kind: model(every, noise, strength, options.steps) for kind, strength in kinds.items()}
+                found.add([row for kind, rollout in rollouts.items() for row in _images(found, kind, rollout, seeds)])
+        _grid(found).save(found.folder / END)
+        made = f" ({sum(done)} prompts were there)" if any(done) else ""
+        _say(f"{len(found.rows)} images{made}, {ROWS} and {END} are in {found.folder}")
 
 
 def _settings(cli: Any, options: Options, adapter: Path, prompts: Sequence[Prompt], seeds: list[int]) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from hypernoise_pl.checkpoints import (
     read_checkpoint,
     to_continue,
 )
-from hypernoise_pl.run_folder import drop_if_empty, give_usual_modes, new_run, write_tensors
+from hypernoise_pl.run_folder import drop_if_empty, give_usual_modes, held, new_run, write_tensors
 from hypernoise_pl.signatures import ConfigError
 from tests.worker import Rings, quiet
 
@@ -46,6 +46,69 @@ def test_an_empty_run_folder_goes_and_one_with_something_in_it_stays():
     drop_if_empty(empty)
     drop_if_empty(used)
     assert not empty.parent.exists() and used.exists()
+
+
+HOLDS = """
+import sys, time
+from pathlib import Path
+from hypernoise_pl.run_folder import held
+with held(Path("a")):
+    print("holds", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_folder_is_one_process_s_until_it_ends_or_dies():
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
+    with subprocess.Popen([sys.executable, "-c", HOLDS], env=environment, stdout=subprocess.PIPE, text=True) as other:
+        try:
+            assert other.stdout is not None and other.stdout.readline() == "holds\n"
+            with pytest.raises(ValueError, match="--output a: another process is running in it; wait"), held(Path("a")):
+                raise AssertionError
+            with held(Path("b")):
+                Path("b/summary.json").touch()
+        finally:
+            other.kill()
+    with held(Path("a")):
+        pass
+    assert Path("a").is_dir() and Path("b/summary.json").exists()
+    with held(Path("c")):
+        assert Path("c").is_dir()
+    assert not Path("c").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", ["fit", "test", "validate", "predict"])
+def test_a_command_does_not_run_where_another_process_does(command, capsys, monkeypatch):
+    from hypernoise_pl import cli
+    from hypernoise_pl.__main__ import main
+    from tests.tiny_adapter import save_shapes_adapter
+
+    monkeypatch.delenv(cli.OUTPUT_VARIABLE, raising=False)
+    adapter = save_shapes_adapter(Path("adapter"))
+    given = {"fit": ["--trainer.max_steps=1"], "predict": ["--prompt=a ring", f"--adapter={adapter}"]}
+    with held(Path("a")):
+        assert main([command, "--output=a", *given.get(command, [f"--adapter={adapter}"])]) == 2
+    assert "error: --output a: another process is running in it" in capsys.readouterr().err
+    assert not list(Path("a").glob("*.json*"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", ["test", "validate", "compare"])
+def test_figures_of_a_run_are_not_written_over_by_another_s(command, capsys, monkeypatch):
+    from hypernoise_pl import cli
+    from hypernoise_pl.__main__ import main
+    from tests.tiny_adapter import save_shapes_adapter
+
+    monkeypatch.delenv(cli.OUTPUT_VARIABLE, raising=False)
+    adapter = save_shapes_adapter(Path("elsewhere"))
+    Path("a").mkdir()
+    Path("a/summary.json").write_text("{}")
+    assert main([command, "--output=a", f"--adapter={adapter}"]) == 2
+    said = capsys.readouterr().err
+    assert "a holds another run's summary.json" in said if command == "compare" else "holds a run already (" in said
+    assert [file.name for file in Path("a").iterdir()] == ["summary.json"]
+    assert Path("a/summary.json").read_text() == "{}"
 
 
 class Line(L.LightningModule):

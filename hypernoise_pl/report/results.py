@@ -102,6 +102,8 @@ class Results:
             found = unlike(_read(file), identity)
             if found is not None:
                 raise ValueError(f"{self.folder} holds results with {found}; give another --output")
+        elif (self.folder / "summary.json").exists():
+            raise ValueError(f"{self.folder} holds another run's summary.json; give another --output")
         for name in ("parts", "images"):
             (self.folder / name).mkdir(parents=True, exist_ok=True)
         if not file.exists():
