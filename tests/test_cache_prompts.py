@@ -107,6 +107,27 @@ def test_the_key_is_all_that_decides_what_prompts_become(sana_folder):
     assert len({fingerprint(generator) for generator in (first, *others)}) == 6
 
 
+def test_one_changed_value_of_an_encoder_its_configuration_or_tokenizer_is_another_place(sana_folder):
+    """Each changes what prompts become, and would be answered with embeddings of the old encoder."""
+
+    def one_word(generator) -> None:
+        words = generator.text_encoder.get_input_embeddings().weight.data
+        words[generator.pipeline.tokenizer("red").input_ids[-1], 1] += 1
+
+    def steeper(generator) -> None:
+        generator.text_encoder.config.query_pre_attn_scalar = 1
+
+    def other_padding(generator) -> None:
+        generator.pipeline.tokenizer.pad_token = "<unk>"
+
+    places = {fingerprint(sana(sana_folder))}
+    for change in (one_word, steeper, other_padding):
+        generator = sana(sana_folder)
+        change(generator)
+        places.add(fingerprint(generator))
+    assert len(places) == 4
+
+
 def test_a_damaged_shard_is_named(sana_folder, tmp_path):
     generator = sana(sana_folder)
     cache = open_cache(str(tmp_path), generator)
