@@ -178,14 +178,43 @@ def fill(weights: Mapping[str, nn.Parameter], saved: Mapping[str, Any], file: Pa
         if found != wanted:
             is_there = "is missing" if found is None else f"has shape {found}"
             raise ValueError(f"adapter {file}: tensor {name} {is_there}, where {wanted} is wanted")
-        if not bool(saved[name].isfinite().all()):
-            raise ValueError(
-                f"adapter {file}: tensor {name} has values that are not finite; give an adapter of an earlier step, "
-                "such as adapter-best, or train anew with a lower rate"
-            )
+        _check_finite(name, saved[name], file)
     with torch.no_grad():
         for name, parameter in weights.items():
             parameter.copy_(saved[name])
+
+
+def check_weights(folder: Path, rank: int) -> None:
+    """Check an adapter's weights as far as that goes without its generator.
+
+    Args:
+        folder: of the adapter.
+        rank: that its description has.
+
+    Raises:
+        ValueError: if the file is damaged or empty, a tensor is not finite, or has another rank.
+    """
+    file = folder / WEIGHTS
+    saved = load_tensors(file, "adapter")
+    if not saved:
+        raise ValueError(f"adapter {file}: no tensors in it; give another adapter")
+    for name, tensor in sorted(saved.items()):
+        _check_finite(name, tensor, file)
+        of_rank = {"lora_A": tensor.shape[:1], "lora_B": tensor.shape[1:2]}
+        for part, found in of_rank.items():
+            if f".{part}." in name and list(found) != [rank]:
+                raise ValueError(
+                    f"adapter {file}: tensor {name} has shape {list(tensor.shape)}, and {OWN_CONFIG} says rank {rank}; "
+                    "give another adapter"
+                )
+
+
+def _check_finite(name: str, tensor: Any, file: Path) -> None:
+    if not bool(tensor.isfinite().all()):
+        raise ValueError(
+            f"adapter {file}: tensor {name} has values that are not finite; give an adapter of an earlier step, "
+            "such as adapter-best, or train anew with a lower rate"
+        )
 
 
 def describe(folder: Path) -> dict[str, Any]:

@@ -67,7 +67,7 @@ def model_card(
         f"# {name}\n\n{_ABOUT[about['adapts']].format(base=base)}",
         f"## Use\n\n{use}",
         "## Training\n\n" + "\n".join(f"- {line}" for line in _training(about, config, model)) + "\n",
-        "## Measured\n\n" + ("Nothing was measured in this run.\n" if summary is None else _table(summary)),
+        "## Measured\n\n" + ("These weights were not measured.\n" if summary is None else _table(summary)),
     ]
     if picture is not None:
         rows = "Base above, what was trained below it, from the same noise"

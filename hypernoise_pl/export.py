@@ -7,11 +7,20 @@ import json
 import os
 import shutil
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from hypernoise_pl.adapter import OWN_CONFIG, PEFT_CONFIG, WEIGHTS, describe, load_adapter, replace_folder
+from hypernoise_pl.adapter import (
+    OWN_CONFIG,
+    PEFT_CONFIG,
+    WEIGHTS,
+    check_weights,
+    describe,
+    load_adapter,
+    replace_folder,
+)
 from hypernoise_pl.card import HUB_ID, model_card
 from hypernoise_pl.config import read_config
 from hypernoise_pl.formats import export_peft
@@ -50,7 +59,8 @@ def export(adapter: Path | None, run: Path | None, output: Path | None, layout: 
 
     Args:
         adapter: folder; None for that of the newest fit.
-        run: folder of its fit; None for the one it lies in.
+        run: folder of its fit; None for the one it lies in. Its figures and samples are those of its own ``adapter``
+            and are left out, with a warning, for other weights (``adapter-best``).
         output: to write; None for ``export-FORMAT`` in the run folder.
         layout: ``own``; ``peft``: an ordinary LoRA that any PEFT load makes the hypernetwork of; ``reference``: for
             the reference implementation.
@@ -66,14 +76,23 @@ def export(adapter: Path | None, run: Path | None, output: Path | None, layout: 
     """
     adapter = newest_run("fit", f"adapter/{WEIGHTS}") / "adapter" if adapter is None else adapter
     about, run = describe(adapter), adapter.parent if run is None else run
+    check_weights(adapter, about["rank"])
     config, summary = _read(run / "config.yaml"), _read(run / "summary.json", needed=False)
+    pictures = sorted((run / "images").glob("test-*.png")) or sorted((run / "images").glob("*.png"))
+    own = run / "adapter" / WEIGHTS
+    if own.is_file() and own.read_bytes() != (adapter / WEIGHTS).read_bytes():
+        warnings.warn(
+            f"export: {run} has measured its own adapter, {own.parent}, which has other weights than {adapter}: the "
+            "card gets no figures and no samples",
+            stacklevel=2,
+        )
+        summary, pictures = None, []
     if layout != "own" and (about["adapts"] != "noise" or about["mode"] != "residual"):
         raise ValueError(f"export: adapter {adapter} is an ordinary LoRA as it is; use --format own")
     folder = run / f"export-{layout}" if output is None else output
     if folder.exists() and not (folder / PEFT_CONFIG).is_file() and any(folder.iterdir()):
         raise ValueError(f"export: {folder} holds something else than an adapter; give another --output")
     partial = folder.with_name(f".{folder.name}-{os.getpid()}")
-    pictures = sorted((run / "images").glob("test-*.png")) or sorted((run / "images").glob("*.png"))
     try:
         if layout == "peft":
             generator = _generator(config, run)

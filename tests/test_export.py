@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from safetensors.torch import load_file, save_file
 
 from hypernoise_pl.__main__ import main
 from hypernoise_pl.adapter import load_adapter, save_adapter
@@ -131,8 +132,45 @@ def test_formats_are_read_by_those_they_are_for(run, sana_folder, tmp_path):
     assert "Nothing of it is to be patched" in (tmp_path / "plain" / "README.md").read_text()
     (run / "summary.json").unlink()
     assert main([*given, str(tmp_path / "plain")]) == 0  # a second export takes the first one's place
-    assert "Nothing was measured in this run." in (tmp_path / "plain" / "README.md").read_text()
+    assert "These weights were not measured." in (tmp_path / "plain" / "README.md").read_text()
     assert not any(path.name.startswith(".") for path in tmp_path.iterdir())
+
+
+def test_figures_of_other_weights_are_not_on_the_card(run, sana_folder, tmp_path):
+    """``adapter-best`` lies in the same run, whose figures and samples are the last adapter's."""
+    save_adapter(trained(sana_folder), sana(sana_folder), run / "adapter-best")
+    given = ["export", "--adapter", str(run / "adapter-best"), "--output", str(tmp_path / "out")]
+    assert main(given) == 0  # the last is the best
+    assert "gains +0.375" in (tmp_path / "out" / "README.md").read_text()
+    best = NoiseHypernetwork(sana(sana_folder), LoraOptions(4, 8.0))
+    save_adapter(best, sana(sana_folder), run / "adapter-best")
+    with pytest.warns(UserWarning, match="gets no figures and no samples"):
+        assert main(given) == 0
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "These weights were not measured." in card
+    assert "0.625" not in card and not (tmp_path / "out" / "samples.png").exists()
+    assert residual(sana_folder, load_adapter(tmp_path / "out", sana(sana_folder))).abs().max() == 0
+
+
+@pytest.mark.parametrize("layout", ["own", "peft", "reference"])
+@pytest.mark.parametrize("damage", ["truncated", "not finite", "of rank 2"])
+def test_damaged_weights_are_not_exported(damage, layout, run, sana_folder, tmp_path, capsys):
+    file = run / "adapter" / "adapter_model.safetensors"
+    tensors = load_file(file)
+    name = next(iter(tensors))
+    if damage == "truncated":
+        file.write_bytes(file.read_bytes()[:1000])
+    elif damage == "not finite":
+        tensors[name][0] = torch.nan
+        save_file(tensors, file)
+    else:
+        save_adapter(NoiseHypernetwork(sana(sana_folder), LoraOptions(2, 8.0)), sana(sana_folder), tmp_path / "two")
+        file.write_bytes((tmp_path / "two" / file.name).read_bytes())
+    given = ["export", "--adapter", str(run / "adapter"), "--format", layout, "--output", str(tmp_path / "out")]
+    assert main(given) == 2
+    said = capsys.readouterr().err
+    assert f"adapter {file}: " in said and said.count("\n") == 1
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_hub_gets_the_folder_as_it_is(run, monkeypatch, capsys):
