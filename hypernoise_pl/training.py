@@ -14,7 +14,7 @@ import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
-from torch.optim.lr_scheduler import LambdaLR
+from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 
 from hypernoise_pl import resuming
 from hypernoise_pl.noise import noise_statistics
@@ -22,6 +22,8 @@ from hypernoise_pl.objective import weighted_sum
 from hypernoise_pl.parallelize import whole
 from hypernoise_pl.precision import check_precision, check_trainer
 from hypernoise_pl.types import Prompt, Rollout
+
+_STATES = {"state_dict", "current_model_state"}  # weights in a checkpoint; both where Lightning averages them
 
 
 class WarmupCosine(LambdaLR):
@@ -124,16 +126,20 @@ class AdapterModule(L.LightningModule, ABC):
         """The configured optimiser on the LoRA weights, its schedule stepped with it.
 
         Raises:
-            ValueError: if the precision does not train right; see ``precision.check_precision``.
+            ValueError: if the precision does not train right (see ``precision.check_precision``), or the schedule waits
+                for a figure.
         """
         check_precision(self.trainer, self.trainable().values(), self.frozen_parts())
         optimizer = self._make_optimizer(self.trainable().values())
         if self._make_schedule is None:
             return optimizer
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": self._make_schedule(optimizer), "interval": "step"},
-        }
+        schedule = self._make_schedule(optimizer)
+        if isinstance(schedule, ReduceLROnPlateau):
+            raise ValueError(
+                "model.lr_scheduler ReduceLROnPlateau: the rate is a function of the step here, and no figure changes "
+                "it; use WarmupCosine or another of torch.optim.lr_scheduler"
+            )
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     @abstractmethod
     def frozen_parts(self) -> dict[str, Sequence[nn.Module]]:
@@ -265,7 +271,8 @@ class AdapterModule(L.LightningModule, ABC):
         names = self.trainable()
         checkpoint["bad_steps"] = [self.bad_steps, self._bad_in_a_row]
         checkpoint["bad_rewards"] = dict(self.bad_rewards)
-        checkpoint["state_dict"] = {k: v for k, v in checkpoint["state_dict"].items() if k in names}
+        for kind in _STATES & checkpoint.keys():
+            checkpoint[kind] = {k: v for k, v in checkpoint[kind].items() if k in names}
         checkpoint["made_by"] = {
             "adapter": self.adapter_settings(),
             "classes": self._classes(),
@@ -299,6 +306,8 @@ class AdapterModule(L.LightningModule, ABC):
         changed = any(before.get(name) != value for name, value in parts.items())
         if changed or resuming.batches_done(checkpoint["loops"]) % self.trainer.accumulate_grad_batches:
             resuming.begin_epoch(checkpoint["loops"])
+        if checkpoint.keys() >= _STATES:  # WeightAveraging takes whole ones
+            checkpoint.update({kind: self.state_dict() | checkpoint[kind] for kind in _STATES})
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
         """As PyTorch's; frozen weights that are left out, as in every checkpoint, do not count as missing."""

@@ -5,6 +5,8 @@ from pathlib import Path
 import lightning as L
 import pytest
 import torch
+from lightning.pytorch.callbacks import EMAWeightAveraging
+from lightning.pytorch.cli import ReduceLROnPlateau
 
 from hypernoise_pl.finetune import FineTuneModule
 from hypernoise_pl.hypernetwork import LoraOptions
@@ -33,7 +35,15 @@ def sgd(**options):
     return lambda parameters: torch.optim.SGD(parameters, **{"lr": 0.1, "momentum": 0.9, **options})
 
 
-def run(folder: Path, steps: int, begun: Path | None = None, batch_size: int = 2, accumulate: int = 2, **options):
+def run(
+    folder: Path,
+    steps: int,
+    begun: Path | None = None,
+    batch_size: int = 2,
+    accumulate: int = 2,
+    callbacks=(),
+    **options,
+):
     """Train to a step, from a checkpoint if there is one; the module, the Trainer and what was seen."""
     kind, seen = options.pop("kind", HyperNoiseModule), Seen()
     defaults = {"lora": LoraOptions(4, 8.0), "objective": Objective(L2Mean(), 1.0, 10.0), "optimizer": sgd()}
@@ -43,7 +53,7 @@ def run(folder: Path, steps: int, begun: Path | None = None, batch_size: int = 2
         accumulate_grad_batches=accumulate,
         limit_val_batches=0,
         enable_checkpointing=False,
-        callbacks=[seen],
+        callbacks=[*callbacks, seen],
         **quiet(),
     )
     data = Rings(batch_size)
@@ -176,3 +186,30 @@ def test_a_step_that_was_interrupted_is_taken_whole(sana_folder, tmp_path):
     assert resumed[2].steps == {step: prompts for step, prompts in whole[2].steps.items() if step >= 2}
     for name, weight in whole[0].trainable().items():
         assert torch.equal(resumed[0].trainable()[name], weight)
+
+
+class SavesAtStepThree(L.Callback):
+    def __init__(self, file: Path) -> None:
+        self.file = file
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        if trainer.global_step == 3 and not self.file.exists():
+            trainer.save_checkpoint(self.file)
+
+
+@pytest.mark.filterwarnings("ignore:You're using the WeightAveraging callback")
+def test_averaged_weights_go_on_as_if_nothing_had_been(sana_folder, tmp_path):
+    file = tmp_path / "three.ckpt"
+    whole, *_ = run(sana_folder, 6, callbacks=[EMAWeightAveraging(decay=0.5), SavesAtStepThree(file)])
+    kept = torch.load(file, weights_only=True)
+    assert kept["state_dict"].keys() == kept["current_model_state"].keys() == whole.trainable().keys()
+    ended, *_ = run(sana_folder, 6, file, callbacks=[EMAWeightAveraging(decay=0.5)])
+    plain, *_ = run(sana_folder, 6)
+    for name, weight in whole.trainable().items():
+        assert torch.equal(weight, ended.trainable()[name])
+    assert any(not torch.equal(weight, plain.trainable()[name]) for name, weight in whole.trainable().items())
+
+
+def test_a_schedule_that_waits_for_a_figure_is_refused(sana_folder):
+    with pytest.raises(ValueError, match=r"model\.lr_scheduler ReduceLROnPlateau: the rate is a function of the step"):
+        run(sana_folder, 1, lr_scheduler=lambda optimizer: ReduceLROnPlateau(optimizer, monitor="train/loss"))
