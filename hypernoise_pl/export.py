@@ -27,7 +27,7 @@ from hypernoise_pl.formats import export_peft
 from hypernoise_pl.generators.base import Generator
 from hypernoise_pl.generators.pipeline import PipelineGenerator
 from hypernoise_pl.run_folder import newest_run
-from hypernoise_pl.signatures import find_class
+from hypernoise_pl.signatures import find_class, parameters
 
 FORMATS = {"own": (OWN_CONFIG, PEFT_CONFIG, WEIGHTS), "peft": (), "reference": (PEFT_CONFIG, WEIGHTS)}
 PICTURE = "samples.png"
@@ -203,13 +203,19 @@ def _call(about: Any, config: Any) -> dict[str, Any]:
 
 
 def _generator(config: Any, run: Path) -> Generator:
-    """The generator of a run, whose last layer's weights the PEFT format takes away."""
+    """The generator of a run, whose last layer's weights the PEFT format takes away.
+
+    In float32, in which that format is to be used: weights rounded to bfloat16 would leave their rounding behind.
+    """
     from jsonargparse import ArgumentParser
 
     parser = ArgumentParser(exit_on_error=False)
     parser.add_argument("--generator", type=Generator)
     try:
-        given = parser.parse_object({"generator": config["model"]["init_args"]["generator"]})
+        described = dict(config["model"]["init_args"]["generator"])
+        if "dtype" in parameters(find_class(described["class_path"])):
+            described["init_args"] = {**(described.get("init_args") or {}), "dtype": "float32"}
+        given = parser.parse_object({"generator": described})
     except (argparse.ArgumentError, KeyError, TypeError) as error:
         raise ValueError(f"export: {run / 'config.yaml'}: its generator is not understood: {error}") from error
     generator: Generator = parser.instantiate_classes(given).generator

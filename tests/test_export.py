@@ -136,6 +136,21 @@ def test_formats_are_read_by_those_they_are_for(run, sana_folder, tmp_path):
     assert not any(path.name.startswith(".") for path in tmp_path.iterdir())
 
 
+def test_a_run_in_bfloat16_gives_peft_the_residual_of_float32(run, sana_folder, tmp_path):
+    """The format is for float32, where a last layer that was rounded to bfloat16 would not be taken away whole."""
+    from peft import PeftModel
+
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    config["model"]["init_args"]["generator"]["init_args"]["dtype"] = "bfloat16"
+    (run / "config.yaml").write_text(yaml.safe_dump(config))
+    given = ["export", "--adapter", str(run / "adapter"), "--format", "peft", "--output", str(tmp_path / "out")]
+    assert main(given) == 0
+    with pytest.warns(UserWarning, match="lora_bias"):
+        plain = PeftModel.from_pretrained(copy.deepcopy(sana(sana_folder).network), tmp_path / "out")
+    wanted = residual(sana_folder, trained(sana_folder))
+    torch.testing.assert_close(residual(sana_folder, plain), wanted, rtol=0, atol=1e-5)
+
+
 def test_figures_of_other_weights_are_not_on_the_card(run, sana_folder, tmp_path):
     """``adapter-best`` lies in the same run, whose figures and samples are the last adapter's."""
     save_adapter(trained(sana_folder), sana(sana_folder), run / "adapter-best")
