@@ -182,7 +182,7 @@ def build(command: str, options: Options, flags: list[str]) -> Any:
     written = configuration(command, options, flags)
     options.chosen = options.output is not None or OUTPUT_VARIABLE in os.environ
     if not options.print_config:
-        trial = command == "fit" and bool((written.get("trainer") or {}).get("fast_dev_run"))
+        trial = command in ("fit", "validate", "test") and bool((written.get("trainer") or {}).get("fast_dev_run"))
         begins = OUTPUT_VARIABLE not in os.environ and os.environ.get("RANK", "0") == "0"
         options.folder = _output(command, options, trial)
         if command == "fit" and (begins or options.ckpt_path is not None):

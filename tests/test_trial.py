@@ -7,6 +7,7 @@ import pytest
 
 from hypernoise_pl import cli
 from hypernoise_pl.__main__ import main
+from tests.tiny_adapter import save_shapes_adapter
 
 TINY = ["--data.batch_size=2", "--data.test=6", "--model.reference=null", "--model.images_per_prompt=1"]
 TINY += ["--trainer.log_every_n_steps=1"]
@@ -26,6 +27,15 @@ def test_a_trial_run_runs_every_part_and_leaves_nothing(output, capsys):
     assert not list(Path().iterdir())
     assert main(["predict", "--prompt=a ring"]) == 2  # there is no newest fit
     assert "no run with adapter" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["test", "validate"])
+def test_a_trial_measurement_leaves_nothing(command, capsys):
+    adapter = save_shapes_adapter(Path("adapter"))
+    assert main([command, "--trainer.fast_dev_run=true", *TINY, f"--adapter={adapter}", "--output=run"]) == 0
+    shown = capsys.readouterr().out
+    assert "judge, mean" in shown and "nothing is kept" in shown and "next " not in shown
+    assert [file.name for file in Path().iterdir()] == ["adapter"]
 
 
 def test_a_trial_run_that_fails_leaves_nothing_either(capsys):
