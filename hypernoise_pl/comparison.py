@@ -80,7 +80,7 @@ class Comparison:
         for name in names:
             if names.count(name) > 1:
                 raise ConfigError(f"compare.methods: {name!r} stands there twice; give each a name of its own")
-            if not name or not all(letter.isalnum() or letter in "-_." for letter in name):
+            if not name.strip(".") or not all(letter.isalnum() or letter in "-_." for letter in name):
                 raise ConfigError(f"compare.methods: {name!r} cannot name files; use letters, digits, - _ and .")
         for method in self.methods:
             if method.adapter is not None and method.start == "gaussian":

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from hypernoise_pl.__main__ import main
 from hypernoise_pl.cache_prompts import fill, without_rewards
@@ -137,6 +138,16 @@ def test_a_damaged_shard_is_named(sana_folder, tmp_path):
     with pytest.raises(ValueError, match=f"{shard.name}: damaged file") as error:
         PromptCache(cache.folder).look()
     assert "\n" not in str(error.value)
+
+
+def test_a_shard_with_fewer_rows_than_texts_is_named(sana_folder, tmp_path):
+    generator = sana(sana_folder)
+    cache = open_cache(str(tmp_path), generator)
+    fill(cache, generator, TEXTS)
+    (shard,) = cache.folder.glob("*.safetensors")
+    save_file({name: rows[:2].clone() for name, rows in load_file(shard).items()}, shard, {"texts": json.dumps(TEXTS)})
+    with pytest.raises(ValueError, match=f"{shard.name}: no shard of a prompt cache"):
+        PromptCache(cache.folder).look()
 
 
 COMMAND = ["cache-prompts", "--model.prompt_cache=cache", "--data.train=2500"]

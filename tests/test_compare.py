@@ -234,6 +234,7 @@ RANDOM = {"class_path": SEARCH + "random_search.RandomSearch"}
     [
         ([{"name": "none"}, {"name": "none"}], "'none' stands there twice"),
         ([{"name": "a b"}], "'a b' cannot name files"),
+        ([{"name": ".."}], "'..' cannot name files"),
         ([{"name": "nonee"}], "compare.base: no method is called 'none' (did you mean 'nonee'?)"),
         ([{"name": "none"}, {"name": "x", "search": RANDOM, "budgets": [0]}], "needs a budget of 1 NFE at least"),
         (

@@ -51,7 +51,8 @@ class PromptCache:
             if file.name not in self._shards:
                 with self._open(file.name) as shard:
                     texts = json.loads((shard.metadata() or {}).get("texts", "null"))
-                if not isinstance(texts, list):
+                    rows = {shard.get_slice(key).get_shape()[0] for key in shard.keys()}  # noqa: SIM118 - no mapping
+                if not isinstance(texts, list) or rows != {len(texts)}:
                     raise ValueError(f"prompt cache {file}: no shard of a prompt cache; remove it from this folder")
                 self._places |= {text: (file.name, row) for row, text in enumerate(texts)}
                 self._shards.add(file.name)
