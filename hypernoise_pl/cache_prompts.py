@@ -42,6 +42,7 @@ def cache_prompts(cli: Any, options: Options) -> None:
         device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
     every = [prompt.text for split in ("train", "validation", "test") for prompt in cli.datamodule.prompts(split)]
     encoded, size = fill(cache, model.generator, list(dict.fromkeys(every)), device=device)
+    options.result = {"encoded": encoded, "bytes": size, "there": len(cache.look()), "folder": str(cache.folder)}
     rate = f", {size / encoded / 2**10:.0f} KiB each" if encoded else ""
     print(f"cache-prompts: {encoded} prompts encoded{rate}; {len(cache.look())} are in {cache.folder}")
 

@@ -14,6 +14,7 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from hypernoise_pl.conf_files import PACKAGE, conf_folder, config_names
 from hypernoise_pl.signatures import (
     ConfigError,
     accepts,
@@ -30,14 +31,6 @@ from hypernoise_pl.signatures import (
     parameters,
 )
 from hypernoise_pl.types import nearest
-
-PACKAGE = Path(__file__).parent
-
-
-def conf_folder() -> Path:
-    """``conf/`` beside the package in a checkout, inside it in an installed wheel."""
-    beside = PACKAGE.parent / "conf"
-    return beside if (beside / "fit.yaml").exists() else PACKAGE / "conf"
 
 
 def find_config(name: str, beside: Path | None = None) -> Path:
@@ -56,8 +49,7 @@ def find_config(name: str, beside: Path | None = None) -> Path:
             return path
     if Path(name).is_dir():
         raise ConfigError(f"config {name}: a folder; give a YAML file")
-    folder = conf_folder()
-    known = [str(path.relative_to(folder).with_suffix("")) for path in sorted(folder.rglob("*.yaml"))]
+    known = config_names()
     hint = nearest(name, known) or f"; conf/ has {', '.join(known)}"
     raise ConfigError(f"config {name}: no such file{hint}")
 

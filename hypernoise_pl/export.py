@@ -9,8 +9,9 @@ import shutil
 import sys
 import warnings
 from collections.abc import Sequence
+import traceback
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from hypernoise_pl.adapter import (
     OWN_CONFIG,
@@ -26,6 +27,7 @@ from hypernoise_pl.config import read_config
 from hypernoise_pl.formats import export_peft
 from hypernoise_pl.generators.base import Generator
 from hypernoise_pl.generators.pipeline import PipelineGenerator
+from hypernoise_pl.options import Options
 from hypernoise_pl.run_folder import newest_run
 from hypernoise_pl.signatures import find_class, parameters
 
@@ -33,20 +35,24 @@ FORMATS = {"own": (OWN_CONFIG, PEFT_CONFIG, WEIGHTS), "peft": (), "reference": (
 PICTURE = "samples.png"
 
 
-def main(argv: Sequence[str]) -> int:
+def main(options: Options) -> int:
     """Run the command; every expected error is one line.
 
     Returns:
         0 on success, 2 for what the user wrote or gave, 1 for what went wrong later.
     """
     try:
-        options = _options(argv)
+        _check(options)
         folder = export(options.adapter, options.run, options.output, options.format, options.push)
+        options.result = {"folder": str(folder)}
         print(f"adapter and model card are in {folder}")
         if options.push is not None:
-            print(f"pushed to {push(folder, options.push, options.private)}")
+            options.result["pushed"] = push(folder, options.push, options.private)
+            print(f"pushed to {options.result['pushed']}")
         return 0
     except (ValueError, FileNotFoundError, NotADirectoryError) as error:
+        if options.verbose:
+            traceback.print_exc()
         line, code = str(error), 2
     except OSError as error:
         line, code = str(error), 1
@@ -145,24 +151,11 @@ def push(folder: Path, name: str, private: bool = False) -> str:
     return str(address)
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise ValueError(f"{message}; see python -m hypernoise_pl export --help")
-
-
-def _options(argv: Sequence[str]) -> argparse.Namespace:
-    parser = _Parser(prog="python -m hypernoise_pl export", add_help=False, allow_abbrev=False)
-    for name in ("--adapter", "--run", "--output"):
-        parser.add_argument(name, type=Path)
-    parser.add_argument("--format", choices=list(FORMATS), default="own")
-    parser.add_argument("--push")
-    parser.add_argument("--private", action="store_true")
-    options = parser.parse_args(list(argv))
+def _check(options: Options) -> None:
     if options.push is not None and not HUB_ID.fullmatch(options.push):
         raise ValueError(f"--push {options.push}: needs owner/name")
     if options.private and options.push is None:
         raise ValueError("--private: only with --push")
-    return options
 
 
 def _read(file: Path, needed: bool = True) -> Any:

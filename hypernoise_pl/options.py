@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
 
-from hypernoise_pl.types import Prompt
+if TYPE_CHECKING:
+    from tempfile import TemporaryDirectory
+
+    from hypernoise_pl.types import Prompt
 
 
 @dataclass
@@ -21,6 +24,7 @@ class Options:
         begun: whether the run folder is known; ``cli.build`` sets it.
         chosen: whether the user, or the process that started this one, chose the run folder; ``cli.build`` sets it.
         verbose: tracebacks instead of one-line errors.
+        json: print ``result`` on standard output, and everything else on standard error.
         help_all: print every option of every class and stop.
         help_class: class to describe; then stop.
         print_config: print the configuration and stop.
@@ -34,6 +38,14 @@ class Options:
         seeds: whole numbers with commas between, of ``predict``.
         steps: network evaluations an image, of ``predict``.
         strength: share of the residual to add, of ``predict``.
+        run: run folder of the adapter's fit, of ``export``.
+        format: of the adapter's files, of ``export``.
+        push: repository to upload to, of ``export``.
+        private: whether a new repository is, of ``export``.
+        action: of ``configs``: list, show or copy.
+        name: of a configuration, of ``configs``.
+        file: to write, of ``configs``.
+        result: what the command found, for ``json``; the command sets it.
         requested: prompts of ``predict``, of its texts and its file; ``cli.build`` sets them.
         seed_numbers: ``seeds``, as numbers; ``cli.build`` sets them.
         scratch: run folder of a trial run (``fast_dev_run``), removed at its end; ``cli.build`` sets it.
@@ -46,6 +58,7 @@ class Options:
     begun: bool = False
     chosen: bool = False
     verbose: bool = False
+    json: bool = False
     help_all: bool = False
     help_class: str | None = None
     print_config: bool = False
@@ -59,6 +72,14 @@ class Options:
     seeds: str = "0"
     steps: int | None = None
     strength: float = 1.0
+    run: Path | None = None
+    format: str = "own"
+    push: str | None = None
+    private: bool = False
+    action: str = "list"
+    name: str | None = None
+    file: Path | None = None
+    result: Any = None
     requested: list[Prompt] = field(default_factory=list)
     seed_numbers: list[int] = field(default_factory=list)
     scratch: TemporaryDirectory[str] | None = None

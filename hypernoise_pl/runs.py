@@ -105,6 +105,7 @@ def predict(cli: Any, options: Options) -> None:
                     rollouts = {kind: model(every, noise, strength, options.steps) for kind, strength in kinds.items()}
                 found.add([row for kind, rollout in rollouts.items() for row in _images(found, kind, rollout, seeds)])
         _grid(found).save(found.folder / END)
+        options.result = found.rows
         made = f" ({sum(done)} prompts were there)" if any(done) else ""
         _say(f"{len(found.rows)} images{made}, {ROWS} and {END} are in {found.folder}")
 
@@ -192,6 +193,7 @@ def compare(cli: Any, options: Options) -> None:
         results, [cell.label for cell in cells], comparison.base, about, _features(comparison, model.device)
     )
     folder = results.folder
+    options.result = json.loads((folder / "summary.json").read_text())
     shown = 8 if found[comparison.base]["judge"] else 7
     _say(f"\n{aligned(lines(found, comparison.base), shown)}\n\n{verdict(found, comparison.base)}\n")
     _say(f"report       {folder / 'report.html'}\nsummary      {folder / 'summary.json'}")
@@ -252,6 +254,7 @@ def _measure(cli: Any, options: Options, split: Split, fit_seconds: float, adapt
     if evaluate.tallies:  # none where the Trainer's limit_test_batches is 0
         summary = summarise(evaluate.tallies, fit_seconds)
         lines += [table(summary), ""]
+        options.result = summary
     if any(said):
         lines += [*filter(None, said), ""]
     if options.scratch is not None:

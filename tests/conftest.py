@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from hypernoise_pl import cli
+from hypernoise_pl.cli import commands as cli
 from tests.families import FAMILIES
 
 

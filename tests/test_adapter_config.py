@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from hypernoise_pl import cli
 from hypernoise_pl.__main__ import main
-from hypernoise_pl.options import Options
+from hypernoise_pl.cli import commands as cli
+from hypernoise_pl.cli.parser import parse
 
 TINY = ["--trainer.max_steps=1", "--trainer.limit_val_batches=0", "--trainer.log_every_n_steps=1"]
 TINY += ["--data.batch_size=2", "--data.test=6", "--model.reference=null", "--model.images_per_prompt=2"]
@@ -46,7 +46,7 @@ def _there(fits, monkeypatch):
 
 
 def built(command: str, *flags: str) -> dict:
-    options, rest = cli._parser(command).parse_known_args([*flags], Options())
+    options, rest = parse(command, flags)
     return cli.configuration(command, options, rest)
 
 
@@ -129,7 +129,7 @@ def test_a_generators_folder_that_is_elsewhere_on_this_machine_is_given_by_a_fla
     alone = tmp_path / "alone"
     shutil.copytree("runs/fit/rank/adapter", alone)
     about = json.loads((alone / "hypernoise.json").read_text())
-    here = Path(cli.__file__).parent / "shapes" / "weights" / "generator"
+    here = Path(cli.__file__).parents[1] / "shapes" / "weights" / "generator"
     about["generator"]["init_args"]["model"] = "./somewhere/generator"
     (alone / "hypernoise.json").write_text(json.dumps(about))
     assert "pass --model.generator.model=PATH" in said(capsys, "predict", f"--adapter={alone}", "--prompt=a ring")

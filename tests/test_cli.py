@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,9 +10,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from hypernoise_pl.__main__ import COMMANDS, main
+from hypernoise_pl import export
+from hypernoise_pl.__main__ import main
+from hypernoise_pl.cli.parser import COMMANDS, CONFIGURED, FORMATS, PROGRAM, own_flags
 from hypernoise_pl.comparison import Method
-from hypernoise_pl.config import conf_folder, load_configs, read_config
+from hypernoise_pl.conf_files import conf_folder, config_names
+from hypernoise_pl.config import load_configs, read_config
 from hypernoise_pl.signatures import ConfigError
 
 METHOD_KEYS = {field.name for field in dataclasses.fields(Method)}
@@ -58,9 +62,103 @@ def test_help_is_answered_without_heavy_imports():
         assert shown.startswith("usage: python -m hypernoise_pl")
 
 
+def test_help_has_every_flag_its_default_and_examples(capsys):
+    for command in COMMANDS:
+        assert main([command, "--help"]) == 0
+        page = capsys.readouterr().out
+        assert page.find("\noptions:") < page.index("\ncommon:") < page.index("\nexamples:")
+        assert ("configuration:" in page) == (command in CONFIGURED)
+        for flag in own_flags(command):
+            assert f"  {flag}" in page or f", {flag}" in page, flag
+        assert all(len(line) <= 80 for line in page.splitlines() if f"{PROGRAM} {command}" not in line), command
+    assert main(["predict", "--help"]) == 0
+    assert "residual to add (default: 1.0)" in " ".join(capsys.readouterr().out.split())
+    assert main([]) == 0
+    page = capsys.readouterr().out
+    assert all(f"\n    {name} " in page or f"\n    {name}\n" in page for name in COMMANDS) and "exit status:" in page
+    assert all(len(line) <= 80 for line in page.splitlines())
+
+
 def test_unknown_command_names_the_nearest(capsys):
     assert main(["fti"]) == 2
-    assert "did you mean 'fit'?" in capsys.readouterr().err
+    assert "no command 'fti' (did you mean 'fit'?)" in capsys.readouterr().err
+    assert main(["xyz"]) == 2
+    assert "commands: fit, validate, test" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["fit", "--ouput=x"], "--ouput: no such flag or key (did you mean '--output'?)"),
+        (["fit", "--ckpt-path=last"], "--ckpt-path: no such flag or key (did you mean '--ckpt_path'?)"),
+        (["fit", "--verbos", "1"], "--verbos: no such flag or key (did you mean '--verbose'?)"),
+        (
+            ["fit", "--adapter=x"],
+            "--adapter: fit has no such flag; it is one of validate, test, predict, compare, export",
+        ),
+        (["cache-prompts", "--strength=2"], "--strength: cache-prompts has no such flag; it is one of predict"),
+        (["predict", "--steps=two"], "argument --steps: invalid int value: 'two'"),
+        (["predict", "--prompt"], "argument --prompt: expected one argument"),
+        (["export", "--formt=peft"], "--formt=peft: not understood (did you mean '--format'?)"),
+        (["export", "--format=gguf"], "argument --format: invalid choice: 'gguf'"),
+        (["configs", "shw"], "argument action: invalid choice: 'shw'"),
+        (["configs", "show"], "show: of which?"),
+        (["configs", "show", "shapes_lnog"], "no configuration is called 'shapes_lnog' (did you mean 'shapes_long'?)"),
+        (["configs", "copy", "fit", "nowhere/a.yaml"], "nowhere/a.yaml: no folder nowhere"),
+        (["configs", "list", "fit"], "fit: list takes no name"),
+    ],
+)
+def test_a_flag_that_the_command_does_not_have_is_one_line(arguments, said, capsys):
+    assert said in refused(capsys, *arguments)
+    assert not list(Path().iterdir())
+
+
+def test_formats_are_those_of_export():
+    assert tuple(export.FORMATS) == FORMATS
+
+
+def test_configurations_are_listed_shown_and_copied(capsys):
+    assert main(["configs", "--json"]) == 0
+    shown = capsys.readouterr()
+    listed = {each["name"]: each["about"] for each in json.loads(shown.out)}
+    assert list(listed) == config_names() and {"fit", "sana_sprint", "strategy/ddp", "rewards/redness"} <= set(listed)
+    for name, about in listed.items():
+        assert f"  {name:<24}  {about}\n" in shown.err
+        assert about.endswith(".") and len(about) <= 52, (
+            f"the first line of conf/{name}.yaml says in 52 letters what for"
+        )
+    assert main(["configs", "show", "strategy/ddp"]) == 0
+    assert capsys.readouterr().out == (conf_folder() / "strategy/ddp.yaml").read_text()
+    Path("sub").mkdir()
+    for arguments, file, command in [
+        (["sana_sprint"], "sana_sprint.yaml", "fit"),
+        (["compare", "mine.yaml"], "mine.yaml", "compare"),
+        (["strategy/ddp", "sub"], "sub/ddp.yaml", "fit"),
+    ]:
+        assert main(["configs", "copy", *arguments]) == 0
+        assert f"next  python -m hypernoise_pl {command} --config {file}\n" in capsys.readouterr().out
+        assert Path(file).read_text() == (conf_folder() / f"{arguments[0]}.yaml").read_text()
+        assert main([command, "--config", file, "--print_config"]) == 0
+        Path(file).write_text("# mine\n")
+        assert f"{file} is there already" in refused(capsys, "configs", "copy", *arguments)
+        assert Path(file).read_text() == "# mine\n"
+
+
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        ("hypernoise pre", {"predict "}),
+        ("hypernoise compare --bud", {"--budget-seconds "}),
+        ("hypernoise fit --config shapes", {"shapes_long "}),
+        ("hypernoise export --format re", {"reference "}),
+    ],
+)
+def test_a_shell_completes_commands_flags_and_names(line, found, tmp_path):
+    asked = {"_ARGCOMPLETE": "1", "_ARGCOMPLETE_IFS": "\n", "COMP_LINE": line, "COMP_POINT": str(len(line))}
+    asked |= {"_ARGCOMPLETE_STDOUT_FILENAME": str(tmp_path / "found"), "COMP_TYPE": "9"}
+    code = "from hypernoise_pl.__main__ import main; main()"
+    subprocess.run([sys.executable, "-c", code], env=os.environ | asked, check=True)
+    assert set((tmp_path / "found").read_text().split("\n")) == found
 
 
 def test_one_weight_in_a_second_file_leaves_the_others(tmp_path, capsys):
@@ -114,7 +212,7 @@ def test_another_class_keeps_the_arguments_both_take(capsys):
         ("--model.reward_weights.cilp=1", "did you mean 'clip'?"),
         ("--model.lora.rnak=3", "did you mean 'rank'?"),
         ("--model.generator.modle=x", "did you mean 'model'?"),
-        ("--modle.lora.rank=3", "did you mean 'model'?"),
+        ("--modle.lora.rank=3", "did you mean '--model'?"),
         ("--model=FineTuneModul", "did you mean 'FineTuneModule'?"),
         ("--data=ShapesPromts", "did you mean 'ShapesPrompts'?"),
         ("--model.noise=SharedNois", "did you mean 'SharedNoise'?"),
@@ -200,7 +298,11 @@ def test_fit_then_test_then_predict(tmp_path, capsys, monkeypatch):
     assert list(Path("run/images").glob("test-*.png"))
     assert list(Path("run").glob("events.out.tfevents.*"))
 
-    assert main(["test", "--adapter=run/adapter", *SHORT, "--output=again"]) == 0
+    capsys.readouterr()
+    assert main(["test", "--adapter=run/adapter", *SHORT, "--output=again", "--json"]) == 0
+    shown = capsys.readouterr()
+    assert json.loads(shown.out) == json.loads(Path("again/summary.json").read_text())
+    assert "hypernetwork" in shown.err and "summary      again/summary.json" in shown.err
     again = json.loads(Path("again/summary.json").read_text())
     assert again["hypernetwork"]["judge"] == summary["hypernetwork"]["judge"]
     assert again["hypernetwork"]["rewards"] == pytest.approx(summary["hypernetwork"]["rewards"])

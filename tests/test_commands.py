@@ -17,10 +17,11 @@ from pathlib import Path
 
 import pytest
 
-from hypernoise_pl import cli
-from hypernoise_pl.__main__ import COMMANDS, PAGES, main
+from hypernoise_pl.__main__ import main
+from hypernoise_pl.cli import commands as cli
+from hypernoise_pl.cli.parser import COMMANDS, every_command
 
-ROOT = Path(cli.__file__).parents[1]
+ROOT = Path(cli.__file__).parents[2]
 DOCUMENTS = [path for path in sorted(ROOT.rglob("*.md")) if not {".venv", "runs"} & set(path.relative_to(ROOT).parts)]
 CONFIGS = [path for name in ("conf", "experiments", "benchmarks") for path in sorted((ROOT / name).rglob("*.yaml"))]
 SOURCES = sorted((ROOT / "hypernoise_pl").rglob("*.py"))
@@ -84,8 +85,8 @@ def shown() -> dict[str, str]:
         for line in re.sub(r"\\\n\s*", "", header).splitlines():
             for command in re.findall(r"python -m hypernoise_pl\S* .*?(?=$|;|, where| \()", line):
                 found.setdefault(command.strip(), str(config.relative_to(ROOT)))
-    for name, page in PAGES.items():
-        for command in commands_of(page):
+    for name, parser in every_command()[1].items():
+        for command in commands_of(parser.format_help()):
             found.setdefault(command, f"{name} --help")
     for source in SOURCES:
         for quoted in re.findall(r"`(python -m [^`]+)`|(pip install [^\s;)]+)|(hf auth login)", source.read_text()):

@@ -14,9 +14,9 @@ import pytest
 import torch
 import yaml
 
-from hypernoise_pl import cli
 from hypernoise_pl.__main__ import main
 from hypernoise_pl.adapter import save_adapter
+from hypernoise_pl.cli import commands as cli
 from hypernoise_pl.comparison import shard_of, some
 from hypernoise_pl.finetune import AdaptedGenerator
 from hypernoise_pl.generators.sana import SanaSprint
@@ -53,7 +53,7 @@ METHODS = [
     },
 ]
 TIMED = {"seconds"}  # columns that no two runs share
-WEIGHTS = Path(cli.__file__).parent / "shapes" / "weights"
+WEIGHTS = Path(cli.__file__).parents[1] / "shapes" / "weights"
 
 
 def configure(path: Path, methods=METHODS, **options) -> str:

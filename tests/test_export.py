@@ -230,7 +230,7 @@ def test_bad_input_is_one_clear_line(run, sana_folder, tmp_path, monkeypatch, ca
     assert "run `python -m hypernoise_pl fit` first" in said(capsys)
     assert "no hypernoise.json in that folder" in said(capsys, "--adapter", str(tmp_path))
     assert "invalid choice: 'pefd'" in said(capsys, "--adapter", adapter, "--format", "pefd")
-    assert "unrecognized arguments: --formt" in said(capsys, "--formt", "own")
+    assert "--formt: not understood (did you mean '--format'?)" in said(capsys, "--formt", "own")
     assert "needs owner/name" in said(capsys, "--adapter", adapter, "--push", "mine")
     assert "only with --push" in said(capsys, "--adapter", adapter, "--private")
     assert "give the fit's run folder with --run" in said(capsys, "--adapter", adapter, "--run", str(tmp_path))

@@ -13,8 +13,8 @@ import torch
 from hypernoise_pl.adapter import load_adapter, save_adapter
 from hypernoise_pl.attachment import attach
 from hypernoise_pl.checkpoints import read_checkpoint, to_continue
-from hypernoise_pl.cli import configuration
-from hypernoise_pl.config import PACKAGE
+from hypernoise_pl.cli.commands import configuration
+from hypernoise_pl.conf_files import PACKAGE
 from hypernoise_pl.data.compbench import CompBenchFolder
 from hypernoise_pl.data.geneval import GenEvalFile
 from hypernoise_pl.export import export

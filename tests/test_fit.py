@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
-from hypernoise_pl import cli
 from hypernoise_pl.__main__ import main
+from hypernoise_pl.cli import commands as cli
 
-WEIGHTS = Path(cli.__file__).parent / "shapes" / "weights"
+WEIGHTS = Path(cli.__file__).parents[1] / "shapes" / "weights"
 
 
 @pytest.mark.slow

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from hypernoise_pl import cli
 from hypernoise_pl.__main__ import main
+from hypernoise_pl.cli import commands as cli
 from hypernoise_pl.shapes.judge import ShapesJudge
 from hypernoise_pl.shapes.prompts import ShapesPrompts
 from hypernoise_pl.types import Prompt

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from hypernoise_pl.adapter import fingerprint, generator_of, save_adapter
-from hypernoise_pl.config import PACKAGE
+from hypernoise_pl.conf_files import PACKAGE
 from hypernoise_pl.generators.loading import DecoderOptions
 from hypernoise_pl.generators.portable import described
 from hypernoise_pl.generators.sana import SanaSprint

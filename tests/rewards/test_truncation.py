@@ -5,7 +5,7 @@ import warnings
 import pytest
 import torch
 
-from hypernoise_pl.cli import _cut_prompts
+from hypernoise_pl.cli.commands import _cut_prompts
 from hypernoise_pl.rewards.clip import CLIPScore
 from hypernoise_pl.shapes.tokenizer import clip_tokenizer
 from hypernoise_pl.truncation import Truncation, counted

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import io
 import math
@@ -14,7 +13,7 @@ import tempfile
 import traceback
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from hypernoise_pl.adapter_config import check_adapter, of_its_run, with_adapter
 from hypernoise_pl.cache_prompts import without_rewards
 from hypernoise_pl.checkpoints import check_unused, newest_checkpoint, newest_run_to_continue, to_continue
 from hypernoise_pl.classes import families, page
+from hypernoise_pl.cli.parser import COMMANDS, closest, own_flags
 from hypernoise_pl.config import finished, merge_file, merge_flag, resolved, with_interpolations
 from hypernoise_pl.launched import new_run_of_all
 from hypernoise_pl.options import Options
@@ -52,8 +52,14 @@ _CHATTER = (
 )
 
 
-def run(command: str, argv: Sequence[str]) -> int:
+def run(command: str, argv: Sequence[str], options: Options, rest: list[str]) -> int:
     """Run a command and turn every expected error into one line.
+
+    Args:
+        command: its name.
+        argv: the command line after it.
+        options: its flags.
+        rest: what is left of the command line: keys of the configuration.
 
     Returns:
         0 on success, 2 for what the user wrote or gave, 1 for what went wrong later, 143 or 130 after SIGTERM or
@@ -62,7 +68,6 @@ def run(command: str, argv: Sequence[str]) -> int:
     from hypernoise_pl.training import NonFiniteError
 
     first = OUTPUT_VARIABLE not in os.environ and os.environ.get("RANK", "0") == "0"  # of the run's processes
-    options, rest = _parser(command).parse_known_args(list(argv), Options())
     started = False
     try:
         with _quiet(options.verbose), _cut_prompts():
@@ -137,31 +142,6 @@ def _without(argv: Sequence[str], *flags: str) -> list[str]:
     return kept
 
 
-def _parser(command: str) -> argparse.ArgumentParser:
-    """The flags of a command that are not keys of the configuration; ``Options`` has their defaults."""
-    parser = argparse.ArgumentParser(prog=f"python -m hypernoise_pl {command}", add_help=False, allow_abbrev=False)
-    parser.add_argument("--config", action="append")
-    parser.add_argument("--output", type=Path)
-    parser.add_argument("--verbose", action="store_true")
-    parser.add_argument("--help-all", action="store_true")
-    parser.add_argument("--help-class")
-    parser.add_argument("--print_config", action="store_true")
-    if command == "fit":
-        parser.add_argument("--ckpt_path")
-    elif command != "cache-prompts":
-        parser.add_argument("--adapter", type=Path)
-    if command == "compare":
-        parser.add_argument("--shard")
-        parser.add_argument("--budget-seconds")
-    if command == "predict":
-        parser.add_argument("--prompt", action="append")
-        parser.add_argument("--prompts", type=Path)
-        parser.add_argument("--seeds")
-        parser.add_argument("--steps", type=int)
-        parser.add_argument("--strength", type=float)
-    return parser
-
-
 def build(command: str, options: Options, flags: list[str]) -> Any:
     """Merge and check the configuration, then build model, data and trainer; None if it was only to be shown.
 
@@ -215,6 +195,7 @@ def configuration(command: str, options: Options, flags: Sequence[str]) -> dict[
     if adapter is not None:
         config = with_adapter(config, adapter, roots)
     for flag, value in pairs:
+        _check_key(command, flag.partition(".")[0].rstrip("+"), roots)
         config = merge_flag(config, flag, value, roots)
     if adapter is not None and (named or not comparing):
         check_adapter(config, adapter)
@@ -294,6 +275,18 @@ def _pairs(flags: Sequence[str]) -> Iterator[tuple[str, str]]:
         if found is None or (not equals and found.startswith("--")):
             raise ConfigError(f"{flag}: needs a value; write {flag}=VALUE")
         yield name, found
+
+
+def _check_key(command: str, key: str, roots: Mapping[str, Any]) -> None:
+    """Raise for a flag that is neither a key nor one of the command's own: with who has it, or the nearest name."""
+    flag = f"--{key}"
+    if key in roots:
+        return
+    having = [name for name in COMMANDS if flag in own_flags(name)]
+    if having:
+        raise ConfigError(f"{flag}: {command} has no such flag; it is one of {', '.join(having)}")
+    near = closest(flag, [*own_flags(command), *(f"--{root}" for root in roots)])
+    raise ConfigError(f"{flag}: no such flag or key{near}")
 
 
 def _output(command: str, options: Options, trial: bool) -> Path:

@@ -1,0 +1,83 @@
+"""``configs``: the configurations that come with the package, listed, shown and copied."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import yaml
+
+from hypernoise_pl.cli.parser import PROGRAM, closest
+from hypernoise_pl.conf_files import conf_folder, config_names
+from hypernoise_pl.options import Options
+
+
+def main(options: Options) -> int:
+    """List, show or copy.
+
+    Returns:
+        0 on success, 2 for what the user wrote or gave.
+    """
+    try:
+        _run(options)
+        return 0
+    except (ValueError, OSError) as error:
+        print(f"hypernoise_pl configs: error: {error}", file=sys.stderr)
+        return 2
+
+
+def about(name: str) -> str:
+    """What a configuration is for: its first line, a comment."""
+    first, _, _ = (conf_folder() / f"{name}.yaml").read_text().partition("\n")
+    return first.removeprefix("#").strip()
+
+
+def _run(options: Options) -> None:
+    if options.action == "list":
+        if options.name is not None:
+            raise ValueError(f"{options.name}: list takes no name; configs show {options.name} prints it")
+        _list(options)
+        return
+    if options.name is None:
+        raise ValueError(f"{options.action}: of which? {PROGRAM} configs lists them")
+    name = options.name.removesuffix(".yaml")
+    if name not in config_names():
+        hint = closest(name, config_names()) or f"; {PROGRAM} configs lists them"
+        raise ValueError(f"no configuration is called {options.name!r}{hint}")
+    text = (conf_folder() / f"{name}.yaml").read_text()
+    if options.action == "show":
+        if options.file is not None:
+            raise ValueError(f"{options.file}: show writes no file; configs copy {name} {options.file} does")
+        options.result = yaml.safe_load(text)
+        print(text, end="")
+    else:
+        _copy(options, name, text)
+
+
+def _list(options: Options) -> None:
+    names = config_names()
+    options.result = [{"name": name, "about": about(name)} for name in names]
+    width, group = max(map(len, names)), None
+    for name in names:
+        folder = name.rpartition("/")[0] or "recipes"
+        if folder != group:
+            print(f"{'' if group is None else chr(10)}{folder}")
+            group = folder
+        print(f"  {name:<{width}}  {about(name)}")
+    print(f"\none of them  {PROGRAM} configs show NAME\nyour own     {PROGRAM} configs copy NAME mine.yaml")
+
+
+def _copy(options: Options, name: str, text: str) -> None:
+    file = options.file or Path(f"{name.rpartition('/')[2]}.yaml")
+    if file.is_dir():
+        file = file / f"{name.rpartition('/')[2]}.yaml"
+    try:
+        with file.open("x") as written:
+            written.write(text)
+    except FileExistsError:
+        raise ValueError(f"{file} is there already; give another name: configs copy {name} FILE") from None
+    except FileNotFoundError:
+        raise ValueError(f"{file}: no folder {file.parent}") from None
+    command = "compare" if "compare" in yaml.safe_load(text) else "fit"
+    options.result = {"file": str(file)}
+    print(f"{name} is copied to {file}\nnext  {PROGRAM} {command} --config {file}")

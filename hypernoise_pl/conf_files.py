@@ -1,0 +1,20 @@
+"""Where the configurations lie that come with the package, and what they are called. Standard library only."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+PACKAGE = Path(__file__).parent
+
+
+def conf_folder() -> Path:
+    """``conf/`` beside the package in a checkout, inside it in an installed wheel."""
+    beside = PACKAGE.parent / "conf"
+    return beside if (beside / "fit.yaml").exists() else PACKAGE / "conf"
+
+
+def config_names() -> list[str]:
+    """Short names of all of them (``shapes_long``, ``rewards/redness``): recipes first, then folder by folder."""
+    folder = conf_folder()
+    files = sorted(folder.rglob("*.yaml"), key=lambda file: (len(file.relative_to(folder).parts), file))
+    return [file.relative_to(folder).with_suffix("").as_posix() for file in files]
