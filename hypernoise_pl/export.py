@@ -7,9 +7,8 @@ import json
 import os
 import shutil
 import sys
-import warnings
-from collections.abc import Sequence
 import traceback
+import warnings
 from pathlib import Path
 from typing import Any
 

@@ -80,8 +80,8 @@ def test_a_folder_is_one_process_s_until_it_ends_or_dies():
 @pytest.mark.slow
 @pytest.mark.parametrize("command", ["fit", "test", "validate", "predict"])
 def test_a_command_does_not_run_where_another_process_does(command, capsys, monkeypatch):
-    from hypernoise_pl import cli
     from hypernoise_pl.__main__ import main
+    from hypernoise_pl.cli import commands as cli
     from tests.tiny_adapter import save_shapes_adapter
 
     monkeypatch.delenv(cli.OUTPUT_VARIABLE, raising=False)
@@ -96,8 +96,8 @@ def test_a_command_does_not_run_where_another_process_does(command, capsys, monk
 @pytest.mark.slow
 @pytest.mark.parametrize("command", ["test", "validate", "compare"])
 def test_figures_of_a_run_are_not_written_over_by_another_s(command, capsys, monkeypatch):
-    from hypernoise_pl import cli
     from hypernoise_pl.__main__ import main
+    from hypernoise_pl.cli import commands as cli
     from tests.tiny_adapter import save_shapes_adapter
 
     monkeypatch.delenv(cli.OUTPUT_VARIABLE, raising=False)
