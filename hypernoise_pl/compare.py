@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,8 @@ class Comparing:
         prompts: the prompt set.
         adapter: what was trained, for methods that name none; None if nothing was.
         results: the run folder's.
+        precision: by the Trainer's name, of ``computing``.
+        computing: makes the context in which networks and rewards compute, as the Trainer has it.
 
     Raises:
         ConfigError: if there is no prompt, a budget holds not even one candidate, a verifier or adapter is not there,
@@ -55,6 +58,8 @@ class Comparing:
     prompts: Sequence[Prompt]
     adapter: Path | None
     results: Results
+    precision: str = "32-true"
+    computing: Callable[[], AbstractContextManager[Any]] = nullcontext
     skipped: dict[str, str] = field(default_factory=dict, init=False)
     over: dict[str, str] = field(default_factory=dict, init=False)  # what a budget of seconds does not hold
     _trained: dict[Path, Trained] = field(default_factory=dict, init=False)
@@ -132,7 +137,8 @@ class Comparing:
             trained.refine,
             trained.network,
         )
-        cell.search.run(problem)
+        with self.computing():
+            cell.search.run(problem)
         images = problem.answer().images
         assert images is not None
         return self._rows(cell, block, problem, images), images
@@ -174,6 +180,7 @@ class Comparing:
             "block": comparison.block,
             "budget_seconds": comparison.budget_seconds,
             "device": None if comparison.budget_seconds is None else self.device,  # what it does in that time
+            "precision": self.precision,
         }
 
     def _describe(self, method: Method) -> dict[str, Any]:
@@ -187,7 +194,7 @@ class Comparing:
     ) -> list[Row]:
         seconds, account = problem.seconds / len(block), problem.account
         prompts = [prompt for prompt, _ in block]
-        with torch.no_grad():
+        with torch.no_grad(), self.computing():
             scores = self.model.score(images, [prompt.text for prompt in prompts])
             weighted = weighted_sum(scores, self.model.reward_weights)
         verdict = None if self.judge is None else self.judge(images, prompts).tolist()

@@ -165,13 +165,15 @@ def compare(cli: Any, options: Options) -> None:
     shard, shards = shard_of(options.shard)
     if shards > 1 and not options.chosen:
         raise ConfigError("compare: several processes need one --output folder to meet in")
+    check_trainer(cli.trainer)
     model.to(_device(cli.trainer))
     judge = _judge_of(cli, "test")
     every = cli.datamodule.prompts("test")
     check_prompts(every, f"test prompts of {type(cli.datamodule).__name__}")
     prompts = some(every, comparison.prompts)
     results = Results(options.folder)
-    comparing = Comparing(comparison, model, judge, prompts, options.adapter, results)
+    precision, computing = cli.trainer.precision, cli.trainer.precision_plugin.forward_context
+    comparing = Comparing(comparison, model, judge, prompts, options.adapter, results, precision, computing)
     identity = comparing.identity()
     if not options.chosen:
         results.folder = Results.unfinished(options.folder.parent, identity, difference) or options.folder

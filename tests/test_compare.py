@@ -332,6 +332,21 @@ def test_seconds_of_another_number_of_threads_are_told_of(monkeypatch):
         torch.set_num_threads(found)
 
 
+def test_a_comparison_computes_in_the_trainers_precision(capsys):
+    config = configure(Path("methods.yaml"), METHODS[:1], prompts=4, seeds=1)
+    rewards = {}
+    for precision in ("32-true", "bf16-mixed"):
+        assert compare(f"--config={config}", f"--trainer.precision={precision}", f"--output={precision}") == 0
+        rewards[precision] = [row["reward"] for row in results(Path(precision))]
+    difference = max(abs(a - b) for a, b in zip(*rewards.values(), strict=True))
+    assert 1e-5 < difference < 0.5  # bfloat16's rounding, where float32's is below
+    capsys.readouterr()
+    assert compare(f"--config={config}", "--trainer.precision=bf16-mixed", "--output=32-true") == 2
+    assert "precision" in capsys.readouterr().err
+    assert compare(f"--config={config}", "--trainer.precision=64-true", "--output=other") == 2
+    assert "trainer.precision 64-true converts all weights" in capsys.readouterr().err
+
+
 def test_a_damaged_folder_is_none_to_continue():
     config = configure(Path("methods.yaml"), METHODS[:1], seeds=1)
     damaged = Path("runs/compare/20200101-000000/comparison.json")
