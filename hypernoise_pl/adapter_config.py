@@ -1,4 +1,4 @@
-"""What an adapter knows of its training, as a configuration: what validate, test, predict and compare start from."""
+"""What a run and its adapter know of their training, as a configuration: what other commands start from."""
 
 from __future__ import annotations
 
@@ -19,15 +19,19 @@ from hypernoise_pl.signatures import ConfigError, class_path_of, find_class
 OF_THE_MACHINE = ("accelerator", "devices", "num_nodes", "strategy")  # Trainer's: where a run is, not what it is
 
 
-def of_its_run(config: dict[str, Any], adapter: Path, roots: Mapping[str, Any]) -> dict[str, Any]:
-    """A configuration with that of the fit merged over it in whose folder an adapter lies, but for its devices.
+def of_run(config: dict[str, Any], folder: Path, roots: Mapping[str, Any], machine: bool = False) -> dict[str, Any]:
+    """A configuration with that of a fit merged over it; a folder that is none of a fit changes nothing.
 
-    An adapter that lies alone changes nothing.
+    Args:
+        config: plain, merged so far.
+        folder: of the run.
+        roots: top-level key -> its type.
+        machine: with the run's devices and strategy too.
 
     Raises:
         ConfigError: if the run's ``config.yaml`` cannot be read.
     """
-    file = adapter.parent / "config.yaml"
+    file = folder / "config.yaml"
     if not file.is_file():
         return config
     try:
@@ -36,7 +40,8 @@ def of_its_run(config: dict[str, Any], adapter: Path, roots: Mapping[str, Any]) 
         raise ConfigError(f"config {file}: not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(found, dict) or not {"model", "data", "trainer"} <= set(found):
         return config  # of something else
-    trainer = {key: value for key, value in (found["trainer"] or {}).items() if key not in OF_THE_MACHINE}
+    left_out = () if machine else OF_THE_MACHINE
+    trainer = {key: value for key, value in (found["trainer"] or {}).items() if key not in left_out}
     return merge_config(config, {**found, "trainer": trainer}, roots, f"config {file}")
 
 

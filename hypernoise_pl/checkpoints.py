@@ -42,6 +42,10 @@ def read_checkpoint(file: Path) -> dict[str, Any]:
         FileNotFoundError: if there is no such file.
         ValueError: if it is a folder, damaged, or no checkpoint of a training run.
     """
+    if (file / "hypernoise.json").is_file():
+        whole = newest_checkpoint(file.parent)
+        hint = f"; its run goes on from --ckpt_path {whole[0]}" if whole else ""
+        raise ValueError(f"checkpoint {file}: an adapter; `test --adapter {file}` measures it{hint}")
     if file.is_dir():
         inside = newest_checkpoint(file)
         hint = f"its newest is {inside[0]}" if inside else "there is none in it"

@@ -29,6 +29,7 @@ class Options:
         help_class: class to describe; then stop.
         print_config: print the configuration and stop.
         ckpt_path: ``last`` or a checkpoint file, of ``fit``.
+        changed: what a continued run has otherwise than its own configuration; ``cli.build`` sets it.
         checkpoint: file that ``ckpt_path`` stands for, of ``fit``; ``cli.build`` sets it.
         adapter: adapter folder, of the commands that measure.
         shard: share of the units, such as ``0/4``, of ``compare``.
@@ -63,6 +64,7 @@ class Options:
     help_class: str | None = None
     print_config: bool = False
     ckpt_path: str | None = None
+    changed: str = ""
     checkpoint: Path | None = None
     adapter: Path | None = None
     shard: str | None = None

@@ -56,6 +56,8 @@ def fit(cli: Any, options: Options) -> None:
     write(output / "config.yaml", cli.written_config)
     trainer.callbacks += [RememberLogs(), SaveWhenAsked()]
     _say(_start_line(cli, output if options.scratch is None else None))
+    if options.changed and trainer.is_global_zero:
+        _say(f"fit: goes on otherwise than it began: {options.changed}")
     start = time.monotonic()
     if checkpoint is not None and trainer.is_global_zero:
         go_on(trainer.loggers, read_checkpoint(checkpoint))

@@ -26,6 +26,14 @@ class SignalAt(L.Callback):
             os.kill(os.getpid(), self.signum)
 
 
+class RaiseAt(L.Callback):
+    """Raises before the third optimiser step, as a bug would."""
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        if trainer.global_step == 2:
+            raise RuntimeError("out of luck")
+
+
 class SignalsOnce(TextPrompts):
     """Prompts that send this process a signal when they are first asked for in an evaluation.
 

@@ -20,10 +20,11 @@ from typing import Any
 
 import yaml
 
-from hypernoise_pl.adapter_config import check_adapter, of_its_run, with_adapter, with_generator
+from hypernoise_pl.adapter_config import check_adapter, of_run, with_adapter, with_generator
 from hypernoise_pl.cache_prompts import without_rewards
 from hypernoise_pl.checkpoints import check_unused, newest_checkpoint, newest_run_to_continue, to_continue
 from hypernoise_pl.classes import families, page
+from hypernoise_pl.cli.continuing import changes, run_of
 from hypernoise_pl.cli.parser import COMMANDS, closest, own_flags
 from hypernoise_pl.config import finished, merge_file, merge_flag, resolved, with_interpolations
 from hypernoise_pl.launched import new_run_of_all
@@ -103,6 +104,8 @@ def run(command: str, argv: Sequence[str], options: Options, rest: list[str]) ->
         if options.scratch is not None:
             options.scratch.cleanup()
     print(f"hypernoise_pl {command}: error: {line}", file=sys.stderr)
+    if command == "fit" and started and first and newest_checkpoint(options.folder) is not None:
+        print(f"hypernoise_pl fit: {_continuation(command, argv, options)}", file=sys.stderr)
     return code
 
 
@@ -118,10 +121,7 @@ def _continuation(command: str, argv: Sequence[str], options: Options) -> str:
         newest = newest_checkpoint(options.folder)
         if newest is None:
             return f"no checkpoint yet; {anew}"
-        return (
-            f"step {newest[1]['global_step']} is saved; to continue: "
-            f"{_command(command, _without(argv, '--ckpt_path', '--output'))} --ckpt_path=last {shlex.join(more)}"
-        )
+        return f"step {newest[1]['global_step']} is saved; to continue: {_command('fit', ['--ckpt_path=last', *more])}"
     if options.adapter is not None:
         more.append(f"--adapter={options.adapter}")
     return f"to continue: {_command(command, _without(argv, '--output', '--adapter'))} {shlex.join(more)}"
@@ -187,8 +187,12 @@ def configuration(command: str, options: Options, flags: Sequence[str]) -> dict[
     pairs = [*_pairs(flags)]
     config = merge_file({}, "fit", roots)
     adapter, named = _adapter(command, options)
+    if options.ckpt_path is not None:
+        chosen = options.output or os.environ.get(OUTPUT_VARIABLE)
+        config = of_run(config, run_of(options.ckpt_path, Path(chosen) if chosen else None), roots, machine=True)
+    going_on = config
     if adapter is not None:
-        config = of_its_run(config, adapter, roots)
+        config = of_run(config, adapter.parent, roots)
         config = with_generator(config, adapter, roots, [flag for flag, _ in pairs])
     for name in [*(["compare"] if comparing else []), *options.config]:
         config = merge_file(config, name, roots)
@@ -197,6 +201,8 @@ def configuration(command: str, options: Options, flags: Sequence[str]) -> dict[
     for flag, value in pairs:
         _check_key(command, flag.partition(".")[0].rstrip("+"), roots)
         config = merge_flag(config, flag, value, roots)
+    if options.ckpt_path is not None:
+        options.changed = changes(going_on, config)
     if adapter is not None and (named or not comparing):
         check_adapter(config, adapter)
     return without_rewards(config) if command == "cache-prompts" else config

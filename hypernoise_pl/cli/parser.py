@@ -223,7 +223,8 @@ def _fill(command: str, parser: Parser) -> None:
             own,
             "--ckpt_path",
             "last: continue the newest run, or that in --output, from its checkpoint of most steps; or a file of one. "
-            "Ctrl+C and SIGTERM save one. Without this, an --output that holds a run is refused",
+            "The run's own configuration is the base, --config and --KEY change it. Ctrl+C and SIGTERM save a "
+            "checkpoint. Without this, an --output that holds a run is refused",
             metavar="last|FILE",
         )
     if command == "predict":

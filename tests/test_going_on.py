@@ -1,0 +1,79 @@
+"""``fit --ckpt_path``: a run goes on as it began, says what is otherwise now, and says how to go on after an error."""
+
+import json
+import shlex
+from pathlib import Path
+
+import pytest
+
+from hypernoise_pl.__main__ import main
+from hypernoise_pl.checkpoints import newest_checkpoint
+from hypernoise_pl.cli.continuing import changes, run_of
+from hypernoise_pl.config import read_config
+
+pytestmark = pytest.mark.usefixtures("own_folder")
+
+TINY = ["--trainer.limit_val_batches=0", "--data.batch_size=2", "--data.validation=6", "--data.test=6"]
+TINY += ["--model.reference=null", "--model.images_per_prompt=1", "--trainer.log_every_n_steps=1", "--judge=null"]
+TINY += ["--trainer.callbacks.3.every_n_train_steps=1"]  # of ModelCheckpoint
+
+
+def test_differences_are_named_as_flags_are():
+    before = {"model": {"class_path": "A", "init_args": {"lora": {"rank": 4}, "sizes": [1, 2]}}, "output": "a"}
+    after = {"model": {"class_path": "A", "init_args": {"lora": {"rank": 8}, "sizes": [1, 2, 3]}}, "output": "b"}
+    assert changes(before, before) == ""
+    assert changes(before, after) == "model.lora.rank 8 (was 4), model.sizes [1, 2, 3] (was [1, 2])"
+    lists = {"callbacks": [{"class_path": "A"}]}, {"callbacks": [{"class_path": "A"}, {"class_path": "B"}]}
+    assert changes(*lists) == "callbacks.1.class_path B (was not there)"
+    assert changes({f"k{n}": 0 for n in range(9)}, {f"k{n}": 1 for n in range(9)}).endswith("k5 1 (was 0), 3 more")
+
+
+def test_the_run_of_a_checkpoint_is_the_folder_with_its_configuration():
+    Path("run/checkpoints").mkdir(parents=True)
+    Path("run/config.yaml").touch()
+    assert run_of("run/checkpoints/last.ckpt", None) == run_of("run/last.ckpt", Path("new")) == Path("run")
+    assert run_of("last", Path("run")) == Path("run")
+    with pytest.raises(FileNotFoundError, match="no run with a checkpoint"):
+        run_of("last", None)
+
+
+@pytest.mark.filterwarnings("ignore:resuming at step", "ignore:The dirpath has changed")
+def test_a_run_goes_on_with_its_own_configuration(capsys):
+    assert main(["fit", *TINY, "--trainer.max_steps=1", "--model.lora.rank=4", "--output=run"]) == 0
+    began = read_config(Path("run/config.yaml"))
+    capsys.readouterr()
+    assert main(["fit", "--ckpt_path=last", "--output=run", "--trainer.max_steps=2"]) == 0
+    assert "fit: goes on otherwise than it began: trainer.max_steps 2 (was 1)\n" in capsys.readouterr().out
+    assert json.loads(Path("run/adapter/adapter_config.json").read_text())["r"] == 4
+    assert newest_checkpoint(Path("run"))[1]["global_step"] == 2
+    now = read_config(Path("run/config.yaml"))
+    followed = {"trainer.max_steps 2 (was 1)", "model.lr_scheduler.total_steps 2 (was 1)"}  # the second by ${...}
+    assert set(changes(began, now).split(", ")) == followed
+    # of a file, into another folder: nothing else is otherwise, and the line is not there
+    assert main(["fit", f"--ckpt_path={newest_checkpoint(Path('run'))[0]}", "--output=other"]) == 0
+    assert "goes on otherwise" not in capsys.readouterr().out
+    assert changes(now, read_config(Path("other/config.yaml"))).count("run") <= 4  # folders alone
+    assert json.loads(Path("other/adapter/adapter_config.json").read_text())["r"] == 4
+
+
+def test_after_an_error_the_command_that_goes_on_is_said(capsys, monkeypatch):
+    callback = "--trainer.callbacks+=tests.signalling.RaiseAt"
+    stopped = ["fit", *TINY, "--trainer.max_steps=3", "--model.lora.rank=4", callback, "--output=run"]
+    assert main(stopped) == 1
+    error = capsys.readouterr().err.splitlines()
+    assert error[-2] == "hypernoise_pl fit: error: RuntimeError: out of luck; --verbose shows where"
+    said, command = error[-1].split("; to continue: ")
+    assert said == "hypernoise_pl fit: step 2 is saved"
+    assert command == "python -m hypernoise_pl fit --ckpt_path=last --output=run"
+    monkeypatch.setattr("tests.signalling.RaiseAt.on_train_batch_start", lambda *_: None)
+    assert main(shlex.split(command)[3:]) == 0
+    assert newest_checkpoint(Path("run"))[1]["global_step"] == 3
+
+
+def test_an_adapter_in_a_checkpoints_place_is_recognised(capsys):
+    assert main(["fit", *TINY, "--trainer.max_steps=1", "--output=run"]) == 0
+    capsys.readouterr()
+    assert main(["fit", "--ckpt_path=run/adapter", "--output=new"]) == 2
+    said = capsys.readouterr().err
+    assert "checkpoint run/adapter: an adapter; `test --adapter run/adapter` measures it; its run goes on from" in said
+    assert f"--ckpt_path {newest_checkpoint(Path('run'))[0]}" in said
