@@ -1,7 +1,8 @@
 """One configuration out of files and flags: how they are merged, and which class a name means where it stands.
 
-Files and flags are merged by the same rules, later over earlier. Mappings are merged, lists are replaced. Where a class
-takes another's place, the arguments of the old one stay that the new one takes by the same name and type.
+Files and flags are merged by the same rules, later over earlier. Mappings are merged, lists are replaced. A mapping
+over a list changes the entries that it names, each by its class or its place from 0. Where a class takes another's
+place, the arguments of the old one stay that the new one takes by the same name and type.
 """
 
 from __future__ import annotations
@@ -94,8 +95,8 @@ def merge_flag(config: dict[str, Any], flag: str, text: str, roots: Mapping[str,
 
     Args:
         config: plain, merged so far.
-        flag: dotted name, without init_args (``model.lora.rank``); numbers are places in lists, a ``+`` at the end
-            appends to one.
+        flag: dotted name, without init_args (``model.lora.rank``); a class or a number is a place in a list, a ``+`` at
+            the end appends to one.
         text: value, as YAML; where a text is wanted, the text itself.
         roots: top-level key -> its type.
 
@@ -198,6 +199,12 @@ def _merge(base: Any, later: Any, hint: Any, where: str) -> Any:
         return [_merge(None, item, items(hint), f"{where}[{place}]") for place, item in enumerate(later)]
     if not isinstance(later, dict):
         return later
+    if isinstance(base, list) and "class_path" not in later:
+        merged_items = [*base]
+        for key, value in later.items():
+            place = _place(base, str(key), where)
+            merged_items[place] = _merge(merged_items[place], value, items(hint), f"{where}.{key}")
+        return merged_items
     base = base if isinstance(base, dict) else {}
     if "class_path" not in later and "class_path" not in base:
         return _merge_keys(base, later, fields(hint) or _dict_of(hint, base, later, where), where)
@@ -275,14 +282,13 @@ def _enter(node: Any, parts: Sequence[str], text: str, hint: Any, where: str, ap
     if not parts:
         if append:
             item = _merge(None, _read(text, items(hint)), items(hint), where)
-            return [*(node or []), *(item if isinstance(item, list) else [item])]
+            before = node if isinstance(node, list) else [node] if node else []
+            return [*before, *(item if isinstance(item, list) else [item])]
         return _merge(node, _read(text, hint), hint, where)
     part, rest = parts[0], parts[1:]
     below = f"{where}.{part}" if where else part
     if isinstance(node, list):
-        if not part.isdigit() or int(part) >= len(node):
-            raise ConfigError(f"{where}: a list of {len(node)}; {part!r} is no place in it")
-        place = int(part)
+        place = _place(node, part, where)
         return [*node[:place], _enter(node[place], rest, text, items(hint), below, append), *node[place + 1 :]]
     if isinstance(node, dict) and "class_path" in node:
         if part == "class_path":
@@ -307,6 +313,21 @@ def _enter(node: Any, parts: Sequence[str], text: str, hint: Any, where: str, ap
     elif bases(hint):
         raise ConfigError(f"no class stands there that could take {part!r}; name one first: --{where}=NAME")
     return {**(node or {}), part: _enter((node or {}).get(part), rest, text, known.get(part), below, append)}
+
+
+def _place(entries: Sequence[Any], name: str, where: str) -> int:
+    """The place of the entry of a list that a class or a number names."""
+    if name.isdigit() and int(name) < len(entries):
+        return int(name)
+    classes = [str(entry.get("class_path") if isinstance(entry, dict) else "").rpartition(".")[2] for entry in entries]
+    if classes.count(name) == 1:
+        return classes.index(name)
+    if name in classes:
+        places = " and ".join(str(place) for place, found in enumerate(classes) if found == name)
+        raise ConfigError(f"{where}: {name!r} stands there more than once; say which by its place: {places}")
+    raise ConfigError(
+        f"{where}: a list of {len(entries)}; {name!r} is no place in it and no class there{nearest(name, classes)}"
+    )
 
 
 def _read(text: str, hint: Any) -> Any:
