@@ -158,6 +158,24 @@ class Own(PromptDataModule):
         return self.found
 
 
+@pytest.mark.parametrize("count", [1, 2])
+def test_overfitting_gives_the_same_first_batches_again_and_measures_their_prompts(tmp_path, count):
+    from tests.seen import Seen, of
+    from tests.test_run_folder import Line
+    from tests.worker import Rings, quiet
+
+    data = Rings(3)  # eleven prompts: three batches and a rest
+    stream = [[data.prompts("train")[index].text for index in batch] for batch in take(PromptBatches(11, 3, 0), 3)]
+    repeated = stream[:count]
+    trainer = L.Trainer(max_steps=5, overfit_batches=count, callbacks=[Seen()], default_root_dir=tmp_path, **quiet())
+    trainer.fit(Line(), datamodule=data)
+    assert [list(batch) for batch in of("train")] == (repeated * 5)[:5]
+    assert [prompt.text for prompt in data.measured("test")] == [text for batch in repeated for text in batch]
+    trainer = L.Trainer(max_steps=5, overfit_batches=0.5, default_root_dir=tmp_path, **quiet())
+    with pytest.raises(ValueError, match=r"overfit_batches 0\.5: a share; give a number of batches"):
+        trainer.fit(Line(), datamodule=Rings(3))
+
+
 @pytest.mark.parametrize("loader", ["train_dataloader", "val_dataloader", "test_dataloader"])
 def test_prompts_of_ones_own_need_an_index_each(loader):
     """Two of one index would have one noise at every step, and would be one prompt in every table."""

@@ -34,19 +34,22 @@ class PromptBatches(Sampler[list[int]]):
         rank: number of this process.
         world: number of processes.
         parts: batches that make an optimiser step.
+        repeated: first batches of the stream that are given again and again; 0 for the whole stream.
 
     Raises:
         ValueError: if the set does not fill one global batch.
     """
 
-    def __init__(self, count: int, batch_size: int, seed: int, rank: int = 0, world: int = 1, parts: int = 1) -> None:
+    def __init__(
+        self, count: int, batch_size: int, seed: int, rank: int = 0, world: int = 1, parts: int = 1, repeated: int = 0
+    ) -> None:
         if count < batch_size * world:
             raise ValueError(
                 f"{count} training prompts do not fill one batch of {batch_size} on {world} process(es); "
                 "lower data.batch_size or add prompts"
             )
         self.count, self.batch_size, self.seed, self.rank, self.world = count, batch_size, seed, rank, world
-        self.parts, self.given, self._first = parts, 0, 0
+        self.parts, self.repeated, self.given, self._first = parts, repeated, 0, 0
         self._permutations: dict[int, Tensor] = {}
 
     def __len__(self) -> int:
@@ -67,6 +70,10 @@ class PromptBatches(Sampler[list[int]]):
         step = self._at_once * self.parts
         return self._first + (self.given - self._first) // step * step
 
+    def again(self) -> list[int]:
+        """Indices of what is given again and again, in all processes; empty for the whole stream."""
+        return [*dict.fromkeys(self._prompt(place) for place in range(self.repeated * self._at_once))]
+
     def go_on(self, given: int) -> None:
         """Continue after so many prompts."""
         self.given = self._first = given
@@ -77,11 +84,11 @@ class PromptBatches(Sampler[list[int]]):
         return self.batch_size * self.world
 
     def _batch(self, given: int) -> list[int]:
-        first = given + self.rank * self.batch_size
-        return [
-            int(self._permutation(place // self.count)[place % self.count])
-            for place in range(first, first + self.batch_size)
-        ]
+        first = (given % (self.repeated * self._at_once) if self.repeated else given) + self.rank * self.batch_size
+        return [self._prompt(place) for place in range(first, first + self.batch_size)]
+
+    def _prompt(self, place: int) -> int:
+        return int(self._permutation(place // self.count)[place % self.count])
 
     def _permutation(self, number: int) -> Tensor:
         if number not in self._permutations:
@@ -107,7 +114,8 @@ class PromptDataModule(L.LightningDataModule, ABC):
     """A prompt set in three splits. Batches are lists of ``Prompt``.
 
     A set fills in ``prompts``. It splits prompts over processes itself, so several processes need the Trainer's
-    ``use_distributed_sampler=False``.
+    ``use_distributed_sampler=False``. Where the Trainer has ``overfit_batches``, so many first batches are trained on
+    again and again, and it is their prompts that validation and test measure.
 
     Args:
         batch_size: prompts per process and step.
@@ -133,10 +141,17 @@ class PromptDataModule(L.LightningDataModule, ABC):
         prompts = self._checked("train")
         if self._batches is not None and self.trainer is not None and self.trainer.global_step:
             self._given = self._given or self._batches.stepped  # reload_dataloaders_every_n_epochs begins nothing anew
-        self._batches = PromptBatches(len(prompts), self.batch_size, self.seed, *self._place(), self._parts())
+        self._batches = self._stream(len(prompts))
         self._batches.go_on(self._given)
         self._given = 0
         return PromptLoader(prompts, batch_sampler=self._batches, collate_fn=list)  # type: ignore[arg-type]
+
+    def measured(self, split: Split) -> list[Prompt]:
+        """The prompts that validation or test measures: of its split, or those that the Trainer overfits."""
+        if not self._overfitted():
+            return self._checked(split)
+        prompts = self._checked("train")
+        return [prompts[index] for index in self._stream(len(prompts)).again()]
 
     def val_dataloader(self) -> DataLoader[Prompt]:
         """In order, split over processes."""
@@ -156,7 +171,7 @@ class PromptDataModule(L.LightningDataModule, ABC):
 
     def _in_order(self, split: Split) -> DataLoader[Prompt]:
         rank, world = self._place()
-        prompts = self._checked(split)
+        prompts = self.measured(split)
         if len(prompts) < world:
             raise ValueError(f"{len(prompts)} {split} prompts for {world} processes; each needs one at least")
         own = prompts[rank::world]
@@ -167,6 +182,22 @@ class PromptDataModule(L.LightningDataModule, ABC):
         prompts = self.prompts(split)
         check_prompts(prompts, f"{split} prompts of {type(self).__name__}")
         return prompts
+
+    def _stream(self, count: int) -> PromptBatches:
+        """The order of so many training prompts, from its beginning."""
+        return PromptBatches(count, self.batch_size, self.seed, *self._place(), self._parts(), self._overfitted())
+
+    def _overfitted(self) -> int:
+        """Batches that the Trainer repeats; 0 if none.
+
+        Raises:
+            ValueError: if a share of the batches is to be repeated, which Lightning takes of validation's too.
+        """
+        trainer: Any = self.trainer
+        repeated = 0 if trainer is None else trainer.overfit_batches
+        if repeated and not isinstance(repeated, int):
+            raise ValueError(f"trainer.overfit_batches {repeated}: a share; give a number of batches, like 1")
+        return int(repeated)
 
     def _parts(self) -> int:
         """Batches that make an optimiser step.
