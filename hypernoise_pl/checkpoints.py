@@ -131,17 +131,17 @@ def newest_checkpoint(folder: Path) -> tuple[Path, dict[str, Any]] | None:
     return max(found, key=lambda pair: (pair[1]["global_step"], _time(*pair)), default=None)
 
 
-def newest_run_to_continue() -> Path:
-    """The run folder under ``runs/fit`` in which a checkpoint was written last.
+def newest_run_to_continue(kind: str = "fit") -> Path:
+    """The run folder under ``runs/KIND`` in which a checkpoint was written last.
 
     Raises:
         FileNotFoundError: if none of them has one.
     """
-    files = [file for file in (RUNS / "fit").glob("*/**/*.ckpt") if file.is_file()]
+    files = [file for file in (RUNS / kind).glob("*/**/*.ckpt") if file.is_file()]
     if not files:
-        raise FileNotFoundError(f"{RUNS / 'fit'}: no run with a checkpoint in it; leave --ckpt_path out to begin one")
+        raise FileNotFoundError(f"{RUNS / kind}: no run with a checkpoint in it; leave --ckpt_path out to begin one")
     newest = max(files, key=_written)
-    return RUNS / "fit" / newest.relative_to(RUNS / "fit").parts[0]
+    return RUNS / kind / newest.relative_to(RUNS / kind).parts[0]
 
 
 def _written(file: Path) -> float:

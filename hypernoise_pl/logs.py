@@ -51,6 +51,20 @@ def show(logger: Logger, name: str, picture: Image, step: int) -> None:
         logger.log_image(name, [picture], step)
 
 
+def tell(loggers: Sequence[Logger], config: Mapping[str, Any]) -> None:
+    """Enter a run's configuration where a logger shows it: in Weights & Biases; others have it in the run folder."""
+    for logger in loggers:
+        if isinstance(logger, WandbLogger):
+            logger.experiment.config.update(config, allow_val_change=True)  # a resumed run's may differ
+
+
+def end(loggers: Sequence[Logger]) -> None:
+    """Close what would go on into the next run of this process."""
+    for logger in loggers:
+        if isinstance(logger, WandbLogger):
+            logger.experiment.finish()
+
+
 def where(logger: Logger) -> tuple[str, str]:
     """What a log is called, and the command or the file to look at it by."""
     if isinstance(logger, TensorBoardLogger):
@@ -60,7 +74,10 @@ def where(logger: Logger) -> tuple[str, str]:
     if isinstance(logger, WandbLogger):
         run: Any = logger.experiment
         folder = Path(run.dir).parent
-        return "W&B", shlex.join(["wandb", "sync", str(folder)]) if run.offline else f"{run.url} ({folder})"
+        if not run.offline:
+            return "W&B", f"{run.url} ({folder})"
+        parts = sorted(folder.parent.glob(f"offline-run-*-{run.id}*"))  # one more for each continuation
+        return "W&B", shlex.join(["wandb", "sync", *map(str, parts)])
     return type(logger).__name__, str(logger.save_dir or logger.name)
 
 

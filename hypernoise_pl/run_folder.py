@@ -11,6 +11,17 @@ from pathlib import Path
 from typing import Any
 
 RUNS = Path("runs")
+TRIALS = RUNS / "debug"  # the key ``output`` of conf/debug's files: no command takes an adapter from there by itself
+
+
+def kind_of_run(command: str, output: str) -> str:
+    """The folder under ``runs/`` in which a command makes its run folders.
+
+    Args:
+        command: of the command line.
+        output: the configuration's; ``runs/debug``, or a run in it, for a trial.
+    """
+    return TRIALS.name if command == "fit" and TRIALS in (Path(output), Path(output).parent) else command
 
 
 def new_run(command: str) -> Path:

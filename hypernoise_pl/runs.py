@@ -25,15 +25,17 @@ from hypernoise_pl.callbacks.stop import SaveWhenAsked
 from hypernoise_pl.checkpoints import read_checkpoint, to_continue
 from hypernoise_pl.compare import Comparing
 from hypernoise_pl.comparison import shard_of, some
+from hypernoise_pl.config import read_config
 from hypernoise_pl.data.base import Split, check_prompts
 from hypernoise_pl.data.columns import NUMBER
 from hypernoise_pl.identity import described, difference, digest_of
-from hypernoise_pl.logs import go_on, where
+from hypernoise_pl.logs import end, go_on, tell, where
 from hypernoise_pl.metrics.judge import Judge
 from hypernoise_pl.noise import gaussian, seed_of
 from hypernoise_pl.options import Options
 from hypernoise_pl.precision import check_trainer
 from hypernoise_pl.predictions import END, ROWS, Predictions
+from hypernoise_pl.profiling import traces
 from hypernoise_pl.report.figures import image_grid, to_tensor, to_uint8
 from hypernoise_pl.report.page import verdict, write_report
 from hypernoise_pl.report.results import Results
@@ -49,7 +51,8 @@ from hypernoise_pl.types import Prompt, Rollout
 def fit(cli: Any, options: Options) -> None:
     """Train, save the adapter, test, and say what was reached."""
     model, trainer, output, checkpoint = cli.model, cli.trainer, options.folder, options.checkpoint
-    _judge_of(cli, "validation", "test")
+    measured: list[Split] = ["train"] if trainer.overfit_batches else ["validation", "test"]
+    _judge_of(cli, *measured)
     if checkpoint is None and trainer.is_global_zero:
         to_continue(None, output)  # another process may have come first while this one was loading
     output.mkdir(parents=True, exist_ok=True)
@@ -61,11 +64,15 @@ def fit(cli: Any, options: Options) -> None:
     start = time.monotonic()
     if checkpoint is not None and trainer.is_global_zero:
         go_on(trainer.loggers, read_checkpoint(checkpoint))
+    if trainer.is_global_zero:
+        tell(trainer.loggers, read_config(output / "config.yaml"))
     trainer.fit(model, datamodule=cli.datamodule, ckpt_path=checkpoint, weights_only=True if checkpoint else None)
     fit_seconds = time.monotonic() - start
     adapter = output / "adapter"
     save_adapter(model.hypernetwork, model.generator, adapter, model.objective.record(), trainer.is_global_zero)
     _measure(cli, options, "test", fit_seconds, adapter)
+    if trainer.is_global_zero:
+        end(trainer.loggers)
 
 
 def validate(cli: Any, options: Options) -> None:
@@ -272,8 +279,8 @@ def _measure(cli: Any, options: Options, split: Split, fit_seconds: float, adapt
     picture = next((c.last for c in trainer.callbacks if isinstance(c, ImageGrid)), None)
     lines += [
         *([f"picture      {picture}"] if picture else []),
-        *(f"{name:<12} {place}" for name, place in map(where, trainer.loggers)),
-        f"next         {_predict_command(adapter, cli.datamodule.prompts(split)[0].text)}",
+        *(f"{name:<12} {place}" for name, place in [*map(where, trainer.loggers), *traces(trainer.profiler)]),
+        f"next         {_predict_command(adapter, cli.datamodule.measured(split)[0].text)}",
     ]
     _say("\n".join(lines))
 

@@ -1,7 +1,6 @@
 """Logs go on where their run does, take the pictures, and are found at the end; with the packages themselves."""
 
 import csv
-import importlib.util
 from pathlib import Path
 
 import lightning as L
@@ -15,8 +14,6 @@ from hypernoise_pl.checkpoints import read_checkpoint
 from hypernoise_pl.logs import go_on, show, where
 from tests.test_run_folder import Line
 from tests.worker import Rings, quiet
-
-needs_wandb = pytest.mark.skipif(importlib.util.find_spec("wandb") is None, reason="the package wandb is not installed")
 
 
 class Logged(Line):
@@ -67,8 +64,6 @@ def test_a_csv_log_keeps_what_came_before_the_checkpoint_and_goes_on(tmp_path):
     assert not list((tmp_path / "run").glob(".metrics*"))
 
 
-@needs_wandb
-@pytest.mark.filterwarnings("ignore")  # of a package that is not pinned
 def test_a_resumed_run_of_weights_and_biases_is_the_same_run_and_has_the_pictures(tmp_path, monkeypatch):
     import wandb
     from lightning.pytorch.loggers import WandbLogger
@@ -82,7 +77,8 @@ def test_a_resumed_run_of_weights_and_biases_is_the_same_run_and_has_the_picture
         ids.append(logger.experiment.id)
         name, place = where(logger)
         assert name == "W&B" and place.startswith("wandb sync ")
-        folder = Path(place.removeprefix("wandb sync "))
+        *before, folder = map(Path, place.split()[2:])
+        assert len(before) == len(ids) - 1  # those of the run that is continued are sent too
         wandb.finish()
         assert list(folder.glob("*.wandb")) and list(folder.glob("files/media/images/test/images_*.png"))
     assert ids[0] == ids[1]

@@ -29,7 +29,7 @@ from hypernoise_pl.cli.parser import COMMANDS, closest, own_flags
 from hypernoise_pl.config import finished, merge_file, merge_flag, resolved, with_interpolations
 from hypernoise_pl.launched import new_run_of_all
 from hypernoise_pl.options import Options
-from hypernoise_pl.run_folder import drop_if_empty, held, newest_run
+from hypernoise_pl.run_folder import drop_if_empty, held, kind_of_run, newest_run
 from hypernoise_pl.signals import Stopped
 from hypernoise_pl.signatures import ArgumentsOf, ConfigError
 from hypernoise_pl.truncation import counted
@@ -164,7 +164,8 @@ def build(command: str, options: Options, flags: list[str]) -> Any:
     if not options.print_config:
         trial = command in ("fit", "validate", "test") and bool((written.get("trainer") or {}).get("fast_dev_run"))
         begins = OUTPUT_VARIABLE not in os.environ and os.environ.get("RANK", "0") == "0"
-        options.folder = _output(command, options, trial)
+        kind = kind_of_run(command, str(written.get("output") or ""))
+        options.folder = _output(kind, options, trial)
         if command == "fit" and (begins or options.ckpt_path is not None):
             options.checkpoint = to_continue(options.ckpt_path, options.folder)
         if command in ("validate", "test") and begins:
@@ -189,7 +190,8 @@ def configuration(command: str, options: Options, flags: Sequence[str]) -> dict[
     adapter, named = _adapter(command, options)
     if options.ckpt_path is not None:
         chosen = options.output or os.environ.get(OUTPUT_VARIABLE)
-        config = of_run(config, run_of(options.ckpt_path, Path(chosen) if chosen else None), roots, machine=True)
+        run_folder = run_of(options.ckpt_path, Path(chosen) if chosen else None, _kind(command, options))
+        config = of_run(config, run_folder, roots, machine=True)
     going_on = config
     if adapter is not None:
         config = of_run(config, adapter.parent, roots)
@@ -206,6 +208,14 @@ def configuration(command: str, options: Options, flags: Sequence[str]) -> dict[
     if adapter is not None and (named or not comparing):
         check_adapter(config, adapter)
     return without_rewards(config) if command == "cache-prompts" else config
+
+
+def _kind(command: str, options: Options) -> str:
+    """Where the runs are of which ``--ckpt_path last`` continues the newest: as the named files have it."""
+    named: dict[str, Any] = {}
+    for name in options.config:
+        named = merge_file(named, name)
+    return kind_of_run(command, str(named.get("output") or ""))
 
 
 def _adapter(command: str, options: Options) -> tuple[Path | None, bool]:
@@ -295,7 +305,7 @@ def _check_key(command: str, key: str, roots: Mapping[str, Any]) -> None:
     raise ConfigError(f"{flag}: no such flag or key{near}")
 
 
-def _output(command: str, options: Options, trial: bool) -> Path:
+def _output(kind: str, options: Options, trial: bool) -> Path:
     """The run folder: of the run's first process, asked for, to continue, or new; a trial run's is removed later."""
     if OUTPUT_VARIABLE in os.environ:
         return Path(os.environ[OUTPUT_VARIABLE])
@@ -304,9 +314,9 @@ def _output(command: str, options: Options, trial: bool) -> Path:
         options.scratch = tempfile.TemporaryDirectory()
         folder = Path(options.scratch.name)
     elif folder is None and options.ckpt_path == "last":
-        folder = newest_run_to_continue()
+        folder = newest_run_to_continue(kind)
     if folder is None:
-        folder = options.made = new_run_of_all(command)
+        folder = options.made = new_run_of_all(kind)
     os.environ[OUTPUT_VARIABLE] = str(folder)
     return Path(folder)
 
@@ -409,7 +419,7 @@ def _one_line(error: BaseException) -> str:
     """The first cause's own words: the parser wraps what a class raises in a page of its own."""
     text = " ".join(str(error).split())
     wrapped = re.search(r"Errors: - (.*?) - Expected a <class 'NoneType'>", text)
-    text = wrapped.group(1) if wrapped else text
+    text = wrapped.group(1) if wrapped else re.sub(r"( - Expected a <class '[^']+'>)+ *$", "", text)
     known = isinstance(error, (ValueError, OSError)) or type(error).__name__ == "MisconfigurationException"
     return text if known and text else f"{type(error).__name__}: {text}; --verbose shows where"
 

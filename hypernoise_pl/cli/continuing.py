@@ -12,18 +12,19 @@ CONFIG = "config.yaml"
 SHOWN = 6  # differences that are written out
 
 
-def run_of(asked: str, output: Path | None) -> Path:
+def run_of(asked: str, output: Path | None, kind: str = "fit") -> Path:
     """The run folder whose configuration a continued run starts from.
 
     Args:
         asked: ``last`` or a checkpoint file.
         output: run folder that was named, if one was.
+        kind: folder under ``runs/`` where the newest is looked for.
 
     Raises:
         FileNotFoundError: if ``last`` is asked for and no run has a checkpoint.
     """
     if asked == "last":
-        return newest_run_to_continue() if output is None else output
+        return newest_run_to_continue(kind) if output is None else output
     above = Path(asked).parents[:2]  # a file lies in checkpoints/ of its run folder, or in the folder itself
     return next((folder for folder in above if (folder / CONFIG).is_file()), above[0])
 

@@ -1,0 +1,76 @@
+"""Where a training step's time goes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch.profilers import Profiler, PyTorchProfiler
+
+WAIT, WARM_UP = 1, 1  # steps before those that are recorded: the first compile and fill caches
+
+
+class TrainingProfiler(PyTorchProfiler):
+    """Records a few training steps: ``trace.json`` for chrome://tracing or ui.perfetto.dev, ``fit-operators.txt``.
+
+    Of several processes each has its own files. Validation and test are left out: Lightning's profiler fails where one
+    of them has no batch.
+
+    Args:
+        dirpath: folder for the files.
+        steps: training batches that are recorded, after two that are not.
+        row_limit: operators in the table, the costliest first.
+    """
+
+    def __init__(self, dirpath: str, steps: int = 3, row_limit: int = 30) -> None:
+        super().__init__(
+            dirpath=dirpath,
+            filename="operators",
+            row_limit=row_limit,
+            schedule=torch.profiler.schedule(wait=WAIT, warmup=WARM_UP, active=steps, repeat=1),
+            on_trace_ready=self._write_trace,
+        )
+        self._training = False
+
+    def setup(self, stage: str, local_rank: int | None = None, log_dir: str | None = None) -> None:
+        """Begin, where it is a training that begins."""
+        super().setup(stage, local_rank, log_dir)
+        self._training = stage == "fit"
+
+    def start(self, action_name: str) -> None:
+        """Begin to record what has this name."""
+        if self._training:
+            super().start(action_name)
+
+    def stop(self, action_name: str) -> None:
+        """End it."""
+        if self._training:
+            super().stop(action_name)
+
+    def describe(self) -> None:
+        """Write the table."""
+        if self._training:
+            super().describe()
+
+    def teardown(self, stage: str | None) -> None:
+        """Close it."""
+        super().teardown(stage)
+        self._training = False  # Lightning names the next stage only after it has begun
+
+    def _cache_functions_events(self) -> None:
+        assert isinstance(self.profiler, torch.profiler.profile)
+        if self.profiler.profiler is not None:  # None before the first step that is recorded: there are no events
+            super()._cache_functions_events()
+
+    def _write_trace(self, profiler: Any) -> None:
+        folder = Path(self.dirpath or ".")
+        folder.mkdir(parents=True, exist_ok=True)
+        rank = f"-{self._local_rank}" if self._local_rank else ""
+        profiler.export_chrome_trace(str(folder / f"trace{rank}.json"))
+
+
+def traces(profiler: Profiler) -> list[tuple[str, str]]:
+    """Name and folder of what a profiler has written, in a list; empty if it writes no files."""
+    writes = isinstance(profiler, PyTorchProfiler) or profiler.filename is not None
+    return [("profile", str(profiler.dirpath))] if writes and profiler.dirpath is not None else []
