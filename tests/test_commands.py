@@ -119,6 +119,7 @@ def folder(tmp_path_factory) -> Path:
 @pytest.fixture(autouse=True)
 def _there(folder, monkeypatch):
     monkeypatch.chdir(folder)
+    monkeypatch.setenv("WANDB_MODE", "offline")
 
 
 def test_commands_are_found_where_they_are_shown():

@@ -78,6 +78,21 @@ def test_a_recipe_trains_tests_and_saves(recipe, pipeline_folder, small, capsys)
         assert any(bool(weight.any()) for name, weight in weights.items() if "lora_B" in name)  # it has moved
 
 
+@pytest.mark.parametrize("preset", ["overfit", "limit", "profile"])
+def test_a_preset_of_debug_runs_over_a_recipe(preset, pipeline_folder, small, capsys):
+    length = ("max_steps", "accumulate", "val_check", "log_every")
+    own = [flag for flag in small if not flag.startswith((*(f"--trainer.{name}" for name in length), "--data.batch"))]
+    flags = [*own, f"--model.generator.model={pipeline_folder('sd-turbo')}", "--data.batch_size=2", "--output=run"]
+    flags += ["--trainer.max_steps=5"] if preset == "overfit" else []
+    done = main(["fit", "--config", "sd_turbo", "--config", f"debug/{preset}", *flags])
+    assert done == 0, capsys.readouterr().err
+    assert Path("run/adapter/adapter_model.safetensors").is_file()
+    assert Path("run/profile/trace.json").is_file() == (preset == "profile")
+    assert Path("run/checkpoints/last.ckpt").is_file()
+    assert Path("run/summary.json").is_file() == (preset != "profile")
+    assert Path("run/adapter-best").is_dir() == (preset == "limit")
+
+
 def test_the_pixart_recipe_trains_with_weights_that_come_apart(tmp_path, small, capsys):
     folder = tmp_path / "pixart"
     build_pixart(folder, sigma=False)

@@ -36,7 +36,8 @@ takes by the same name and type.
     --model.optimizer=SGD --model.optimizer.momentum=0.9
                                        another class and what it takes
     --judge=null                       no judge: rewards alone are measured
-    --trainer.callbacks.1.images=4     the second of a list; +=NAME appends
+    --trainer.callbacks.ImageGrid.columns=4    one of a list, by its class or its
+                                       place from 0; +=NAME appends
     --trainer.max_steps=200            the Lightning Trainer's
     --data.batch_size='${trainer.log_every_n_steps}'   another value
 """
@@ -296,7 +297,7 @@ def _configuration(parser: Parser) -> None:
     config = _flag(
         group,
         "--config",
-        "YAML file, or its short name in conf/ (shapes_long); may be given several times: later files are merged over "
+        "YAML file, or its short name in conf/ (shapes_long, debug/limit); may be given several times: later files are merged over "
         "earlier ones, all over conf/fit.yaml",
         metavar="FILE",
         action="append",
