@@ -70,14 +70,6 @@ def test_a_set_smaller_than_a_batch_is_refused():
         PromptBatches(7, 4, 0, world=2)
 
 
-def test_batches_that_are_to_come_again_and_again_are_refused(tmp_path):
-    data = TextPrompts(str(write(tmp_path, "p.txt", b"a\nb\nc\n")), batch_size=1)
-    data.trainer = L.Trainer(overfit_batches=1, logger=False, enable_checkpointing=False, accelerator="cpu")
-    with pytest.raises(ValueError, match=r"trainer\.overfit_batches: the stream of prompts gives no batch twice; give"):
-        data.train_dataloader()
-    assert len(data.test_dataloader()) == 1
-
-
 def write(folder: Path, name: str, content: bytes) -> Path:
     (folder / name).write_bytes(content)
     return folder / name

@@ -10,9 +10,9 @@ import pytest
 import yaml
 from PIL import Image
 
-from hypernoise_pl import cli
 from hypernoise_pl.__main__ import main
 from hypernoise_pl.checkpoints import read_checkpoint
+from hypernoise_pl.cli import commands as cli
 from hypernoise_pl.config import conf_folder
 from hypernoise_pl.options import Options
 from tests import seen

@@ -297,8 +297,8 @@ def _configuration(parser: Parser) -> None:
     config = _flag(
         group,
         "--config",
-        "YAML file, or its short name in conf/ (shapes_long, debug/limit); may be given several times: later files are merged over "
-        "earlier ones, all over conf/fit.yaml",
+        "YAML file, or its short name in conf/ (shapes_long, debug/limit); may be given several times: later files are "
+        "merged over earlier ones, all over conf/fit.yaml",
         metavar="FILE",
         action="append",
     )

@@ -203,17 +203,11 @@ class PromptDataModule(L.LightningDataModule, ABC):
         """Batches that make an optimiser step.
 
         Raises:
-            ValueError: if the Trainer would end an epoch, and so take a step, within those of one, or means to give the
-                same batches again and again.
+            ValueError: if the Trainer would end an epoch, and so take a step, within those of one.
         """
         trainer: Any = self.trainer
         if trainer is None:
             return 1
-        if trainer.overfit_batches:
-            raise ValueError(
-                "trainer.overfit_batches: the stream of prompts gives no batch twice; give the few prompts to overfit "
-                "as training prompts of their own (data.train)"
-            )
         schedules = [c for c in trainer.callbacks if isinstance(c, GradientAccumulationScheduler)]
         counts = [count for schedule in schedules for count in schedule.scheduling.values()]
         parts = math.lcm(trainer.accumulate_grad_batches, *counts)
