@@ -28,6 +28,7 @@ class Options:
         help_all: print every option of every class and stop.
         help_class: class to describe; then stop.
         print_config: print the configuration and stop.
+        dry_run: look at everything that would be read, say what is missing and what would be done, and stop.
         ckpt_path: ``last`` or a checkpoint file, of ``fit``.
         changed: what a continued run has otherwise than its own configuration; ``cli.build`` sets it.
         checkpoint: file that ``ckpt_path`` stands for, of ``fit``; ``cli.build`` sets it.
@@ -63,6 +64,7 @@ class Options:
     help_all: bool = False
     help_class: str | None = None
     print_config: bool = False
+    dry_run: bool = False
     ckpt_path: str | None = None
     changed: str = ""
     checkpoint: Path | None = None

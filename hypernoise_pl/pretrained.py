@@ -33,14 +33,14 @@ def load_pretrained(kind: Any, model: str, what: str, **options: Any) -> Any:
 
 def load_with(load: Callable[[], Any], model: str, what: str) -> Any:
     """Call a loader of diffusers or transformers; takes and raises what ``load_pretrained`` does."""
-    _check_place(model, what)
+    check_place(model, what)
     try:
         with quiet():
             return load()
     except (SafetensorError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise ValueError(f"{what} {model}: damaged file: {error}") from error
     except Exception as error:
-        reason = None if Path(model).exists() else _hub_reason(error, model)
+        reason = None if Path(model).exists() else hub_reason(error, model)
         if reason is None and not isinstance(error, OSError):
             raise
         raise FileNotFoundError(f"{what} {model}: {reason or str(error).splitlines()[0]}") from error
@@ -82,7 +82,7 @@ def find_file(model: str, name: str, what: str, revision: str | None = None, loc
     )
 
 
-def _hub_reason(error: BaseException, model: str) -> str | None:
+def hub_reason(error: BaseException, model: str) -> str | None:
     """Why the hub did not give a model, and what to do; None if that was not the trouble."""
     from huggingface_hub import errors
 
@@ -140,7 +140,8 @@ def load_whole(kind: Any, model: str, what: str, spare: tuple[str, ...] = (), **
     return found
 
 
-def _check_place(model: str, what: str) -> None:
+def check_place(model: str, what: str) -> None:
+    """Raise ``FileNotFoundError`` for what is neither a folder or file nor can be a hub id."""
     if not Path(model).exists() and (model.startswith((".", "/")) or model.count("/") != 1):
         raise FileNotFoundError(f"{what} {model}: no such folder, and no hub id (owner/name)")
 

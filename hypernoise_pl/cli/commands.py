@@ -25,6 +25,8 @@ from hypernoise_pl.cache_prompts import without_rewards
 from hypernoise_pl.checkpoints import check_unused, newest_checkpoint, newest_run_to_continue, to_continue
 from hypernoise_pl.classes import families, page
 from hypernoise_pl.cli.continuing import changes, run_of
+from hypernoise_pl.cli.dry_run import SPLITS, check_files, dry_run, in_lines, lines
+from hypernoise_pl.cli.errors import first_cause
 from hypernoise_pl.cli.parser import COMMANDS, closest, own_flags
 from hypernoise_pl.config import finished, merge_file, merge_flag, resolved, with_interpolations
 from hypernoise_pl.launched import new_run_of_all
@@ -161,7 +163,9 @@ def build(command: str, options: Options, flags: list[str]) -> Any:
     families()
     written = configuration(command, options, flags)
     options.chosen = options.output is not None or OUTPUT_VARIABLE in os.environ
-    if not options.print_config:
+    if options.dry_run and options.ckpt_path is not None:
+        to_continue(options.ckpt_path, run_of(options.ckpt_path, options.output))
+    if not options.print_config and not options.dry_run:
         trial = command in ("fit", "validate", "test") and bool((written.get("trainer") or {}).get("fast_dev_run"))
         begins = OUTPUT_VARIABLE not in os.environ and os.environ.get("RANK", "0") == "0"
         kind = kind_of_run(command, str(written.get("output") or ""))
@@ -173,7 +177,27 @@ def build(command: str, options: Options, flags: list[str]) -> Any:
         options.begun = True
         written["output"] = str(options.folder)
     roots = _roots(command)
-    return _parse(resolved(finished(written, roots)), written, command, options.print_config)
+    config = resolved(finished(written, roots))
+    if options.dry_run:
+        return _dry_run(command, _parse(config, written, command, only_checked=True), options)
+    if not options.print_config and begins and command in SPLITS:
+        check_files(command, config)
+    return _parse(config, written, command, options.print_config)
+
+
+def _dry_run(command: str, config: str, options: Options) -> None:
+    """Say what a command would do.
+
+    Raises:
+        ConfigError: if something is missing, with all of it.
+    """
+    full = resolved(finished(yaml.safe_load(config)))
+    found = dry_run(command, full, options)
+    options.result = {"found": found.lines, "missing": found.missing}
+    print("\n".join([f"{command}: dry run, nothing is made: {full.get('about') or ''}", *lines(found)]))
+    if found.missing:
+        raise ConfigError(in_lines(found.missing))
+    print("nothing is missing; without --dry-run the command runs")
 
 
 def configuration(command: str, options: Options, flags: Sequence[str]) -> dict[str, Any]:
@@ -326,7 +350,9 @@ def _help_all(command: str) -> None:
         _lightning_cli(command, ["--help"])
 
 
-def _parse(config: dict[str, Any], written: dict[str, Any], command: str, shown: bool = False) -> Any:
+def _parse(
+    config: dict[str, Any], written: dict[str, Any], command: str, shown: bool = False, only_checked: bool = False
+) -> Any:
     """Build everything with LightningCLI; its parser's long complaints become one line.
 
     Args:
@@ -334,11 +360,17 @@ def _parse(config: dict[str, Any], written: dict[str, Any], command: str, shown:
         written: the same, with every ``${...}`` as it was written.
         command: of the command line.
         shown: print the configuration with every default filled in, and build nothing.
+        only_checked: return that text, and build nothing.
     """
     complaint = io.StringIO()
     try:
         with contextlib.redirect_stderr(complaint):
-            return _lightning_cli(command, config, written, shown)
+            return _lightning_cli(command, config, written, shown or only_checked)
+    except _Checked as checked:
+        if only_checked:
+            return str(checked)
+        print(checked, end="")
+        return None
     except SystemExit as stop:
         if stop.code in (0, None):
             return None
@@ -346,6 +378,10 @@ def _parse(config: dict[str, Any], written: dict[str, Any], command: str, shown:
     finally:
         if sys.exc_info()[0] is None:
             sys.stderr.write(complaint.getvalue())
+
+
+class _Checked(Exception):
+    """A configuration is right and every default is filled in: the text is its YAML."""
 
 
 def _lightning_cli(command: str, arguments: Any, written: dict[str, Any] | None = None, shown: bool = False) -> Any:
@@ -379,8 +415,7 @@ def _lightning_cli(command: str, arguments: Any, written: dict[str, Any] | None 
             full.pop("config", None)
             self.written_config = yaml.safe_dump(with_interpolations(full, written), sort_keys=False, width=120)
             if shown:
-                print(self.written_config, end="")
-                sys.exit(0)
+                raise _Checked(self.written_config)
 
         def instantiate_trainer(self, **kwargs: Any) -> Any:
             trainer: Any = super().instantiate_trainer(**kwargs)
@@ -416,10 +451,8 @@ def _complaint(text: str) -> str:
 
 
 def _one_line(error: BaseException) -> str:
-    """The first cause's own words: the parser wraps what a class raises in a page of its own."""
-    text = " ".join(str(error).split())
-    wrapped = re.search(r"Errors: - (.*?) - Expected a <class 'NoneType'>", text)
-    text = wrapped.group(1) if wrapped else re.sub(r"( - Expected a <class '[^']+'>)+ *$", "", text)
+    """An error that is expected in its own words; of another its class too."""
+    text = first_cause(error)
     known = isinstance(error, (ValueError, OSError)) or type(error).__name__ == "MisconfigurationException"
     return text if known and text else f"{type(error).__name__}: {text}; --verbose shows where"
 

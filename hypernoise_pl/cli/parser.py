@@ -69,6 +69,7 @@ adapter, a picture and a TensorBoard log into the run folder.""",
         examples=(
             "fit",
             "fit --config shapes_long",
+            "fit --config shapes_long --dry-run",
             "fit --model.objective.reward_scale=20 --seed_everything=1",
             "fit --ckpt_path last --output runs/fit/20261123-101500",
         ),
@@ -271,6 +272,14 @@ def _fill(command: str, parser: Parser) -> None:
         own.add_argument("action", nargs="?", choices=("list", "show", "copy"), default="list", help=argparse.SUPPRESS)
         own.add_argument("name", nargs="?", help="short name, such as shapes_long or strategy/ddp", metavar="NAME")
         own.add_argument("file", nargs="?", type=Path, help="copy to write (default: NAME.yaml here)", metavar="FILE")
+    if command in ("fit", "compare", "cache-prompts"):
+        _flag(
+            own,
+            "--dry-run",
+            "look at everything that would be read, say all that is missing, what would be done and how large it is, "
+            "and stop; exit status 2 if something is missing",
+            action="store_true",
+        )
     _common(parser, command)
     if command in CONFIGURED:
         _configuration(parser)

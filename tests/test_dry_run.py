@@ -1,0 +1,106 @@
+"""``--dry-run``: what it counts is what a run has, everything missing is said at once, and nothing is made."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from hypernoise_pl.__main__ import main
+from hypernoise_pl.generators.loading import BACKENDS
+from hypernoise_pl.hypernetwork import LoraOptions, NoiseHypernetwork, trainable
+from hypernoise_pl.weightless import folder_of, parameters_of, stored_parameters, weightless_pipeline
+
+pytestmark = pytest.mark.usefixtures("own_folder")
+
+TINY = ["--data.validation=6", "--data.test=6", "--data.batch_size=4", "--trainer.max_steps=3"]
+
+
+def dry(capsys, *arguments: str) -> dict[str, str]:
+    """The lines of a dry run that finds nothing missing."""
+    assert main([*arguments, "--dry-run", "--json"]) == 0
+    return dict(json.loads(capsys.readouterr().out)["found"])
+
+
+def test_what_a_dry_run_counts_is_what_a_run_has(capsys):
+    assert main(["fit", *TINY, "--dry-run"]) == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith("fit: dry run, nothing is made: shapes world") and "nothing is missing" in shown
+    found = dry(capsys, "fit", *TINY, "--data.train=20")
+    assert found["training"] == "3 steps of 4 prompts: 12 images"
+    assert found["prompts, train"].startswith("20, ") and found["prompts, test"].startswith("6, ")
+    assert found["writes"].startswith("runs/fit/<time>: config.yaml")
+    given = ["--trainer.limit_val_batches=0", "--model.reference=null", "--model.images_per_prompt=1", "--judge=null"]
+    assert not list(Path().iterdir())
+    assert main(["fit", *TINY, *given, "--output=run"]) == 0
+    start = capsys.readouterr().out
+    trains = found["trains"].split()[0]
+    assert f"{trains} trainable weights" in start
+    tuned = dry(capsys, "fit", *TINY, "--model=FineTuneModule")["trains"]
+    assert "generator itself" in tuned and tuned.split()[0] == trains
+    assert dry(capsys, "compare", "--adapter=run/adapter", *TINY[:2])["comparison"].startswith("24 rows, ")
+
+
+def test_all_that_is_missing_is_said_at_once_by_a_dry_run_and_by_a_run_before_it_loads(capsys):
+    wrong = ["--model.generator.model=/gone", "--model.rewards.clip.model=/lost"]
+    wrong += ["--data=TextPrompts", "--data.train=no.txt", "--judge=null"]
+    for flags in ([], ["--dry-run"]):
+        assert main(["fit", *wrong, *flags, "--output=run"]) == 2
+        said = capsys.readouterr().err
+        assert "3 things are missing or wrong:\n" in said
+        for part in (
+            "generator /gone: no such folder",
+            "clip /lost: no such folder",
+            "prompt file no.txt: no such file",
+        ):
+            assert part in said
+        assert not Path("run").exists()
+
+
+def test_prompts_that_the_judge_cannot_judge_and_a_checkpoint_that_is_not_there(capsys):
+    Path("mine.txt").write_text("a cat\na dog\na cat\n")
+    assert main(["fit", "--data=TextPrompts", "--data.train=mine.txt", "--dry-run"]) == 2
+    assert "cannot judge" in capsys.readouterr().err
+    assert main(["fit", "--dry-run", "--ckpt_path=gone.ckpt"]) == 2
+    assert "gone.ckpt: no such file" in capsys.readouterr().err
+    found = dry(capsys, "fit", "--data=TextPrompts", "--data.train=mine.txt", "--data.batch_size=2", "--judge=null")
+    assert found["prompts, train"] == "3, 2 of them different, 1 tag"
+
+
+def test_a_model_of_the_hub_that_cannot_be_asked_is_named(capsys, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    found = dry(capsys, "fit", "--model.rewards.clip.model=someone/clip", "--data.train=4", "--data.batch_size=2")
+    assert (
+        found["model.rewards.clip"] == "someone/clip: not on this machine; not checked, for the hub cannot be reached"
+    )
+
+
+def test_damaged_weights_are_named(capsys):
+    Path("clip").mkdir()
+    Path("clip/model.safetensors").write_bytes(b"nothing")
+    assert main(["fit", "--model.rewards.clip.model=./clip", "--dry-run"]) == 2
+    assert "model.rewards.clip: clip/model.safetensors: damaged file" in capsys.readouterr().err
+
+
+def test_a_pipeline_without_weights_has_the_shapes_of_the_saved_one(sana_folder):
+    from hypernoise_pl.generators.sana import SanaSprint
+
+    given = {"max_sequence_length": 20}
+    whole = SanaSprint(str(sana_folder), **given)
+    folder = folder_of(str(sana_folder))
+    without = weightless_pipeline(folder, torch.bfloat16)
+    assert type(without).__name__ in BACKENDS
+    for name, part in whole.pipeline.components.items():
+        if isinstance(part, torch.nn.Module):
+            own = without.components[name]
+            assert {n: p.shape for n, p in own.named_parameters()} == {n: p.shape for n, p in part.named_parameters()}
+            assert all(p.is_meta for p in own.parameters())
+            assert parameters_of(own) == (parameters_of(part)[0], parameters_of(part)[0] * 2)
+    count = sum(p.numel() for p in trainable(NoiseHypernetwork(whole, LoraOptions(rank=3)).view))
+    assert count > 0
+    stored, size = stored_parameters(sana_folder)
+    assert stored == sum(
+        parameters_of(p)[0] for p in whole.pipeline.components.values() if isinstance(p, torch.nn.Module)
+    )
+    assert size > stored
