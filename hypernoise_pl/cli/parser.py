@@ -36,8 +36,9 @@ takes by the same name and type.
     --model.optimizer=SGD --model.optimizer.momentum=0.9
                                        another class and what it takes
     --judge=null                       no judge: rewards alone are measured
-    --trainer.callbacks.ImageGrid.columns=4   one of a list, by its class or its
-                                       place from 0; +=NAME appends
+    --trainer.callbacks.ImageGrid.columns=4
+                                       one of a list, by class or place from 0;
+                                       +=NAME appends
     --trainer.max_steps=200            the Lightning Trainer's
     --data.batch_size='${trainer.log_every_n_steps}'   another value
 """
