@@ -37,8 +37,8 @@ takes by the same name and type.
                                        another class and what it takes
     --judge=null                       no judge: rewards alone are measured
     --trainer.callbacks.ImageGrid.columns=4
-                                       one of a list, by class or place from 0;
-                                       +=NAME appends
+                                       one of a list, by class or by place (0,
+                                       1, ...); +=NAME appends
     --trainer.max_steps=200            the Lightning Trainer's
     --data.batch_size='${trainer.log_every_n_steps}'   another value
 """
