@@ -13,6 +13,7 @@ from hypernoise_pl.callbacks.remember_logs import RememberLogs
 from hypernoise_pl.checkpoints import read_checkpoint
 from hypernoise_pl.logs import go_on, show, where
 from tests.test_run_folder import Line
+from tests.wandb_files import whole_run
 from tests.worker import Rings, quiet
 
 
@@ -80,7 +81,7 @@ def test_a_resumed_run_of_weights_and_biases_is_the_same_run_and_has_the_picture
         *before, folder = map(Path, place.split()[2:])
         assert len(before) == len(ids) - 1  # those of the run that is continued are sent too
         wandb.finish()
-        assert list(folder.glob("*.wandb")) and list(folder.glob("files/media/images/test/images_*.png"))
+        assert whole_run(folder) and list(folder.glob("files/media/images/test/images_*.png"))
     assert ids[0] == ids[1]
 
 

@@ -2,8 +2,6 @@
 
 import csv
 import json
-import struct
-import time
 from pathlib import Path
 
 import pytest
@@ -16,6 +14,7 @@ from hypernoise_pl.cli import commands as cli
 from hypernoise_pl.config import conf_folder
 from hypernoise_pl.options import Options
 from tests import seen
+from tests.wandb_files import whole_run
 
 PRESETS = [f"{kind}/{path.stem}" for kind in ("debug", "logger") for path in sorted((conf_folder() / kind).glob("*"))]
 RECIPES = ["shapes_long", "sd_turbo", "sana_sprint", "flux_schnell", "sdxl_turbo", "pixart_dmd", "rewards/redness"]
@@ -107,33 +106,6 @@ def none(capsys, monkeypatch) -> None:
     assert not [path for pattern in logs for path in files(folder, pattern)]
 
 
-def records(file: Path) -> list:
-    """What an offline run of Weights & Biases holds: LevelDB's log format, after a header of seven bytes."""
-    from wandb.proto import wandb_internal_pb2
-
-    data, at, whole, found = file.read_bytes(), 7, b"", []
-    while at + 7 <= len(data):
-        if (left := 32768 - at % 32768) < 7:  # the rest of a block that no header fits in
-            at += left
-            continue
-        length, kind = struct.unpack("<HB", data[at + 4 : at + 7])
-        whole, at = whole + data[at + 7 : at + 7 + length], at + 7 + length
-        if kind in (1, 4):  # a whole record, or the last part of one
-            found.append(wandb_internal_pb2.Record.FromString(whole))
-            whole = b""
-    return found
-
-
-def whole_run(file: Path) -> list:
-    """Its records, the last one included: a process of the package's own writes them."""
-    for _ in range(100):
-        found = records(file)
-        if any(record.HasField("exit") for record in found):
-            return found
-        time.sleep(0.1)
-    raise AssertionError(f"{file}: no end")
-
-
 def wandb(capsys, monkeypatch) -> None:
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_SILENT", "true")
@@ -146,8 +118,7 @@ def wandb(capsys, monkeypatch) -> None:
     assert len(folders) == 2 and folders == sorted(Path("run/wandb").glob("offline-run-*"))
     ids, steps = set(), []
     for folder, last in zip(folders, (3, 5)):
-        (file,) = folder.glob("*.wandb")
-        found = whole_run(file)
+        found = whole_run(folder)
         ids |= {(record.run.run_id, record.run.project) for record in found if record.HasField("run")}
         config = {item.key: json.loads(item.value_json) for record in found for item in record.config.update}
         assert config["model"]["init_args"]["lr_scheduler"]["init_args"]["total_steps"] == last  # no ${...}
