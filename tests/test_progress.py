@@ -1,0 +1,136 @@
+"""What a command says of its progress: lines where nobody watches a terminal."""
+
+import io
+import re
+import time
+
+import pytest
+
+from hypernoise_pl import progress
+from hypernoise_pl.progress import Steps, clock, part, phase
+
+
+class Clock:
+    """Time that goes on only when it is told to."""
+
+    now = 100.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def time_of(monkeypatch) -> Clock:
+    found = Clock()
+    monkeypatch.setattr(progress, "time", found)
+    return found
+
+
+@pytest.mark.parametrize(("seconds", "said"), [(0.4, "0:00"), (192, "3:12"), (3599.6, "1:00:00"), (90061, "25:01:01")])
+def test_durations_read_like_a_clock(seconds, said):
+    assert clock(seconds) == said
+
+
+def test_lines_have_count_share_note_and_time_left(time_of, capsys):
+    steps = Steps("compare", 400, "NFE", 100, note=lambda: "noted", every=0)
+    time_of.now += 10
+    with part("hypernetwork"):
+        steps.advance(20)  # half a second each
+    time_of.now += 20
+    steps.advance(40)
+    steps.close()
+    assert capsys.readouterr().out.splitlines() == [
+        "compare: 100 of 400 NFE (25 %), noted",
+        "compare: 120 of 400 NFE (30 %), noted, hypernetwork, 2:20 left",
+        "compare: 160 of 400 NFE (40 %), noted, 2:00 left",
+        "compare: 160 of 400 NFE (40 %), noted, in 0:30",
+    ]
+
+
+def test_time_left_follows_the_pace_of_late_and_counts_the_usual_share_of_pauses(time_of, capsys):
+    steps = Steps("fit", 100, "step", form="{unit} {done:,}{of}", every=0)
+    time_of.now += 1000  # the first step compiles
+    steps.advance()
+    for _ in range(9):
+        time_of.now += 2
+        steps.advance()
+    assert steps.pace() == 2 and steps.left() == 180
+    steps.pause()
+    time_of.now += 30  # 3 seconds a step so far
+    steps.resume()
+    assert steps.pace() == 2 and steps.left() == 90 * (2 + 3)
+    assert capsys.readouterr().out.splitlines()[-1] == "fit: step 10 of 100 (10 %), 3:00 left"
+    steps.close()
+
+
+def test_work_without_a_known_end_has_no_time_left(time_of, capsys):
+    steps = Steps("fit", None, "step", form="{unit} {done:,}{of}", every=0)
+    assert steps.left() is None
+    time_of.now += 61
+    steps.advance()
+    assert steps.left() is None
+    assert capsys.readouterr().out.splitlines() == ["fit: step 0", "fit: step 1, 1:01 so far"]
+    steps.close()
+
+
+def test_one_long_unit_has_a_line_at_every_interval(capsys):
+    with Steps("test", 1, "batches", every=0.05) as steps, part(lambda: "ReNO"):
+        time.sleep(0.4)
+        steps.advance()
+    first, *between, last = capsys.readouterr().out.splitlines()
+    assert first == "test: 0 of 1 batches (0 %)" and last == "test: 1 of 1 batches (100 %), in 0:00"
+    assert 3 <= len(between) <= 8 and set(between) == {"test: 0 of 1 batches (0 %), ReNO"}
+
+
+def test_nothing_is_said_while_other_work_goes_on(capsys):
+    steps = Steps("fit", 2, "steps", every=0.02)
+    steps.pause()
+    before = capsys.readouterr().out
+    time.sleep(0.1)
+    assert before and not capsys.readouterr().out
+    steps.close(said=False)
+
+
+def test_an_error_leaves_no_line_and_no_thread(capsys):
+    with pytest.raises(ValueError, match="wrong"), Steps("predict", 3, "prompts", every=0.02):
+        raise ValueError("wrong")
+    before = capsys.readouterr().out
+    time.sleep(0.1)
+    assert before.startswith("predict: 0 of 3 prompts (0 %)\n") and not capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID"])
+def test_other_processes_say_nothing(name, monkeypatch, capsys):
+    monkeypatch.setenv(name, "1")
+    with phase("fit: loading models"), Steps("predict", 1, "prompts", every=0) as steps:
+        steps.advance()
+    assert steps.done == 1 and not capsys.readouterr().out
+
+
+def test_a_long_phase_says_for_how_long_it_lasts(monkeypatch, capsys):
+    monkeypatch.setattr(progress, "EVERY", 0.05)
+    with phase("fit: loading models"):
+        time.sleep(0.2)
+    first, *more = capsys.readouterr().out.splitlines()
+    assert first == "fit: loading models" and more and set(more) == {"fit: loading models, 0:00 so far"}
+
+
+def test_a_terminal_has_a_bar_of_its_width_and_a_log_none(monkeypatch):
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    out, err = Terminal(), Terminal()
+    monkeypatch.setattr("sys.stdout", out)
+    monkeypatch.setattr("sys.stderr", err)
+    monkeypatch.setenv("COLUMNS", "80")
+    with Steps("compare", 40_000, "NFE", note=lambda: "noted") as steps:
+        steps.advance(20_000)
+    assert not out.getvalue()
+    drawn = err.getvalue().strip().split("\r")[-1]
+    assert re.fullmatch(r"compare:  50%\|.*\| 20\.0k/40\.0k \[00:00<00:00, noted\]", drawn)
+    monkeypatch.setattr("sys.stdout", log := io.StringIO())
+    before = err.getvalue()
+    with Steps("compare", 2, "NFE"):
+        pass
+    assert "\r" not in log.getvalue() and err.getvalue() == before
