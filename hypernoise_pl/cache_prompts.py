@@ -8,11 +8,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from tqdm import tqdm
 
 from hypernoise_pl.generators.base import Generator
 from hypernoise_pl.generators.prompt_cache import PromptCache
 from hypernoise_pl.options import Options
+from hypernoise_pl.progress import Steps
 from hypernoise_pl.signatures import ConfigError
 from hypernoise_pl.threads import following_load
 
@@ -67,9 +67,13 @@ def fill(
     parts = [missing[start : start + shard] for start in range(0, len(missing), shard)]
     random.Random(os.getpid()).shuffle(parts)
     encoded = size = 0
+
+    def note() -> str:
+        return f"{size / 2**30:.2f} GiB written"
+
     with (
         generator.text_encoders_at_hand(device),
-        tqdm(total=len(texts), initial=len(texts) - len(missing), desc="cache-prompts", unit=" prompts") as bar,
+        Steps("cache-prompts", len(texts), "prompts", len(texts) - len(missing), note) as steps,
     ):
         for part in following_load(parts):
             there = cache.look()
@@ -77,6 +81,5 @@ def fill(
             if left:
                 size += cache.write(left, generator.encode(left))
                 encoded += len(left)
-            bar.set_postfix_str(f"{size / 2**30:.2f} GiB written", refresh=False)
-            bar.update(len(part))
+            steps.advance(len(part))
     return encoded, size

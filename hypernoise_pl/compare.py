@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from hypernoise_pl import __version__
 from hypernoise_pl.comparison import Cell, Comparison, Method
@@ -20,6 +19,7 @@ from hypernoise_pl.metrics.judge import Judge
 from hypernoise_pl.module import HyperNoiseModule
 from hypernoise_pl.noise import gaussian, seed_of
 from hypernoise_pl.objective import weighted_sum
+from hypernoise_pl.progress import Steps, part
 from hypernoise_pl.report.results import ENSEMBLES, JUDGE, RANKED, WEIGHTED, Results, Row
 from hypernoise_pl.rewards.base import Reward, Verifier
 from hypernoise_pl.search.latent import LatentVerifier
@@ -107,11 +107,11 @@ class Comparing:
         todo = units[shard::shards]
         left = [(cell, number) for cell, number in todo if not self.results.has(cell.label, number)]
         total, rest = (sum(_price(cell) * len(blocks[number]) for cell, number in part) for part in (todo, left))
-        with tqdm(total=total, initial=total - rest, unit="NFE", unit_scale=True, desc="compare") as bar:
+        with Steps("compare", total, "NFE", total - rest) as steps:
             for cell, number in following_load(left):
-                bar.set_postfix_str(cell.label)
-                self.results.add(cell.label, number, *self.measure(cell, blocks[number]))
-                bar.update(_price(cell) * len(blocks[number]))
+                with part(cell.label):
+                    self.results.add(cell.label, number, *self.measure(cell, blocks[number]))
+                    steps.advance(_price(cell) * len(blocks[number]))
         return all(self.results.has(cell.label, number) for cell, number in units)
 
     @property
@@ -350,5 +350,5 @@ class Comparing:
 
 
 def _price(cell: Cell) -> int:
-    """For the progress bar: a backward pass costs about two forward ones."""
+    """For the progress: a backward pass costs about two forward ones."""
     return cell.budget * (3 if cell.search.needs_gradient else 1)

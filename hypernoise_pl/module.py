@@ -22,6 +22,7 @@ from hypernoise_pl.hypernetwork import LoraOptions, NoiseHypernetwork, assert_ti
 from hypernoise_pl.noise import IndependentNoise, NoiseSource, gaussian, seed_of, seeds_from
 from hypernoise_pl.objective import Objective, weighted_sum
 from hypernoise_pl.parallelize import gradients, shard
+from hypernoise_pl.progress import part
 from hypernoise_pl.rewards.base import Reward
 from hypernoise_pl.rewards.preprocess import shared_preprocessing
 from hypernoise_pl.search.base import Search
@@ -164,7 +165,8 @@ class HyperNoiseModule(AdapterModule):
                 refine=refine if drawing else None,
                 network=self.network(1.0) if adapted else None,
             )
-            search.run(problem)
+            with part(lambda: f"{search.label}, {problem.account.nfe:,} of {problem.budget:,} NFE"):
+                search.run(problem)
             best = problem.answer()
             seconds, account = problem.seconds / len(texts), problem.account
         assert best.images is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
 import os
@@ -14,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tqdm import tqdm
 
 from hypernoise_pl.adapter import restore, save_adapter
 from hypernoise_pl.cache_prompts import cache_prompts as cache_prompts
@@ -36,6 +36,7 @@ from hypernoise_pl.options import Options
 from hypernoise_pl.precision import check_trainer
 from hypernoise_pl.predictions import END, ROWS, Predictions
 from hypernoise_pl.profiling import traces
+from hypernoise_pl.progress import Steps, phase
 from hypernoise_pl.report.figures import image_grid, to_tensor, to_uint8
 from hypernoise_pl.report.page import verdict, write_report
 from hypernoise_pl.report.results import Results
@@ -58,7 +59,8 @@ def fit(cli: Any, options: Options) -> None:
     output.mkdir(parents=True, exist_ok=True)
     write(output / "config.yaml", cli.written_config)
     trainer.callbacks += [RememberLogs(), SaveWhenAsked()]
-    _say(_start_line(cli, output if options.scratch is None else None))
+    if trainer.is_global_zero:
+        _say(_start_lines(cli, output if options.scratch is None else None))
     if options.changed and trainer.is_global_zero:
         _say(f"fit: goes on otherwise than it began: {options.changed}")
     start = time.monotonic()
@@ -106,13 +108,14 @@ def predict(cli: Any, options: Options) -> None:
         found = Predictions(options.folder, settings)
         kinds = {"base": 0.0, "refined": options.strength}
         done = [found.of(prompt.index, len(kinds) * len(seeds)) is not None for prompt in prompts]
-        for prompt in tqdm(following_load(prompts), total=len(prompts), desc="predict", disable=len(prompts) < 8):
-            if not done[prompt.index]:
+        with Steps("predict", len(prompts), "prompts", sum(done)) as steps:
+            for prompt in following_load([prompt for prompt in prompts if not done[prompt.index]]):
                 noise = gaussian(model.generator.noise_shape, [seed_of(seed) for seed in seeds]).to(model.device)
                 every = [prompt] * len(seeds)
                 with cli.trainer.precision_plugin.forward_context():  # as test has it
                     rollouts = {kind: model(every, noise, strength, options.steps) for kind, strength in kinds.items()}
                 found.add([row for kind, rollout in rollouts.items() for row in _images(found, kind, rollout, seeds)])
+                steps.advance()
         _grid(found).save(found.folder / END)
         options.result = found.rows
         made = f" ({sum(done)} prompts were there)" if any(done) else ""
@@ -190,19 +193,23 @@ def compare(cli: Any, options: Options) -> None:
     results.begin(identity, difference)
     for name, missing in comparing.skipped.items():
         _say(f"compare: {name} is left out: {missing}")
-    cells = comparing.cells
+    timed = comparison.budget_seconds is not None
+    with phase("compare: measuring the speed of every method") if timed else contextlib.nullcontext():
+        cells = comparing.cells
     for name, why in comparing.over.items():
         _say(f"compare: {name} {why}")
     images = f"{len(prompts)} prompts x {comparison.seeds} noises"
-    _say(f"compare: {cli.config.about}: {len(cells)} rows, {images}, on {model.device}; run folder {results.folder}")
+    _say(f"compare: {cli.config.about}\ncompare: {len(cells)} rows, {images}, on {model.device}")
+    _say(f"compare: run folder {results.folder}")
     if not comparing.run(shard, shards):
         _say(f"shard {shard} of {shards} is done; the last one to finish writes the report in {results.folder}")
         return
     about = f"{cli.config.about}; {images}, on {model.device}"
     about += "".join(f"; {name} {why}" for name, why in comparing.over.items())
-    found = write_report(
-        results, [cell.label for cell in cells], comparison.base, about, _features(comparison, model.device)
-    )
+    with phase("compare: writing the report"):
+        found = write_report(
+            results, [cell.label for cell in cells], comparison.base, about, _features(comparison, model.device)
+        )
     folder = results.folder
     options.result = json.loads((folder / "summary.json").read_text())
     shown = 8 if found[comparison.base]["judge"] else 7
@@ -303,7 +310,7 @@ def _predict_command(adapter: Path, prompt: str) -> str:
     return shlex.join(["python", "-m", "hypernoise_pl", "predict", "--adapter", str(adapter), "--prompt", prompt])
 
 
-def _start_line(cli: Any, output: Path | None) -> str:
+def _start_lines(cli: Any, output: Path | None) -> str:
     trainer, model, config = cli.trainer, cli.model, cli.config
     weights = sum(parameter.numel() for parameter in model.trainable().values())
     length = (
@@ -311,10 +318,12 @@ def _start_line(cli: Any, output: Path | None) -> str:
     )
     device = str(trainer.strategy.root_device)
     place = "fast_dev_run: nothing is kept" if output is None else f"run folder {output}"
-    threads = f" ({torch.get_num_threads()} threads)" if device == "cpu" else ""
+    count = torch.get_num_threads()
+    threads = f" ({count} thread{'s' if count > 1 else ''})" if device == "cpu" else ""
     return (
-        f"fit: {config.about or type(model).__name__}: {length} of {cli.datamodule.batch_size} prompts, "
-        f"{weights:,} trainable weights, on {device}{threads}; {place}"
+        f"fit: {config.about or type(model).__name__}\n"
+        f"fit: {length} of {cli.datamodule.batch_size} prompts, {weights:,} trainable weights, on {device}{threads}\n"
+        f"fit: {place}"
     )
 
 

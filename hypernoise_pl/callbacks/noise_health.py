@@ -10,6 +10,7 @@ from torch import Tensor
 from hypernoise_pl.hypernetwork import NoiseHypernetwork
 from hypernoise_pl.kl import lipschitz, measured_kl
 from hypernoise_pl.noise import noise_statistics
+from hypernoise_pl.progress import part
 from hypernoise_pl.types import Rollout
 
 
@@ -41,9 +42,11 @@ class NoiseHealth(L.Callback):
         def residual(x: Tensor) -> Tensor:
             return pl_module.hypernetwork(x, conditioning)  # type: ignore[no-any-return]
 
-        kl = measured_kl(residual, noise, self.probes, self.order)
+        with part("KL of the noise"):
+            kl = measured_kl(residual, noise, self.probes, self.order)
+            largest = lipschitz(residual, noise).max()
         kl["total"] = kl.pop("kl")
         figures = {f"validation/kl/{name}": figure.mean() for name, figure in kl.items()}
-        figures["validation/lipschitz"] = lipschitz(residual, noise).max()
+        figures["validation/lipschitz"] = largest
         figures |= {f"validation/noise/{name}": value for name, value in noise_statistics(rollout.refined).items()}
         pl_module.log_dict(figures, batch_size=len(rollout.prompts), on_epoch=True)

@@ -31,6 +31,7 @@ from hypernoise_pl.cli.parser import COMMANDS, closest, own_flags
 from hypernoise_pl.config import finished, merge_file, merge_flag, resolved, with_interpolations
 from hypernoise_pl.launched import new_run_of_all
 from hypernoise_pl.options import Options
+from hypernoise_pl.progress import in_terminal, phase
 from hypernoise_pl.run_folder import drop_if_empty, held, kind_of_run, newest_run
 from hypernoise_pl.signals import Stopped
 from hypernoise_pl.signatures import ArgumentsOf, ConfigError
@@ -385,6 +386,7 @@ class _Checked(Exception):
 
 
 def _lightning_cli(command: str, arguments: Any, written: dict[str, Any] | None = None, shown: bool = False) -> Any:
+    from lightning.pytorch.callbacks import ProgressBar
     from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
     from hypernoise_pl.callbacks.evaluate import Evaluate
@@ -417,12 +419,18 @@ def _lightning_cli(command: str, arguments: Any, written: dict[str, Any] | None 
             if shown:
                 raise _Checked(self.written_config)
 
+        def instantiate_classes(self) -> None:
+            with phase(f"{command}: loading models"):
+                super().instantiate_classes()
+
         def instantiate_trainer(self, **kwargs: Any) -> Any:
             trainer: Any = super().instantiate_trainer(**kwargs)
             if any(isinstance(callback, Evaluate) for callback in trainer.callbacks):
                 raise ConfigError("trainer.callbacks: Evaluate is always there; its judge is the key `judge`")
             trainer.callbacks.insert(0, Evaluate(self.config_init.judge))
             trainer.callbacks.append(FollowLoad())
+            if not in_terminal():  # a log has the lines of Progress
+                trainer.callbacks = [each for each in trainer.callbacks if not isinstance(each, ProgressBar)]
             return trainer
 
     return CLI(
