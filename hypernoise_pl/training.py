@@ -86,6 +86,7 @@ class AdapterModule(L.LightningModule, ABC):
         self.bad_steps = self._bad_in_a_row = 0
         self.bad_rewards: Counter[str] = Counter()  # reward -> skipped steps in which a score of it was not finite
         self._last_step = time.monotonic()
+        self.newest_reward: Tensor | None = None  # [B] of this process's newest training images
         self._since_step: list[Rollout] = []
         self._figures: list[dict[str, Tensor]] = []
         self._saved: dict[str, Any] | None = None  # what a checkpoint says of the run that made it
@@ -236,6 +237,7 @@ class AdapterModule(L.LightningModule, ABC):
         trainer: Any = self.trainer
         every, parts = trainer.log_every_n_steps, trainer.accumulate_grad_batches
         is_last = (batch_idx + 1) % parts == 0
+        self.newest_reward = terms["reward"].detach()
         if every and (self.global_step + 1) % every == 0:  # when Lightning's loggers write
             means = {"loss": loss} | {f"reward/{name}": score.mean() for name, score in rollout.scores.items()}
             means |= {name: term.mean() for name, term in terms.items()}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import isfinite
 from statistics import fmean, median
 from typing import Any
@@ -35,11 +35,11 @@ def summarise(tallies: Mapping[str, Tally], fit_seconds: float) -> dict[str, Any
     for key in ("gain", "interval", "reference_gain", "gain_beside_reference", "share_of_reference_gain"):
         summary[key] = None
     if base.correct:
-        gain = _gain(refined, base)
-        summary["gain"], summary["interval"] = gain.mean, gain.interval
+        judged = gain(refined, base)
+        summary["gain"], summary["interval"] = judged.mean, judged.interval
         if "reference" in tallies:
             first = {name: tallies[name].first_of_each_prompt() for name in ("base", "hypernetwork", "reference")}
-            found, reached = (_gain(first[name], first["base"]).mean for name in ("reference", "hypernetwork"))
+            found, reached = (gain(first[name], first["base"]).mean for name in ("reference", "hypernetwork"))
             summary["reference_gain"], summary["gain_beside_reference"] = found, reached
             summary["share_of_reference_gain"] = reached / found if found > 0 else None
     summary["fit_seconds"] = fit_seconds
@@ -54,10 +54,19 @@ def win_rate(tallies: Mapping[str, Tally]) -> Estimate:
     return estimate(wins(torch.tensor(refined.reward), torch.tensor(base.reward)), base.prompts, base.tags)
 
 
-def _gain(own: Tally, base: Tally) -> Estimate:
-    """By the judge, paired image by image."""
+def gain(own: Tally, base: Tally) -> Estimate:
+    """What a method gains over the base by the judge, paired image by image."""
+    return _paired(own.correct, base.correct, own, base)
+
+
+def reward_gain(own: Tally, base: Tally) -> Estimate:
+    """What a method gains over the base by the weighted reward, paired image by image."""
+    return _paired(own.reward, base.reward, own, base)
+
+
+def _paired(values: Sequence[float], others: Sequence[float], own: Tally, base: Tally) -> Estimate:
     assert own.prompts == base.prompts
-    return estimate(torch.tensor(own.correct) - torch.tensor(base.correct), base.prompts, base.tags)
+    return estimate(torch.tensor(values) - torch.tensor(others), base.prompts, base.tags)
 
 
 def _method(tally: Tally) -> dict[str, Any]:

@@ -1,6 +1,14 @@
-"""How long a run takes, said from its own first steps."""
+"""What a run says of its progress: in a terminal, in a log, and from its own first steps how long it takes."""
 
+import fcntl
+import os
+import pty
 import re
+import struct
+import subprocess
+import sys
+import termios
+from pathlib import Path
 
 import lightning as L
 import pytest
@@ -8,8 +16,11 @@ import torch
 
 from hypernoise_pl.callbacks.progress import Progress, spoken
 from hypernoise_pl.hypernetwork import LoraOptions
+from tests import two_processes
 from tests.tiny import module
 from tests.worker import Rings, quiet
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize(
@@ -28,7 +39,87 @@ def test_a_run_says_once_after_its_first_steps_how_long_the_rest_takes(sana_fold
     options = {"limit_val_batches": 0, "enable_checkpointing": False, "accumulate_grad_batches": accumulated}
     trainer = L.Trainer(max_steps=steps, callbacks=[Progress()], **options, **quiet())
     trainer.fit(method, datamodule=Rings(2, 2))
-    found = re.findall(
-        r"fit: (\S+) s a step here \(steps 3 to 12\): about .* for the 2 steps left", capsys.readouterr().out
-    )
+    found = re.findall(r"fit: (\S+) s a step \(steps 3 to 12\): about .* for the 2 steps left", capsys.readouterr().out)
     assert len(found) == lines and all(0 < float(seconds) < 60 for seconds in found)
+
+
+def fit_in(folder: Path, *flags: str) -> list[str]:
+    """The command of a short run that says a line a step."""
+    folder.mkdir(exist_ok=True)
+    short = ["--trainer.max_steps=4", "--trainer.val_check_interval=2", "--data.batch_size=4", "--data.test=6"]
+    small = ["--model.images_per_prompt=2", "--model.reference.iterations=2", "--trainer.callbacks.1.images=1"]
+    return [sys.executable, "-m", "hypernoise_pl", "fit", *short, *small, "--trainer.callbacks.0.every=0", *flags]
+
+
+def environment() -> dict[str, str]:
+    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    return os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
+
+
+def told_of_a_log(text: str, steps: int) -> None:
+    """Check what a log of ``fit_in`` says: whole lines, once, with the right figures."""
+    assert "\r" not in text and "\x1b" not in text and text.endswith("\n")
+    lines = text.splitlines()
+    assert lines.count("fit: loading models") == 1
+    assert len([line for line in lines if line.startswith("fit: run folder ")]) == 1
+    form = r"fit: step (\d) of (\d) \((\d+) %\), reward (-?\d+\.\d{3}), ([\d.,]+) images/s, (\d+:\d\d left|in \d+:\d\d)"
+    found = [match.groups() for match in (re.fullmatch(form, line) for line in lines) if match]
+    assert [(int(step), int(total), int(share)) for step, total, share, *_ in found] == [
+        *((step, steps, 100 * step // steps) for step in range(1, steps)),
+        (steps, steps, 100),
+    ]
+    assert all(float(images.replace(",", "")) > 0 for *_, images, _ in found)
+    assert found[-1][-1].startswith("in ") and all(end.endswith(" left") for *_, end in found[:-1])
+    interval = r"95 % interval [+-]\d\.\d{3} to [+-]\d\.\d{3} over 60 prompts"
+    gains = [
+        re.fullmatch(rf"validation: step (\d), gain [+-]\d\.\d{{3}} by the judge \({interval}\)", x) for x in lines
+    ]
+    assert [match[1] for match in gains if match] == ["2", "4"]
+    assert next(line for line in lines if line.startswith("test: ")) == "test: 0 of 1 batches (0 %)"
+
+
+@pytest.mark.slow
+def test_a_log_has_whole_lines_even_of_a_run_that_asks_for_lightnings_bar(tmp_path):
+    command = fit_in(tmp_path, "--trainer.enable_progress_bar=true")
+    done = subprocess.run(command, cwd=tmp_path, env=environment(), stdout=-1, stderr=-2, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout
+    told_of_a_log(done.stdout, 4)
+
+
+@pytest.mark.slow
+def test_of_two_processes_the_first_alone_tells(tmp_path):
+    two = ["--trainer.accelerator=cpu", "--trainer.devices=2", "--trainer.strategy=ddp"]
+    done = two_processes.run(fit_in(tmp_path, *two), tmp_path, environment())
+    assert done.returncode == 0, done.stdout + done.stderr
+    told_of_a_log(done.stdout, 4)
+
+
+@pytest.mark.slow
+def test_a_terminal_has_bars_that_fit_it_with_time_left_and_images_a_second(tmp_path):
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 80, 0, 0))
+    with subprocess.Popen(fit_in(tmp_path), cwd=tmp_path, env=environment(), stdout=theirs, stderr=theirs) as process:
+        os.close(theirs)
+        text = read_all(ours)
+    assert process.returncode == 0, text
+    drawn = re.split(r"[\r\n]+|\x1b\[[A-Z]", text)
+    bars = [line for line in drawn if re.match(r"(fit|validation|test): +\d+%\|", line)]
+    assert max(map(len, bars)) <= 80
+    form = r"fit: 100%\|.*\| 4/4 \[\d\d:\d\d<00:00, reward -?\d+\.\d{3}, gain [+-]\d\.\d{3}, [\d.,]+ images/s\]"
+    assert any(re.fullmatch(form, line) for line in bars)
+    assert any(line.startswith("validation: ") for line in bars) and any(line.startswith("test: 100%") for line in bars)
+    assert "fit: loading models" in text and "fit: step" not in text and "validation: step" not in text
+
+
+def read_all(terminal: int) -> str:
+    """What is written to a terminal until it is closed at the other side."""
+    parts = []
+    while True:
+        try:
+            part = os.read(terminal, 65536)
+        except OSError:  # Linux says so where nobody holds the other side any more
+            part = b""
+        if not part:
+            os.close(terminal)
+            return b"".join(parts).decode()
+        parts.append(part)
