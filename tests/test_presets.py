@@ -14,7 +14,7 @@ from hypernoise_pl.cli import commands as cli
 from hypernoise_pl.config import conf_folder
 from hypernoise_pl.options import Options
 from tests import seen
-from tests.wandb_files import whole_run
+from tests.wandb_files import start_here, whole_run
 
 PRESETS = [f"{kind}/{path.stem}" for kind in ("debug", "logger") for path in sorted((conf_folder() / kind).glob("*"))]
 RECIPES = ["shapes_long", "sd_turbo", "sana_sprint", "flux_schnell", "sdxl_turbo", "pixart_dmd", "rewards/redness"]
@@ -109,6 +109,7 @@ def none(capsys, monkeypatch) -> None:
 def wandb(capsys, monkeypatch) -> None:
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_SILENT", "true")
+    start_here()
     often = "--trainer.callbacks.ModelCheckpoint.every_n_train_steps=1"
     few = ["--config=logger/wandb", *FEW, often, "--output=run"]
     ran(capsys, *few)
