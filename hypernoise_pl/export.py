@@ -27,6 +27,7 @@ from hypernoise_pl.formats import export_peft
 from hypernoise_pl.generators.base import Generator
 from hypernoise_pl.generators.pipeline import PipelineGenerator
 from hypernoise_pl.options import Options
+from hypernoise_pl.progress import phase
 from hypernoise_pl.run_folder import newest_run
 from hypernoise_pl.signatures import find_class, parameters
 
@@ -46,7 +47,8 @@ def main(options: Options) -> int:
         options.result = {"folder": str(folder)}
         print(f"adapter and model card are in {folder}")
         if options.push is not None:
-            options.result["pushed"] = push(folder, options.push, options.private)
+            with phase(f"export: pushing to {options.push}"):
+                options.result["pushed"] = push(folder, options.push, options.private)
             print(f"pushed to {options.result['pushed']}")
         return 0
     except (ValueError, FileNotFoundError, NotADirectoryError) as error:
@@ -100,7 +102,8 @@ def export(adapter: Path | None, run: Path | None, output: Path | None, layout: 
     partial = folder.with_name(f".{folder.name}-{os.getpid()}")
     try:
         if layout == "peft":
-            generator = _generator(config, run)
+            with phase("export: loading the generator"):
+                generator = _generator(config, run)
             export_peft(load_adapter(adapter, generator), generator, partial)
         else:
             partial.mkdir(parents=True)

@@ -101,7 +101,8 @@ def predict(cli: Any, options: Options) -> None:
     check_trainer(cli.trainer)
     restore(model.hypernetwork, model.generator, adapter)
     model.to(cli.trainer.strategy.root_device)
-    settings = _settings(cli, options, adapter, prompts, seeds)
+    with phase("predict: hashing the weights"):
+        settings = _settings(cli, options, adapter, prompts, seeds)
     if not options.chosen:
         options.folder = Predictions.unfinished(options.folder.parent, settings) or options.folder
     with held(options.folder):
@@ -186,7 +187,8 @@ def compare(cli: Any, options: Options) -> None:
     results = Results(options.folder)
     precision, computing = cli.trainer.precision, cli.trainer.precision_plugin.forward_context
     comparing = Comparing(comparison, model, judge, prompts, options.adapter, results, precision, computing)
-    identity = comparing.identity()
+    with phase("compare: hashing the weights"):
+        identity = comparing.identity()
     if not options.chosen:
         results.folder = Results.unfinished(options.folder.parent, identity, difference) or options.folder
         options.folder = results.folder

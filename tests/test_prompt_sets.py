@@ -189,10 +189,12 @@ def test_a_hub_set_without_its_package_says_so_in_one_line(tmp_path, monkeypatch
     assert "\n" not in str(error.value)
 
 
-def test_a_hub_set_is_read_by_column_each_prompt_once(tmp_path):
+def test_a_hub_set_is_read_by_column_each_prompt_once(tmp_path, capsys):
     pytest.importorskip("datasets", reason="the package datasets is not installed")
     (tmp_path / "train.csv").write_text("caption,n\na cat,1\na dog,2\na cat,3\n")
     source = HubDataset(str(tmp_path), column="caption")
     assert [p.text for p in source.read(tmp_path)] == ["a cat", "a dog"]
+    shown = capsys.readouterr()
+    assert shown.out == f"data: fetching {tmp_path}\n" and "\r" not in shown.err
     with pytest.raises(ValueError, match="no column is called 'captoin'"):
         HubDataset(str(tmp_path), column="captoin").read(tmp_path)

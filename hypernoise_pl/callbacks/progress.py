@@ -149,7 +149,7 @@ class Progress(L.Callback):
         if pace is not None and self._images_a_step:
             parts.append(f"{_rate(self._images_a_step / pace)} images/s")
         if self._fit.in_lines and device.type == "cuda":
-            parts.append(f"peak {torch.cuda.max_memory_allocated(device) / 2**30:.1f} GiB")
+            parts.append(peak_memory(device))
         return ", ".join(parts)
 
     def _say(self, trainer: L.Trainer, seconds: float) -> None:
@@ -164,6 +164,11 @@ class Progress(L.Callback):
             if steps is not None:
                 steps.close(said)
         self._batches = self._fit = None
+
+
+def peak_memory(device: torch.device) -> str:
+    """The most that tensors have taken of a GPU since the process began."""
+    return f"peak {torch.cuda.max_memory_allocated(device) / 2**30:.1f} GiB"
 
 
 def spoken(seconds: float) -> str:

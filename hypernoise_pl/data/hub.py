@@ -9,6 +9,7 @@ from typing import Any
 
 from hypernoise_pl.data.source import PromptSource
 from hypernoise_pl.pretrained import load_with
+from hypernoise_pl.progress import phase
 from hypernoise_pl.types import Prompt, nearest
 
 
@@ -37,7 +38,8 @@ class HubDataset(PromptSource):
         """Its prompts, each once, in the order of their first rows (a set of comparisons repeats them many times)."""
         self.check(folder)
         where = f"data set {self.dataset}"
-        rows = load_with(self._load, self.dataset, "data set")
+        with phase(f"data: fetching {self.dataset}"):
+            rows = load_with(self._load, self.dataset, "data set")
         names = list(rows.column_names or [])
         if names and self.column not in names:
             hint = nearest(self.column, names)
@@ -63,6 +65,7 @@ class HubDataset(PromptSource):
     def _load(self) -> Any:
         import datasets
 
+        datasets.disable_progress_bars()
         return datasets.load_dataset(
             self.dataset, self.name, split=self.split, revision=self.revision, streaming=self.streaming
         )

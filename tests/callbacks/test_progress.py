@@ -14,7 +14,7 @@ import lightning as L
 import pytest
 import torch
 
-from hypernoise_pl.callbacks.progress import Progress, spoken
+from hypernoise_pl.callbacks.progress import Progress, peak_memory, spoken
 from hypernoise_pl.hypernetwork import LoraOptions
 from tests import two_processes
 from tests.tiny import module
@@ -29,6 +29,33 @@ ROOT = Path(__file__).parents[2]
 )
 def test_a_duration_is_said_in_its_own_unit(seconds, said):
     assert spoken(seconds) == f"about {said}"
+
+
+def test_the_peak_of_a_gpus_memory_is_said_in_gib(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: int(31.26 * 2**30) if device.index else 0)
+    assert peak_memory(torch.device("cuda", 1)) == "peak 31.3 GiB"
+
+
+def test_an_interval_is_not_negative():
+    with pytest.raises(ValueError, match="every must be at least 0 seconds, got -1"):
+        Progress(every=-1)
+
+
+def test_reward_of_a_line_is_the_mean_since_the_line_before(sana_folder, capsys):
+    method = module(sana_folder, lora=LoraOptions(4, 8.0), images_per_prompt=1)
+    seen = []
+
+    class Seen(L.Callback):
+        def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+            seen.extend(pl_module.newest_reward.tolist())
+
+    options = {"limit_val_batches": 0, "enable_checkpointing": False, "accumulate_grad_batches": 2}
+    trainer = L.Trainer(max_steps=2, callbacks=[Progress(every=0), Seen()], **options, **quiet())
+    trainer.fit(method, datamodule=Rings(2, 2))
+    said = re.findall(r"fit: step (\d) of 2 .*, reward (\S+), \S+ images/s", capsys.readouterr().out)
+    assert len(seen) == 8  # two micro-batches of two images a step
+    means = [f"{sum(part) / 4:.3f}" for part in (seen[:4], seen[4:])]
+    assert said == [("1", means[0]), ("2", means[1]), ("2", means[1])]
 
 
 @pytest.mark.parametrize(("steps", "accumulated", "lines"), [(12, 1, 0), (14, 1, 1), (14, 2, 1)])
