@@ -193,6 +193,10 @@ def compare(cli: Any, options: Options) -> None:
         results.folder = Results.unfinished(options.folder.parent, identity, difference) or options.folder
         options.folder = results.folder
     results.begin(identity, difference)
+    if model.steps != 1 and all(method.steps == 1 for method in comparison.methods):
+        _say(
+            f"compare: the run is of {model.steps} steps, every method here of 1; compare.methods sets each one's steps"
+        )
     for name, missing in comparing.skipped.items():
         _say(f"compare: {name} is left out: {missing}")
     timed = comparison.budget_seconds is not None

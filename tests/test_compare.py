@@ -394,6 +394,31 @@ def test_some_prompts_hold_every_tag():
     assert some(prompts, None) == some(prompts, 99) == prompts
 
 
+@pytest.mark.parametrize("counts", [(10, 1), (10, 2, 3), (1, 1, 9)])
+def test_some_prompts_are_as_many_as_asked_for_where_tags_are_uneven(counts):
+    prompts = [Prompt(f"{tag} {k}", str(tag)) for tag, count in enumerate(counts) for k in range(count)]
+    for wanted in range(1, len(prompts) + 1):
+        chosen = some(prompts, wanted)
+        assert len({prompt.text for prompt in chosen}) == len(chosen) == wanted
+        if wanted >= len(counts):
+            assert len({prompt.tag for prompt in chosen}) == len(counts)
+
+
+@pytest.mark.parametrize(
+    "flag", ["model.steps=2", "model.images_per_prompt=3", "trainer.limit_test_batches=1", "trainer.overfit_batches=1"]
+)
+def test_a_flag_that_a_comparison_would_leave_out_is_refused(flag, capsys):
+    assert compare(f"--{flag}") == 2
+    assert f"--{flag.partition('=')[0]}: compare takes no notice of it; set compare." in capsys.readouterr().err
+
+
+def test_a_run_of_other_steps_than_the_methods_is_told_of(capsys):
+    config = configure(Path("methods.yaml"), METHODS[:1], prompts=2, seeds=1)
+    Path("steps.yaml").write_text("model: {init_args: {steps: 4}}\n")
+    assert compare(f"--config={config}", "--config=steps.yaml", "--output=run") == 0
+    assert "compare: the run is of 4 steps, each method here of 1; compare.methods sets" in capsys.readouterr().out
+
+
 def test_chunk_changes_nothing(whole, adapters):
     config = configure(Path("methods.yaml"), chunk=3)
     assert compare(f"--config={config}", f"--adapter={adapters['noise']}", "--output=small") == 0

@@ -38,6 +38,12 @@ from hypernoise_pl.signatures import ArgumentsOf, ConfigError
 from hypernoise_pl.truncation import counted
 from hypernoise_pl.types import Prompt
 
+OF_COMPARE = {  # flags of other commands -> what compare has in their place
+    "model.steps": "compare.methods: each method's steps",
+    "model.images_per_prompt": "compare.seeds",
+    "trainer.limit_test_batches": "compare.prompts",
+    "trainer.overfit_batches": "compare.prompts",
+}
 OUTPUT_VARIABLE = "HYPERNOISE_OUTPUT"  # tells the other processes of a run which folder the first one chose
 
 
@@ -227,6 +233,8 @@ def configuration(command: str, options: Options, flags: Sequence[str]) -> dict[
         config = with_adapter(config, adapter, roots)
     for flag, value in pairs:
         _check_key(command, flag.partition(".")[0].rstrip("+"), roots)
+        if comparing and flag in OF_COMPARE:
+            raise ConfigError(f"--{flag}: compare takes no notice of it; set {OF_COMPARE[flag]}")
         config = merge_flag(config, flag, value, roots)
     if options.ckpt_path is not None:
         options.changed = changes(going_on, config)
