@@ -15,7 +15,8 @@ from typing import Any, Self
 from tqdm import tqdm
 
 EVERY = 60.0  # seconds between two lines
-RECENT = 5  # lines whose pace is that of the estimate
+RECENT = 2  # lines whose pace is that of the estimate
+GLANCE = 5.0  # seconds between two looks at the pace, for a bar
 _BAR = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]"
 _RANKS = ("RANK", "NODE_RANK", "LOCAL_RANK", "SLURM_PROCID")  # of launchers; all are 0 in a run's first process
 
@@ -123,7 +124,7 @@ class Steps:
                 return
             if self._bar is not None:
                 self._bar.update(count)
-                if self._advanced - self._marks[-1][0] >= 1.0:
+                if self._advanced - self._marks[-1][0] >= GLANCE:
                     self._mark()
             elif self._every <= 0:
                 say(self._line())
