@@ -416,7 +416,7 @@ def test_a_run_of_other_steps_than_the_methods_is_told_of(capsys):
     config = configure(Path("methods.yaml"), METHODS[:1], prompts=2, seeds=1)
     Path("steps.yaml").write_text("model: {init_args: {steps: 4}}\n")
     assert compare(f"--config={config}", "--config=steps.yaml", "--output=run") == 0
-    assert "compare: the run is of 4 steps, each method here of 1; compare.methods sets" in capsys.readouterr().out
+    assert "compare: the run is of 4 steps, every method here of 1; compare.methods sets" in capsys.readouterr().out
 
 
 def test_chunk_changes_nothing(whole, adapters):
