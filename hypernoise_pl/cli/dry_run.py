@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
+import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, is_dataclass
 from pathlib import Path
@@ -85,8 +87,9 @@ def check_files(command: str, config: Mapping[str, Any]) -> None:
             check_place(str((part.get("init_args") or {}).get("model", "a/b")), name)
         except OSError as error:
             missing.append(str(error))
-    found = Found()
-    _prompts(command, config, found, judged=False)
+    found, nobody = Found(), io.StringIO()
+    with contextlib.redirect_stdout(nobody), contextlib.redirect_stderr(nobody):  # the run itself says it once more
+        _prompts(command, config, found, judged=False)
     if missing + found.missing:
         raise ConfigError(in_lines(missing + found.missing))
 
