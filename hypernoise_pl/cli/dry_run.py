@@ -121,7 +121,7 @@ def _generator(command: str, config: Mapping[str, Any], found: Found) -> None:
     except (OSError, ValueError) as error:
         found.missing.append(f"model.generator: {' '.join(str(error).split())}")
     except Exception as error:  # an option that needs the weights themselves
-        found.say("generator", f"not built without its weights ({type(error).__name__}: {str(error).splitlines()[0]})")
+        found.say("generator", f"not built without its weights ({type(error).__name__}: {first_cause(error)})")
 
 
 def _with_dataclasses(kind: type, arguments: Mapping[str, Any]) -> dict[str, Any]:
