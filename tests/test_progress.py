@@ -1,13 +1,10 @@
 """What a command says of its progress: lines where nobody watches a terminal."""
 
-import io
-import re
 import time
 
 import pytest
 
-from hypernoise_pl import progress
-from hypernoise_pl.progress import Steps, clock, part, phase
+from hypernoise_pl.progress import Steps, clock, pace, part, phase, steps
 
 
 class Clock:
@@ -22,7 +19,7 @@ class Clock:
 @pytest.fixture
 def time_of(monkeypatch) -> Clock:
     found = Clock()
-    monkeypatch.setattr(progress, "time", found)
+    monkeypatch.setattr(pace, "time", found)
     return found
 
 
@@ -108,29 +105,8 @@ def test_other_processes_say_nothing(name, monkeypatch, capsys):
 
 
 def test_a_long_phase_says_for_how_long_it_lasts(monkeypatch, capsys):
-    monkeypatch.setattr(progress, "EVERY", 0.05)
+    monkeypatch.setattr(steps, "EVERY", 0.05)
     with phase("fit: loading models"):
         time.sleep(0.2)
     first, *more = capsys.readouterr().out.splitlines()
     assert first == "fit: loading models" and more and set(more) == {"fit: loading models, 0:00 so far"}
-
-
-def test_a_terminal_has_a_bar_of_its_width_and_a_log_none(monkeypatch):
-    class Terminal(io.StringIO):
-        def isatty(self) -> bool:
-            return True
-
-    out, err = Terminal(), Terminal()
-    monkeypatch.setattr("sys.stdout", out)
-    monkeypatch.setattr("sys.stderr", err)
-    monkeypatch.setenv("COLUMNS", "80")
-    with Steps("compare", 40_000, "NFE", note=lambda: "noted") as steps:
-        steps.advance(20_000)
-    assert not out.getvalue()
-    drawn = err.getvalue().strip().split("\r")[-1]
-    assert re.fullmatch(r"compare:  50%\|.*\| 20\.0k/40\.0k \[00:00<00:00, noted\]", drawn)
-    monkeypatch.setattr("sys.stdout", log := io.StringIO())
-    before = err.getvalue()
-    with Steps("compare", 2, "NFE"):
-        pass
-    assert "\r" not in log.getvalue() and err.getvalue() == before

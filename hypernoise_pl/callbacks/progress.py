@@ -1,30 +1,35 @@
-"""One progress bar for the whole run, counted in optimiser steps; and how long it takes, from its own first steps.
-
-Where nobody watches a terminal there are lines in its place, for log files.
-"""
+"""What a run says of its progress, counted in optimiser steps; and how long it takes, from its own first steps."""
 
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Sequence
+from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 import lightning as L
+import psutil
 import torch
 
 from hypernoise_pl.callbacks.evaluate import Evaluate
+from hypernoise_pl.callbacks.image_grid import ImageGrid
 from hypernoise_pl.metrics.intervals import interval_in_words
-from hypernoise_pl.progress import EVERY, Steps, say
+from hypernoise_pl.progress import EVERY, Curve, Steps, say
 from hypernoise_pl.report.tables import gain, reward_gain
 
+CURVE, SMOOTHED = 20, 10  # characters of the reward's curve; steps whose mean is the reward that a terminal shows
+PAGE = "live.html"  # of the run folder
 WARM_UP, MEASURED = 2, 10  # first steps, which also compile and fill caches; steps whose time is the estimate
 
 
 class Progress(L.Callback):
-    """Shows steps done and left, reward and judged gain while fitting; batches at validation and test.
+    """Shows steps done and left, speed, reward and judged gain while fitting; batches at validation and test.
 
-    In a terminal it draws bars. Elsewhere the first process prints lines: one at the start, one a minute, one at each
+    In a terminal the first process draws a live view: a bar, the reward of the newest ten steps with its curve over the
+    run, images a second, memory (of the process on a CPU, at its peak on a GPU), the newest validation's gain with its
+    interval, and where the newest picture is. Elsewhere it prints lines: one at the start, one a minute, one at each
     validation and one at the end. A line's reward is the mean over this process's images since the line before.
     After its first steps a run says in one line how long a step takes and how long those that are left will.
 
@@ -44,19 +49,25 @@ class Progress(L.Callback):
         self._said = math.nan  # reward of the last line
         self._images = 0  # of the step under way, in all processes
         self._images_a_step = 0
-        self._figures: dict[str, float] = {}
+        self._curve, self._newest = Curve(), deque[float](maxlen=SMOOTHED)  # mean rewards of steps
+        self._step: list[float] = []  # rewards of the step under way
+        self._validated = ""
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Begin where the run continues."""
         self._rewards, self._said, self._images, self._images_a_step = [], math.nan, 0, 0
-        self._figures = {}
+        self._curve, self._newest, self._step, self._validated = Curve(), deque(maxlen=SMOOTHED), [], ""
         device = pl_module.device
 
         def note() -> str:
             return self._note(device)
 
+        def facts() -> list[list[str]]:
+            return self._facts(trainer, device)
+
         done, form = trainer.global_step, "{unit} {done:,}{of}"
-        self._fit = Steps("fit", _total(trainer), "step", done, note, form, self.every, trainer.is_global_zero)
+        shown = trainer.is_global_zero
+        self._fit = Steps("fit", _total(trainer), "step", done, note, form, self.every, shown, facts)
         self._first, self._since = trainer.global_step + WARM_UP, None
 
     def on_train_batch_end(
@@ -66,13 +77,13 @@ class Progress(L.Callback):
         assert self._fit is not None
         if trainer.is_global_zero:
             reward = getattr(pl_module, "newest_reward", None)
-            self._rewards.extend(filter(math.isfinite, [] if reward is None else reward.tolist()))
+            self._step.extend(filter(math.isfinite, [] if reward is None else reward.tolist()))
             self._images += len(batch) * trainer.world_size
-            self._figures = {k.rsplit("/", 1)[-1]: float(v) for k, v in trainer.progress_bar_metrics.items()}
         steps = trainer.global_step - self._fit.done
         if not steps:
             return  # gradients of a step wait for its other micro-batches
         self._images_a_step, self._images = self._images // steps, 0
+        self._keep()
         self._fit.advance(steps)
         if trainer.global_step == self._first and self._since is None:
             self._since = self._fit.worked()
@@ -111,8 +122,9 @@ class Progress(L.Callback):
         self._batches.close(said=self._fit is None)
         self._batches = None
         if self._fit is not None:
+            self._validated = f"step {trainer.global_step:,}, {_found(trainer)}"
             if in_lines:
-                say(f"validation: step {trainer.global_step:,}, {_found(trainer)}")
+                say(f"validation: {self._validated}")
             self._fit.resume()
 
     def on_test_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -134,23 +146,49 @@ class Progress(L.Callback):
         total = int(sum(batches)) if math.isfinite(sum(batches)) else None
         self._batches = Steps(name, total, "batches", every=self.every, shown=trainer.is_global_zero)
 
+    def _keep(self) -> None:
+        """Enter the rewards of a step that is done."""
+        if not self._step:
+            return
+        mean = fmean(self._step)
+        self._curve.add(mean)
+        self._newest.append(mean)
+        if self._fit is not None and self._fit.in_lines:
+            self._rewards.extend(self._step)
+        self._step = []
+
     def _note(self, device: torch.device) -> str:
-        """Reward, judged gain, speed and memory."""
+        """Reward, speed and memory, for a line."""
         if self._fit is None:  # its first line
             return ""
-        parts, pace = [], self._fit.pace()
+        parts = []
         if self._rewards:
             self._said = fmean(self._rewards)
             self._rewards = []
+        elif not self._fit.in_lines and self._newest:
+            self._said = fmean(tuple(self._newest))
         if math.isfinite(self._said):
             parts.append(f"reward {self._said:.3f}")
-        if not self._fit.in_lines and "gain" in self._figures:
-            parts.append(f"gain {self._figures['gain']:+.3f}")
-        if pace is not None and self._images_a_step:
-            parts.append(f"{_rate(self._images_a_step / pace)} images/s")
+        parts.extend(self._speed())
         if self._fit.in_lines and device.type == "cuda":
             parts.append(peak_memory(device))
         return ", ".join(parts)
+
+    def _facts(self, trainer: L.Trainer, device: torch.device) -> list[list[str]]:
+        """What a terminal shows below the bar."""
+        reward = f"reward {fmean(tuple(self._newest)):.3f} {self._curve.drawn(CURVE)}".rstrip() if self._newest else ""
+        memory = peak_memory(device) if device.type == "cuda" else process_memory()
+        found = [[reward, *self._speed(), memory]]
+        if self._validated:
+            found.append([f"validation: {self._validated}"])
+        page = Path(trainer.default_root_dir) / PAGE
+        grids = (each.last for each in trainer.callbacks if isinstance(each, ImageGrid))  # type: ignore[attr-defined]
+        places = [place for place in (page if page.is_file() else None, next(grids, None)) if place is not None]
+        return [*found, *([f"pictures: {place}"] for place in places)]
+
+    def _speed(self) -> list[str]:
+        pace = None if self._fit is None else self._fit.pace()
+        return [f"{_rate(self._images_a_step / pace)} images/s"] if pace is not None and self._images_a_step else []
 
     def _say(self, trainer: L.Trainer, seconds: float) -> None:
         total = _total(trainer)
@@ -169,6 +207,11 @@ class Progress(L.Callback):
 def peak_memory(device: torch.device) -> str:
     """The most that tensors have taken of a GPU since the process began."""
     return f"peak {torch.cuda.max_memory_allocated(device) / 2**30:.1f} GiB"
+
+
+def process_memory() -> str:
+    """What this process holds of the machine's memory."""
+    return f"memory {psutil.Process().memory_info().rss / 2**30:.1f} GiB"
 
 
 def spoken(seconds: float) -> str:

@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import yaml
 
@@ -371,10 +371,10 @@ def _parse(
         shown: print the configuration with every default filled in, and build nothing.
         only_checked: return that text, and build nothing.
     """
-    complaint = io.StringIO()
+    complaint, terminal = io.StringIO(), sys.stderr
     try:
         with contextlib.redirect_stderr(complaint):
-            return _lightning_cli(command, config, written, shown or only_checked)
+            return _lightning_cli(command, config, written, shown or only_checked, terminal)
     except _Checked as checked:
         if only_checked:
             return str(checked)
@@ -393,7 +393,13 @@ class _Checked(Exception):
     """A configuration is right and every default is filled in: the text is its YAML."""
 
 
-def _lightning_cli(command: str, arguments: Any, written: dict[str, Any] | None = None, shown: bool = False) -> Any:
+def _lightning_cli(
+    command: str,
+    arguments: Any,
+    written: dict[str, Any] | None = None,
+    shown: bool = False,
+    stderr: TextIO | None = None,
+) -> Any:
     from lightning.pytorch.callbacks import ProgressBar
     from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
@@ -428,7 +434,7 @@ def _lightning_cli(command: str, arguments: Any, written: dict[str, Any] | None 
                 raise _Checked(self.written_config)
 
         def instantiate_classes(self) -> None:
-            with phase(f"{command}: loading models"):
+            with contextlib.redirect_stderr(stderr or sys.stderr), phase(f"{command}: loading models"):
                 super().instantiate_classes()
 
         def instantiate_trainer(self, **kwargs: Any) -> Any:
@@ -499,6 +505,7 @@ def _quiet(verbose: bool) -> Iterator[None]:
                 warnings.filterwarnings("ignore", part)
             for name in (
                 "lightning.pytorch.utilities.rank_zero",
+                "lightning.pytorch.trainer.connectors.checkpoint_connector",
                 "lightning.pytorch.trainer.connectors.signal_connector",
                 "lightning.fabric.utilities.seed",
                 "transformers",

@@ -24,8 +24,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
-from tqdm import tqdm
 
+from hypernoise_pl.progress import Steps
 from hypernoise_pl.run_folder import give_usual_modes
 from hypernoise_pl.shapes.caption import Combination, combinations, sample_prompts, say
 from hypernoise_pl.shapes.models import SlotRenderer
@@ -161,26 +161,32 @@ def solve(
     return torch.stack(path, 1), state
 
 
+def _solve_chunk(model: TextToLatent, config: DictConfig, chunk: int, file: Path) -> None:
+    """Solve the flow for one chunk of captions and write its file, whole or not at all."""
+    prompts = sample_prompts("train", config.chunk_size, config.seed * 1_000_003 + chunk)
+    texts = [prompt.text for prompt, _ in prompts]
+    draws = torch.Generator().manual_seed(config.seed * 1_000_003 + chunk)
+    noise = torch.randn(len(texts), *_noise_shape(model), generator=draws)
+    parts = [
+        solve(model, noise[i : i + 512], texts[i : i + 512], config.steps, config.guidance)
+        for i in range(0, len(texts), 512)
+    ]
+    path, end = (torch.cat(part) for part in zip(*parts))
+    partial = file.with_suffix(".partial")
+    torch.save({"path": path.half(), "end": end.half(), "texts": texts}, partial)
+    partial.replace(file)
+
+
 def make_pairs(model: TextToLatent, config: DictConfig, folder: Path) -> dict[str, Tensor]:
     """Solve the teacher's flow for many captions; each chunk is a file, so a stopped run continues."""
     folder.mkdir(parents=True, exist_ok=True)
     model.eval()
-    for chunk in tqdm(range(config.chunks), desc="pairs", mininterval=5):
-        file = folder / f"{chunk:03d}.pt"
-        if file.exists():
-            continue
-        prompts = sample_prompts("train", config.chunk_size, config.seed * 1_000_003 + chunk)
-        texts = [prompt.text for prompt, _ in prompts]
-        draws = torch.Generator().manual_seed(config.seed * 1_000_003 + chunk)
-        noise = torch.randn(len(texts), *_noise_shape(model), generator=draws)
-        parts = [
-            solve(model, noise[i : i + 512], texts[i : i + 512], config.steps, config.guidance)
-            for i in range(0, len(texts), 512)
-        ]
-        path, end = (torch.cat(part) for part in zip(*parts))
-        partial = file.with_suffix(".partial")
-        torch.save({"path": path.half(), "end": end.half(), "texts": texts}, partial)
-        partial.replace(file)
+    with Steps("pairs", config.chunks, "chunks") as shown:
+        for chunk in range(config.chunks):
+            file = folder / f"{chunk:03d}.pt"
+            if not file.exists():
+                _solve_chunk(model, config, chunk, file)
+            shown.advance()
     chunks = [torch.load(folder / f"{chunk:03d}.pt", weights_only=True) for chunk in range(config.chunks)]
     texts = [text for chunk in chunks for text in chunk["texts"]]
     unique = sorted(set(texts))

@@ -1,4 +1,4 @@
-"""A small resumable training loop for the shapes world's own models: log, progress bar, checkpoint, average weights."""
+"""A small resumable training loop for the shapes world's own models: log, progress, checkpoint, average weights."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
-from tqdm import tqdm
 
+from hypernoise_pl.progress import Steps, say
 from hypernoise_pl.run_folder import whole
 from hypernoise_pl.signals import Stopped, stoppable_at_a_step
 from hypernoise_pl.threads import following_load
@@ -79,10 +79,14 @@ def train(
         first, seconds = saved["step"], saved["seconds"]
     result: Any = average.module if average else model
     start = time.monotonic() - seconds
-    steps = following_load(range(first, options.steps))
-    bar = tqdm(steps, desc=name, initial=first, total=options.steps, mininterval=5)
-    with stoppable_at_a_step() as asked, open(folder / f"{name}.jsonl", "a") as log:
-        for step in bar:
+    newest: dict[str, Any] = {}
+
+    def note() -> str:
+        return ", ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in newest.items())
+
+    shown = Steps(name, options.steps, "steps", first, note)
+    with stoppable_at_a_step() as asked, open(folder / f"{name}.jsonl", "a") as log, shown:
+        for step in following_load(range(first, options.steps)):
             loss, figures = loss_at(step)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
@@ -96,10 +100,11 @@ def train(
                 row = {"step": done, "seconds": round(time.monotonic() - start, 1), "loss": loss.item(), **figures}
                 if evaluate and (done % max(50, options.steps // 10 // 50 * 50) == 0 or done == options.steps):
                     row |= evaluate(result)
-                    bar.write(f"{name} {json.dumps(row)}")
+                    say(f"{name} {json.dumps(row)}")
                 log.write(json.dumps(row) + "\n")
                 log.flush()
-                bar.set_postfix({k: v for k, v in row.items() if k not in ("step", "seconds")}, refresh=False)
+                newest = {k: v for k, v in row.items() if k not in ("step", "seconds")}
+            shown.advance()
             if done % options.save_every == 0 or done == options.steps or asked.signum is not None:
                 state = {key: part.state_dict() for key, part in parts.items()}
                 with whole(checkpoint) as partial:

@@ -17,6 +17,7 @@ import torch
 from hypernoise_pl.callbacks.progress import Progress, peak_memory, spoken
 from hypernoise_pl.hypernetwork import LoraOptions
 from tests import two_processes
+from tests.screen import Screen
 from tests.tiny import module
 from tests.worker import Rings, quiet
 
@@ -121,21 +122,48 @@ def test_of_two_processes_the_first_alone_tells(tmp_path):
     told_of_a_log(done.stdout, 4)
 
 
-@pytest.mark.slow
-def test_a_terminal_has_bars_that_fit_it_with_time_left_and_images_a_second(tmp_path):
+def in_terminal(command: list[str], folder: Path, columns: int = 80, **more: str) -> tuple[int, str]:
+    """Exit status of a command in a terminal of its own, and all that it writes there."""
     ours, theirs = pty.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 80, 0, 0))
-    with subprocess.Popen(fit_in(tmp_path), cwd=tmp_path, env=environment(), stdout=theirs, stderr=theirs) as process:
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
+    variables = environment() | {"TERM": "xterm"} | more
+    with subprocess.Popen(command, cwd=folder, env=variables, stdout=theirs, stderr=theirs) as process:
         os.close(theirs)
         text = read_all(ours)
-    assert process.returncode == 0, text
-    drawn = re.split(r"[\r\n]+|\x1b\[[A-Z]", text)
-    bars = [line for line in drawn if re.match(r"(fit|validation|test): +\d+%\|", line)]
-    assert max(map(len, bars)) <= 80
-    form = r"fit: 100%\|.*\| 4/4 \[\d\d:\d\d<00:00, reward -?\d+\.\d{3}, gain [+-]\d\.\d{3}, [\d.,]+ images/s\]"
-    assert any(re.fullmatch(form, line) for line in bars)
-    assert any(line.startswith("validation: ") for line in bars) and any(line.startswith("test: 100%") for line in bars)
-    assert "fit: loading models" in text and "fit: step" not in text and "validation: step" not in text
+    return process.returncode, text
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("columns", [80, 40])
+def test_a_terminal_has_a_view_that_fits_it_and_is_left_clean(tmp_path, columns):
+    code, text = in_terminal(fit_in(tmp_path), tmp_path, columns)
+    assert code == 0, text
+    pictures = [re.sub(r"\x1b\[[0-9;]*m", "", part) for part in text.split("\r\x1b[J") if part.startswith("\r\n\r")]
+    drawn = [line.rstrip() for part in pictures for line in part.rpartition("\x1b[")[0].split("\r\n\r")]
+    assert max(map(len, drawn)) < columns
+    bar = r"fit( ━*[╸╺]?━*)? step [1-4] of 4  (\d+:\d\d (left|so far)|waits)"
+    rows = [line for line in drawn if re.fullmatch(bar, line)]
+    assert any("━" in row for row in rows)
+    assert any(re.match(r"  reward -?\d+\.\d{3} [▁▂▃▄▅▆▇█]{2,}", line) for line in drawn)
+    words = re.sub(r"\s", "", "".join(drawn))
+    assert re.search(r"images/s,?memory\d+\.\dGiB", words)
+    gain = r"validation:step2,gain[+-]\d\.\d{3}bythejudge\(95%interval[+-]\d\.\d{3}to[+-]\d\.\d{3}over60prompts\)"
+    assert re.search(gain + r"pictures:runs/fit/[\d-]+/images/validation-000002\.png", words)
+    assert any(line.startswith("validation") for line in drawn) and any(line.startswith("test") for line in drawn)
+    screen = Screen(columns)
+    screen.write(text)
+    left = screen.shown()
+    assert not re.search(r"━|[▁▂▃▄▅▆▇█]{2}", left) and "judge, mean over tags" in left
+    said = re.sub(r"\s", "", left)
+    assert re.search(r"fit:step4of4\(100%\),reward-?\d+\.\d{3},[\d.,]+images/s,in\d+:\d\d", said)
+    assert "validation: step" not in left and "\x1b[?25l" not in text  # the cursor is never hidden
+
+
+@pytest.mark.slow
+def test_a_dumb_terminal_has_lines(tmp_path):
+    code, text = in_terminal(fit_in(tmp_path), tmp_path, TERM="dumb")
+    assert code == 0, text
+    told_of_a_log(text.replace("\r\n", "\n"), 4)
 
 
 def read_all(terminal: int) -> str:

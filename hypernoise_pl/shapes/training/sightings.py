@@ -8,11 +8,11 @@ from pathlib import Path
 import torch
 from omegaconf import DictConfig
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from hypernoise_pl.generators.base import Generator
 from hypernoise_pl.noise import gaussian, seed_of
 from hypernoise_pl.objective import weighted_sum
+from hypernoise_pl.progress import Steps
 from hypernoise_pl.rewards.base import Reward
 from hypernoise_pl.search.latent import LatentVerifier
 from hypernoise_pl.search.problem import NoiseProblem
@@ -148,17 +148,18 @@ def gather(generator: Generator, ensemble: Ensemble, texts: list[str], config: D
     folder.mkdir(parents=True, exist_ok=True)
     texts, files = list(dict.fromkeys(texts)), []
     texts = texts[: len(texts) // config.block * config.block]
-    for start in tqdm(range(0, len(texts), config.block), desc="sightings", mininterval=5):
-        file = folder / f"{start:05d}.pt"
-        files.append(file)
-        if file.exists():
-            continue
-        part = texts[start : start + config.block]
-        seen = watch(generator, ensemble, part, config, seed_of(config.seed, start)).table(part)
-        latents, scores = add_strangers(generator, ensemble, part, seen, config)
-        partial = file.with_suffix(".partial")
-        torch.save({"latents": latents, "scores": scores}, partial)
-        partial.replace(file)
+    with Steps("sightings", len(texts), "texts") as steps:
+        for start in range(0, len(texts), config.block):
+            file = folder / f"{start:05d}.pt"
+            files.append(file)
+            if not file.exists():
+                part = texts[start : start + config.block]
+                seen = watch(generator, ensemble, part, config, seed_of(config.seed, start)).table(part)
+                latents, scores = add_strangers(generator, ensemble, part, seen, config)
+                partial = file.with_suffix(".partial")
+                torch.save({"latents": latents, "scores": scores}, partial)
+                partial.replace(file)
+            steps.advance(config.block)
     blocks = [torch.load(file, weights_only=True) for file in files]
     parts = [texts[i : i + ENCODED_AT_ONCE] for i in range(0, len(texts), ENCODED_AT_ONCE)]
     return Sightings(
