@@ -31,6 +31,7 @@ OUTPUTS = (
     "base  hypernetwork",
     "method ",
     "random-64 gains",
+    "fit ━",
 )  # first words of shown outputs
 TINY = [
     "--trainer.max_steps=1",
