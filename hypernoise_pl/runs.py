@@ -38,6 +38,7 @@ from hypernoise_pl.predictions import END, ROWS, Predictions
 from hypernoise_pl.profiling import traces
 from hypernoise_pl.progress import Steps, phase
 from hypernoise_pl.report.figures import image_grid, to_tensor, to_uint8
+from hypernoise_pl.report.live import PAGE
 from hypernoise_pl.report.page import verdict, write_report
 from hypernoise_pl.report.results import Results
 from hypernoise_pl.report.sections import aligned, lines
@@ -172,9 +173,8 @@ def _grid(found: Predictions, columns: int = 8) -> Any:
 def compare(cli: Any, options: Options) -> None:
     """Run the methods side by side; whoever finishes the last unit writes the report."""
     comparison, model = cli.config_init.compare, cli.model
-    for package in ("pyarrow", "jinja2"):
-        if importlib.util.find_spec(package) is None:
-            raise ConfigError(f"compare needs the package {package}; pip install 'hypernoise_pl[search]' has it")
+    if importlib.util.find_spec("pyarrow") is None:
+        raise ConfigError("compare needs the package pyarrow; pip install 'hypernoise_pl[search]' has it")
     shard, shards = shard_of(options.shard)
     if shards > 1 and not options.chosen:
         raise ConfigError("compare: several processes need one --output folder to meet in")
@@ -292,6 +292,7 @@ def _measure(cli: Any, options: Options, split: Split, fit_seconds: float, adapt
     picture = next((c.last for c in trainer.callbacks if isinstance(c, ImageGrid)), None)
     lines += [
         *([f"picture      {picture}"] if picture else []),
+        *([f"page         {live}"] if fit_seconds and (live := options.folder / PAGE).exists() else []),
         *(f"{name:<12} {place}" for name, place in [*map(where, trainer.loggers), *traces(trainer.profiler)]),
         f"next         {_predict_command(adapter, cli.datamodule.measured(split)[0].text)}",
     ]

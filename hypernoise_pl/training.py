@@ -256,14 +256,14 @@ class AdapterModule(L.LightningModule, ABC):
         names = list(self._figures[0])
         mean = torch.stack([torch.stack([part[name] for name in names]) for part in self._figures]).mean(0)
         means = dict(zip(names, self.trainer.strategy.reduce(mean, reduce_op="mean")))
-        figures: dict[str, Any] = {f"train/noise/{name}": value for name, value in noise_statistics(refined).items()}
-        figures["train/noise/residual"] = means.pop("residual").sqrt()
+        figures: dict[str, Any] = {f"noise/train/{name}": value for name, value in noise_statistics(refined).items()}
+        figures["noise/train/residual"] = means.pop("residual").sqrt()
         figures |= {f"train/{name}": value for name, value in means.items() if name != "reward"}
         for name in weights:
             figures[f"train/weighted/{name}"] = weighted_sum({name: means[f"reward/{name}"]}, weights)
         figures["train/learning_rate"] = self.optimizers().param_groups[0]["lr"]  # type: ignore[union-attr]
         seconds = max(1e-9, time.monotonic() - self._last_step)
-        figures["train/images_per_second"] = images * self.trainer.world_size / seconds
+        figures["speed/images_per_second"] = images * self.trainer.world_size / seconds
         figures["train/bad_steps"] = float(self.bad_steps)
         self.log_dict(figures, batch_size=images)
         self.log("train/reward", means["reward"], prog_bar=True, batch_size=images)

@@ -59,7 +59,7 @@ def test_what_goes_bad_in_one_process_stops_both_and_both_name_it(one, two):
 def test_logged_figures_are_those_of_all_processes_and_micro_batches(one, two, setting):
     """Four prompts a step, of which a process or a micro-batch has two: the same figures as of one batch of four."""
     expected = one[2][setting]
-    assert {"train/loss", "train/reward", "train/reward/bright", "train/noise/residual", "train/noise/kurtosis"} <= set(
+    assert {"train/loss", "train/reward", "train/reward/bright", "noise/train/residual", "noise/train/kurtosis"} <= set(
         expected
     )
     for rank in (0, 1):

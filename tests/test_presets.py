@@ -101,7 +101,7 @@ def none(capsys, monkeypatch) -> None:
     shown = ran(capsys, "--config=logger/none", *FEW)
     folder = the_run("fit")
     last = shown[shown.index("\nadapter ") :].split("\n")
-    assert [line.partition(" ")[0] for line in last if line] == ["adapter", "summary", "picture", "next"]
+    assert [line.partition(" ")[0] for line in last if line] == ["adapter", "summary", "picture", "page", "next"]
     logs = ("*tfevents*", "metrics.csv", "hparams.yaml", "*.wandb")
     assert not [path for pattern in logs for path in files(folder, pattern)]
 

@@ -119,7 +119,7 @@ def fitted(method: HyperNoiseModule, processes: int, accumulate: int = 1) -> dic
         **quiet(),
     )
     trainer.fit(method, datamodule=Rings(4 // processes // accumulate))
-    return {name: value for name, value in trainer.logged_metrics.items() if name != "train/images_per_second"}
+    return {name: value for name, value in trainer.logged_metrics.items() if name != "speed/images_per_second"}
 
 
 def runs(

@@ -17,7 +17,7 @@ from hypernoise_pl.types import Rollout
 class NoiseHealth(L.Callback):
     """Logs, at each validation, the noise's statistics and the KL with the terms that the L2 penalty leaves out.
 
-    ``validation/kl/total`` is ``half_square + trace - log_det``, in nats per image; ``validation/lipschitz`` the
+    ``noise/kl/total`` is ``half_square + trace - log_det``, in nats per image; ``noise/lipschitz`` the
     largest norm of f's Jacobian seen. Direct fine-tuning moves no noise, and nothing is logged for it.
 
     Args:
@@ -46,7 +46,7 @@ class NoiseHealth(L.Callback):
             kl = measured_kl(residual, noise, self.probes, self.order)
             largest = lipschitz(residual, noise).max()
         kl["total"] = kl.pop("kl")
-        figures = {f"validation/kl/{name}": figure.mean() for name, figure in kl.items()}
-        figures["validation/lipschitz"] = largest
-        figures |= {f"validation/noise/{name}": value for name, value in noise_statistics(rollout.refined).items()}
+        figures = {f"noise/kl/{name}": figure.mean() for name, figure in kl.items()}
+        figures["noise/lipschitz"] = largest
+        figures |= {f"noise/validation/{name}": value for name, value in noise_statistics(rollout.refined).items()}
         pl_module.log_dict(figures, batch_size=len(rollout.prompts), on_epoch=True)

@@ -255,8 +255,8 @@ def _work(command: str, config: Mapping[str, Any], found: Found) -> None:
         rows = sum(len(method.get("budgets") or [None]) for method in comparison["methods"])
         prompts = comparison.get("prompts") or "all"
         found.say("comparison", f"{rows} rows, {prompts} prompts x {comparison['seeds']} noises")
-        lacking = [name for name in ("pyarrow", "jinja2") if importlib.util.find_spec(name) is None]
-        found.missing.extend(f"package {name}: pip install 'hypernoise_pl[search]' has it" for name in lacking)
+        if importlib.util.find_spec("pyarrow") is None:
+            found.missing.append("package pyarrow: pip install 'hypernoise_pl[search]' has it")
 
 
 def _writes(command: str, config: Mapping[str, Any], options: Options, found: Found) -> None:
@@ -265,7 +265,8 @@ def _writes(command: str, config: Mapping[str, Any], options: Options, found: Fo
         return
     folder = options.output or Path("runs", kind_of_run(command, str(config.get("output") or "")), "<time>")
     files = {
-        "fit": "config.yaml, checkpoints/last.ckpt, adapter/, images/, summary.json and the logger's files",
+        "fit": "config.yaml, checkpoints/last.ckpt, adapter/, images/, live.html, history.jsonl, summary.json and the "
+        "logger's files",
         "compare": "report.html, report.md, summary.json, results.parquet, images/",
     }
     found.say("writes", f"{folder}: {files[command]}")

@@ -80,7 +80,7 @@ def against_compute(lines: Sequence[Line], across: str, upward: str) -> str:
         f'<svg viewBox="0 0 {WIDTH} {axes.height:.0f}" role="img" aria-label="{escape(upward)} by {escape(across)}">'
     ]
     parts += _grid(axes, across, upward)
-    heights = _spread([axes.y(line.points[-1][1]) for line in lines], axes.height)
+    heights = spread([axes.y(line.points[-1][1]) for line in lines], axes.height)
     for line, height in zip(lines, heights, strict=True):
         parts += _drawn(line, axes, colours[line.kind], height)
     return "".join(parts) + "</svg>"
@@ -109,17 +109,17 @@ def _grid(axes: Axes, across: str, upward: str) -> list[str]:
     for tick in _decades(axes.low, axes.high):
         x = axes.x(tick)
         parts.append(f'<line class="axis" x1="{x:.1f}" x2="{x:.1f}" y1="{TOP}" y2="{axes.floor:.1f}"/>')
-        parts.append(_text(x, axes.floor + 16, f"{tick:g}", "middle"))
-    for tick in _ticks(axes.bottom, axes.top):
+        parts.append(faint(x, axes.floor + 16, f"{tick:g}", "middle"))
+    for tick in ticks(axes.bottom, axes.top):
         y = axes.y(tick)
         parts.append(f'<line class="axis" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
-        parts.append(_text(LEFT - 6, y + 4, f"{tick:g}", "end"))
-    parts.append(_text((LEFT + WIDTH - RIGHT) / 2, axes.height - 6, across, "middle"))
-    parts.append(_text(LEFT + 6, TOP + 12, upward, "start"))
+        parts.append(faint(LEFT - 6, y + 4, f"{tick:g}", "end"))
+    parts.append(faint((LEFT + WIDTH - RIGHT) / 2, axes.height - 6, across, "middle"))
+    parts.append(faint(LEFT + 6, TOP + 12, upward, "start"))
     return parts
 
 
-def _spread(wanted: Sequence[float], height: float) -> list[float]:
+def spread(wanted: Sequence[float], height: float) -> list[float]:
     """Heights near those wanted, in the same order from top to bottom, no two too near."""
     order = sorted(range(len(wanted)), key=lambda place: wanted[place])
     found, last = [0.0] * len(wanted), TOP - APART + 4
@@ -131,7 +131,8 @@ def _spread(wanted: Sequence[float], height: float) -> list[float]:
     return found
 
 
-def _text(x: float, y: float, text: str, anchor: str) -> str:
+def faint(x: float, y: float, text: str, anchor: str) -> str:
+    """A text in the axes' colour."""
     return f'<text class="faint" x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(text)}</text>'
 
 
@@ -143,7 +144,8 @@ def _decades(low: float, high: float) -> list[float]:
     return fine if len(fine) <= 8 else coarse
 
 
-def _ticks(low: float, high: float) -> list[float]:
+def ticks(low: float, high: float) -> list[float]:
+    """Round numbers within a range, seven at most."""
     step = 10 ** math.floor(math.log10((high - low) / 3))
     step = next(step * m for m in (1, 2, 5, 10) if (high - low) / (step * m) <= 6)
     return [round(k * step, 10) for k in range(math.ceil(low / step), math.floor(high / step) + 1)]

@@ -11,6 +11,7 @@ from statistics import fmean
 from typing import Any
 
 import torch
+from markupsafe import Markup
 from PIL import Image
 from torch import Tensor
 
@@ -20,6 +21,7 @@ from hypernoise_pl.report.charts import Line, against_compute
 from hypernoise_pl.report.results import JUDGE, Results, Row
 from hypernoise_pl.report.sections import hacking, lines, markdown, refinement
 from hypernoise_pl.report.standings import Looks, standings
+from hypernoise_pl.report.template import render
 from hypernoise_pl.run_folder import write
 
 SHOWN = 8  # prompts in the picture grid
@@ -117,9 +119,6 @@ def _page(
     about: str,
     said: str,
 ) -> str:
-    from jinja2 import Environment
-    from markupsafe import Markup
-
     judged = bool(found[base]["judge"])
     quality = "the judge's mean over tags" if judged else "the weighted reward"
     costs = {
@@ -143,28 +142,24 @@ def _page(
         ]
         charts.append(Markup(against_compute(series, across, "gain")))
     largest = {name: max(own, key=lambda f: f["nfe"]) for name, own in by_method.items()}
-    template = (Path(__file__).parent / "page.html").read_text(encoding="utf-8")
-    return (
-        Environment(autoescape=True)
-        .from_string(template)
-        .render(
-            title="Test-time search and what was trained, compared",
-            verdict=said,
-            about=about,
-            table=sections["methods"],
-            trained={label for label, f in found.items() if f["trained"]},
-            quality=quality,
-            base=base,
-            charts=charts,
-            tags=list(found[base]["judge"]),
-            bars=largest,
-            refinement=sections["refinement"],
-            hacking=sections["hacking"],
-            labels=list(found),
-            judged=judged,
-            unscored=any(f["without_score"] for f in found.values()),
-            grid=grid,
-        )
+    return render(
+        "page.html",
+        title="Test-time search and what was trained, compared",
+        verdict=said,
+        about=about,
+        table=sections["methods"],
+        trained={label for label, f in found.items() if f["trained"]},
+        quality=quality,
+        base=base,
+        charts=charts,
+        tags=list(found[base]["judge"]),
+        bars=largest,
+        refinement=sections["refinement"],
+        hacking=sections["hacking"],
+        labels=list(found),
+        judged=judged,
+        unscored=any(f["without_score"] for f in found.values()),
+        grid=grid,
     )
 
 

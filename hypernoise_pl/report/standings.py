@@ -103,7 +103,7 @@ def _figures(rows: Sequence[Row], ground: Sequence[Row]) -> dict[str, Any]:
         "interval": gain.interval,
         "win_rate": _known(won.mean),
         "win_interval": won.interval,
-        "in_deviations": {name: _in_deviations(scores[name], before[name], tags) for name in scores},
+        "in_deviations": {name: in_deviations(scores[name], before[name], tags) for name in scores},
     }
 
 
@@ -116,7 +116,7 @@ def _columns(rows: Sequence[Row]) -> dict[str, Tensor]:
     return {name: torch.tensor(values, dtype=torch.float64) for name, values in columns.items()}
 
 
-def _in_deviations(now: Tensor, was: Tensor, tags: Sequence[str]) -> float | None:
+def in_deviations(now: Tensor, was: Tensor, tags: Sequence[str]) -> float | None:
     """How far a score rose, in standard deviations that it has over the base's images: alike for all scores.
 
     None where the base's scores do not differ, or none is there.

@@ -103,13 +103,13 @@ def test_a_logged_reward_without_scores_leaves_every_other_figure_as_it_is(sana_
 
 def test_noise_health_logs_the_kl_and_its_parts(sana_folder, tmp_path):
     figures = fit(sana_folder, tmp_path, NoiseHealth(images=2, probes=1, order=2)).callback_metrics
-    parts = {name: figures[f"validation/kl/{name}"].item() for name in ("half_square", "trace", "log_det", "total")}
+    parts = {name: figures[f"noise/kl/{name}"].item() for name in ("half_square", "trace", "log_det", "total")}
     assert parts["half_square"] > 0
     assert parts["total"] == pytest.approx(parts["half_square"] + parts["trace"] - parts["log_det"], rel=1e-3, abs=1e-6)
-    assert 0 < figures["validation/lipschitz"] < 1
-    assert figures["validation/noise/norm"].item() == pytest.approx(1, abs=0.3)
+    assert 0 < figures["noise/lipschitz"] < 1
+    assert figures["noise/validation/norm"].item() == pytest.approx(1, abs=0.3)
 
 
 def test_noise_health_has_nothing_to_say_of_fine_tuning(sana_folder, tmp_path):
     figures = fit(sana_folder, tmp_path, NoiseHealth(), kind=FineTuneModule).callback_metrics
-    assert not any(name.startswith(("validation/kl", "validation/lipschitz")) for name in figures)
+    assert not any(name.startswith(("noise/kl", "noise/lipschitz")) for name in figures)

@@ -1,0 +1,156 @@
+"""The page of a fit while it goes on: ``live.html`` in the run folder, and the record that it is made from."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import yaml
+from lightning.pytorch.utilities import rank_zero_warn
+
+from hypernoise_pl.callbacks.evaluate import Evaluate
+from hypernoise_pl.callbacks.image_grid import ImageGrid
+from hypernoise_pl.config import read_config
+from hypernoise_pl.report.history import TEST, TRAIN, VALIDATION, History
+from hypernoise_pl.report.live import PAGE, Told, live_page
+from hypernoise_pl.report.signs import validated
+from hypernoise_pl.report.tables import summarise, table
+from hypernoise_pl.run_folder import write
+
+OF_TRAINING = ("train/", "noise/train/", "speed/")  # beginnings of the names of logged figures
+OF_VALIDATION = ("validation/", "noise/validation/", "noise/kl/", "noise/lipschitz")
+
+
+class LivePage(L.Callback):
+    """Writes ``live.html`` while fitting: at each validation, at the end, and between at most every so many seconds.
+
+    Its figures are those that the loggers get, kept in ``history.jsonl``; its pictures those of ``ImageGrid``. Only the
+    first process writes. With fast_dev_run, and where nothing is fitted, nothing is written.
+
+    Args:
+        every: seconds between two pages that are written between validations; 0 for one at each log entry.
+    """
+
+    def __init__(self, every: float = 30.0) -> None:
+        if not every >= 0:
+            raise ValueError(f"LivePage: every must be at least 0 seconds, got {every}")
+        self.every = every
+        self._history: History | None = None  # of a fit under way
+        self._step = 0  # of the newest training row
+        self._written = 0.0
+        self._config = self._about = ""
+        self._opened = False  # whether the record is that of the step at which the run began or goes on
+
+    def setup(self, trainer: L.Trainer, pl_module: Any, stage: str) -> None:
+        """Begin the record of a fit; that of a run that is continued is read once its step is known."""
+        if stage == "fit" and not trainer.fast_dev_run:  # type: ignore[attr-defined]
+            self._history, self._step, self._opened = History(Path(trainer.default_root_dir)), 0, False
+            file = self._history.folder / "config.yaml"
+            config = read_config(file) if file.is_file() else {}
+            self._config = yaml.safe_dump(config, sort_keys=False, width=120) if config else ""
+            self._about = config.get("about") or type(pl_module).__name__
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
+        """Take up the record where the run goes on, and write the page."""
+        if self._history is None or not trainer.is_global_zero:
+            return
+        self._step = trainer.global_step
+        self._open(trainer)
+        self._write(trainer, pl_module, self._running(trainer))
+
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Enter what was logged of a step."""
+        every, step = trainer.log_every_n_steps, trainer.global_step  # type: ignore[attr-defined]
+        if self._history is None or not every or step % every or step == self._step:
+            return
+        self._step = step
+        figures = _figures(trainer, OF_TRAINING)  # by all processes: a figure may be reduced over them
+        if not trainer.is_global_zero:
+            return
+        self._history.add(TRAIN, step, figures)
+        if time.monotonic() - self._written >= self.every:
+            self._write(trainer, pl_module, self._running(trainer))
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: Any) -> None:
+        """Enter what was found, and write the page."""
+        if self._history is None or trainer.sanity_checking or trainer.state.fn != "fit":
+            return
+        figures, tallies = _figures(trainer, OF_VALIDATION), _tallies(trainer)
+        if trainer.is_global_zero and tallies:
+            found = validated(tallies) | {"picture": self._picture(trainer, "validation")}
+            self._history.add(VALIDATION, trainer.global_step, figures, **found)
+            self._write(trainer, pl_module, self._running(trainer))
+
+    def on_test_end(self, trainer: L.Trainer, pl_module: Any) -> None:
+        """Enter what the test of a fit has found."""
+        tallies = _tallies(trainer)
+        if self._history is not None and trainer.is_global_zero and tallies:
+            found = {"table": table(summarise(tallies, 0.0)), "picture": self._picture(trainer, "test")}
+            self._history.add(TEST, trainer.global_step, _figures(trainer, ("test/",)), **found)
+
+    def teardown(self, trainer: L.Trainer, pl_module: Any, stage: str) -> None:
+        """Write the page: a fit is followed by its test, and has ended after it."""
+        if self._history is None:
+            return
+        if trainer.is_global_zero:
+            self._open(trainer)  # where nothing was left to train
+            ended = stage == "test"
+            self._write(trainer, pl_module, f"Ended, {_step(trainer)}" if ended else "Trained; the test follows", ended)
+        if stage == "test":
+            self._history = None
+
+    def on_exception(self, trainer: L.Trainer, pl_module: Any, exception: BaseException) -> None:
+        """Write on the page that the run has stopped, and why."""
+        if self._history is None or not self._opened or not trainer.is_global_zero:
+            return
+        why = str(exception) or type(exception).__name__
+        why = why if why.startswith("stopped by") else f"stopped by an error: {why.splitlines()[0]}"
+        try:
+            self._write(trainer, pl_module, f"{why[0].upper()}{why[1:]}, {_step(trainer)}", ended=True)
+        except OSError as error:  # the disk may be what has stopped the run
+            rank_zero_warn(f"LivePage: {PAGE} does not say that the run has stopped: {error}")
+        self._history = None
+
+    def _open(self, trainer: L.Trainer) -> None:
+        assert self._history is not None
+        if not self._opened:
+            self._history.begin(trainer.global_step)
+            self._opened = True
+
+    def _running(self, trainer: L.Trainer) -> str:
+        assert self._history is not None
+        speed = self._history.curve(TRAIN, "speed/images_per_second")
+        return f"Running, {_step(trainer)}" + (f", {speed[-1][1]:.3g} images/s" if speed else "")
+
+    def _write(self, trainer: L.Trainer, pl_module: Any, state: str, ended: bool = False) -> None:
+        assert self._history is not None
+        total = trainer.max_steps if trainer.max_steps and trainer.max_steps > 0 else None
+        written = time.strftime("%Y-%m-%d %H:%M:%S")
+        told = Told(self._about, pl_module.adapted, state, not ended, total, self._config, written)
+        write(self._history.folder / PAGE, live_page(self._history, told))
+        self._written = time.monotonic()
+
+    def _picture(self, trainer: L.Trainer, split: str) -> str | None:
+        """The newest picture by its path from the page; None where ImageGrid has drawn none of this split."""
+        assert self._history is not None
+        callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
+        last = next((each.last for each in callbacks if isinstance(each, ImageGrid)), None)
+        if last is None or not last.name.startswith(split) or not last.is_relative_to(self._history.folder):
+            return None
+        return last.relative_to(self._history.folder).as_posix()
+
+
+def _figures(trainer: L.Trainer, beginnings: tuple[str, ...]) -> dict[str, float]:
+    return {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith(beginnings)}
+
+
+def _tallies(trainer: L.Trainer) -> dict[str, Any]:
+    callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
+    return next((each.tallies for each in callbacks if isinstance(each, Evaluate)), {})
+
+
+def _step(trainer: L.Trainer) -> str:
+    steps = trainer.max_steps
+    return f"step {trainer.global_step:,}" + (f" of {steps:,}" if steps and steps > 0 else "")

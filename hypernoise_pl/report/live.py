@@ -1,0 +1,187 @@
+"""The page of a fit that goes on: curves, pictures, noise and signs of reward hacking, from the run folder's files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from markupsafe import Markup
+
+from hypernoise_pl.metrics.intervals import in_words
+from hypernoise_pl.report.curves import Curve, over_steps
+from hypernoise_pl.report.history import TEST, TRAIN, VALIDATION, History
+from hypernoise_pl.report.signs import signs
+from hypernoise_pl.report.template import render
+
+PAGE = "live.html"
+RELOAD = 10  # seconds between two looks of an open page at its file
+PICTURES = 60  # validations that the slider has, at most
+NOISE = "noise/"
+
+
+@dataclass(frozen=True)
+class Told:
+    """What the page says that is no figure.
+
+    Args:
+        about: the run, in a line.
+        trained: what trains, in words.
+        state: whether the run goes on, has ended or was stopped, in a sentence.
+        running: whether the page is to look for a newer one.
+        total: steps of the whole run; None where that is not known.
+        config: the resolved configuration as YAML; empty if there is none.
+        written: time of day and date.
+    """
+
+    about: str
+    trained: str
+    state: str
+    running: bool
+    total: int | None
+    config: str
+    written: str
+
+
+def live_page(history: History, told: Told) -> str:
+    """The page as HTML, with every curve in it; pictures are files of the run folder, by relative paths."""
+    validations, tests = history.of(VALIDATION), history.of(TEST)
+    groups = {name: [Markup(chart) for chart in charts if chart] for name, charts in _charts(history, told).items()}
+    pictures = [row for row in validations if row.get("picture")]
+    return render(
+        "live.html",
+        told=told,
+        reload=RELOAD,
+        groups={name: charts for name, charts in groups.items() if charts},
+        pictures=[{"step": row["step"], "file": row["picture"]} for row in _spread_out(pictures)],
+        left_out=max(0, len(pictures) - PICTURES),
+        test=tests[-1] if tests else None,
+        signs=signs(validations),
+        table=_table(validations),
+    )
+
+
+def _charts(history: History, told: Told) -> dict[str, list[str]]:
+    """Heading -> charts."""
+    steps = [row["step"] for row in history.rows]
+    last = max([1, *steps, *([told.total] if told.total else [])])
+
+    def train(name: str, label: str = "training") -> Curve:
+        return Curve(label, history.curve(TRAIN, name))
+
+    def validation(name: str, label: str, grey: bool = False) -> Curve:
+        return Curve(label, history.curve(VALIDATION, name), grey, dots=True)
+
+    def scored(name: str, trained: str) -> str:
+        pair = [
+            validation(f"validation/hypernetwork/reward/{name}", "refined"),
+            validation(f"validation/base/reward/{name}", "base", grey=True),
+        ]
+        title = "weighted reward" if name == "weighted" else f"reward {name}"
+        return _titled(title, over_steps(title, [train(trained), *pair], last))
+
+    def plain(title: str, *curves: Curve, level: float | None = None) -> str:
+        return _titled(title, over_steps(title, curves, last, level))
+
+    def noise(title: str, *names: str, level: float) -> str:
+        both = [train(f"{NOISE}train/{name}", f"{_words(name)}") for name in names]
+        both += [validation(f"{NOISE}validation/{name}", f"{_words(name)}, val.") for name in names]
+        return plain(title, *both, level=level)
+
+    rewards = history.names(TRAIN, "train/reward/") or [
+        name for name in history.names(VALIDATION, "validation/base/reward/") if name != "weighted"
+    ]
+    return {
+        "Quality at validation": [
+            plain("gain by the judge over the base, 95 % interval", _gain(history, "gain", "interval"), level=0.0),
+            plain(
+                "gain by the weighted reward over the base, 95 % interval",
+                _gain(history, "reward_gain", "reward_interval"),
+                level=0.0,
+            ),
+            plain(
+                "diversity: distance between two images of a prompt",
+                validation("validation/hypernetwork/diversity", "refined"),
+                validation("validation/base/diversity", "base", grey=True),
+            ),
+            plain("win rate by the weighted reward", validation("validation/win_rate", "win rate"), level=0.5),
+        ],
+        "Rewards": [
+            scored("weighted", "train/reward"),
+            *(scored(name, f"train/reward/{name}") for name in rewards),
+        ],
+        "Training": [
+            plain("loss", train("train/loss", "loss")),
+            plain("penalty", train("train/penalty", "penalty")),
+            plain("gradient norm", train("train/gradient_norm", "norm")),
+            plain("learning rate", train("train/learning_rate", "rate")),
+            plain("images a second", train("speed/images_per_second", "images/s")),
+            plain("skipped steps", train("train/bad_steps", "skipped")) if _skipped(history) else "",
+        ],
+        "Noise": [
+            noise("norm and standard deviation of the refined noise; Gaussian: 1", "norm", "std", level=1.0),
+            noise("spread of the norm over images; Gaussian: 1", "norm_spread", level=1.0),
+            noise("kurtosis of the refined noise; Gaussian: 3", "kurtosis", level=3.0),
+            plain("residual, root mean square", train(f"{NOISE}train/residual", "residual")),
+            plain(
+                "measured KL from Gaussian noise and its parts, nats an image",
+                *(
+                    validation(f"{NOISE}kl/{name}", _words(name))
+                    for name in ("total", "half_square", "trace", "log_det")
+                ),
+            ),
+            plain("largest norm of the residual's Jacobian", validation(f"{NOISE}lipschitz", "largest")),
+        ],
+    }
+
+
+def _titled(title: str, chart: str) -> str:
+    return chart and f"<figure><figcaption>{title}</figcaption>{chart}</figure>"
+
+
+def _gain(history: History, name: str, interval: str) -> Curve:
+    rows = [row for row in history.of(VALIDATION) if row.get(name) is not None]
+    band = [(row["step"], *row[interval]) for row in rows if row[interval] is not None]
+    return Curve("gain", [(row["step"], row[name]) for row in rows], dots=True, band=band)
+
+
+def _skipped(history: History) -> bool:
+    return any(count for _, count in history.curve(TRAIN, "train/bad_steps"))
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def _spread_out(rows: Sequence[Any]) -> list[Any]:
+    """So many rows at most, evenly spaced, the last among them."""
+    if len(rows) <= PICTURES:
+        return list(rows)
+    return [rows[round(place * (len(rows) - 1) / (PICTURES - 1))] for place in range(PICTURES)]
+
+
+def _table(validations: Sequence[Mapping[str, Any]]) -> list[list[str]]:
+    """The newest validation and, with a judge, the one that it finds best."""
+    if not validations:
+        return []
+    judged = [row for row in validations if row["gain"] is not None]
+    best = max(judged, key=lambda row: row["gain"], default=None)
+    names = list(validations[-1]["deviations"])
+    head = ["validation", "gain by the judge", "95 %", "gain by the weighted reward", "95 %"]
+    table = [[*head, *(f"{name}, deviations" for name in names), "diversity, of the base's"]]
+    for row in [validations[-1], *([best] if best is not None and best is not validations[-1] else [])]:
+        which = "newest" if row is validations[-1] else "best by the judge"
+        table.append([
+            f"step {row['step']}, {which}",
+            _number(row["gain"], "+.3f"),
+            in_words(row["interval"]),
+            _number(row["reward_gain"], "+.3f"),
+            in_words(row["reward_interval"]),
+            *(_number(row["deviations"].get(name), "+.2f") for name in names),
+            _number(row["diversity"], ".0%"),
+        ])  # fmt: skip
+    return table
+
+
+def _number(value: float | None, form: str) -> str:
+    return "-" if value is None else f"{value:{form}}"
