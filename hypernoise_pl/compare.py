@@ -96,8 +96,13 @@ class Comparing:
                     f"compare.base: method {method.name!r} has {rows} budgets, and so {rows} rows; give it one"
                 )
 
-    def run(self, shard: int = 0, shards: int = 1) -> bool:
+    def run(self, shard: int = 0, shards: int = 1, after: Callable[[], None] = lambda: None) -> bool:
         """Do what of this shard is not yet done.
+
+        Args:
+            shard: number of this process's share.
+            shards: how many there are.
+            after: called after each unit of work.
 
         Returns:
             Whether now every unit of all shards is done.
@@ -112,12 +117,18 @@ class Comparing:
                 with part(cell.label):
                     self.results.add(cell.label, number, *self.measure(cell, blocks[number]))
                     steps.advance(_price(cell) * len(blocks[number]))
+                after()
         return all(self.results.has(cell.label, number) for cell, number in units)
 
     @property
     def cells(self) -> list[Cell]:
         """The table's rows."""
         return self._cells(timed=self.comparison.budget_seconds is not None)
+
+    @property
+    def units(self) -> int:
+        """Units of work of each row."""
+        return len(self._blocks())
 
     def measure(self, cell: Cell, block: Sequence[tuple[Prompt, int]]) -> tuple[list[Row], Tensor]:
         """Search a block's noises by a method; everything measured of every image, and the images."""

@@ -38,6 +38,7 @@ from hypernoise_pl.predictions import END, ROWS, Predictions
 from hypernoise_pl.profiling import traces
 from hypernoise_pl.progress import Steps, phase
 from hypernoise_pl.report.figures import image_grid, to_tensor, to_uint8
+from hypernoise_pl.report.growing import Growing
 from hypernoise_pl.report.live import PAGE
 from hypernoise_pl.report.page import verdict, write_report
 from hypernoise_pl.report.results import Results
@@ -207,15 +208,16 @@ def compare(cli: Any, options: Options) -> None:
     images = f"{len(prompts)} prompts x {comparison.seeds} noises"
     _say(f"compare: {cli.config.about}\ncompare: {len(cells)} rows, {images}, on {model.device}")
     _say(f"compare: run folder {results.folder}")
-    if not comparing.run(shard, shards):
-        _say(f"shard {shard} of {shards} is done; the last one to finish writes the report in {results.folder}")
-        return
     about = f"{cli.config.about}; {images}, on {model.device}"
     about += "".join(f"; {name} {why}" for name, why in comparing.over.items())
+    labels = [cell.label for cell in cells]
+    growing = Growing(results, labels, comparing.units, comparison.base, about)
+    growing()
+    if not comparing.run(shard, shards, growing):
+        _say(f"shard {shard} of {shards} is done; the last one to finish writes the report in {results.folder}")
+        return
     with phase("compare: writing the report"):
-        found = write_report(
-            results, [cell.label for cell in cells], comparison.base, about, _features(comparison, model.device)
-        )
+        found = write_report(results, labels, comparison.base, about, _features(comparison, model.device))
     folder = results.folder
     options.result = json.loads((folder / "summary.json").read_text())
     shown = 8 if found[comparison.base]["judge"] else 7

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,7 +22,9 @@ from hypernoise_pl.comparison import shard_of, some
 from hypernoise_pl.finetune import AdaptedGenerator
 from hypernoise_pl.generators.sana import SanaSprint
 from hypernoise_pl.hypernetwork import LoraOptions, NoiseHypernetwork
-from hypernoise_pl.report.results import ENSEMBLES
+from hypernoise_pl.report.growing import Growing
+from hypernoise_pl.report.page import SO_FAR
+from hypernoise_pl.report.results import ENSEMBLES, Results
 from hypernoise_pl.signatures import ConfigError
 from hypernoise_pl.types import Prompt
 from tests.tiny import randomise
@@ -52,6 +55,7 @@ METHODS = [
         "verifier": "clip",
     },
 ]
+LABELS = ["none", "hypernetwork", "random-2", "random-6", "random_refined", "reno", "ranked", "steering"]
 TIMED = {"seconds"}  # columns that no two runs share
 WEIGHTS = Path(cli.__file__).parents[1] / "shapes" / "weights"
 
@@ -113,7 +117,7 @@ def whole(adapters, tmp_path_factory) -> Path:
 def test_a_row_and_a_picture_for_every_image(whole):
     rows = results(whole)
     labels = list(dict.fromkeys(row["label"] for row in rows))
-    assert labels == ["none", "hypernetwork", "random-2", "random-6", "random_refined", "reno", "ranked", "steering"]
+    assert labels == LABELS
     assert len({(row["label"], row["prompt"], row["seed"]) for row in rows}) == len(rows) == len(labels) * 6 * 2
     assert set(pictures(whole)) == {row["image"] for row in rows}
     spent = {row["label"]: (row["nfe"], row["nfe_backward"], row["decodes"], row["verified"]) for row in rows}
@@ -188,8 +192,54 @@ def test_shards_run_one_after_the_other(whole, adapters, capsys):
     assert compare(*command, "--shard=1/2") == 0
     assert "shard 1 of 2 is done" in capsys.readouterr().out
     assert not Path("halves/summary.json").exists()
+    page = Path("halves/report.html").read_text()
+    assert "Unfinished: 0 of 24 units" in page and "every gain is against none, which is not done" in page
+    growing("halves")
+    assert "Unfinished: 12 of 24 units" in Path("halves/report.html").read_text()
     assert compare(*command, "--shard=0/2") == 0
     assert results(Path("halves")) == results(whole)
+    page = Path("halves/report.html").read_text()
+    assert "Unfinished" not in page and "location.reload" not in page and not Path("halves", SO_FAR).exists()
+
+
+def growing(folder: str) -> None:
+    Growing(Results(Path(folder)), LABELS, 3, "none", "some words", every=0)()
+
+
+def test_the_report_of_a_comparison_that_goes_on_has_its_whole_rows_and_says_what_is_left(whole):
+    shutil.copytree(whole, "part")
+    for name in ("summary.json", "report.html", "parts/ranked@00001.parquet"):
+        Path("part", name).unlink()
+    for part in Path("part/parts").glob("steering@*"):
+        part.unlink()
+    growing("part")
+    page, summary = Path("part/report.html").read_text(), json.loads(Path("part", SO_FAR).read_text())
+    assert "Unfinished: 20 of 24 units" in page and "ranked (2 of 3)." in page and "Not begun: 1 row." in page
+    assert "location.reload()" in page and 'http-equiv="refresh"' in page
+    final = json.loads((whole / "summary.json").read_text())["methods"]
+    known = [name for name in final["none"] if name not in ("kid", "share_of_best_gain", "cost_ratio")]
+    assert [*summary["methods"]] == LABELS[:6] and (summary["done"], summary["units"]) == (20, 24)
+    for label, figures in summary["methods"].items():
+        assert {name: figures[name] for name in known} == {name: final[label][name] for name in known}
+        assert f"<td>{label}</td>" in page
+    assert "<td>ranked</td>" not in page and "<td>steering</td>" not in page
+    # once every unit is done it is the last process's to write, and no other's page takes its place
+    shutil.copytree(whole, "all")
+    before = Path("all/report.html").read_bytes()
+    growing("all")
+    assert Path("all/report.html").read_bytes() == before and not Path("all", SO_FAR).exists()
+    assert not list(whole.glob(SO_FAR)) and not list(Path("part").rglob("*.partial"))
+
+
+def test_pages_are_written_so_seldom_that_they_take_little_of_the_time(whole):
+    shutil.copytree(whole, "part")
+    Path("part/parts/ranked@00001.parquet").unlink()
+    writes = Growing(Results(Path("part")), LABELS, 3, "none", "some words", every=3600)
+    for _ in range(2):
+        writes()
+        before = Path("part/report.html").stat().st_mtime_ns
+    writes()
+    assert Path("part/report.html").stat().st_mtime_ns == before
 
 
 def test_without_a_folder_the_same_command_goes_on_where_it_was(adapters, capsys):

@@ -6,6 +6,7 @@ import base64
 import io
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -28,7 +29,30 @@ SHOWN = 8  # prompts in the picture grid
 THUMBNAIL = 192  # pixels a side of its pictures, at most
 AT_ONCE = 64  # images in memory
 
+REPORT, SO_FAR = "report.html", "summary-so-far.json"  # the second of a comparison that goes on
+
 Features = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class UnderWay:
+    """How much of a comparison is done.
+
+    Args:
+        done: units of work that are done.
+        units: of them all.
+        rows: label of each row that is begun and not done -> its units that are done and all of them.
+        left: rows that are not begun.
+        written: time of day and date.
+        reload: seconds between two looks of an open page at its file.
+    """
+
+    done: int
+    units: int
+    rows: Mapping[str, tuple[int, int]]
+    left: int
+    written: str
+    reload: int
 
 
 def write_report(
@@ -49,29 +73,41 @@ def write_report(
     rows = results.rows(labels)
     results.finish(rows)
     by_label = {label: [row for row in rows if row.label == label] for label in labels}
-    devices = sorted({row.device for row in rows})
-    if len(devices) > 1:
-        about += (
-            f"; seconds are of several devices ({', '.join(devices)}) and do not compare: count evaluations instead"
-        )
-    looks = {label: _looks(results, own, features) for label, own in by_label.items()}
+    about += devices_of(rows)
+    looks = {label: looks_of(results, own, features) for label, own in by_label.items()}
     found = standings(by_label, base, looks)
     summary = {"methods": found, "base": base, "about": about}
     write(results.folder / "summary.json", json.dumps(summary, indent=1) + "\n")
     said = verdict(found, base)
-    sections = {"methods": lines(found, base), "refinement": refinement(by_label), "hacking": hacking(found)}
+    sections = sections_of(found, by_label, base)
     text = f"# Comparison\n\n{said}\n\n{about}\n\n{markdown(sections['methods'])}"
     if len(sections["refinement"]) > 1:
         text += f"\nSearches started from what was trained, with the same budget:\n\n{markdown(sections['refinement'])}"
     if len(sections["hacking"]) > 1:
         text += f"\nGains in standard deviations of the base's scores:\n\n{markdown(sections['hacking'])}"
     write(results.folder / "report.md", text)
-    grid = list(_grid(results, by_label, base))
-    write(results.folder / "report.html", _page(found, sections, grid, base, about, said))
+    grid = list(grid_of(results, by_label, base))
+    write(results.folder / REPORT, page(found, sections, grid, base, about, said))
+    (results.folder / SO_FAR).unlink(missing_ok=True)
     return found
 
 
-def _looks(results: Results, rows: Sequence[Row], features: Features | None) -> Looks:
+def devices_of(rows: Sequence[Row]) -> str:
+    """That seconds do not compare, where the rows are of several devices; empty if of one."""
+    devices = sorted({row.device for row in rows})
+    if len(devices) <= 1:
+        return ""
+    return f"; seconds are of several devices ({', '.join(devices)}) and do not compare: count evaluations instead"
+
+
+def sections_of(
+    found: Mapping[str, Mapping[str, Any]], rows: Mapping[str, Sequence[Row]], base: str
+) -> dict[str, list[list[str]]]:
+    """The tables of a report as text: ``methods``, ``refinement`` and ``hacking``."""
+    return {"methods": lines(found, base), "refinement": refinement(rows), "hacking": hacking(found)}
+
+
+def looks_of(results: Results, rows: Sequence[Row], features: Features | None) -> Looks:
     """Diversity and features of a method's images, a few in memory at a time."""
     by_prompt: dict[int, list[Row]] = {}
     for row in rows:
@@ -111,15 +147,17 @@ def _times(ratio: float) -> str:
     return f"1/{1 / ratio:.0f} of" if ratio < 0.6 else f"{ratio:.2g} times"
 
 
-def _page(
+def page(
     found: Mapping[str, Mapping[str, Any]],
     sections: Mapping[str, list[list[str]]],
     grid: Sequence[Any],
     base: str,
     about: str,
     said: str,
+    under_way: UnderWay | None = None,
 ) -> str:
-    judged = bool(found[base]["judge"])
+    """The page as HTML; of a comparison that goes on, with how much is done."""
+    judged = bool(found) and bool(found[base]["judge"])
     quality = "the judge's mean over tags" if judged else "the weighted reward"
     costs = {
         "network evaluations an image, forward and backward": lambda f: f["nfe"] + f["nfe_backward"],
@@ -147,23 +185,24 @@ def _page(
         title="Test-time search and what was trained, compared",
         verdict=said,
         about=about,
-        table=sections["methods"],
+        table=sections.get("methods"),
         trained={label for label, f in found.items() if f["trained"]},
         quality=quality,
         base=base,
         charts=charts,
-        tags=list(found[base]["judge"]),
+        tags=list(found[base]["judge"]) if found else [],
         bars=largest,
-        refinement=sections["refinement"],
-        hacking=sections["hacking"],
+        refinement=sections.get("refinement", []),
+        hacking=sections.get("hacking", []),
         labels=list(found),
         judged=judged,
         unscored=any(f["without_score"] for f in found.values()),
         grid=grid,
+        under_way=under_way,
     )
 
 
-def _grid(results: Results, rows: Mapping[str, Sequence[Row]], base: str) -> Iterator[tuple[str, list[Any]]]:
+def grid_of(results: Results, rows: Mapping[str, Sequence[Row]], base: str) -> Iterator[tuple[str, list[Any]]]:
     """A few prompts, tag by tag, by their first noise, in every method."""
     firsts = [place for place, row in enumerate(rows[base]) if row.seed == 0]
     by_tag: dict[str, list[int]] = {}
