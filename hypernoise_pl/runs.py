@@ -20,6 +20,7 @@ from hypernoise_pl.adapter import restore, save_adapter
 from hypernoise_pl.cache_prompts import cache_prompts as cache_prompts
 from hypernoise_pl.callbacks.evaluate import Evaluate
 from hypernoise_pl.callbacks.image_grid import ImageGrid
+from hypernoise_pl.callbacks.progress import Progress
 from hypernoise_pl.callbacks.remember_logs import RememberLogs
 from hypernoise_pl.callbacks.stop import SaveWhenAsked
 from hypernoise_pl.checkpoints import read_checkpoint, to_continue
@@ -37,6 +38,7 @@ from hypernoise_pl.precision import check_trainer
 from hypernoise_pl.predictions import END, ROWS, Predictions
 from hypernoise_pl.profiling import traces
 from hypernoise_pl.progress import Steps, phase
+from hypernoise_pl.rates import DEVICE, SECONDS, kind_of_device
 from hypernoise_pl.report.figures import image_grid, to_tensor, to_uint8
 from hypernoise_pl.report.growing import Growing
 from hypernoise_pl.report.live import PAGE
@@ -278,7 +280,7 @@ def _measure(cli: Any, options: Options, split: Split, fit_seconds: float, adapt
         return
     lines = [""]
     if evaluate.tallies:  # none where the Trainer's limit_test_batches is 0
-        summary = summarise(evaluate.tallies, fit_seconds)
+        summary = summarise(evaluate.tallies, fit_seconds) | (_speed(cli) if fit_seconds else {})
         lines += [table(summary), ""]
         options.result = summary
     if any(said):
@@ -299,6 +301,12 @@ def _measure(cli: Any, options: Options, split: Split, fit_seconds: float, adapt
         f"next         {_predict_command(adapter, cli.datamodule.measured(split)[0].text)}",
     ]
     _say("\n".join(lines))
+
+
+def _speed(cli: Any) -> dict[str, Any]:
+    """How long a step has taken, on what."""
+    seconds = next((each.seconds_a_step for each in cli.trainer.callbacks if isinstance(each, Progress)), None)
+    return {SECONDS: seconds, DEVICE: kind_of_device(cli.trainer.strategy.root_device)}
 
 
 def _short_of_steps(trainer: Any) -> str:
@@ -326,9 +334,9 @@ def _start_lines(cli: Any, output: Path | None) -> str:
         f"{trainer.max_steps} steps" if trainer.max_steps and trainer.max_steps > 0 else f"{trainer.max_epochs} epochs"
     )
     device = str(trainer.strategy.root_device)
-    place = "fast_dev_run: nothing is kept" if output is None else f"run folder {output}"
     count = torch.get_num_threads()
     threads = f" ({count} thread{'s' if count > 1 else ''})" if device == "cpu" else ""
+    place = "fast_dev_run: nothing is kept" if output is None else f"run folder {output}"
     return (
         f"fit: {config.about or type(model).__name__}\n"
         f"fit: {length} of {cli.datamodule.batch_size} prompts, {weights:,} trainable weights, on {device}{threads}\n"

@@ -42,6 +42,8 @@ def find_class(class_path: str) -> type:
         ConfigError: if there is none.
     """
     module, _, name = class_path.rpartition(".")
+    if not module:
+        raise ConfigError(f"class_path {class_path}: a short name is not known here; write the full one, MODULE.{name}")
     try:
         found = importlib.import_module(module)
     except (ImportError, ValueError):

@@ -66,6 +66,19 @@ def stored_parameters(folder: Path) -> tuple[int, int]:
     return count, size
 
 
+def missing_weights(folder: Path) -> list[str]:
+    """What a pipeline's folder lacks: networks without weights, and files of weights that an index names."""
+    lacking: list[str] = []
+    for config in sorted(folder.glob("*/config.json")):
+        part = config.parent
+        indices = [*part.glob("*.index.json")]
+        named = {name for index in indices for name in json.loads(index.read_text())["weight_map"].values()}
+        lacking.extend(f"no {part.name}/{name}" for name in sorted(named) if not (part / name).is_file())
+        if not named and not any(file.suffix in (".safetensors", ".bin") for file in part.iterdir()):
+            lacking.append(f"no weights in {part.name}/")
+    return lacking
+
+
 def parameters_of(part: nn.Module) -> tuple[int, int]:
     """Parameters of a module, and their size in bytes."""
     every = list(part.parameters())

@@ -1,4 +1,4 @@
-"""A server on this machine that speaks what huggingface_hub asks when it makes a repository and uploads a folder."""
+"""A server on this machine that speaks what huggingface_hub asks of models, and when it uploads a folder."""
 
 import base64
 import contextlib
@@ -22,8 +22,18 @@ class Hub:
         self.created: list[dict[str, Any]] = []
         self.cards: list[str] = []
         self.files: dict[str, bytes] = {}
+        self.models: dict[str, dict[str, int]] = {}  # id -> sizes of the files of it
+        self.asked: list[str] = []
         self.tokens: set[str | None] = set()
         self.url = ""
+
+    def about(self, path: str) -> dict[str, Any] | None:
+        """What the page of a model says; None if there is no such model."""
+        self.asked.append(path)
+        name = path.removeprefix("/api/models/")
+        if name not in self.models:
+            return None
+        return {"id": name, "siblings": [{"rfilename": file, "size": size} for file, size in self.models[name].items()]}
 
     def answer(self, path: str, body: bytes) -> dict[str, Any]:
         if path == "/api/repos/create":
@@ -52,9 +62,23 @@ def running(hub: Hub) -> Iterator[Hub]:
             found = (
                 hub.answer(self.path.partition("?")[0], body) if hub.status == 200 else {"error": "no right to write"}
             )
+            self._send(hub.status, found)
+
+        def do_GET(self) -> None:
+            found = hub.about(self.path.partition("?")[0])
+            if hub.status != 200:
+                self._send(hub.status, {"error": "not well"})
+            elif found is None:
+                self._send(404, {"error": "Repository not found"}, {"X-Error-Code": "RepoNotFound"})
+            else:
+                self._send(200, found)
+
+        def _send(self, status: int, found: dict[str, Any], headers: dict[str, str] | None = None) -> None:
             data = json.dumps(found).encode()
-            self.send_response(hub.status)
+            self.send_response(status)
             self.send_header("Content-Type", "application/json")
+            for name, value in (headers or {}).items():
+                self.send_header(name, value)
             self.send_header("Content-Length", str(len(data)))
             self.end_headers()
             self.wfile.write(data)

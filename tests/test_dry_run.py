@@ -1,18 +1,22 @@
 """``--dry-run``: what it counts is what a run has, everything missing is said at once, and nothing is made."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
 
 from hypernoise_pl.__main__ import main
+from hypernoise_pl.callbacks.progress import spoken
 from hypernoise_pl.generators.loading import BACKENDS
 from hypernoise_pl.hypernetwork import LoraOptions, NoiseHypernetwork, trainable
 from hypernoise_pl.weightless import folder_of, parameters_of, stored_parameters, weightless_pipeline
+from tests.hub import Hub, running
 
 pytestmark = pytest.mark.usefixtures("own_folder")
 
+ROOT = Path(__file__).parents[1]
 TINY = ["--data.validation=6", "--data.test=6", "--data.batch_size=4", "--trainer.max_steps=3"]
 
 
@@ -74,6 +78,79 @@ def test_a_model_of_the_hub_that_cannot_be_asked_is_named(capsys, monkeypatch):
     assert (
         found["model.rewards.clip"] == "someone/clip: not on this machine; not checked, for the hub cannot be reached"
     )
+
+
+def test_the_hub_says_what_it_has_and_how_large_it_is(capsys, monkeypatch):
+    small = ["--data.train=4", "--data.batch_size=2", "--dry-run"]
+    with running(Hub()) as hub:
+        hub.models["someone/clip"] = {"model.safetensors": 3 * 2**20, "config.json": 2**19}
+        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", hub.url)
+        found = dry(capsys, "fit", "--model.rewards.clip.model=someone/clip", *small[:2])
+        assert found["model.rewards.clip"] == (
+            "someone/clip: not on this machine; the hub has it, 3.5 MiB in all its files"
+        )
+        assert main(["fit", "--model.rewards.clip.model=someone/clop", *small]) == 2
+        error = capsys.readouterr().err
+        assert error.count("\n") == 1 and "model.rewards.clip someone/clop: no such id on the hub" in error
+    hub.status = 500
+    for _ in ("nobody listens",):
+        assert main(["fit", "--model.rewards.clip.model=someone/clip", *small]) == 0
+        said = capsys.readouterr().out
+        assert "not checked, for the hub cannot be reached" in said
+        assert "nothing is missing, but for someone/clip, not on this machine; " in said
+
+
+def test_a_model_that_the_hubs_client_keeps_needs_no_hub(capsys, monkeypatch, tmp_path):
+    cache = tmp_path / "cache"
+    folder = cache / "models--someone--clip" / "snapshots" / "0123"
+    shutil.copytree(ROOT / "hypernoise_pl/shapes/weights/clip", folder)
+    (cache / "models--someone--clip" / "refs").mkdir()
+    (cache / "models--someone--clip" / "refs" / "main").write_text("0123")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(cache))
+    with running(Hub()) as hub:
+        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", hub.url)
+        found = dry(capsys, "fit", "--model.rewards.clip.model=someone/clip", "--data.train=4", "--data.batch_size=2")
+    assert found["reward, clip"].endswith("; kept on this machine by the hub's client") and not hub.asked
+
+
+def test_a_generator_that_lacks_weights_is_missing(capsys, sana_folder, tmp_path):
+    folder = tmp_path / "sana"
+    shutil.copytree(sana_folder, folder)
+    next((folder / "transformer").glob("*.safetensors")).unlink()
+    given = ["fit", "--model.generator=SanaSprint", f"--model.generator.model={folder}", "--dry-run"]
+    assert main(given) == 2
+    assert f"model.generator {folder}: no weights in transformer/" in capsys.readouterr().err
+
+
+def test_every_missing_prompt_file_of_a_split_is_named(capsys):
+    kind = "hypernoise_pl.data.files.PromptFile"
+    one, other = (f"{{class_path: {kind}, init_args: {{path: {name}.txt}}}}" for name in "ab")
+    sets = f"{{a: {one}, b: {other}}}"
+    given = ["--data=PromptSets", f"--data.train={sets}", f"--data.validation={sets}", "--judge=null"]
+    for flags in ([], ["--dry-run"]):
+        assert main(["fit", *given, *flags]) == 2
+        error = capsys.readouterr().err
+        assert error.count("a.txt: no such file") == error.count("b.txt: no such file") == 1
+        assert "2 things are missing or wrong:" in error
+
+
+def test_time_is_that_of_a_run_that_did_the_same_in_a_step(capsys):
+    same = ["--data.batch_size=4", "--data.test=6", "--trainer.limit_val_batches=0", "--model.images_per_prompt=1"]
+    given = [*same, "--model.reference=null", "--judge=null"]
+    assert dry(capsys, "fit", *given)["time"].startswith("not known: no run in runs/fit has measured such steps on cpu")
+    assert main(["fit", *given, "--trainer.max_steps=4"]) == 0
+    summary = json.loads(next(Path("runs/fit").glob("*/summary.json")).read_text())
+    assert 0 < summary["seconds_a_step"] < 60 and summary["device"].startswith("cpu (")
+    capsys.readouterr()
+    more = [*given, "--trainer.max_steps=1000", "--model.reward_weights.clip=0.5", "--model.optimizer.lr=0.1"]
+    said = dry(capsys, "fit", *more)["time"]
+    seconds, run = summary["seconds_a_step"], next(Path("runs/fit").iterdir())
+    assert said == (
+        f"{spoken(1000 * seconds)} of training: {seconds:.3g} s a step, measured by {run} on {summary['device']}"
+    )
+    for other in ("--data.batch_size=5", "--model.lora.rank=3", "--model.rewards.clip=null", "--trainer.precision=64"):
+        flags = [*given, other, *(["--model.reward_weights.clip=null"] if "clip" in other else [])]
+        assert dry(capsys, "fit", *flags)["time"].startswith("not known")
 
 
 def test_damaged_weights_are_named(capsys):

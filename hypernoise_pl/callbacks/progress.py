@@ -35,6 +35,10 @@ class Progress(L.Callback):
 
     Args:
         every: seconds between two lines; 0 for one after every step.
+
+    Attributes:
+        seconds_a_step: mean time of a step of the newest training, without the first ones and validations; None for a
+            training of fewer.
     """
 
     def __init__(self, every: float = EVERY) -> None:
@@ -52,6 +56,8 @@ class Progress(L.Callback):
         self._curve, self._newest = Curve(), deque[float](maxlen=SMOOTHED)  # mean rewards of steps
         self._step: list[float] = []  # rewards of the step under way
         self._validated = ""
+        self._warm = 0.0  # seconds of work until the first steps were done
+        self.seconds_a_step: float | None = None
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Begin where the run continues."""
@@ -68,7 +74,7 @@ class Progress(L.Callback):
         done, form = trainer.global_step, "{unit} {done:,}{of}"
         shown = trainer.is_global_zero
         self._fit = Steps("fit", _total(trainer), "step", done, note, form, self.every, shown, facts)
-        self._first, self._since = trainer.global_step + WARM_UP, None
+        self._first, self._since, self.seconds_a_step = trainer.global_step + WARM_UP, None, None
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -85,8 +91,10 @@ class Progress(L.Callback):
         self._images_a_step, self._images = self._images // steps, 0
         self._keep()
         self._fit.advance(steps)
+        if trainer.global_step > self._first:
+            self.seconds_a_step = (self._fit.worked() - self._warm) / (trainer.global_step - self._first)
         if trainer.global_step == self._first and self._since is None:
-            self._since = self._fit.worked()
+            self._since = self._warm = self._fit.worked()
         elif trainer.global_step == self._first + MEASURED and self._since is not None and trainer.is_global_zero:
             self._say(trainer, (self._fit.worked() - self._since) / MEASURED)
             self._since = None

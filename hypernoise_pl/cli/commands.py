@@ -200,11 +200,12 @@ def _dry_run(command: str, config: str, options: Options) -> None:
     """
     full = resolved(finished(yaml.safe_load(config)))
     found = dry_run(command, full, options)
-    options.result = {"found": found.lines, "missing": found.missing}
+    options.result = {"found": found.lines, "missing": found.missing, "unknown": found.unknown}
     print("\n".join([f"{command}: dry run, nothing is made: {full.get('about') or ''}", *lines(found)]))
     if found.missing:
         raise ConfigError(in_lines(found.missing))
-    print("nothing is missing; without --dry-run the command runs")
+    unknown = f", but for {', '.join(found.unknown)}, not on this machine" if found.unknown else ""
+    print(f"nothing is missing{unknown}; without --dry-run the command runs")
 
 
 def configuration(command: str, options: Options, flags: Sequence[str]) -> dict[str, Any]:

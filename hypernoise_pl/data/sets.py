@@ -5,12 +5,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from lightning.pytorch.utilities import rank_zero_only
 
 from hypernoise_pl.data.base import PromptDataModule, Split
-from hypernoise_pl.data.source import PromptSource, normalised
+from hypernoise_pl.data.source import PromptSource, all_of, normalised
 from hypernoise_pl.types import Prompt, nearest
 
 
@@ -39,6 +40,7 @@ class PromptSets(PromptDataModule):
 
     Raises:
         FileNotFoundError: if a file is missing.
+        SeveralErrors: if more than one is missing or bad.
         ValueError: if a file is bad, a split has no set, or a set to leave out is not there.
     """
 
@@ -77,9 +79,8 @@ class PromptSets(PromptDataModule):
         self.dropped: dict[str, int] = {}
         self._read: dict[Split, list[Prompt]] = {}
         if check:
-            for sources in (*self.sets.values(), self.never_train):
-                for source in sources.values():
-                    source.check(self.folder)
+            every = [source for part in (*self.sets.values(), self.never_train) for source in part.values()]
+            all_of(partial(source.check, self.folder) for source in every)
 
     def prompts(self, split: Split) -> list[Prompt]:
         """The prompts of a split, read when they are first asked for; their indices count through its sets."""
@@ -93,7 +94,8 @@ class PromptSets(PromptDataModule):
         return self._read[split]
 
     def _all(self, sources: Mapping[str, PromptSource]) -> list[Prompt]:
-        return [prompt for source in sources.values() for prompt in source.read(self.folder)]
+        read = all_of(partial(source.read, self.folder) for source in sources.values())
+        return [prompt for prompts in read for prompt in prompts]
 
     def _without_repeats(self, found: list[Prompt]) -> list[Prompt]:
         """The training prompts that no benchmark has and that have not come before.

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from hypernoise_pl.data.base import PromptDataModule, Split
 from hypernoise_pl.data.reading import read_prompts
+from hypernoise_pl.data.source import all_of
 from hypernoise_pl.types import Prompt
 
 
@@ -39,8 +41,8 @@ class TextPrompts(PromptDataModule):
             "validation": Path(validation),
             "test": Path(test or validation),
         }
-        for file in set(self.files.values()):
-            read_prompts(file)  # a bad file is told of before any model is loaded
+        # a bad file is told of before any model is loaded
+        all_of(partial(read_prompts, file) for file in dict.fromkeys(self.files.values()))
 
     def prompts(self, split: Split) -> list[Prompt]:
         """The prompts of a split's file, in its order."""

@@ -1,0 +1,136 @@
+"""What a dry run finds of models: counted without their weights, and looked for on this machine and on the hub."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import is_dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from hypernoise_pl.cli.errors import first_cause
+from hypernoise_pl.cli.found import Found, counted, in_bytes
+from hypernoise_pl.generators.loading import Loaded
+from hypernoise_pl.hypernetwork import LoraOptions, NoiseHypernetwork, lora_view, trainable
+from hypernoise_pl.pretrained import check_place, hub_reason
+from hypernoise_pl.signatures import find_class, parameters
+from hypernoise_pl.weightless import folder_of, missing_weights, parameters_of, stored_parameters, weightless_pipeline
+
+STATES = {"SGD": 1, "AdamW": 2, "Adam": 2}  # numbers that an optimiser keeps for each weight
+
+
+def look_at_generator(command: str, config: Mapping[str, Any], found: Found) -> None:
+    """Build the generator without its weights, and count them and what is trained."""
+    model = config["model"]["init_args"]
+    told = model["generator"]
+    arguments = dict(told.get("init_args") or {})
+    name = str(arguments.pop("model", ""))
+    folder = _place(name, "model.generator", found)
+    if folder is None or not (folder / "model_index.json").is_file():
+        return
+    dtype = getattr(torch, str(arguments.get("dtype") or "float32"))
+    found.missing.extend(f"model.generator {name}: {line}" for line in missing_weights(folder))
+    try:
+        with torch.no_grad():
+            pipeline = weightless_pipeline(folder, dtype)
+            kind: Any = find_class(told["class_path"])
+            generator = kind(Loaded(pipeline), **_with_dataclasses(kind, arguments))
+        for part, module in pipeline.components.items():
+            if isinstance(module, torch.nn.Module):
+                found.say(f"generator, {part}", counted(*parameters_of(module)) + _kept(name))
+        if command == "fit":
+            found.say("trains", _trained(config, generator))
+    except (OSError, ValueError) as error:
+        found.missing.append(f"model.generator: {' '.join(str(error).split())}")
+    except Exception as error:  # an option that needs the weights themselves
+        found.say("generator", f"not built without its weights ({type(error).__name__}: {first_cause(error)})")
+
+
+def _with_dataclasses(kind: type, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments of a class, with what it takes as a dataclass made of a mapping."""
+    types = parameters(kind)
+    return {
+        name: types[name](**value) if isinstance(value, Mapping) and is_dataclass(types.get(name)) else value
+        for name, value in arguments.items()
+    }
+
+
+def _trained(config: Mapping[str, Any], generator: Any) -> str:
+    model = config["model"]["init_args"]
+    lora = LoraOptions(**model.get("lora") or {})
+    on_generator = config["model"]["class_path"].endswith(".FineTuneModule")
+    view = (
+        lora_view(generator.network, lora, generator.unused_layers)
+        if on_generator
+        else NoiseHypernetwork(generator, lora, model.get("mode") or "residual").view
+    )
+    weights = sum(parameter.numel() for parameter in trainable(view))
+    optimizer = model.get("optimizer") or {}
+    states = STATES.get(str(optimizer.get("class_path", "AdamW")).rpartition(".")[2])
+    memory = "" if states is None else f"; with gradient and optimiser {in_bytes(weights * 4 * (2 + states))}"
+    noise = " x ".join(map(str, generator.noise_shape))
+    kind = "generator itself" if on_generator else "noise hypernetwork"
+    return f"{weights:,} weights, LoRA of rank {lora.rank}, {kind}{memory}; noise {noise}"
+
+
+def look_at_reward(name: str, told: Mapping[str, Any] | None, found: Found) -> None:
+    """Count the weights of a reward."""
+    if told is None:
+        return
+    model = (told.get("init_args") or {}).get("model")
+    kind = told["class_path"].rpartition(".")[2]
+    if model is None:
+        found.say(f"reward, {name}", f"{kind}, without weights of its own")
+        return
+    folder = _place(str(model), f"model.rewards.{name}", found)
+    if folder is not None:
+        try:
+            weights = in_bytes(other) if (other := _other_weights(folder)) else counted(*stored_parameters(folder))
+            found.say(f"reward, {name}", f"{kind}, {weights}{_kept(str(model))}")
+        except ValueError as error:
+            found.missing.append(f"model.rewards.{name}: {error}")
+
+
+def _other_weights(folder: Path) -> int:
+    """Bytes of the weights of a folder that has no safetensors files."""
+    if any(folder.rglob("*.safetensors")):
+        return 0
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.suffix in (".bin", ".pt", ".pth"))
+
+
+def _place(model: str, key: str, found: Found) -> Path | None:
+    """The folder of a model; None if it is not here: then what the hub says of it."""
+    try:
+        check_place(model, key)
+    except OSError as error:
+        found.missing.append(str(error))
+        return None
+    folder = folder_of(model)
+    if folder is None and not Path(model).is_file():  # a file holds the weights alone
+        _ask_hub(model, key, found)
+    return folder
+
+
+def _ask_hub(model: str, key: str, found: Found) -> None:
+    from huggingface_hub import HfApi
+
+    try:
+        told = HfApi().model_info(model, timeout=10, files_metadata=True)
+    except Exception as error:
+        reason = hub_reason(error, model)
+        if reason is None:
+            raise
+        if reason.startswith("not kept"):
+            found.say(key, f"{model}: not on this machine; not checked, for the hub cannot be reached")
+            found.unknown.append(model)
+        else:
+            found.missing.append(f"{key} {model}: {reason}")
+        return
+    size = sum(file.size or 0 for file in told.siblings or ())
+    found.say(key, f"{model}: not on this machine; the hub has it, {in_bytes(size)} in all its files")
+
+
+def _kept(model: str) -> str:
+    """Where a model is that is not a folder of the user's."""
+    return "" if Path(model).is_dir() else "; kept on this machine by the hub's client"
