@@ -20,7 +20,7 @@ install: $(VENV)/.installed ## create .venv with the pinned dependencies
 $(VENV)/.installed: setup.cfg pyproject.toml constraints.txt
 	$(STEP) "1/3 virtual environment in $(VENV)" $(PYTHON) -m venv $(VENV)
 	$(STEP) "2/3 $(TORCH)" $(PIP) $(TORCH)
-	$(STEP) "3/3 hypernoise_pl with its dependencies" $(PIP) --editable '.[search,test,lint]'
+	$(STEP) "3/3 hypernoise_pl with its dependencies" $(PIP) --editable '.[search,sweep,test,lint]'
 	@touch $@
 
 compare: $(VENV)/.installed ## search methods and what was trained side by side, with a report

@@ -56,6 +56,10 @@ def _run(command: str, arguments: list[str], options: Options, rest: list[str]) 
         from hypernoise_pl.cli.configs import main as configs
 
         return configs(options)
+    if command == "sweep":
+        from hypernoise_pl.sweep.command import main as sweep
+
+        return sweep(arguments, options, rest)
     from hypernoise_pl.cli.commands import run
 
     return run(command, arguments, options, rest)

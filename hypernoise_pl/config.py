@@ -142,7 +142,25 @@ def read_config(file: Path) -> dict[str, Any]:
     Raises:
         ConfigError: if it is no YAML mapping, or one of them names nothing.
     """
-    return resolved(finished(_mapping(file)))
+    return resolved(finished(read_mapping(file)))
+
+
+def read_mapping(path: Path) -> dict[str, Any]:
+    """A YAML file's keys and values, every ``${...}`` as it was written.
+
+    Raises:
+        ConfigError: if it is no YAML mapping.
+    """
+    try:
+        loaded = OmegaConf.load(path)
+    except (yaml.YAMLError, OmegaConfBaseException, UnicodeDecodeError) as error:  # their messages span lines
+        raise ConfigError(f"config {path}: not YAML: {' '.join(str(error).split())}") from error
+    if path.stat().st_size == 0:
+        raise ConfigError(f"config {path}: empty; it needs keys and values")
+    if not isinstance(loaded, DictConfig):
+        raise ConfigError(f"config {path}: needs keys and values, got {type(loaded).__name__}")
+    plain: Any = OmegaConf.to_container(loaded)
+    return {str(key): value for key, value in plain.items()}
 
 
 def with_interpolations(full: Any, written: Any) -> Any:
@@ -169,26 +187,13 @@ def _load(name: str, within: tuple[Path, ...] = ()) -> Iterator[tuple[Path, dict
     path = find_config(name, within[-1].parent if within else None)
     if path in within:
         raise ConfigError(f"config {path}: includes itself, by way of {within[-1]}")
-    loaded = _mapping(path)
+    loaded = read_mapping(path)
     included: Any = loaded.pop("include", None) or []
     if isinstance(included, str):
         raise ConfigError(f"config {path}: include needs a list of files, like [{included}]")
     for other in included:
         yield from _load(str(other), (*within, path))
     yield path, loaded
-
-
-def _mapping(path: Path) -> dict[str, Any]:
-    try:
-        loaded = OmegaConf.load(path)
-    except (yaml.YAMLError, OmegaConfBaseException, UnicodeDecodeError) as error:  # their messages span lines
-        raise ConfigError(f"config {path}: not YAML: {' '.join(str(error).split())}") from error
-    if path.stat().st_size == 0:
-        raise ConfigError(f"config {path}: empty; it needs keys and values")
-    if not isinstance(loaded, DictConfig):
-        raise ConfigError(f"config {path}: needs keys and values, got {type(loaded).__name__}")
-    plain: Any = OmegaConf.to_container(loaded)
-    return {str(key): value for key, value in plain.items()}
 
 
 def _merge(base: Any, later: Any, hint: Any, where: str) -> Any:

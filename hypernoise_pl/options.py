@@ -47,6 +47,9 @@ class Options:
         action: of ``configs``: list, show or copy.
         name: of a configuration, of ``configs``.
         file: to write, of ``configs``.
+        workers: fits at a time, of ``sweep``.
+        storage: URL of a database, of ``sweep``.
+        callbacks: more of the Trainer's callbacks, of ``fit``; whoever starts the fit sets them.
         result: what the command found, for ``json``; the command sets it.
         requested: prompts of ``predict``, of its texts and its file; ``cli.build`` sets them.
         seed_numbers: ``seeds``, as numbers; ``cli.build`` sets them.
@@ -83,6 +86,9 @@ class Options:
     action: str = "list"
     name: str | None = None
     file: Path | None = None
+    workers: int = 1
+    storage: str | None = None
+    callbacks: list[Any] = field(default_factory=list)
     result: Any = None
     requested: list[Prompt] = field(default_factory=list)
     seed_numbers: list[int] = field(default_factory=list)

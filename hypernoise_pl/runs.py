@@ -62,7 +62,7 @@ def fit(cli: Any, options: Options) -> None:
         to_continue(None, output)  # another process may have come first while this one was loading
     output.mkdir(parents=True, exist_ok=True)
     write(output / "config.yaml", cli.written_config)
-    trainer.callbacks += [RememberLogs(), SaveWhenAsked()]
+    trainer.callbacks += [RememberLogs(), SaveWhenAsked(), *options.callbacks]
     if trainer.is_global_zero:
         _say(_start_lines(cli, output if options.scratch is None else None))
     if options.changed and trainer.is_global_zero:
@@ -273,9 +273,10 @@ def _features(comparison: Any, device: torch.device) -> Any:
 def _measure(cli: Any, options: Options, split: Split, fit_seconds: float, adapter: Path) -> None:
     trainer = cli.trainer
     said = [cli.model.skipped(), _short_of_steps(trainer)] if fit_seconds else []  # a test has no steps
+    evaluate = next(c for c in trainer.callbacks if isinstance(c, Evaluate))
+    evaluate.tallies = {}  # those of the last validation, which are no test's
     loop = trainer.validate if split == "validation" else trainer.test
     loop(cli.model, datamodule=cli.datamodule, verbose=False)
-    evaluate = next(c for c in trainer.callbacks if isinstance(c, Evaluate))
     if not trainer.is_global_zero:
         return
     lines = [""]

@@ -281,4 +281,4 @@ def test_loggers_of_the_default_recipe():
 def test_what_the_start_line_says_of_the_rank_is_the_rank(recipe):
     options = Options(config=[recipe])
     written = cli.configuration("fit", options, ["--model.lora.rank=7"])
-    assert "LoRA of rank 7" in resolved(finished(written, cli._roots("fit")))["about"]
+    assert "LoRA of rank 7" in resolved(finished(written, cli.roots_of("fit")))["about"]

@@ -80,7 +80,7 @@ def run(command: str, argv: Sequence[str], options: Options, rest: list[str]) ->
     first = OUTPUT_VARIABLE not in os.environ and os.environ.get("RANK", "0") == "0"  # of the run's processes
     started = False
     try:
-        with _quiet(options.verbose), _cut_prompts():
+        with quiet(options.verbose), _cut_prompts():
             cli = build(command, options, rest)
             if cli is None:
                 return 0
@@ -183,7 +183,7 @@ def build(command: str, options: Options, flags: list[str]) -> Any:
             check_unused(options.folder)
         options.begun = True
         written["output"] = str(options.folder)
-    roots = _roots(command)
+    roots = roots_of(command)
     config = resolved(finished(written, roots))
     if options.dry_run:
         return _dry_run(command, _parse(config, written, command, only_checked=True), options)
@@ -214,10 +214,10 @@ def configuration(command: str, options: Options, flags: Sequence[str]) -> dict[
     Raises:
         ConfigError: naming the file or flag, and what is wrong with it.
     """
-    roots, comparing = _roots(command), command == "compare"
+    roots, comparing = roots_of(command), command == "compare"
     if comparing and options.budget_seconds is not None:
         flags = [*flags, f"--compare.budget_seconds={options.budget_seconds}"]
-    pairs = [*_pairs(flags)]
+    pairs = [*pairs_of(flags)]
     config = merge_file({}, "fit", roots)
     adapter, named = _adapter(command, options)
     if options.ckpt_path is not None:
@@ -242,6 +242,43 @@ def configuration(command: str, options: Options, flags: Sequence[str]) -> dict[
     if adapter is not None and (named or not comparing):
         check_adapter(config, adapter)
     return without_rewards(config) if command == "cache-prompts" else config
+
+
+def roots_of(command: str) -> dict[str, Any]:
+    """The keys that a configuration has, and their types."""
+    from lightning import Trainer
+
+    from hypernoise_pl.comparison import Comparison
+    from hypernoise_pl.data.base import PromptDataModule
+    from hypernoise_pl.metrics.judge import Judge
+    from hypernoise_pl.module import HyperNoiseModule
+
+    roots: dict[str, Any] = {
+        "about": str,
+        "output": str,
+        "seed_everything": bool | int,
+    }
+    roots |= {"model": HyperNoiseModule, "judge": Judge | None, "data": PromptDataModule}
+    return roots | {"trainer": ArgumentsOf(Trainer)} | ({"compare": Comparison} if command == "compare" else {})
+
+
+def check_flag(command: str, flag: str) -> None:
+    """Check that a dotted name begins with a key of the configuration.
+
+    Raises:
+        ConfigError: with the nearest name.
+    """
+    _check_key(command, flag.partition(".")[0].rstrip("+"), roots_of(command))
+
+
+def checked(command: str, written: dict[str, Any]) -> dict[str, Any]:
+    """A merged configuration with every default filled in and every ``${...}`` replaced; nothing is built.
+
+    Raises:
+        ConfigError: for a value of the wrong type.
+    """
+    text = _parse(resolved(finished(written, roots_of(command))), written, command, only_checked=True)
+    return resolved(finished(yaml.safe_load(text)))
 
 
 def _kind(command: str, options: Options) -> str:
@@ -296,25 +333,7 @@ def _read_request(options: Options) -> None:
         raise ConfigError(f"--strength {options.strength}: needs a finite number, like 1")
 
 
-def _roots(command: str) -> dict[str, Any]:
-    """The keys that a configuration has, and their types."""
-    from lightning import Trainer
-
-    from hypernoise_pl.comparison import Comparison
-    from hypernoise_pl.data.base import PromptDataModule
-    from hypernoise_pl.metrics.judge import Judge
-    from hypernoise_pl.module import HyperNoiseModule
-
-    roots: dict[str, Any] = {
-        "about": str,
-        "output": str,
-        "seed_everything": bool | int,
-    }
-    roots |= {"model": HyperNoiseModule, "judge": Judge | None, "data": PromptDataModule}
-    return roots | {"trainer": ArgumentsOf(Trainer)} | ({"compare": Comparison} if command == "compare" else {})
-
-
-def _pairs(flags: Sequence[str]) -> Iterator[tuple[str, str]]:
+def pairs_of(flags: Sequence[str]) -> Iterator[tuple[str, str]]:
     """Name and value of each flag, written as ``--name=value`` or ``--name value``."""
     rest = iter(flags)
     for flag in rest:
@@ -493,7 +512,7 @@ def _cut_prompts() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _quiet(verbose: bool) -> Iterator[None]:
+def quiet(verbose: bool) -> Iterator[None]:
     """Leave out what libraries say of themselves and no user can act upon."""
     import logging
 

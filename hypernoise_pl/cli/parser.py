@@ -101,6 +101,22 @@ configuration: with other settings the command needs another --output, or none."
             "compare --config my_methods.yaml --adapter runs/fit/TIME/adapter --output runs/mine",
         ),
     ),
+    "sweep": Command(
+        "many fits: what is varied, on Optuna, pruned, by several workers, with a report",
+        """Run the fits that a file defines (conf/sweeps, or your own): base configuration,
+what is varied, objective, budget. Every trial is a fit of its own in its own
+folder. Stopped or killed at any moment, the same command again goes on, each
+trial from its own checkpoint; in another terminal or on another machine that sees
+the same folder it is one more worker. report.html and summary.json are rewritten
+after each trial. --KEY=VALUE sets a value of the configuration for every trial
+alike, as fit takes it.""",
+        "NAME|FILE [options]",
+        (
+            "sweep shapes_recipe --dry-run",
+            "sweep shapes_recipe --workers 2",
+            "sweep mine.yaml --storage postgresql://me@host/sweeps --output /shared/mine",
+        ),
+    ),
     "cache-prompts": Command(
         "encode a run's prompts beforehand, so that text encoders stay off the device while it trains",
         """Encode the training, validation and test prompts of a run into DIR, in files that
@@ -131,7 +147,7 @@ one to begin one's own with.""",
         ("configs", "configs show shapes_long", "configs copy shapes_long mine.yaml"),
     ),
 }
-CONFIGURED = [name for name in COMMANDS if name not in ("export", "configs")]
+CONFIGURED = [name for name in COMMANDS if name not in ("export", "configs", "sweep")]
 
 
 class Parser(argparse.ArgumentParser):
@@ -159,7 +175,7 @@ def parse(command: str, arguments: Sequence[str]) -> tuple[Options, list[str]]:
     """
     parser = every_command()[1][command]
     options, rest = parser.parse_known_args(list(arguments), Options())
-    if rest and command not in CONFIGURED:
+    if rest and command not in (*CONFIGURED, "sweep"):
         parser.error(f"{rest[0]}: not understood{closest(rest[0], own_flags(command))}")
     return options, rest
 
@@ -273,6 +289,19 @@ def _fill(command: str, parser: Parser) -> None:
         own.add_argument("action", nargs="?", choices=("list", "show", "copy"), default="list", help=argparse.SUPPRESS)
         own.add_argument("name", nargs="?", help="short name, such as shapes_long or strategy/ddp", metavar="NAME")
         own.add_argument("file", nargs="?", type=Path, help="copy to write (default: NAME.yaml here)", metavar="FILE")
+    if command == "sweep":
+        own.add_argument("name", help="short name in conf/sweeps, or a YAML file", metavar="NAME")
+        _flag(own, "--workers", "fits at a time, each on its own device", metavar="N", type=int)
+        _flag(
+            own,
+            "--storage",
+            "URL of a PostgreSQL or MySQL database, as SQLAlchemy writes it, for many workers; also the variable "
+            "HYPERNOISE_STORAGE (default: a journal file in the run folder)",
+            metavar="URL",
+        )
+        _flag(
+            own, "--dry-run", "check everything, print the trials and the time to expect, and stop", action="store_true"
+        )
     if command in ("fit", "compare", "cache-prompts"):
         _flag(
             own,
@@ -290,6 +319,8 @@ def _common(parser: Parser, command: str) -> None:
     common = parser.add_argument_group("common")
     if command == "export":
         _flag(common, "--output", "folder (default: export-FORMAT in the run folder)", metavar="DIR", type=Path)
+    elif command == "sweep":
+        _flag(common, "--output", "run folder (default: runs/sweep/NAME)", metavar="DIR", type=Path)
     elif command != "configs":
         _flag(common, "--output", f"run folder (default: runs/{command}/<time>)", metavar="DIR", type=Path)
     _flag(

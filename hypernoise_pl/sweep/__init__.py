@@ -1,0 +1,1 @@
+"""Many fits of one definition, on Optuna: each trial is a ``fit`` of its own in its own folder."""

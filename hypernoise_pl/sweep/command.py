@@ -1,0 +1,213 @@
+"""``sweep``: checks a definition, begins or continues its folder, runs the workers, and shows what they find."""
+
+from __future__ import annotations
+
+import io
+import os
+import shlex
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from hypernoise_pl.cli.commands import pairs_of, quiet
+from hypernoise_pl.cli.continuing import changes
+from hypernoise_pl.cli.parser import PROGRAM
+from hypernoise_pl.config import read_mapping
+from hypernoise_pl.options import Options
+from hypernoise_pl.progress import Steps, phase
+from hypernoise_pl.run_folder import RUNS, write
+from hypernoise_pl.signals import Stopped
+from hypernoise_pl.signatures import ConfigError
+from hypernoise_pl.sweep.base import base_of, check, seed_flags, steps_of
+from hypernoise_pl.sweep.definition import Definition, read_definition
+from hypernoise_pl.sweep.report import write_report
+from hypernoise_pl.sweep.results import best, command_of, points, summary, words
+from hypernoise_pl.sweep.space import grid_point, text
+from hypernoise_pl.sweep.study import JOURNAL, shown_url, storage_url
+from hypernoise_pl.sweep.table import table
+from hypernoise_pl.sweep.worker import Plan, Refused, Worker
+
+DEFINITION, BASE = "sweep.yaml", "base.yaml"
+LOOK = 1.0  # seconds between two looks at the workers
+
+
+def main(arguments: Sequence[str], options: Options, rest: list[str]) -> int:
+    """Run a sweep.
+
+    Returns:
+        0 on success, 2 for what the user wrote or gave, 1 if a worker broke, 143 or 130 after SIGTERM or SIGINT.
+    """
+    try:
+        with quiet(options.verbose):
+            return _run(arguments, options, rest)
+    except (ConfigError, Refused, FileNotFoundError, NotADirectoryError) as error:
+        line, status = str(error), 2
+    except OSError as error:
+        line, status = str(error), 1
+    print(f"hypernoise_pl sweep: error: {line}", file=sys.stderr)
+    return status
+
+
+def _run(arguments: Sequence[str], options: Options, rest: list[str]) -> int:
+    assert options.name is not None
+    if options.workers < 1:
+        raise ConfigError(f"--workers {options.workers}: at least 1 is needed")
+    if options.output is not None and options.output.exists() and not options.output.is_dir():
+        raise ConfigError(f"--output {options.output}: a file; give a folder")
+    with phase("sweep: checking every name and value"), redirect_stdout(io.StringIO()):  # Lightning says the seed
+        definition = read_definition(options.name, [*pairs_of(rest)])
+        base = base_of(definition)
+        check(definition, base)
+    folder = options.folder = options.output or RUNS / "sweep" / definition.name
+    url = storage_url(options.storage)
+    if options.dry_run:
+        _dry_run(definition, base, folder, url, options)
+        return 0
+    _begin(folder, definition, base)
+    deadline = None if definition.hours is None else time.monotonic() + 3600 * definition.hours
+    seeds = [seed_flags(base, seed) for seed in range(definition.seeds)]
+    plan = Plan(definition, folder, url, folder / BASE, seeds, steps_of(base), deadline)
+    plan.study()  # made, or the storage refused, before any worker begins
+    _say_start(plan, options.workers)
+    again = shlex.join(["python", "-m", "hypernoise_pl", "sweep", *arguments])
+    status = _work(plan, options.workers, again)
+    options.result = _finish(plan, done=status == 0)
+    return status
+
+
+def _work(plan: Plan, workers: int, again: str) -> int:
+    """Run workers until nothing is left to do.
+
+    Returns:
+        0, or the exit status of a signal.
+    """
+    stop = threading.Event()
+    team = [Worker(plan, stop, environment) for environment in _environments(workers)]
+    threads = [threading.Thread(target=worker.run, daemon=True) for worker in team]
+    status, study = 0, plan.study()
+    with Steps("sweep", plan.definition.points, "trials", _ended(plan, study), lambda: _note(plan)) as steps:
+        for thread in threads:
+            thread.start()
+        try:
+            while any(thread.is_alive() for thread in threads):
+                time.sleep(LOOK)
+                ended = _ended(plan, study)
+                if ended > steps.done:
+                    steps.advance(ended - steps.done)
+                    write_report(plan.definition, study, plan.folder, plan.base)
+        except Stopped as stopped:
+            stop.set()
+            for thread in threads:
+                thread.join()
+            print(f"hypernoise_pl sweep: {stopped}; to continue: {again}", file=sys.stderr)
+            status = stopped.code
+    error = next((worker.error for worker in team if worker.error is not None), None)
+    if error is not None:
+        raise error
+    return status
+
+
+def _ended(plan: Plan, study: Any) -> int:
+    return sum(trial.state.is_finished() for trial in study.get_trials(deepcopy=False))
+
+
+def _note(plan: Plan) -> str:
+    """How many run, and the best so far."""
+    study = plan.study()
+    found = points(study, plan.definition, plan.folder)
+    running = sum(point.state == "running" for point in found)
+    chosen = best(found, plan.definition, study)
+    parts = [f"{running} running"]
+    if chosen:
+        figures = ", ".join(f"{name} {chosen[0].mean(name):.4g}" for name in plan.definition.objectives)
+        parts.append(
+            f"best {figures} (trial {chosen[0].number})" if len(chosen) == 1 else f"{len(chosen)} on the front"
+        )
+    return ", ".join(parts)
+
+
+def _environments(workers: int) -> list[dict[str, str]]:
+    """Variables of each worker's fits: a GPU of its own, or its share of the cores."""
+    import torch
+
+    if torch.cuda.is_available():
+        named = os.environ.get("CUDA_VISIBLE_DEVICES")
+        devices = named.split(",") if named else [str(place) for place in range(torch.cuda.device_count())]
+        return [{"CUDA_VISIBLE_DEVICES": devices[place % len(devices)]} for place in range(workers)]
+    if workers == 1 or "OMP_NUM_THREADS" in os.environ:
+        return [{} for _ in range(workers)]
+    return [{"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // workers))} for _ in range(workers)]
+
+
+def _begin(folder: Path, definition: Definition, base: dict[str, Any]) -> None:
+    """Write what the sweep is into its folder, or see that it is this one's.
+
+    Raises:
+        ConfigError: naming what is otherwise.
+    """
+    file = folder / DEFINITION
+    if file.is_file():
+        there = Definition(**read_mapping(file))
+        otherwise = changes(there.fixed(), definition.fixed()) or changes(read_mapping(folder / BASE), base)
+        if otherwise:
+            raise ConfigError(f"--output {folder}: holds another sweep: {otherwise}; give another --output")
+    elif folder.is_dir() and any(folder.iterdir()):
+        raise ConfigError(f"--output {folder}: holds other files and no sweep; give another --output")
+    folder.mkdir(parents=True, exist_ok=True)
+    if not (folder / BASE).is_file():
+        write(folder / BASE, yaml.safe_dump(base, sort_keys=False, width=120))
+    write(file, definition.as_yaml())
+
+
+def _say_start(plan: Plan, workers: int) -> None:
+    definition = plan.definition
+    size = f"{definition.points} trials" + (f" x {definition.seeds} seeds" if definition.seeds > 1 else "")
+    print(f"sweep: {definition.about or definition.name}\nsweep: {size}, {definition.sampler_name}", end="")
+    print(f", pruned by {definition.pruner_name}" if definition.pruner_name != "none" else "", end="")
+    print(f", {workers} worker{'s' if workers > 1 else ''}\nsweep: run folder {plan.folder}")
+    print(f"dashboard    {_dashboard(plan.folder, plan.url)}", flush=True)
+
+
+def _dashboard(folder: Path, url: str | None) -> str:
+    return shlex.join(["optuna-dashboard", str(folder / JOURNAL) if url is None else shown_url(url)])
+
+
+def _finish(plan: Plan, done: bool) -> dict[str, Any]:
+    study = plan.study()
+    found = points(study, plan.definition, plan.folder)
+    write_report(plan.definition, study, plan.folder, plan.base)
+    if done:
+        print(f"\n{table(found, plan.definition)}\n")
+        for point in best(found, plan.definition, study):
+            print(f"best         trial {point.number}: {words(point.values)}")
+            print(f"again        {command_of(point, plan.definition, plan.base)}")
+        print(f"report       {plan.folder / 'report.html'}\nsummary      {plan.folder / 'summary.json'}", flush=True)
+    return summary(plan.definition, found, study, plan.folder, plan.base)
+
+
+def _dry_run(definition: Definition, base: dict[str, Any], folder: Path, url: str | None, options: Options) -> None:
+    """Print what would be run."""
+    steps, fits = steps_of(base), definition.points * definition.seeds
+    print(f"sweep: dry run, nothing is made: {definition.about}")
+    rows = [
+        ("trials", f"{definition.points}, by {definition.sampler_name}, pruned by {definition.pruner_name}"),
+        ("fits", f"{fits} of {steps} steps" if steps else str(fits)),
+        ("objectives", ", ".join(f"{direction} {name}" for name, direction in definition.objectives.items())),
+        ("run folder", f"{folder}{' (continues)' if (folder / DEFINITION).is_file() else ''}"),
+        ("storage", str(folder / JOURNAL) if url is None else shown_url(url)),
+    ]
+    for place, each in enumerate(definition.dimensions):
+        rows.append(("varied" if place == 0 else "", str(each)))
+    options.result = {"trials": definition.points, "fits": fits, "steps": steps, "folder": str(folder)}
+    print("\n".join(f"{name:<12} {said}" for name, said in rows))
+    if definition.sampler_name == "grid":
+        for number in range(definition.points):
+            values = grid_point(definition.dimensions, number)
+            print(f"trial {number:<6} {', '.join(f'{name} {text(value)}' for name, value in values.items())}")
+    print(f"nothing is missing; {PROGRAM} sweep {options.name} begins")
