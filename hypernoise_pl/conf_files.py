@@ -13,8 +13,17 @@ def conf_folder() -> Path:
     return beside if (beside / "fit.yaml").exists() else PACKAGE / "conf"
 
 
+SWEEPS = "sweeps"  # folder of conf/ whose files are for sweep, not for --config
+
+
 def config_names() -> list[str]:
     """Short names of all of them (``shapes_long``, ``rewards/redness``): recipes first, then folder by folder."""
     folder = conf_folder()
     files = sorted(folder.rglob("*.yaml"), key=lambda file: (len(file.relative_to(folder).parts), file))
-    return [file.relative_to(folder).with_suffix("").as_posix() for file in files]
+    names = [file.relative_to(folder).with_suffix("").as_posix() for file in files]
+    return [name for name in names if not name.startswith(f"{SWEEPS}/")]
+
+
+def sweep_names() -> list[str]:
+    """Short names of the sweeps."""
+    return sorted(file.stem for file in (conf_folder() / SWEEPS).glob("*.yaml"))

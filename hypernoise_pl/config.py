@@ -15,7 +15,7 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from hypernoise_pl.conf_files import PACKAGE, conf_folder, config_names
+from hypernoise_pl.conf_files import PACKAGE, SWEEPS, conf_folder, config_names, sweep_names
 from hypernoise_pl.signatures import (
     ConfigError,
     accepts,
@@ -46,10 +46,12 @@ def find_config(name: str, beside: Path | None = None) -> Path:
     """
     first = [] if beside is None else [beside / name]
     for path in (*first, Path(name), conf_folder() / f"{name}.yaml", conf_folder() / name):
-        if path.is_file():
+        if path.is_file() and path.parent != conf_folder() / SWEEPS:
             return path
     if Path(name).is_dir():
         raise ConfigError(f"config {name}: a folder; give a YAML file")
+    if (short := Path(name).with_suffix("").name) in sweep_names():
+        raise ConfigError(f"config {name}: a sweep, and no configuration of one run; `sweep {short}` runs it")
     known = config_names()
     hint = nearest(name, known) or f"; conf/ has {', '.join(known)}"
     raise ConfigError(f"config {name}: no such file{hint}")

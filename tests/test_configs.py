@@ -12,7 +12,7 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from hypernoise_pl.__main__ import main
 from hypernoise_pl.classes import families
 from hypernoise_pl.cli import commands as cli
-from hypernoise_pl.conf_files import conf_folder
+from hypernoise_pl.conf_files import conf_folder, config_names
 from hypernoise_pl.config import finished, load_configs, read_config, resolved
 from hypernoise_pl.data.base import PromptDataModule
 from hypernoise_pl.module import HyperNoiseModule
@@ -20,7 +20,7 @@ from hypernoise_pl.options import Options
 from hypernoise_pl.signatures import ConfigError, class_path_of, kinds, named, parameters
 
 ROOT = Path(cli.__file__).parents[2]
-RECIPES = [path for path in sorted(conf_folder().rglob("*.yaml"))]
+RECIPES = [conf_folder() / f"{name}.yaml" for name in config_names()]
 STUDIES = [path for path in sorted((ROOT / "experiments").rglob("*.yaml")) if "compare:" in path.read_text()]
 
 

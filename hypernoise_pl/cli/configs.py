@@ -8,7 +8,7 @@ from pathlib import Path
 import yaml
 
 from hypernoise_pl.cli.parser import PROGRAM, closest
-from hypernoise_pl.conf_files import conf_folder, config_names
+from hypernoise_pl.conf_files import SWEEPS, conf_folder, config_names, sweep_names
 from hypernoise_pl.options import Options
 
 
@@ -26,6 +26,11 @@ def main(options: Options) -> int:
         return 2
 
 
+def every_name() -> list[str]:
+    """Short names of all configurations, and of the sweeps after them."""
+    return [*config_names(), *(f"{SWEEPS}/{name}" for name in sweep_names())]
+
+
 def about(name: str) -> str:
     """What a configuration is for: its first line, a comment."""
     first, _, _ = (conf_folder() / f"{name}.yaml").read_text().partition("\n")
@@ -41,8 +46,10 @@ def _run(options: Options) -> None:
     if options.name is None:
         raise ValueError(f"{options.action}: of which? {PROGRAM} configs lists them")
     name = options.name.removesuffix(".yaml")
-    if name not in config_names():
-        hint = closest(name, config_names()) or f"; {PROGRAM} configs lists them"
+    if name in sweep_names() and name not in config_names():
+        name = f"{SWEEPS}/{name}"
+    if name not in every_name():
+        hint = closest(name, [*every_name(), *sweep_names()]) or f"; {PROGRAM} configs lists them"
         raise ValueError(f"no configuration is called {options.name!r}{hint}")
     text = (conf_folder() / f"{name}.yaml").read_text()
     if options.action == "show":
@@ -55,7 +62,7 @@ def _run(options: Options) -> None:
 
 
 def _list(options: Options) -> None:
-    names = config_names()
+    names = every_name()
     options.result = [{"name": name, "about": about(name)} for name in names]
     width, group = max(map(len, names)), None
     for name in names:
@@ -78,6 +85,9 @@ def _copy(options: Options, name: str, text: str) -> None:
         raise ValueError(f"{file} is there already; give another name: configs copy {name} FILE") from None
     except FileNotFoundError:
         raise ValueError(f"{file}: no folder {file.parent}") from None
-    command = "compare" if "compare" in yaml.safe_load(text) else "fit"
     options.result = {"file": str(file)}
-    print(f"{name} is copied to {file}\nnext  {PROGRAM} {command} --config {file}")
+    if name.startswith(f"{SWEEPS}/"):
+        command = f"sweep {file}"
+    else:
+        command = f"{'compare' if 'compare' in yaml.safe_load(text) else 'fit'} --config {file}"
+    print(f"{name} is copied to {file}\nnext  {PROGRAM} {command}")

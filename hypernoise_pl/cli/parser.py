@@ -13,7 +13,7 @@ from pathlib import Path
 from textwrap import fill
 from typing import Any, NoReturn
 
-from hypernoise_pl.conf_files import config_names
+from hypernoise_pl.conf_files import config_names, sweep_names
 from hypernoise_pl.options import Options
 
 PROGRAM = "python -m hypernoise_pl"
@@ -290,7 +290,8 @@ def _fill(command: str, parser: Parser) -> None:
         own.add_argument("name", nargs="?", help="short name, such as shapes_long or strategy/ddp", metavar="NAME")
         own.add_argument("file", nargs="?", type=Path, help="copy to write (default: NAME.yaml here)", metavar="FILE")
     if command == "sweep":
-        own.add_argument("name", help="short name in conf/sweeps, or a YAML file", metavar="NAME")
+        name = own.add_argument("name", help="short name in conf/sweeps, or a YAML file", metavar="NAME|FILE")
+        name.completer = lambda **_: sweep_names()  # type: ignore[attr-defined]
         _flag(own, "--workers", "fits at a time, each on its own device", metavar="N", type=int)
         _flag(
             own,

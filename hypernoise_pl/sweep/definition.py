@@ -11,13 +11,12 @@ from typing import Any
 import yaml
 
 from hypernoise_pl.cli.parser import PROGRAM
-from hypernoise_pl.conf_files import conf_folder
+from hypernoise_pl.conf_files import SWEEPS, conf_folder, sweep_names
 from hypernoise_pl.config import read_mapping
 from hypernoise_pl.signatures import ConfigError
 from hypernoise_pl.sweep.space import Dimension, Value, choice, grid_size, of_groups, of_parameters
 from hypernoise_pl.types import nearest
 
-SWEEPS = "sweeps"  # folder of conf/
 DIRECTIONS = ("maximize", "minimize")
 SAMPLERS = {
     "tpe": "TPESampler",
@@ -197,11 +196,6 @@ class Definition:
     def fixed(self) -> dict[str, Any]:
         """All that may not change while a sweep goes on; its budget may."""
         return {key: value for key, value in asdict(self).items() if key not in ("trials", "hours", "retries", "about")}
-
-
-def sweep_names() -> list[str]:
-    """Short names of the sweeps that come with the package."""
-    return sorted(file.stem for file in (conf_folder() / SWEEPS).glob("*.yaml"))
 
 
 def find_sweep(name: str) -> Path:

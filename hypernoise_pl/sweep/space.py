@@ -80,7 +80,7 @@ class Dimension:
         """
         if self.settings is not None:
             for key, settings in self.settings.items():
-                if value == key or value == settings or (len(settings) == 1 and settings.get(self.name) == value):
+                if value in (key, settings, settings.get(self.name, key)):
                     return key
             raise ConfigError(
                 f"{where}: {self.name} has no value {text(value)}; it has {', '.join(map(text, self.settings))}"
@@ -101,7 +101,8 @@ class Dimension:
 
     def __str__(self) -> str:
         if self.settings is not None:
-            return f"{self.name}  {', '.join(text(value) for value in self.settings)}"
+            values = [text(value) for value in self.settings]
+            return f"{self.name}  {(' | ' if any(', ' in value for value in values) else ', ').join(values)}"
         step = "" if self.step is None else f", by {self.step:g}"
         return f"{self.name}  {self.low:g} to {self.high:g}{step}{', log' if self.log else ''}"
 

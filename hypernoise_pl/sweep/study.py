@@ -12,7 +12,7 @@ from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
-from optuna.study import Study
+from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from hypernoise_pl.signatures import ConfigError
@@ -65,7 +65,7 @@ def open_study(definition: Definition, storage: BaseStorage) -> Study:
     return optuna.create_study(
         study_name=definition.name,
         storage=storage,
-        directions=list(definition.objectives.values()),
+        directions=[StudyDirection[direction.upper()] for direction in definition.objectives.values()],
         load_if_exists=True,
         pruner=pruner_of(definition),
     )

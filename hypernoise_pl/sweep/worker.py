@@ -82,7 +82,8 @@ class Worker:
         plan: what is worked on.
         stop: whether to end; the fit that runs saves a checkpoint first.
         environment: variables for the fits, such as the device.
-        done: what to do after a point is done.
+        error: what went wrong.
+        watch: what it has seen of other workers.
     """
 
     plan: Plan
@@ -155,7 +156,8 @@ class Worker:
     def _point(self, study: Study, trial: Trial, number: int, claim: Claim) -> None:
         definition, dimensions = self.plan.definition, self.plan.definition.dimensions
         values = {each.name: each.suggest(trial) for each in dimensions}
-        flags, found = flags_of(dimensions, values), []
+        flags = flags_of(dimensions, values)
+        found: list[dict[str, float]] = []
         for seed, settings in enumerate(self.plan.seeds):
             folder = self._folder(number) / f"seed-{seed}"
             if not (folder / RESULT).is_file():
@@ -176,7 +178,7 @@ class Worker:
             found.append(json.loads((folder / RESULT).read_text())["figures"])
         means = [mean(found, name) for name in definition.objectives]
         if not all(map(math.isfinite, means)):
-            trial.set_user_attr("error", f"{list(definition.objectives)[0]} is {means[0]}")
+            trial.set_user_attr("error", f"{next(iter(definition.objectives))} is {means[0]}")
             study.tell(trial, state=TrialState.FAIL)
             return
         trial.set_user_attr("figures", {name: mean(found, name) for name in found[0]})

@@ -1,0 +1,151 @@
+"""A sweep's file: what it may say, and what is refused before anything runs."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from hypernoise_pl.__main__ import main
+from hypernoise_pl.conf_files import sweep_names
+from hypernoise_pl.signatures import ConfigError
+from hypernoise_pl.sweep.definition import read_definition
+from hypernoise_pl.sweep.space import as_flags, flags_of, grid_point
+
+pytestmark = pytest.mark.usefixtures("own_folder")
+
+RIGHT = {
+    "parameters": {"model.lora.rank": [8, 16], "model.optimizer.lr": {"low": 1e-4, "high": 1e-2, "log": True}},
+    "trials": 4,
+}
+
+
+def written(**changes: object) -> str:
+    Path("mine.yaml").write_text(yaml.safe_dump({**RIGHT, **changes}, sort_keys=False))
+    return "mine.yaml"
+
+
+def test_a_point_is_flags_of_fit():
+    groups = {
+        "size": [{"model.lora.rank": 8, "model.lora.alpha": 16.0}, {"model.lora.rank": 32, "model.lora.alpha": 64.0}]
+    }
+    parameters = {"model.objective.reward_scale": [10, 20.5], "judge": [None], "model.lora.targets": [["a", "b"]]}
+    definition = read_definition(written(parameters=parameters, groups=groups, sampler="grid", trials=None))
+    assert definition.points == 4
+    flags = [as_flags(flags_of(definition.dimensions, grid_point(definition.dimensions, place))) for place in range(4)]
+    fixed = ["--judge=null", '--model.lora.targets=["a", "b"]']
+    assert flags[1] == ["--model.objective.reward_scale=10", *fixed, "--model.lora.rank=32", "--model.lora.alpha=64"]
+    assert flags[2] == ["--model.objective.reward_scale=20.5", *fixed, "--model.lora.rank=8", "--model.lora.alpha=16"]
+    assert len({tuple(each) for each in flags}) == 4
+
+
+def test_ranges_of_a_grid_hold_both_ends():
+    parameters = {
+        "a": {"low": 1, "high": 4},
+        "b": {"low": 0.1, "high": 0.5, "step": 0.2},
+        "c": {"low": 2, "high": 9, "step": 3},
+    }
+    definition = read_definition(written(parameters=parameters, sampler="grid", trials=None))
+    assert [each.values for each in definition.dimensions] == [[1, 2, 3, 4], [0.1, 0.3, 0.5], [2, 5, 8]]
+    assert definition.points == 36
+
+
+def test_flags_of_the_command_line_are_set_in_every_trial():
+    definition = read_definition(written(set={"trainer.max_steps": 5}), [("trainer.max_steps", "7"), ("judge", "null")])
+    assert definition.set == {"trainer.max_steps": 7, "judge": None}
+    again = yaml.safe_load(definition.as_yaml())
+    assert type(definition)(**again) == definition
+
+
+def test_the_first_points_are_given():
+    start = [{"model.lora.rank": 16, "model.optimizer.lr": 1e-3}]
+    assert read_definition(written(start=start)).first_points == start
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"paramters": {}}, "no key is called 'paramters' (did you mean 'parameters'?)"),
+        ({"parameters": {}}, "parameters: none are given"),
+        (
+            {"parameters": {"model.lora.rank": 8}},
+            "parameters.model.lora.rank: 8; needs a list of values, or low and high",
+        ),
+        ({"parameters": {"model.lora.rank": []}}, "parameters.model.lora.rank: an empty list"),
+        ({"parameters": {"model.lora.rank": [8, 8]}}, "parameters.model.lora.rank: a value is there twice"),
+        ({"parameters": {"model.lora.rank": {"low": 8}}}, "parameters.model.lora.rank: a range needs high"),
+        ({"parameters": {"model.lora.rank": {"low": 8, "hihg": 9}}}, "a range has no 'hihg' (did you mean 'high'?)"),
+        ({"parameters": {"model.lora.rank": {"low": 9, "high": 8}}}, "low 9 is not below high 8"),
+        ({"parameters": {"a": {"low": 0, "high": 8, "log": True}}}, "parameters.a: a log range begins above 0"),
+        ({"parameters": {"a": {"low": "1e-3x", "high": 8}}}, "parameters.a.low: '1e-3x' is no number"),
+        ({"groups": {"a": {"x": 1}}}, "groups.a: needs a list of mappings"),
+        ({"groups": {"a": [{"model.lora.rank": 1}]}}, "groups.a: model.lora.rank is a parameter too"),
+        ({"set": {"model.lora.rank": 8}}, "model.lora.rank is set for every trial and varied"),
+        ({"objectives": {"validation/gain": "maximise"}}, "objectives.validation/gain: 'maximise'; it is one of"),
+        ({"sampler": "tpee"}, "sampler: 'tpee'; it is one of tpe, random, grid, cmaes (did you mean 'tpe'?)"),
+        ({"sampler": {"tpe": {"sed": 1}}}, "sampler.tpe: TPESampler takes no 'sed' (did you mean 'seed'?)"),
+        ({"sampler": "grid"}, "parameters.model.optimizer.lr: a grid needs a list of values, or a range with a step"),
+        ({"sampler": "cmaes"}, "sampler: cmaes takes ranges alone, and model.lora.rank is a list"),
+        ({"pruner": "ashaa"}, "pruner: 'ashaa'; it is one of none, asha, hyperband"),
+        ({"pruner": {"asha": {"min_resources": 1}}}, "takes no 'min_resources' (did you mean 'min_resource'?)"),
+        ({"pruner": "asha", "objectives": {"a": "minimize", "b": "minimize"}}, "prunes for one objective alone"),
+        ({"prune_by": "validation/gain"}, "prune_by: there is no pruner"),
+        ({"trials": None}, "trials: how many?"),
+        ({"trials": 0}, "trials: 0; needs a whole number of at least 1"),
+        ({"seeds": 1.5}, "seeds: 1.5; needs a whole number of at least 1"),
+        ({"hours": -1}, "hours: -1; needs a number above 0"),
+        ({"start": [{"model.lora.rank": 8}]}, "start[0]: model.optimizer.lr is missing"),
+        ({"start": [{"model.lora.rank": 9, "model.optimizer.lr": 1e-3}]}, "start[0]: model.lora.rank has no value 9"),
+        ({"start": [{"model.lora.rank": 8, "model.optimizer.lr": 1.0}]}, "model.optimizer.lr = 1.0 is not within"),
+    ],
+)
+def test_a_wrong_file_is_refused_in_one_line(changes, said):
+    with pytest.raises(ConfigError, match=r"sweep mine\.yaml") as refused:
+        read_definition(written(**changes))
+    assert said in str(refused.value) and "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "arguments", "said"),
+    [
+        (
+            {"parameters": {"model.lora.rnak": [8]}},
+            [],
+            "--model.lora.rnak: model.lora: no key is called 'rnak' (did you mean 'rank'?)",
+        ),
+        ({"parameters": {"modle.lora.rank": [8]}}, [], "--modle: no such flag or key (did you mean '--model'?)"),
+        ({"parameters": {"model.lora.rank": [8, "big"]}}, [], "model.lora.rank = big: --model.lora.rank: Expected"),
+        ({"set": {"trainer.max_step": 5}}, [], "trainer: no key is called 'max_step' (did you mean 'max_steps'?)"),
+        (
+            {"objectives": {"validation/gian": "maximize"}},
+            [],
+            "logs 'validation/gian' (did you mean 'validation/gain'?)",
+        ),
+        ({"set": {"judge": None}}, [], "objectives: no validation logs 'validation/gain'"),
+        ({"set": {"trainer.limit_val_batches": 0}}, [], "trainer.limit_val_batches: 0, and the objective is measured"),
+        ({"set": {"trainer.val_check_interval": 300}}, [], "300 does not divide the 800 batches of a fit"),
+        ({"config": ["shapes_lnog"]}, [], "config shapes_lnog: no such file (did you mean 'shapes_long'?)"),
+        ({}, ["--trainer.max_stepz=3"], "trainer: no key is called 'max_stepz' (did you mean 'max_steps'?)"),
+        ({}, ["--workers=0"], "--workers 0: at least 1 is needed"),
+        ({}, ["--worker=1"], "--worker: no such flag or key"),
+        ({}, ["--storage=here.db"], "--storage here.db: needs a database's URL"),
+        ({}, ["--output=mine.yaml"], "--output mine.yaml: a file; give a folder"),
+    ],
+)
+def test_what_no_trial_can_have_is_refused_before_anything_starts(changes, arguments, said, capsys):
+    assert main(["sweep", written(**changes), *arguments]) == 2
+    shown = capsys.readouterr().err
+    (line,) = [line for line in shown.splitlines() if "error:" in line]
+    assert line.startswith("hypernoise_pl sweep: error: ") and said in line, line
+    assert not list(Path("runs").rglob("trials"))
+
+
+def test_an_unknown_sweep_is_met_with_the_nearest(capsys):
+    assert main(["sweep", "shapes_recpie"]) == 2
+    assert "sweep shapes_recpie: no such file (did you mean 'shapes_recipe'?)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", sweep_names())
+def test_the_sweeps_that_come_with_the_package_can_run(name, capsys):
+    assert main(["sweep", name, "--dry-run"]) == 0
+    shown = capsys.readouterr().out
+    assert f"sweep {name} begins" in shown and not list(Path().iterdir())
