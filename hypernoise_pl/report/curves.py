@@ -19,7 +19,7 @@ class Curve:
     """A figure over steps.
 
     Args:
-        name: written beside its last point.
+        name: written beside its last point; empty for one that is not told from others.
         points: step and value.
         grey: whether it is what the others are held against.
         dots: whether each point is drawn: figures of validations are few.
@@ -49,9 +49,11 @@ def over_steps(title: str, curves: Sequence[Curve], last: int, level: float | No
     parts = [f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title)} by step">', *_grid(place)]
     if level is not None:
         parts.append(_across("level", place.y(level)))
-    heights = spread([place.y(curve.points[-1][1]) for curve in shown], HEIGHT)
+    named = [curve for curve in shown if curve.name]
+    heights = dict(zip(map(id, named), spread([place.y(curve.points[-1][1]) for curve in named], HEIGHT), strict=True))
     colours = iter(COLOURS * len(shown))
-    for curve, height in zip(shown, heights, strict=True):
+    for curve in shown:
+        height = heights.get(id(curve))
         parts += _drawn(curve, GREY if curve.grey else next(colours), place, height)
     return "".join(parts) + "</svg>"
 
@@ -89,8 +91,8 @@ def thinned(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
     return [(fmean(step for step, _ in group), fmean(value for _, value in group)) for group in groups]
 
 
-def _drawn(curve: Curve, colour: str, place: _Place, height: float) -> list[str]:
-    """A curve, its band, its points, and its name and last value with a thread to it."""
+def _drawn(curve: Curve, colour: str, place: _Place, height: float | None) -> list[str]:
+    """A curve, its band, its points, and its name and last value, at a height, with a thread to it."""
     parts, points, edge = [], thinned(curve.points), WIDTH - RIGHT + 10
     if len(curve.band) > 1:
         around = [(step, high) for step, _, high in curve.band] + [(step, low) for step, low, _ in reversed(curve.band)]
@@ -103,6 +105,8 @@ def _drawn(curve: Curve, colour: str, place: _Place, height: float) -> list[str]
             f'<circle cx="{place.x(step):.1f}" cy="{place.y(value):.1f}" r="2.6" fill="{colour}">'
             f"<title>{escape(curve.name)}, step {step:g}: {value:.4g}</title></circle>"
         )
+    if height is None:
+        return parts
     step, value = points[-1]
     parts.append(_stroke(colour, f"M{place.x(step) + 4:.1f} {place.y(value):.1f}L{edge - 3} {height:.1f}"))
     text = escape(f"{curve.name} {curve.points[-1][1]:.4g}")
