@@ -5,13 +5,16 @@ from __future__ import annotations
 import csv
 import io
 import shlex
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import yaml
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
 from PIL.Image import Image
 
+from hypernoise_pl.flat_config import hyper_parameters
 from hypernoise_pl.report.figures import to_tensor
 from hypernoise_pl.run_folder import write
 
@@ -52,10 +55,37 @@ def show(logger: Logger, name: str, picture: Image, step: int) -> None:
 
 
 def tell(loggers: Sequence[Logger], config: Mapping[str, Any]) -> None:
-    """Enter a run's configuration where a logger shows it: in Weights & Biases; others have it in the run folder."""
+    """Enter a run's configuration where a logger shows it: in Weights & Biases and, as text, in TensorBoard."""
     for logger in loggers:
+        if isinstance(logger, TensorBoardLogger):
+            text = yaml.safe_dump(dict(config), sort_keys=False, width=120)
+            logger.experiment.add_text("configuration", textwrap.indent(text, "    "))  # Markdown's code
         if isinstance(logger, WandbLogger):
             logger.experiment.config.update(config, allow_val_change=True)  # a resumed run's may differ
+
+
+def conclude(loggers: Sequence[Logger], config: Mapping[str, Any], summary: Mapping[str, Any], step: int) -> None:
+    """Enter what a run has come to beside its hyper-parameters: a row of TensorBoard's HParams tab.
+
+    Args:
+        loggers: a Trainer's.
+        config: resolved.
+        summary: of the test, as of ``summarise``.
+        step: the last.
+    """
+    trained = summary["hypernetwork"]
+    figures = {
+        "gain": summary["gain"],
+        "reward": trained["weighted_reward"],
+        "diversity": trained["diversity"],
+        "win_rate": summary["win_rate"],
+        "fit_seconds": summary["fit_seconds"],
+    }
+    known = {f"final/{name}": value for name, value in figures.items() if value is not None}
+    for logger in loggers:
+        if isinstance(logger, TensorBoardLogger):
+            logger.log_hyperparams(hyper_parameters(config), known, step)
+            logger.experiment.flush()
 
 
 def end(loggers: Sequence[Logger]) -> None:

@@ -30,7 +30,7 @@ from hypernoise_pl.config import read_config
 from hypernoise_pl.data.base import Split, check_prompts
 from hypernoise_pl.data.columns import NUMBER
 from hypernoise_pl.identity import described, difference, digest_of
-from hypernoise_pl.logs import end, go_on, tell, where
+from hypernoise_pl.logs import conclude, end, go_on, tell, where
 from hypernoise_pl.metrics.judge import Judge
 from hypernoise_pl.noise import gaussian, seed_of
 from hypernoise_pl.options import Options
@@ -78,6 +78,8 @@ def fit(cli: Any, options: Options) -> None:
     save_adapter(model.hypernetwork, model.generator, adapter, model.objective.record(), trainer.is_global_zero)
     _measure(cli, options, "test", fit_seconds, adapter)
     if trainer.is_global_zero:
+        if options.result is not None:
+            conclude(trainer.loggers, read_config(output / "config.yaml"), options.result, trainer.global_step)
         end(trainer.loggers)
 
 

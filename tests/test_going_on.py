@@ -1,14 +1,16 @@
 """``fit --ckpt_path``: a run goes on as it began, says what is otherwise now, and says how to go on after an error."""
 
 import json
+import os
 import shlex
+import time
 from pathlib import Path
 
 import pytest
 
 from hypernoise_pl.__main__ import main
 from hypernoise_pl.checkpoints import newest_checkpoint
-from hypernoise_pl.cli.continuing import changes, run_of
+from hypernoise_pl.cli.continuing import changes, run_of, to_look_at
 from hypernoise_pl.config import read_config
 
 pytestmark = pytest.mark.usefixtures("own_folder")
@@ -60,14 +62,59 @@ def test_after_an_error_the_command_that_goes_on_is_said(capsys, monkeypatch):
     callback = "--trainer.callbacks+=tests.signalling.RaiseAt"
     stopped = ["fit", *TINY, "--trainer.max_steps=3", "--model.lora.rank=4", callback, "--output=run"]
     assert main(stopped) == 1
-    error = capsys.readouterr().err.splitlines()
-    assert error[-2] == "hypernoise_pl fit: error: RuntimeError: out of luck; --verbose shows where"
-    said, command = error[-1].split("; to continue: ")
+    *_, error, going_on, page = capsys.readouterr().err.splitlines()
+    assert error == "hypernoise_pl fit: error: RuntimeError: out of luck; --verbose shows where"
+    assert page == "hypernoise_pl fit: page: run/live.html" and "Stopped by an error: out of luck" in live_page()
+    said, command = going_on.split("; to continue: ")
     assert said == "hypernoise_pl fit: step 2 is saved"
     assert command == "python -m hypernoise_pl fit --ckpt_path=last --output=run"
     monkeypatch.setattr("tests.signalling.RaiseAt.on_train_batch_start", lambda *_: None)
     assert main(shlex.split(command)[3:]) == 0
     assert newest_checkpoint(Path("run"))[1]["global_step"] == 3
+    assert "Ended, step 3 of 3" in live_page()
+
+
+def live_page() -> str:
+    return Path("run/live.html").read_text()
+
+
+def test_a_run_that_is_asked_to_stop_names_its_picture_its_page_and_its_adapter(capsys):
+    more = [
+        "--trainer.limit_val_batches=1",
+        "--trainer.val_check_interval=1",
+        "--trainer.callbacks.NoiseHealth.images=1",
+    ]
+    more += ["--trainer.callbacks+=hypernoise_pl.callbacks.adapter_checkpoint.AdapterCheckpoint"]
+    more += ["--trainer.callbacks.AdapterCheckpoint.monitor=validation/hypernetwork/reward/weighted"]
+    more += ["--trainer.callbacks+=tests.signalling.SignalAt", "--trainer.callbacks.SignalAt.signum=15"]
+    more += ["--trainer.callbacks.SignalAt.step=2", "--trainer.max_steps=4", "--output=run"]
+    assert main(["fit", *TINY, *more]) == 143
+    *_, stopped, picture, page, adapter = capsys.readouterr().err.splitlines()
+    assert "stopped by SIGTERM; step 3 is saved; to continue: " in stopped
+    names = [line.removeprefix("hypernoise_pl fit: ") for line in (picture, page, adapter)]
+    assert names[0].startswith("newest picture: run/images/validation-00000")
+    assert names[1:] == ["page: run/live.html", "newest adapter: run/adapter-best"]
+    assert all(Path(name.partition(": ")[2]).exists() for name in names)
+    assert "Stopped by SIGTERM, step 3 of 4" in live_page() and "location.reload" not in live_page()
+
+
+def test_what_a_stopped_run_leaves_to_look_at_is_named():
+    assert to_look_at(Path("run"), 0) == {}
+    Path("run/images").mkdir(parents=True)
+    for age, name in enumerate(("live.html", "images/validation-000010.png", "images/validation-000002.png")):
+        Path("run", name).touch()
+        os.utime(Path("run", name), (0, time.time() - age))
+    assert to_look_at(Path("run"), time.time() + 60) == {}  # of another run
+    assert to_look_at(Path("run"), time.time() - 60) == {
+        "newest picture": Path("run/images/validation-000010.png"),
+        "page": Path("run/live.html"),
+    }
+    for number, name in enumerate(("adapter-best", "adapter")):
+        file = Path("run", name, "adapter_model.safetensors")
+        file.parent.mkdir()
+        file.touch()
+        os.utime(file, (0, 10 + number))
+    assert to_look_at(Path("run"), 0)["newest adapter"] == Path("run/adapter")
 
 
 def test_an_adapter_in_a_checkpoints_place_is_recognised(capsys):

@@ -11,7 +11,7 @@ from PIL import Image
 
 from hypernoise_pl.callbacks.remember_logs import RememberLogs
 from hypernoise_pl.checkpoints import read_checkpoint
-from hypernoise_pl.logs import go_on, show, where
+from hypernoise_pl.logs import conclude, go_on, show, tell, where
 from tests.test_run_folder import Line
 from tests.wandb_files import whole_run
 from tests.worker import Rings, quiet
@@ -94,6 +94,43 @@ def test_tensorboard_takes_pictures_and_is_found(tmp_path):
     found = EventAccumulator(str(tmp_path)).Reload()
     assert found.Tags()["images"] == ["test/images"] and found.Images("test/images")[0].step == 3
     assert where(logger) == ("TensorBoard", f"tensorboard --logdir {logger.log_dir}")
+
+
+def test_tensorboard_has_the_configuration_and_a_row_of_hyper_parameters_with_what_was_reached(tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
+
+    from hypernoise_pl.cli.commands import configuration
+    from hypernoise_pl.config import finished, resolved
+    from hypernoise_pl.options import Options
+
+    flags = ["--model.lora.rank=8", "--model.optimizer.lr=0.002", "--trainer.max_steps=7"]
+    config = resolved(finished(configuration("fit", Options(), flags)))
+    logger = TensorBoardLogger(str(tmp_path), name="", version="")
+    tell([logger], config)
+    trained = {"weighted_reward": 6.5, "diversity": None}
+    summary = {"hypernetwork": trained, "gain": 0.25, "win_rate": 0.75, "fit_seconds": 3.0}
+    conclude([logger, CSVLogger(str(tmp_path))], config, summary, 7)
+    logger.finalize("success")
+    found = EventAccumulator(str(tmp_path)).Reload()
+    (text,) = found.Tensors("configuration/text_summary")
+    said = text.tensor_proto.string_val[0].decode()
+    assert "      lora:\n" in said and "rank: 8\n" in said and "${" not in said
+    final = {name: found.Scalars(f"final/{name}")[0] for name in ("gain", "reward", "win_rate", "fit_seconds")}
+    assert {name: (event.step, event.value) for name, event in final.items()} == {
+        "gain": (7, 0.25), "reward": (7, 6.5), "win_rate": (7, 0.75), "fit_seconds": (7, 3.0)
+    }  # fmt: skip
+    assert "final/diversity" not in found.Tags()["scalars"]
+    content = found.PluginTagToContent("hparams")["_hparams_/session_start_info"]
+    row = HParamsPluginData.FromString(content).session_start_info.hparams
+    numbers = {name: value.number_value for name, value in row.items()}
+    assert numbers["model.lora.rank"] == 8 and numbers["model.optimizer.lr"] == 0.002
+    assert numbers["trainer.max_steps"] == numbers["model.lr_scheduler.total_steps"] == 7
+    assert numbers["model.reward_weights.clip"] == 0.2 and numbers["model.objective.reward_scale"] == 50
+    assert numbers["data.batch_size"] == 64
+    texts = {name: value.string_value for name, value in row.items()}
+    assert texts["model"] == "HyperNoiseModule" and texts["model.optimizer"] == "AdamW"
+    assert not any(name.startswith(("model.rewards.", "trainer.callbacks", "output")) for name in row)
 
 
 @pytest.mark.slow

@@ -84,6 +84,12 @@ def tensorboard(capsys, monkeypatch) -> None:
     folder = the_run("fit")
     assert f"tensorboard --logdir {folder}" in shown
     assert files(folder, "*tfevents*") and not files(folder, "metrics.csv")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    found = EventAccumulator(str(folder)).Reload().Tags()
+    groups = {name.partition("/")[0] for name in found["scalars"]}
+    assert groups == {"train", "noise", "speed", "test", "final", "epoch"}  # FEW has no validation
+    assert "configuration/text_summary" in found["tensors"]
 
 
 def table(capsys, monkeypatch) -> None:

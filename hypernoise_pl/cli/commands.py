@@ -10,6 +10,7 @@ import re
 import shlex
 import sys
 import tempfile
+import time
 import traceback
 import warnings
 from collections import Counter
@@ -24,7 +25,7 @@ from hypernoise_pl.adapter_config import check_adapter, of_run, with_adapter, wi
 from hypernoise_pl.cache_prompts import without_rewards
 from hypernoise_pl.checkpoints import check_unused, newest_checkpoint, newest_run_to_continue, to_continue
 from hypernoise_pl.classes import families, page
-from hypernoise_pl.cli.continuing import changes, run_of
+from hypernoise_pl.cli.continuing import changes, run_of, to_look_at
 from hypernoise_pl.cli.dry_run import SPLITS, check_files, dry_run, in_lines, lines
 from hypernoise_pl.cli.errors import first_cause
 from hypernoise_pl.cli.parser import COMMANDS, closest, own_flags
@@ -78,7 +79,7 @@ def run(command: str, argv: Sequence[str], options: Options, rest: list[str]) ->
     from hypernoise_pl.training import NonFiniteError
 
     first = OUTPUT_VARIABLE not in os.environ and os.environ.get("RANK", "0") == "0"  # of the run's processes
-    started = False
+    started, began = False, time.time()
     try:
         with quiet(options.verbose), _cut_prompts():
             cli = build(command, options, rest)
@@ -95,6 +96,7 @@ def run(command: str, argv: Sequence[str], options: Options, rest: list[str]) ->
         if not first:
             return 0  # the first process tells of all
         print(f"hypernoise_pl {command}: {stopped}; {_continuation(command, argv, options)}", file=sys.stderr)
+        _say_kept(command, options, began)
         return stopped.code
     except (ConfigError, FileNotFoundError, NotADirectoryError) as error:
         line, code = str(error), 2
@@ -113,8 +115,10 @@ def run(command: str, argv: Sequence[str], options: Options, rest: list[str]) ->
         if options.scratch is not None:
             options.scratch.cleanup()
     print(f"hypernoise_pl {command}: error: {line}", file=sys.stderr)
-    if command == "fit" and started and first and newest_checkpoint(options.folder) is not None:
-        print(f"hypernoise_pl fit: {_continuation(command, argv, options)}", file=sys.stderr)
+    if command in ("fit", "compare") and started and first:
+        if command == "fit" and newest_checkpoint(options.folder) is not None:
+            print(f"hypernoise_pl fit: {_continuation(command, argv, options)}", file=sys.stderr)
+        _say_kept(command, options, began)
     return code
 
 
@@ -134,6 +138,13 @@ def _continuation(command: str, argv: Sequence[str], options: Options) -> str:
     if options.adapter is not None:
         more.append(f"--adapter={options.adapter}")
     return f"to continue: {_command(command, _without(argv, '--output', '--adapter'))} {shlex.join(more)}"
+
+
+def _say_kept(command: str, options: Options, began: float) -> None:
+    """Say what a run that is stopped leaves to look at, a line each."""
+    found = to_look_at(options.folder, began) if command in ("fit", "compare") and options.begun else {}
+    for name, path in found.items():
+        print(f"hypernoise_pl {command}: {name}: {path}", file=sys.stderr)
 
 
 def _command(command: str, argv: Sequence[str]) -> str:

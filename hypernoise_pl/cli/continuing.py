@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from hypernoise_pl.checkpoints import newest_run_to_continue
+from hypernoise_pl.flat_config import leaves
+from hypernoise_pl.report.live import PAGE
+from hypernoise_pl.report.page import REPORT
 
 CONFIG = "config.yaml"
 SHOWN = 6  # differences that are written out
@@ -31,23 +34,31 @@ def run_of(asked: str, output: Path | None, kind: str = "fit") -> Path:
 
 def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
     """What is otherwise in a configuration than it was, as ``trainer.max_steps 1200 (was 800)``; empty if nothing."""
-    was, now = dict(_leaves(before)), dict(_leaves(after))
+    was, now = dict(leaves(before)), dict(leaves(after))
     names = [name for name in {**was, **now} if was.get(name) != now.get(name) and name != "output"]
     said = [f"{name} {_said(now, name)} (was {_said(was, name)})" for name in names[:SHOWN]]
     more = [f"{len(names) - SHOWN} more"] if len(names) > SHOWN else []
     return ", ".join(said + more)
 
 
-def _leaves(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
-    """Dotted names, as flags have them, and values."""
-    if isinstance(value, Mapping) and value:
-        for key, part in value.items():
-            yield from _leaves(part, name if key == "init_args" else f"{name}.{key}".lstrip("."))
-    elif isinstance(value, list) and any(isinstance(part, (Mapping, list)) for part in value):
-        for place, part in enumerate(value):
-            yield from _leaves(part, f"{name}.{place}")
-    else:
-        yield name, value
+def to_look_at(folder: Path, since: float) -> dict[str, Path]:
+    """What a run that has stopped leaves to look at: its newest picture, its page and its newest adapter.
+
+    Args:
+        folder: of the run.
+        since: seconds since 1970; a folder of which no such file is newer is another run's, and has nothing.
+    """
+    pictures = sorted(folder.glob("images/*.png"), key=_age)
+    adapters = sorted(folder.glob("adapter*/adapter_model.safetensors"), key=_age)
+    pages = [folder / name for name in (PAGE, REPORT) if (folder / name).is_file()]
+    if not any(_age(file) >= since for file in (*pictures, *pages, *adapters)):
+        return {}
+    found = {"newest picture": pictures, "page": pages, "newest adapter": [file.parent for file in adapters]}
+    return {name: paths[-1] for name, paths in found.items() if paths}
+
+
+def _age(file: Path) -> float:
+    return file.stat().st_mtime
 
 
 def _said(leaves: Mapping[str, Any], name: str) -> str:
