@@ -21,11 +21,13 @@ class Axis:
     Args:
         name: above it.
         values: in order from bottom to top, where it has a list of them; none for a range.
+        ends: of a range; None for those of the points.
         log: whether a range is on a log scale.
     """
 
     name: str
     values: Sequence[str] = ()
+    ends: tuple[float, float] | None = None
     log: bool = False
 
 
@@ -56,6 +58,7 @@ def parallel(axes: Sequence[Axis], marks: Sequence[Mark]) -> str:
     shown = [mark for mark in marks if all(axis.name in mark.places for axis in axes)]
     if not shown:
         return ""
+    names = _short([axis.name for axis in axes])
     columns = {axis.name: SIDE + (WIDTH - 2 * SIDE) * place / (len(axes) - 1) for place, axis in enumerate(axes)}
     scales = {axis.name: _Scale.of(axis, [mark.places[axis.name] for mark in shown]) for axis in axes}
     parts = [f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="parallel coordinates of all trials">']
@@ -71,7 +74,7 @@ def parallel(axes: Sequence[Axis], marks: Sequence[Mark]) -> str:
         x = columns[axis.name]
         last = place == len(axes) - 1
         parts.append(f'<line class="axis" x1="{x:.1f}" x2="{x:.1f}" y1="{TOP}" y2="{HEIGHT - BOTTOM}"/>')
-        parts.append(faint(x, 14, axis.name, "start" if place == 0 else "end" if last else "middle"))
+        parts.append(faint(x, 14, names[axis.name], "start" if place == 0 else "end" if last else "middle"))
         for text, y in scales[axis.name].labels():
             parts.append(faint(x + (6 if last else -6), y + 4, text, "start" if last else "end"))
     return "".join(parts) + "</svg>"
@@ -124,7 +127,8 @@ class _Scale:
     def of(axis: Axis, found: Sequence[str | float]) -> _Scale:
         if axis.values:
             return _Scale(tuple(axis.values), 0.0, 0.0, False)
-        numbers = [math.log10(float(value)) if axis.log else float(value) for value in found]
+        inside = found if axis.ends is None else axis.ends
+        numbers = [math.log10(float(value)) if axis.log else float(value) for value in inside]
         return _Scale((), *_around(numbers), axis.log)
 
     def y(self, value: str | float) -> float:
@@ -145,6 +149,12 @@ class _Scale:
         else:
             marks = ticks(self.low, self.high)
         return [(f"{mark:g}", self.y(mark)) for mark in marks]
+
+
+def _short(names: Sequence[str]) -> dict[str, str]:
+    """Dotted names by their last part, where it tells them apart."""
+    last = [name.rpartition(".")[2] for name in names]
+    return {name: part if last.count(part) == 1 else name for name, part in zip(names, last, strict=True)}
 
 
 def _around(values: Sequence[float]) -> tuple[float, float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import shlex
 import sys
@@ -15,19 +16,21 @@ from typing import Any
 
 import yaml
 
-from hypernoise_pl.cli.commands import pairs_of, quiet
+from hypernoise_pl.callbacks.progress import spoken
+from hypernoise_pl.cli.commands import checked, pairs_of, quiet
 from hypernoise_pl.cli.continuing import changes
 from hypernoise_pl.cli.parser import PROGRAM
 from hypernoise_pl.config import read_mapping
 from hypernoise_pl.options import Options
 from hypernoise_pl.progress import Steps, phase
+from hypernoise_pl.rates import known_rate
 from hypernoise_pl.run_folder import RUNS, write
 from hypernoise_pl.signals import Stopped
 from hypernoise_pl.signatures import ConfigError
 from hypernoise_pl.sweep.base import base_of, check, seed_flags, steps_of
 from hypernoise_pl.sweep.definition import Definition, read_definition
-from hypernoise_pl.sweep.report import write_report
-from hypernoise_pl.sweep.results import best, command_of, points, summary, words
+from hypernoise_pl.sweep.report import PAGE, write_report
+from hypernoise_pl.sweep.results import SUMMARY, best, command_of, points, summary, words
 from hypernoise_pl.sweep.space import grid_point, text
 from hypernoise_pl.sweep.study import JOURNAL, shown_url, storage_url
 from hypernoise_pl.sweep.table import table
@@ -187,8 +190,33 @@ def _finish(plan: Plan, done: bool) -> dict[str, Any]:
         for point in best(found, plan.definition, study):
             print(f"best         trial {point.number}: {words(point.values)}")
             print(f"again        {command_of(point, plan.definition, plan.base)}")
-        print(f"report       {plan.folder / 'report.html'}\nsummary      {plan.folder / 'summary.json'}", flush=True)
+        print(f"report       {plan.folder / PAGE}\nsummary      {plan.folder / SUMMARY}", flush=True)
     return summary(plan.definition, found, study, plan.folder, plan.base)
+
+
+def _time(definition: Definition, base: dict[str, Any], folder: Path, workers: int) -> str:
+    """How long a sweep takes at most, in words: by its own fits, or by earlier runs of the same work."""
+    fits = definition.points * definition.seeds
+    each, by = _seconds_of_a_fit(definition, base, folder)
+    if each is None:
+        return f"not known: no run here did the same work; {PROGRAM} fit says after its first steps what one takes"
+    less = "" if definition.pruner_name == "none" else ", less what is pruned"
+    return f"{spoken(each * fits / workers)} with --workers {workers}{less}; {spoken(each)} a fit, by {by}"
+
+
+def _seconds_of_a_fit(definition: Definition, base: dict[str, Any], folder: Path) -> tuple[float | None, str]:
+    try:
+        done = json.loads((folder / SUMMARY).read_text())["trials"]
+        taken = sum(trial["seconds"] for trial in done), sum(sum(trial["steps"]) for trial in done)
+    except FileNotFoundError:
+        taken = 0.0, 0
+    steps = steps_of(base)
+    if steps is None:
+        return None, ""
+    if taken[1]:
+        return steps * taken[0] / taken[1], "this sweep's own fits, beside one another"
+    known = known_rate(checked("fit", base))
+    return (None, "") if known is None else (steps * known[0], f"{known[1]}, without validations")
 
 
 def _dry_run(definition: Definition, base: dict[str, Any], folder: Path, url: str | None, options: Options) -> None:
@@ -199,6 +227,7 @@ def _dry_run(definition: Definition, base: dict[str, Any], folder: Path, url: st
         ("trials", f"{definition.points}, by {definition.sampler_name}, pruned by {definition.pruner_name}"),
         ("fits", f"{fits} of {steps} steps" if steps else str(fits)),
         ("objectives", ", ".join(f"{direction} {name}" for name, direction in definition.objectives.items())),
+        ("time", _time(definition, base, folder, options.workers)),
         ("run folder", f"{folder}{' (continues)' if (folder / DEFINITION).is_file() else ''}"),
         ("storage", str(folder / JOURNAL) if url is None else shown_url(url)),
     ]

@@ -15,7 +15,7 @@ from hypernoise_pl.report.parallel import Axis, Mark, parallel, scatter
 from hypernoise_pl.report.template import render
 from hypernoise_pl.run_folder import write
 from hypernoise_pl.sweep.definition import Definition
-from hypernoise_pl.sweep.results import Point, as_json, best, command_of, importance, points, summary, words
+from hypernoise_pl.sweep.results import SUMMARY, Point, as_json, best, command_of, importance, points, summary, words
 from hypernoise_pl.sweep.space import short
 from hypernoise_pl.sweep.table import ordered, rows
 
@@ -28,7 +28,7 @@ def write_report(definition: Definition, study: Study, folder: Path, base: Path)
     """Write ``summary.json`` and ``report.html`` of what there is so far, whole or not at all."""
     found = points(study, definition, folder)
     record = summary(definition, found, study, folder, base)
-    write(folder / "summary.json", as_json(record))
+    write(folder / SUMMARY, as_json(record))
     chosen = best(found, definition, study)
     write(
         folder / PAGE, _page(definition, found, chosen, importance(study, definition), base, bool(record["finished"]))
@@ -85,9 +85,10 @@ def _page(
 
 
 def _axes(definition: Definition) -> list[Axis]:
-    settings = [
-        Axis(each.name, [short(value) for value in each.settings or ()], each.log) for each in definition.dimensions
-    ]
+    settings = []
+    for each in definition.dimensions:
+        ends = None if each.listed else (each.low, each.high)
+        settings.append(Axis(each.name, [short(value) for value in each.settings or ()], ends, each.log))
     return [*settings, *(Axis(name) for name in definition.objectives)]
 
 

@@ -19,6 +19,7 @@ from hypernoise_pl.sweep.reporting import validations
 from hypernoise_pl.sweep.space import as_flags, flags_of, short
 from hypernoise_pl.sweep.study import POINT
 
+SUMMARY = "summary.json"
 STATES = {
     TrialState.COMPLETE: "complete",
     TrialState.PRUNED: "pruned",
@@ -88,7 +89,8 @@ def interval(values: Sequence[float]) -> tuple[float, float] | None:
     freedom = len(values) - 1
     # beyond the table the first terms of its expansion around the normal's quantile z (Abramowitz, Stegun 26.7.5)
     z = 1.959964
-    factor = _T[freedom - 1] if freedom <= len(_T) else z + (z**3 + z) / (4 * freedom)
+    first, second = (z**3 + z) / 4, (5 * z**5 + 16 * z**3 + 3 * z) / 96
+    factor = _T[freedom - 1] if freedom <= len(_T) else z + first / freedom + second / freedom**2
     half = factor * stdev(values) / math.sqrt(len(values))
     return fmean(values) - half, fmean(values) + half
 
