@@ -27,6 +27,7 @@ from hypernoise_pl.signatures import (
     items,
     kinds,
     must_be_in,
+    must_fit,
     named,
     options,
     parameters,
@@ -205,6 +206,7 @@ def _merge(base: Any, later: Any, hint: Any, where: str) -> Any:
     if isinstance(later, list):
         return [_merge(None, item, items(hint), f"{where}[{place}]") for place, item in enumerate(later)]
     if not isinstance(later, dict):
+        must_fit(later, hint, where)
         return later
     if isinstance(base, list) and "class_path" not in later:
         merged_items = [*base]
@@ -215,9 +217,11 @@ def _merge(base: Any, later: Any, hint: Any, where: str) -> Any:
     base = base if isinstance(base, dict) else {}
     if "class_path" not in later and "class_path" not in base:
         return _merge_keys(base, later, fields(hint) or _dict_of(hint, base, later, where), where)
-    for key in later:
-        must_be_in(str(key), ("class_path", "init_args", "dict_kwargs"), where)
     kind = find_class(later.get("class_path", base.get("class_path")))
+    for key in map(str, later):
+        if key in parameters(kind):
+            raise ConfigError(f"{where}: {key!r} is an argument of {kind.__name__}; write it under {where}.init_args")
+        must_be_in(key, ("class_path", "init_args", "dict_kwargs"), where)
     if "class_path" in later and "class_path" in base and find_class(base["class_path"]) is not kind:
         base = {"class_path": class_path_of(kind), "init_args": _kept(base.get("init_args") or {}, kind)}
     merged = {**base, **later}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections.abc
+import contextlib
 import dataclasses
 import importlib
 import inspect
@@ -22,6 +23,7 @@ PLAIN = (
     "torch",
 )  # where classes are defined whose objects are values (torch.Tensor)
 NUMBERS = {int: (int,), float: (int, float)}
+IN_WORDS = {int: "a whole number", float: "a number"}
 
 
 class ConfigError(ValueError):
@@ -171,6 +173,36 @@ def must_be_in(key: str, known: Any, where: str, whose: str = "") -> None:
         raise ConfigError(f"{where}{': ' if where else ''}no key is called {key!r}{whose}{nearest(key, known)}")
 
 
+def must_fit(value: Any, hint: Any, where: str) -> None:
+    """Refuse a text where numbers or certain words are wanted, and a fraction where a whole number is.
+
+    Raises:
+        ConfigError: naming the text, and what is wanted.
+    """
+    wanted = [option for option in options(hint) if option is not type(None)]
+    words = [
+        str(word)
+        for option in wanted
+        if typing.get_origin(option) is typing.Literal
+        for word in typing.get_args(option)
+    ]
+    numbers = [IN_WORDS[option] for option in wanted if option in IN_WORDS]
+    simple = wanted and all(option in IN_WORDS or typing.get_origin(option) is typing.Literal for option in wanted)
+    fraction = isinstance(value, float) and wanted == [int]
+    if not simple or not (fraction or isinstance(value, str)) or "${" in str(value) or value in words:
+        return
+    if numbers and not fraction:
+        with contextlib.suppress(ValueError):
+            float(value)
+            return
+    known = [*dict.fromkeys(words)]
+    one_of = [f"one of {', '.join(known)}"] if known else []
+    raise ConfigError(
+        f"{where}{': ' if where else ''}{value!r} stands there; give {' or '.join([*numbers, *one_of])}"
+        f"{nearest(str(value), known)}"
+    )
+
+
 def _accepts(option: Any, value: Any) -> bool:
     origin = typing.get_origin(option)
     if option in (Any, None) or isinstance(option, (ArgumentsOf, typing.TypeVar)):
@@ -179,6 +211,8 @@ def _accepts(option: Any, value: Any) -> bool:
         return value in typing.get_args(option)
     if isinstance(value, dict):
         if isinstance(value.get("class_path"), str):
+            if "." not in value["class_path"]:  # a short name, which is looked up where it is merged
+                return bool(bases(option))
             kind = find_class(value["class_path"])
             return any(not inspect.isclass(kind) or issubclass(kind, base) for base in bases(option))
         return (bool(entries(option)) and all(accepts(entries(option)[0], each) for each in value.values())) or (

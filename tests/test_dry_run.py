@@ -153,6 +153,32 @@ def test_time_is_that_of_a_run_that_did_the_same_in_a_step(capsys):
         assert dry(capsys, "fit", *flags)["time"].startswith("not known")
 
 
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--data.batch_size=0"], "data.batch_size and data.eval_batch_size must be at least 1, got 0 and 60"),
+        (["--data.batch_size=7000"], "6,000 training prompts do not fill one batch of 7,000 on 1 process(es)"),
+        (["--data.test=0"], "data: no test prompts; give at least one"),
+        (["--trainer.max_steps=-5"], "trainer.max_steps -5: give at least 1, or -1 for no end"),
+        (["--trainer.max_steps=ten"], "--trainer.max_steps: 'ten' stands there; give a whole number"),
+        (["--trainer.max_steps=1e3"], "--trainer.max_steps: 1000.0 stands there; give a whole number"),
+        (["--trainer.precision=bf17"], "--trainer.precision: 'bf17' stands there; give one of "),
+        (["--config=typo.yaml"], "'lora' is an argument of HyperNoiseModule; write it under model.init_args"),
+        (["--config=sana_sprit"], "config sana_sprit: no such file (did you mean 'sana_sprint'?)"),
+        (["--data=TextPrompts", "--data.train=bad.jsonl"], 'line 1: needs an object with a text "prompt", got 3'),
+        (["--model.rewards={a: {class_path: Redness2}}"], "no class is called 'Redness2'"),
+        (["--model.lora.rank=0"], "model.generator: LoRA rank must be at least 1, got 0"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else value[0],
+)
+def test_a_mistyped_value_is_one_line(capsys, flags, said):
+    Path("typo.yaml").write_text("model: {lora: {rnak: 3}}\n")
+    Path("bad.jsonl").write_text('{"prompt": 3}\n')
+    assert main(["fit", "--dry-run", *flags]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and said in error
+
+
 def test_damaged_weights_are_named(capsys):
     Path("clip").mkdir()
     Path("clip/model.safetensors").write_bytes(b"nothing")

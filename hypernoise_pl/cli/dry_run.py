@@ -9,6 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from hypernoise_pl.callbacks.progress import MEASURED, WARM_UP, spoken
 from hypernoise_pl.cli.errors import causes, first_cause
 from hypernoise_pl.cli.found import Found
@@ -98,6 +100,11 @@ def _prompts(command: str, config: Mapping[str, Any], found: Found, judged: bool
             found.missing.extend(told)
             said.update(told)
             continue
+        if not prompts:
+            found.missing.append(f"data: no {split} prompts; give at least one")
+            continue
+        if split == "train":
+            _fills_a_batch(config, len(prompts), found)
         texts = [prompt.text for prompt in prompts]
         tags = len({prompt.tag for prompt in prompts})
         found.say(
@@ -106,6 +113,21 @@ def _prompts(command: str, config: Mapping[str, Any], found: Found, judged: bool
         )
         for text in texts[:SHOWN] if split == SPLITS[command][0] else []:
             found.say("", f'"{text}"')
+
+
+def _fills_a_batch(config: Mapping[str, Any], count: int, found: Found) -> None:
+    """Check that so many training prompts are a batch of all processes."""
+    batch, devices = (config["data"].get("init_args") or {}).get("batch_size"), _devices(config)
+    if isinstance(batch, int) and count < batch * devices:
+        found.missing.append(
+            f"data: {count:,} training prompts do not fill one batch of {batch:,} on {devices} process(es); lower "
+            "data.batch_size or add prompts"
+        )
+
+
+def _devices(config: Mapping[str, Any]) -> int:
+    devices = (config.get("trainer") or {}).get("devices")
+    return devices if isinstance(devices, int) and devices > 0 else 1
 
 
 def _made(key: str, config: Mapping[str, Any]) -> Any:
@@ -129,10 +151,14 @@ def _work(command: str, config: Mapping[str, Any], found: Found) -> None:
     model, trainer = config["model"]["init_args"], config.get("trainer") or {}
     batch = (config["data"].get("init_args") or {}).get("batch_size")
     steps = trainer.get("max_steps")
+    if command == "fit" and isinstance(steps, int) and steps < -1:
+        found.missing.append(f"trainer.max_steps {steps}: give at least 1, or -1 for no end")
+    if command != "cache-prompts" and trainer.get("accelerator") in ("gpu", "cuda") and not torch.cuda.is_available():
+        found.say(
+            "device", f"trainer.accelerator={trainer['accelerator']}: this machine has no GPU; cpu or auto runs here"
+        )
     if command == "fit" and batch and isinstance(steps, int) and steps > 0:
-        accumulated, devices = trainer.get("accumulate_grad_batches") or 1, trainer.get("devices")
-        several = devices if isinstance(devices, int) and devices > 0 else 1
-        step = batch * accumulated * several
+        step = batch * (trainer.get("accumulate_grad_batches") or 1) * _devices(config)
         found.say("training", f"{steps:,} steps of {step} prompts: {steps * step:,} images")
         found.say("", f"at validation and test {model.get('images_per_prompt')} noises a prompt, base and refined")
         found.say("time", _time(config, steps))

@@ -127,7 +127,9 @@ class PromptDataModule(L.LightningDataModule, ABC):
     def __init__(self, batch_size: int = 64, eval_batch_size: int = 32, seed: int = 0) -> None:
         super().__init__()
         if batch_size < 1 or eval_batch_size < 1:
-            raise ValueError(f"batch sizes must be at least 1, got {batch_size} and {eval_batch_size}")
+            raise ValueError(
+                f"data.batch_size and data.eval_batch_size must be at least 1, got {batch_size} and {eval_batch_size}"
+            )
         self.batch_size, self.eval_batch_size, self.seed = batch_size, eval_batch_size, seed
         self._batches: PromptBatches | None = None
         self._given = 0

@@ -109,7 +109,8 @@ def _prompt(fields: Any, where: str, index: int, columns: Columns, listed_under:
     name = columns.prompt or first_of(PROMPT, names) or PROMPT[0]
     text = fields.get(name) if isinstance(fields, dict) else None
     if not isinstance(text, str) or not text.strip():
-        raise ValueError(f'{where}: needs an object with a text "{name}"{nearest(name, names)}')
+        hint = f", got {text!r}" if name in names else nearest(name, names)
+        raise ValueError(f'{where}: needs an object with a text "{name}"{hint}')
     tag = columns.tag or first_of(TAG, names)
     metadata = {key: value for key, value in fields.items() if key not in (name, tag)}
     return Prompt(text.strip(), tag_of(fields.get(tag)) or tag_of(listed_under), metadata, index)
