@@ -94,7 +94,10 @@ def test_a_training_that_is_stopped_saves_and_the_printed_command_ends_as_if_it_
 @pytest.mark.slow
 def test_a_signal_to_the_second_process_stops_both_after_the_same_step(tmp_path):
     callback = {"class_path": "tests.signalling.SignalAt", "init_args": {"step": 2, "signum": 15, "rank": 1}}
-    (tmp_path / "s.yaml").write_text(yaml.safe_dump({"trainer": {"callbacks": [callback]}}))
+    page = {"class_path": "hypernoise_pl.callbacks.live_page.LivePage", "init_args": {"every": 0}}
+    (tmp_path / "s.yaml").write_text(
+        yaml.safe_dump({"trainer": {"callbacks": [page, callback], "log_every_n_steps": 1}})
+    )
     two = ["--trainer.accelerator=cpu", "--trainer.devices=2", "--trainer.strategy=ddp"]
     command = [sys.executable, "-m", "hypernoise_pl", "fit", *SHORT, *two, "--config=s.yaml"]
     done = two_processes.run(command, tmp_path, environment())
@@ -103,6 +106,10 @@ def test_a_signal_to_the_second_process_stops_both_after_the_same_step(tmp_path)
     (folder,) = (tmp_path / "runs" / "fit").iterdir()
     newest = newest_checkpoint(folder)
     assert newest is not None and newest[1]["global_step"] == 3
+    # the first process alone writes the page and its record
+    rows = [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
+    assert [(row["kind"], row["step"]) for row in rows] == [("train", step) for step in (1, 2, 3)]
+    assert "Stopped by SIGTERM, step 3 of 5" in (folder / "live.html").read_text()
 
 
 @pytest.mark.slow

@@ -66,7 +66,8 @@ COMMANDS = {
         "train a noise hypernetwork, then test it against the base generator and a search",
         """Train a hypernetwork; at the end test base, hypernetwork and a reference search
 on the same prompts and noises, print the table, and write summary.json, the
-adapter, a picture and a TensorBoard log into the run folder.""",
+adapter, a picture and a TensorBoard log into the run folder. While it runs,
+live.html in that folder shows the run in a browser.""",
         examples=(
             "fit",
             "fit --config shapes_long",
@@ -91,8 +92,9 @@ it was.""",
         "search methods and what was trained side by side, at what cost: one table, one report",
         """Run test-time searches, the base generator and what was trained on the same
 prompts and noises; print the table, and write report.html, report.md,
-summary.json, results.parquet and every image into the run folder. What runs is
-the list compare.methods of conf/compare.yaml. Stopped at any moment, the same
+summary.json, results.parquet and every image into the run folder; report.html
+grows from the first unit of work on. What runs is the list compare.methods of
+conf/compare.yaml. Stopped at any moment, the same
 command again goes on where it was. A run folder holds the results of one
 configuration: with other settings the command needs another --output, or none.""",
         examples=(

@@ -167,8 +167,8 @@ def _table(validations: Sequence[Mapping[str, Any]]) -> list[list[str]]:
     judged = [row for row in validations if row["gain"] is not None]
     best = max(judged, key=lambda row: row["gain"], default=None)
     names = list(validations[-1]["deviations"])
-    head = ["validation", "gain by the judge", "95 %", "gain by the weighted reward", "95 %"]
-    table = [[*head, *(f"{name}, deviations" for name in names), "diversity, of the base's"]]
+    head = ["validation", "gain, judge", "95 %", "gain, reward", "95 %"]
+    table = [[*head, *(f"{name}, sd" for name in names), "diversity"]]
     for row in [validations[-1], *([best] if best is not None and best is not validations[-1] else [])]:
         which = "newest" if row is validations[-1] else "best by the judge"
         table.append([
