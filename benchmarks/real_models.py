@@ -18,18 +18,16 @@ import gc
 import json
 import statistics
 import time
-import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 from full_size import ARCHITECTURES, MODELS, Options, Place, Towers, make_conditioning, make_generator
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from hypernoise_pl.hypernetwork import LoraOptions, NoiseHypernetwork, trainable
+from hypernoise_pl.memory import LiveTensors
 from hypernoise_pl.parallelize import block_names
 
 RESULTS = Path(__file__).parent / "results"
@@ -163,40 +161,6 @@ def estimate(name: str, batch: int, tiny: bool, options: Options, rewards: int) 
         "block_gib": max(blocks) / 2**30,
         "lora_weights": lora,
     }
-
-
-class LiveTensors(TorchDispatchMode):
-    """The most bytes that tensors made under it hold at once.
-
-    Args:
-        before: tensors that were there before, of which an operation may return a view.
-    """
-
-    def __init__(self, before: list[torch.Tensor]) -> None:
-        super().__init__()
-        self.now = self.peak = 0
-        self._known = {tensor.untyped_storage()._cdata for tensor in before}
-
-    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Follow what an operation returns."""
-        result = function(*args, **(kwargs or {}))
-        for tensor in tree_leaves(result):
-            if isinstance(tensor, torch.Tensor):
-                self._follow(tensor.untyped_storage())
-        return result
-
-    def _follow(self, storage: torch.UntypedStorage) -> None:
-        key, size = storage._cdata, storage.nbytes()
-        if key in self._known:
-            return
-        self._known.add(key)
-        self.now += size
-        self.peak = max(self.peak, self.now)
-        weakref.finalize(storage, self._gone, key, size)
-
-    def _gone(self, key: int, size: int) -> None:
-        self._known.discard(key)
-        self.now -= size
 
 
 def variants(name: str) -> Iterator[Options]:

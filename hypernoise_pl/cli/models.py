@@ -13,6 +13,7 @@ from hypernoise_pl.cli.errors import first_cause
 from hypernoise_pl.cli.found import Found, counted, in_bytes
 from hypernoise_pl.generators.loading import Loaded
 from hypernoise_pl.hypernetwork import LoraOptions, NoiseHypernetwork, lora_view, trainable
+from hypernoise_pl.memory import activations
 from hypernoise_pl.pretrained import check_place, hub_reason
 from hypernoise_pl.signatures import find_class, parameters
 from hypernoise_pl.weightless import folder_of, missing_weights, parameters_of, stored_parameters, weightless_pipeline
@@ -40,7 +41,9 @@ def look_at_generator(command: str, config: Mapping[str, Any], found: Found) -> 
             if isinstance(module, torch.nn.Module):
                 found.say(f"generator, {part}", counted(*parameters_of(module)) + _kept(name))
         if command == "fit":
-            found.say("trains", _trained(config, generator))
+            trained = _trained_part(config, generator)
+            found.say("trains", _trained(config, generator, trained))
+            found.say("", _activations(config, generator, trained))
     except (OSError, ValueError) as error:
         found.missing.append(f"model.generator: {' '.join(str(error).split())}")
     except Exception as error:  # an option that needs the weights themselves
@@ -56,22 +59,46 @@ def _with_dataclasses(kind: type, arguments: Mapping[str, Any]) -> dict[str, Any
     }
 
 
-def _trained(config: Mapping[str, Any], generator: Any) -> str:
+def _trained_part(config: Mapping[str, Any], generator: Any) -> torch.nn.Module:
+    """The hypernetwork, or the view of the generator's network that is trained."""
     model = config["model"]["init_args"]
     lora = LoraOptions(**model.get("lora") or {})
-    on_generator = config["model"]["class_path"].endswith(".FineTuneModule")
-    view = (
-        lora_view(generator.network, lora, generator.unused_layers)
-        if on_generator
-        else NoiseHypernetwork(generator, lora, model.get("mode") or "residual").view
-    )
-    weights = sum(parameter.numel() for parameter in trainable(view))
+    if _on_generator(config):
+        return lora_view(generator.network, lora, generator.unused_layers)
+    return NoiseHypernetwork(generator, lora, model.get("mode") or "residual")
+
+
+def _on_generator(config: Mapping[str, Any]) -> bool:
+    return str(config["model"]["class_path"]).endswith(".FineTuneModule")
+
+
+def _trained(config: Mapping[str, Any], generator: Any, trained: torch.nn.Module) -> str:
+    model = config["model"]["init_args"]
+    weights = sum(parameter.numel() for parameter in trainable(trained))
     optimizer = model.get("optimizer") or {}
     states = STATES.get(str(optimizer.get("class_path", "AdamW")).rpartition(".")[2])
     memory = "" if states is None else f"; with gradient and optimiser {in_bytes(weights * 4 * (2 + states))}"
     noise = " x ".join(map(str, generator.noise_shape))
-    kind = "generator itself" if on_generator else "noise hypernetwork"
-    return f"{weights:,} weights, LoRA of rank {lora.rank}, {kind}{memory}; noise {noise}"
+    kind = "generator itself" if _on_generator(config) else "noise hypernetwork"
+    rank = LoraOptions(**model.get("lora") or {}).rank
+    return f"{weights:,} weights, LoRA of rank {rank}, {kind}{memory}; noise {noise}"
+
+
+def _activations(config: Mapping[str, Any], generator: Any, trained: torch.nn.Module) -> str:
+    """What a step's forward and backward hold."""
+    model, batch = config["model"]["init_args"], (config["data"].get("init_args") or {}).get("batch_size")
+    if not isinstance(batch, int) or batch < 1:
+        return "activations not estimated: no data.batch_size"
+    try:
+        if model.get("checkpoint_activations"):
+            generator.checkpoint_activations()
+            if not _on_generator(config):
+                generator.checkpoint_activations(trained.view)
+        half = "mixed" in str((config.get("trainer") or {}).get("precision"))
+        size = activations(generator, trained, batch, model.get("steps") or 1, half)
+    except Exception as error:  # a model that looks at values, which a tensor without data does not have
+        return f"activations not estimated: {type(error).__name__}: {first_cause(error)[:120]}"
+    return f"activations of {batch} images about {in_bytes(size)}, besides those of the rewards"
 
 
 def look_at_reward(name: str, told: Mapping[str, Any] | None, found: Found) -> None:

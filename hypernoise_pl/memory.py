@@ -1,0 +1,79 @@
+"""How much memory a training step takes, from the sizes and lifetimes of its tensors, which need no data."""
+
+from __future__ import annotations
+
+import weakref
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from hypernoise_pl.generators.base import Generator
+from hypernoise_pl.hypernetwork import NoiseHypernetwork, trainable
+
+
+class LiveTensors(TorchDispatchMode):
+    """The most bytes that tensors made under it hold at once.
+
+    Args:
+        before: tensors that were there before, of which an operation may return a view.
+    """
+
+    def __init__(self, before: list[torch.Tensor]) -> None:
+        super().__init__()
+        self.now = self.peak = 0
+        self._known = {tensor.untyped_storage()._cdata for tensor in before}
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Follow what an operation returns."""
+        result = function(*args, **(kwargs or {}))
+        for tensor in tree_leaves(result):
+            if isinstance(tensor, torch.Tensor):
+                self._follow(tensor.untyped_storage())
+        return result
+
+    def _follow(self, storage: torch.UntypedStorage) -> None:
+        key, size = storage._cdata, storage.nbytes()
+        if key in self._known:
+            return
+        self._known.add(key)
+        self.now += size
+        self.peak = max(self.peak, self.now)
+        weakref.finalize(storage, self._gone, key, size)
+
+    def _gone(self, key: int, size: int) -> None:
+        self._known.discard(key)
+        self.now -= size
+
+
+def activations(generator: Generator, trained: nn.Module, batch: int, steps: int = 1, half: bool = False) -> int:
+    """The most bytes that forward and backward of a batch hold besides weights and their gradients, rewards left out.
+
+    Args:
+        generator: frozen; on the meta device nothing is computed.
+        trained: hypernetwork, or a view of the generator's own network that is trained.
+        batch: images.
+        steps: network evaluations of the generator per image.
+        half: whether the LoRA's branches are computed in bfloat16, as autocast has it; its weights become that.
+    """
+    weights = trainable(trained)
+    for weight in weights if half else ():
+        weight.data = weight.data.bfloat16()
+    conditioning = generator.encode(["a prompt"] * batch)
+    device = next(generator.network.parameters()).device
+    noise = torch.randn(batch, *generator.noise_shape, device=device)
+    before = [tensor for part in (generator, trained) for tensor in (*part.parameters(), *part.buffers())]
+    seeds = [*range(batch)] if steps > 1 else None
+    with LiveTensors(
+        [*before, noise, *(t for t in tree_leaves(vars(conditioning)) if isinstance(t, torch.Tensor))]
+    ) as live:
+        if isinstance(trained, NoiseHypernetwork):
+            residual = trained(noise, conditioning)
+            images = generator.generate(noise + residual, conditioning, steps, seeds=seeds)
+            loss = images.mean() + residual.square().mean()
+        else:
+            loss = generator.generate(noise, conditioning, steps, network=trained, seeds=seeds).mean()
+        loss.backward()  # type: ignore[no-untyped-call]
+    return int(live.peak) - sum(weight.nbytes for weight in weights)
