@@ -58,7 +58,6 @@ def parallel(axes: Sequence[Axis], marks: Sequence[Mark]) -> str:
     shown = [mark for mark in marks if all(axis.name in mark.places for axis in axes)]
     if not shown:
         return ""
-    names = _short([axis.name for axis in axes])
     columns = {axis.name: SIDE + (WIDTH - 2 * SIDE) * place / (len(axes) - 1) for place, axis in enumerate(axes)}
     scales = {axis.name: _Scale.of(axis, [mark.places[axis.name] for mark in shown]) for axis in axes}
     parts = [f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="parallel coordinates of all trials">']
@@ -74,7 +73,7 @@ def parallel(axes: Sequence[Axis], marks: Sequence[Mark]) -> str:
         x = columns[axis.name]
         last = place == len(axes) - 1
         parts.append(f'<line class="axis" x1="{x:.1f}" x2="{x:.1f}" y1="{TOP}" y2="{HEIGHT - BOTTOM}"/>')
-        parts.append(faint(x, 14, names[axis.name], "start" if place == 0 else "end" if last else "middle"))
+        parts.append(faint(x, 14, axis.name, "start" if place == 0 else "end" if last else "middle"))
         for text, y in scales[axis.name].labels():
             parts.append(faint(x + (6 if last else -6), y + 4, text, "start" if last else "end"))
     return "".join(parts) + "</svg>"
@@ -149,12 +148,6 @@ class _Scale:
         else:
             marks = ticks(self.low, self.high)
         return [(f"{mark:g}", self.y(mark)) for mark in marks]
-
-
-def _short(names: Sequence[str]) -> dict[str, str]:
-    """Dotted names by their last part, where it tells them apart."""
-    last = [name.rpartition(".")[2] for name in names]
-    return {name: part if last.count(part) == 1 else name for name, part in zip(names, last, strict=True)}
 
 
 def _around(values: Sequence[float]) -> tuple[float, float]:

@@ -30,9 +30,9 @@ from hypernoise_pl.signatures import ConfigError
 from hypernoise_pl.sweep.base import base_of, check, seed_flags, steps_of
 from hypernoise_pl.sweep.definition import Definition, read_definition
 from hypernoise_pl.sweep.report import PAGE, write_report
-from hypernoise_pl.sweep.results import SUMMARY, best, command_of, points, summary, words
-from hypernoise_pl.sweep.space import grid_point, text
-from hypernoise_pl.sweep.study import JOURNAL, shown_url, storage_url
+from hypernoise_pl.sweep.results import SUMMARY, best, command_of, points, summary
+from hypernoise_pl.sweep.space import grid_point, words
+from hypernoise_pl.sweep.study import JOURNAL, STORAGE_VARIABLE, open_storage, shown_url, storage_url
 from hypernoise_pl.sweep.table import table
 from hypernoise_pl.sweep.worker import Plan, Refused, Worker
 
@@ -75,8 +75,8 @@ def _run(arguments: Sequence[str], options: Options, rest: list[str]) -> int:
     _begin(folder, definition, base)
     deadline = None if definition.hours is None else time.monotonic() + 3600 * definition.hours
     seeds = [seed_flags(base, seed) for seed in range(definition.seeds)]
-    plan = Plan(definition, folder, url, folder / BASE, seeds, steps_of(base), deadline)
-    plan.study()  # made, or the storage refused, before any worker begins
+    plan = Plan(definition, folder, url, open_storage(folder, url), folder / BASE, seeds, steps_of(base), deadline)
+    plan.study()  # made before any worker begins
     _say_start(plan, options.workers)
     again = shlex.join(["python", "-m", "hypernoise_pl", "sweep", *arguments])
     status = _work(plan, options.workers, again)
@@ -128,7 +128,7 @@ def _note(plan: Plan) -> str:
     chosen = best(found, plan.definition, study)
     parts = [f"{running} running"]
     if chosen:
-        figures = ", ".join(f"{name} {chosen[0].mean(name):.4g}" for name in plan.definition.objectives)
+        figures = words({name: chosen[0].mean(name) for name in plan.definition.objectives})
         parts.append(
             f"best {figures} (trial {chosen[0].number})" if len(chosen) == 1 else f"{len(chosen)} on the front"
         )
@@ -178,7 +178,10 @@ def _say_start(plan: Plan, workers: int) -> None:
 
 
 def _dashboard(folder: Path, url: str | None) -> str:
-    return shlex.join(["optuna-dashboard", str(folder / JOURNAL) if url is None else shown_url(url)])
+    """The command that shows the study in a browser; a password is left to the variable."""
+    if url is not None and shown_url(url) != url:
+        return f'optuna-dashboard "${STORAGE_VARIABLE}"'
+    return shlex.join(["optuna-dashboard", str(folder / JOURNAL) if url is None else url])
 
 
 def _finish(plan: Plan, done: bool) -> dict[str, Any]:
@@ -190,6 +193,7 @@ def _finish(plan: Plan, done: bool) -> dict[str, Any]:
         for point in best(found, plan.definition, study):
             print(f"best         trial {point.number}: {words(point.values)}")
             print(f"again        {command_of(point, plan.definition, plan.base)}")
+    if found:
         print(f"report       {plan.folder / PAGE}\nsummary      {plan.folder / SUMMARY}", flush=True)
     return summary(plan.definition, found, study, plan.folder, plan.base)
 
@@ -238,5 +242,5 @@ def _dry_run(definition: Definition, base: dict[str, Any], folder: Path, url: st
     if definition.sampler_name == "grid":
         for number in range(definition.points):
             values = grid_point(definition.dimensions, number)
-            print(f"trial {number:<6} {', '.join(f'{name} {text(value)}' for name, value in values.items())}")
+            print(f"trial {number:<6} {words(values)}")
     print(f"nothing is missing; {PROGRAM} sweep {options.name} begins")

@@ -15,8 +15,8 @@ from hypernoise_pl.report.parallel import Axis, Mark, parallel, scatter
 from hypernoise_pl.report.template import render
 from hypernoise_pl.run_folder import write
 from hypernoise_pl.sweep.definition import Definition
-from hypernoise_pl.sweep.results import SUMMARY, Point, as_json, best, command_of, importance, points, summary, words
-from hypernoise_pl.sweep.space import short
+from hypernoise_pl.sweep.results import SUMMARY, Point, as_json, best, command_of, importance, points, summary
+from hypernoise_pl.sweep.space import labels, short, words
 from hypernoise_pl.sweep.table import ordered, rows
 
 PAGE = "report.html"
@@ -61,6 +61,7 @@ def _page(
     finished: bool,
 ) -> str:
     first, names = next(iter(definition.objectives)), list(definition.objectives)
+    axes = _axes(definition)
     marks = [_mark(point, definition, chosen) for point in found]
     return render(
         "sweep.html",
@@ -75,8 +76,8 @@ def _page(
         seeds=definition.seeds,
         objectives=names,
         importance=important,
-        front=Markup(scatter(names[1], names[0], [m for m in marks if m.whole])) if len(names) > 1 else "",
-        parallel=Markup(parallel(_axes(definition), marks)),
+        front=Markup(scatter(axes[-1].name, axes[-2].name, [m for m in marks if m.whole])) if len(names) > 1 else "",
+        parallel=Markup(parallel(axes, marks)),
         figure=first,
         curves=Markup(_curves(definition, found, first)),
         pictures=[(point.number, picture) for point in chosen[:PICTURES] if (picture := _picture(point))],
@@ -85,17 +86,20 @@ def _page(
 
 
 def _axes(definition: Definition) -> list[Axis]:
-    settings = []
+    settings, called = [], labels([*(each.name for each in definition.dimensions), *definition.objectives])
     for each in definition.dimensions:
         ends = None if each.listed else (each.low, each.high)
-        settings.append(Axis(each.name, [short(value) for value in each.settings or ()], ends, each.log))
-    return [*settings, *(Axis(name) for name in definition.objectives)]
+        settings.append(Axis(called[each.name], [short(value) for value in each.settings or ()], ends, each.log))
+    return [*settings, *(Axis(called[name]) for name in definition.objectives)]
 
 
 def _mark(point: Point, definition: Definition, chosen: Sequence[Point]) -> Mark:
+    called = labels([*(each.name for each in definition.dimensions), *definition.objectives])
     listed = {each.name for each in definition.dimensions if each.listed}
-    places: dict[str, Any] = {name: short(value) if name in listed else value for name, value in point.values.items()}
-    places |= {name: mean for name in definition.objectives if (mean := point.mean(name)) is not None}
+    places: dict[str, Any] = {
+        called[name]: short(value) if name in listed else value for name, value in point.values.items()
+    }
+    places |= {called[name]: mean for name in definition.objectives if (mean := point.mean(name)) is not None}
     return Mark(
         f"trial {point.number}, {point.state}: {words(places)}", places, point in chosen, point.state == "complete"
     )

@@ -16,7 +16,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from hypernoise_pl.sweep.definition import Definition
 from hypernoise_pl.sweep.reporting import validations
-from hypernoise_pl.sweep.space import as_flags, flags_of, short
+from hypernoise_pl.sweep.space import as_flags, flags_of
 from hypernoise_pl.sweep.study import POINT
 
 SUMMARY = "summary.json"
@@ -164,11 +164,6 @@ def _point(trial: FrozenTrial, definition: Definition, folder: Path) -> Point:
         float(trial.user_attrs.get("seconds", 0.0)),
         str(trial.user_attrs.get("error", "")),
     )
-
-
-def words(values: Mapping[str, Any]) -> str:
-    """Values in a line."""
-    return ", ".join(f"{name} {short(value)}" for name, value in values.items())
 
 
 def as_json(found: Mapping[str, Any]) -> str:

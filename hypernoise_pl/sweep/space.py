@@ -5,7 +5,8 @@ from __future__ import annotations
 import itertools
 import json
 import math
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -161,6 +162,19 @@ def as_flags(settings: Mapping[str, Any]) -> list[str]:
 def short(value: Any) -> str:
     """A value for a person: numbers to four digits."""
     return f"{value:.4g}" if isinstance(value, float) else text(value)
+
+
+def labels(names: Iterable[str]) -> dict[str, str]:
+    """Names of settings and figures by their last part, where it tells them apart."""
+    every = list(names)
+    last = [re.split("[./]", name)[-1] for name in every]
+    return {name: part if last.count(part) == 1 else name for name, part in zip(every, last, strict=True)}
+
+
+def words(values: Mapping[str, Any]) -> str:
+    """Settings in a line, for a person."""
+    called = labels(values)
+    return ", ".join(f"{called[name]} {short(value)}" for name, value in values.items())
 
 
 def text(value: Any) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import random
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,7 @@ from hypernoise_pl.sweep.space import grid_point
 
 JOURNAL = "journal.log"
 STORAGE_VARIABLE = "HYPERNOISE_STORAGE"  # a URL may hold a password, which no command line or file should
+TRIES = 8  # to make a database's tables
 POINT = "point"  # attribute of a trial: the number of its folder
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
@@ -52,12 +55,26 @@ def open_storage(folder: Path, url: str | None) -> BaseStorage:
     if "://" not in url:
         raise ConfigError(f"--storage {url}: needs a database's URL, as postgresql://USER@HOST/NAME; none for a file")
     try:
-        return RDBStorage(url, engine_kwargs={"pool_pre_ping": True})
+        return _database(url)
     except ImportError as error:
         package = {"postgresql": "psycopg[binary]", "mysql": "pymysql"}.get(url.partition(":")[0].partition("+")[0], "")
         raise ConfigError(f"--storage: {_first(error)}; pip install '{package or 'its driver'}'") from None
     except Exception as error:  # SQLAlchemy's, and each driver's own
         raise ConfigError(f"--storage {_masked(url)}: {_first(error)}") from None
+
+
+def _database(url: str) -> RDBStorage:
+    """A database, its tables made if need be; of workers that begin at once one makes them, the others look again."""
+    from sqlalchemy.exc import IntegrityError, ProgrammingError
+
+    for attempt in range(TRIES):
+        try:
+            return RDBStorage(url, engine_kwargs={"pool_pre_ping": True})
+        except (IntegrityError, ProgrammingError):  # a table that was not there a moment ago
+            if attempt == TRIES - 1:
+                raise
+            time.sleep(1 + random.random())
+    raise AssertionError
 
 
 def open_study(definition: Definition, storage: BaseStorage) -> Study:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from hypernoise_pl.sweep.definition import Definition
 from hypernoise_pl.sweep.results import Point, interval
-from hypernoise_pl.sweep.space import short
+from hypernoise_pl.sweep.space import labels, short
 
 SHOWN = 12  # rows in a terminal
 
@@ -25,13 +25,23 @@ def ordered(found: Sequence[Point], definition: Definition) -> list[Point]:
     return sorted(found, key=rank)
 
 
-def rows(found: Sequence[Point], definition: Definition) -> list[list[str]]:
-    """A head, and a row a point."""
+def rows(found: Sequence[Point], definition: Definition, whole: bool = True) -> list[list[str]]:
+    """A head, and a row a point.
+
+    Args:
+        found: points.
+        definition: of the sweep.
+        whole: whether each seed has its figure.
+    """
     names = [each.name for each in definition.dimensions]
-    several = definition.seeds > 1
-    head = ["trial", *names]
+    several, called = definition.seeds > 1, labels([*names, *definition.objectives])
+    head = ["trial", *(called[name] for name in names)]
     for figure in definition.objectives:
-        head += [figure, *(["95 % over seeds", "each seed"] if several else [])]
+        head += [
+            called[figure],
+            *(["95 % over seeds"] if several else []),
+            *(["each seed"] if several and whole else []),
+        ]
     lines = [[*head, "steps", "time", "state"]]
     for point in ordered(found, definition):
         cells = [str(point.number), *(short(point.values[name]) if name in point.values else "-" for name in names)]
@@ -40,8 +50,9 @@ def rows(found: Sequence[Point], definition: Definition) -> list[list[str]]:
             cells.append("-" if mean is None else f"{mean:.4g}")
             if several:
                 width = interval(values) if point.state == "complete" else None
-                cells.append("-" if width is None else f"{width[0]:.4g} to {width[1]:.4g}")
-                cells.append(", ".join(f"{value:.4g}" for value in values) or "-")
+                cells.append("-" if width is None else f"{width[0]:.3g} to {width[1]:.3g}")
+                if whole:
+                    cells.append(", ".join(f"{value:.4g}" for value in values) or "-")
         steps = " + ".join(f"{max(curve):,}" for curve in point.curves if curve) or "0"
         lines.append([*cells, steps, f"{point.seconds / 60:.1f} min", point.state])
     return lines
@@ -49,7 +60,7 @@ def rows(found: Sequence[Point], definition: Definition) -> list[list[str]]:
 
 def table(found: Sequence[Point], definition: Definition) -> str:
     """The table in plain text; of many points the best."""
-    every = rows(found, definition)
+    every = rows(found, definition, whole=False)
     shown = every[: SHOWN + 1]
     widths = [max(len(line[column]) for line in shown) for column in range(len(shown[0]))]
     lines = ["  ".join(f"{cell:>{width}}" for cell, width in zip(line, widths, strict=True)) for line in shown]

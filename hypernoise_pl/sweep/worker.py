@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from optuna.storages import BaseStorage
 from optuna.study import Study
 from optuna.trial import Trial, TrialState
 
@@ -24,8 +25,8 @@ from hypernoise_pl.run_folder import held, write
 from hypernoise_pl.sweep.claims import BEAT, Claim, Watch, new_folder
 from hypernoise_pl.sweep.definition import Definition
 from hypernoise_pl.sweep.reporting import mean, validations
-from hypernoise_pl.sweep.space import as_flags, flags_of, short
-from hypernoise_pl.sweep.study import STORAGE_VARIABLE, open_storage, open_study, trial_for, trial_of
+from hypernoise_pl.sweep.space import as_flags, flags_of, words
+from hypernoise_pl.sweep.study import STORAGE_VARIABLE, open_study, trial_for, trial_of
 from hypernoise_pl.sweep.trial import PRUNED, RESULT, Job
 
 TRIALS = "trials"
@@ -42,6 +43,7 @@ class Plan:
         definition: of the sweep.
         folder: of the sweep.
         url: of its storage; None for the journal.
+        storage: the same, open; threads share it.
         base: file with the configuration that every trial changes.
         seeds: seed -> what a fit of it sets.
         steps: optimiser steps of a fit; None where epochs decide.
@@ -51,6 +53,7 @@ class Plan:
     definition: Definition
     folder: Path
     url: str | None
+    storage: BaseStorage
     base: Path
     seeds: list[dict[str, Any]]
     steps: int | None
@@ -62,8 +65,8 @@ class Plan:
         return self.folder / TRIALS
 
     def study(self) -> Study:
-        """Its study, opened anew: a connection of its own for whoever asks."""
-        return open_study(self.definition, open_storage(self.folder, self.url))
+        """Its study; an object of its own for whoever asks, for it keeps what a thread has seen."""
+        return open_study(self.definition, self.storage)
 
 
 class Interrupted(Exception):
@@ -183,8 +186,8 @@ class Worker:
             return
         trial.set_user_attr("figures", {name: mean(found, name) for name in found[0]})
         study.tell(trial, means)
-        shown = ", ".join(f"{name} {value:.4g}" for name, value in zip(definition.objectives, means, strict=True))
-        say(f"trial {number}: {shown} ({_words(values)})")
+        shown = words(dict(zip(definition.objectives, means, strict=True)))
+        say(f"trial {number}: {shown} ({words(values)})")
 
     def _ended_early(
         self, study: Study, trial: Trial, number: int, folder: Path, status: int, values: dict[str, Any]
@@ -192,7 +195,7 @@ class Worker:
         if status == PRUNED:
             study.tell(trial, state=TrialState.PRUNED)
             step = max(validations(folder), default=0)
-            say(f"trial {number}: pruned at step {step:,} of {folder.name} ({_words(values)})")
+            say(f"trial {number}: pruned at step {step:,} of {folder.name} ({words(values)})")
             return
         line = _last_line(folder.with_name(LOG))
         if status == 2 and not any(each.state == TrialState.COMPLETE for each in study.get_trials(deepcopy=False)):
@@ -201,7 +204,7 @@ class Worker:
             raise Refused(f"trial {number}: {line}")
         trial.set_user_attr("error", line)
         study.tell(trial, state=TrialState.FAIL)
-        say(f"trial {number}: failed: {line} ({_words(values)}); {folder.with_name(LOG)}")
+        say(f"trial {number}: failed: {line} ({words(values)}); {folder.with_name(LOG)}")
 
     def _fit(self, study: Study, trial: Trial, folder: Path, job: Job, claim: Claim) -> int:
         """Run a fit; one that goes wrong is started again from its checkpoint, ``retries`` times."""
@@ -284,7 +287,3 @@ def _last_line(log: Path) -> str:
     lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
     errors = [line for line in lines if "error: " in line]
     return (errors or lines or ["it said nothing"])[-1].partition("error: ")[2] or (lines or [""])[-1]
-
-
-def _words(values: dict[str, Any]) -> str:
-    return ", ".join(f"{name} {short(value)}" for name, value in values.items())
