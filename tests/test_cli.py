@@ -217,7 +217,7 @@ def test_another_class_keeps_the_arguments_both_take(capsys):
         ("--model=FineTuneModul", "did you mean 'FineTuneModule'?"),
         ("--data=ShapesPromts", "did you mean 'ShapesPrompts'?"),
         ("--model.noise=SharedNois", "did you mean 'SharedNoise'?"),
-        ("--model.lora.rank=abc", "--model.lora.rank: Expected a <class 'int'>"),
+        ("--model.lora.rank=abc", "--model.lora.rank: 'abc' stands there; give a whole number"),
         ("--config=nowhere", "config nowhere: no such file"),
     ],
 )
