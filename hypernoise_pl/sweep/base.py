@@ -69,6 +69,14 @@ def steps_of(base: dict[str, Any]) -> int | None:
     return int(steps) if steps > 0 else None
 
 
+def devices_of(base: dict[str, Any]) -> int:
+    """Devices of a fit; 1 where its Trainer takes what there is."""
+    devices = checked("fit", base)["trainer"]["devices"]
+    if isinstance(devices, list):
+        return len(devices)
+    return int(devices) if str(devices).isdigit() and int(devices) > 0 else 1
+
+
 def _check_figures(definition: Definition, full: dict[str, Any]) -> None:
     """Raise for a figure that no validation logs."""
     known = ["validation/win_rate", *(["validation/gain"] if full.get("judge") is not None else [])]

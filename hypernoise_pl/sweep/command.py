@@ -5,12 +5,13 @@ from __future__ import annotations
 import io
 import json
 import os
+import secrets
 import shlex
 import sys
 import threading
 import time
 from collections.abc import Sequence
-from contextlib import redirect_stdout
+from contextlib import redirect_stdout, suppress
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from hypernoise_pl.rates import known_rate
 from hypernoise_pl.run_folder import RUNS, write
 from hypernoise_pl.signals import Stopped
 from hypernoise_pl.signatures import ConfigError
-from hypernoise_pl.sweep.base import base_of, check, seed_flags, steps_of
+from hypernoise_pl.sweep.base import base_of, check, devices_of, seed_flags, steps_of
 from hypernoise_pl.sweep.definition import Definition, read_definition
 from hypernoise_pl.sweep.report import PAGE, write_report
 from hypernoise_pl.sweep.results import SUMMARY, best, command_of, points, summary
@@ -37,6 +38,7 @@ from hypernoise_pl.sweep.table import table
 from hypernoise_pl.sweep.worker import Plan, Refused, Worker
 
 DEFINITION, BASE = "sweep.yaml", "base.yaml"
+CORES = os.cpu_count() or 1
 LOOK = 1.0  # seconds between two looks at the workers
 
 
@@ -75,8 +77,18 @@ def _run(arguments: Sequence[str], options: Options, rest: list[str]) -> int:
     _begin(folder, definition, base)
     deadline = None if definition.hours is None else time.monotonic() + 3600 * definition.hours
     seeds = [seed_flags(base, seed) for seed in range(definition.seeds)]
-    plan = Plan(definition, folder, url, open_storage(folder, url), folder / BASE, seeds, steps_of(base), deadline)
-    plan.study()  # made before any worker begins
+    plan = Plan(
+        definition,
+        folder,
+        url,
+        open_storage(folder, url),
+        folder / BASE,
+        seeds,
+        steps_of(base),
+        devices_of(base),
+        deadline,
+    )
+    _same_folder(plan)
     _say_start(plan, options.workers)
     again = shlex.join(["python", "-m", "hypernoise_pl", "sweep", *arguments])
     status = _work(plan, options.workers, again)
@@ -91,7 +103,7 @@ def _work(plan: Plan, workers: int, again: str) -> int:
         0, or the exit status of a signal.
     """
     stop = threading.Event()
-    team = [Worker(plan, stop, environment) for environment in _environments(workers)]
+    team = [Worker(plan, stop, environment) for environment in environments(workers, plan.devices, _gpus(), CORES)]
     threads = [threading.Thread(target=worker.run, daemon=True) for worker in team]
     status, study = 0, plan.study()
     with Steps("sweep", plan.definition.points, "trials", _ended(plan, study), lambda: _note(plan)) as steps:
@@ -135,17 +147,34 @@ def _note(plan: Plan) -> str:
     return ", ".join(parts)
 
 
-def _environments(workers: int) -> list[dict[str, str]]:
-    """Variables of each worker's fits: a GPU of its own, or its share of the cores."""
-    import torch
+def environments(workers: int, each: int, gpus: Sequence[str], cores: int) -> list[dict[str, str]]:
+    """Variables of each worker's fits: GPUs of its own, or its share of the cores.
 
-    if torch.cuda.is_available():
-        named = os.environ.get("CUDA_VISIBLE_DEVICES")
-        devices = named.split(",") if named else [str(place) for place in range(torch.cuda.device_count())]
-        return [{"CUDA_VISIBLE_DEVICES": devices[place % len(devices)]} for place in range(workers)]
+    Args:
+        workers: fits at a time.
+        each: devices of a fit.
+        gpus: as ``CUDA_VISIBLE_DEVICES`` names them; none on a machine without.
+        cores: of the machine.
+
+    Raises:
+        ConfigError: if a fit takes more GPUs than there are.
+    """
+    if gpus:
+        if each > len(gpus):
+            raise ConfigError(f"trainer.devices: {each}, and there are {len(gpus)} GPUs; a fit takes all its own")
+        teams = [gpus[place : place + each] for place in range(0, len(gpus) - each + 1, each)]
+        return [{"CUDA_VISIBLE_DEVICES": ",".join(teams[place % len(teams)])} for place in range(workers)]
     if workers == 1 or "OMP_NUM_THREADS" in os.environ:
         return [{} for _ in range(workers)]
-    return [{"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // workers))} for _ in range(workers)]
+    return [{"OMP_NUM_THREADS": str(max(1, cores // (workers * each)))} for _ in range(workers)]
+
+
+def _gpus() -> list[str]:
+    import torch
+
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    return named.split(",")[:count] if named else [str(place) for place in range(count)]
 
 
 def _begin(folder: Path, definition: Definition, base: dict[str, Any]) -> None:
@@ -166,6 +195,26 @@ def _begin(folder: Path, definition: Definition, base: dict[str, Any]) -> None:
     if not (folder / BASE).is_file():
         write(folder / BASE, yaml.safe_dump(base, sort_keys=False, width=120))
     write(file, definition.as_yaml())
+
+
+def _same_folder(plan: Plan) -> None:
+    """Make the study, or see that the storage's study of this name is of this folder.
+
+    Raises:
+        ConfigError: if it is of another: its points would be taken for this one's.
+    """
+    study, file = plan.study(), plan.folder / "id"
+    with suppress(FileExistsError), file.open("x") as opened:
+        opened.write(secrets.token_hex(8))
+    while not (own := file.read_text()):
+        time.sleep(0.1)  # another process is writing it
+    there = study.user_attrs.get("folder", {"id": own})
+    if there["id"] != own:
+        raise ConfigError(
+            f"--storage: has a sweep called {study.study_name} already, of the folder {there['path']}; give that as "
+            "--output, or the file another `name`"
+        )
+    study.set_user_attr("folder", {"id": own, "path": str(plan.folder.resolve())})
 
 
 def _say_start(plan: Plan, workers: int) -> None:

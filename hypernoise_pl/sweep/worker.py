@@ -47,6 +47,7 @@ class Plan:
         base: file with the configuration that every trial changes.
         seeds: seed -> what a fit of it sets.
         steps: optimiser steps of a fit; None where epochs decide.
+        devices: of a fit.
         deadline: time, of ``time.monotonic``, after which no trial begins; None for none.
     """
 
@@ -57,6 +58,7 @@ class Plan:
     base: Path
     seeds: list[dict[str, Any]]
     steps: int | None
+    devices: int = 1
     deadline: float | None = None
 
     @property

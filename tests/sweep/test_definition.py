@@ -8,6 +8,7 @@ import yaml
 from hypernoise_pl.__main__ import main
 from hypernoise_pl.conf_files import sweep_names
 from hypernoise_pl.signatures import ConfigError
+from hypernoise_pl.sweep.command import environments
 from hypernoise_pl.sweep.definition import read_definition
 from hypernoise_pl.sweep.space import as_flags, flags_of, grid_point
 
@@ -137,6 +138,23 @@ def test_what_no_trial_can_have_is_refused_before_anything_starts(changes, argum
     (line,) = [line for line in shown.splitlines() if "error:" in line]
     assert line.startswith("hypernoise_pl sweep: error: ") and said in line, line
     assert not list(Path("runs").rglob("trials"))
+
+
+def test_every_worker_has_devices_of_its_own(monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    gpus = [f"GPU-{place}" for place in range(5)]
+    assert [each["CUDA_VISIBLE_DEVICES"] for each in environments(3, 2, gpus, 8)] == [
+        "GPU-0,GPU-1",
+        "GPU-2,GPU-3",
+        "GPU-0,GPU-1",
+    ]
+    assert [each["CUDA_VISIBLE_DEVICES"] for each in environments(2, 1, ["7", "3"], 8)] == ["7", "3"]
+    assert environments(4, 1, [], 8) == [{"OMP_NUM_THREADS": "2"}] * 4 and environments(1, 1, [], 8) == [{}]
+    assert environments(4, 1, [], 2) == [{"OMP_NUM_THREADS": "1"}] * 4
+    with pytest.raises(ConfigError, match=r"trainer\.devices: 8, and there are 5 GPUs"):
+        environments(1, 8, gpus, 8)
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    assert environments(2, 1, [], 8) == [{}, {}]
 
 
 def test_an_unknown_sweep_is_met_with_the_nearest(capsys):

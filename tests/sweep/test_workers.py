@@ -232,7 +232,7 @@ def test_two_workers_meet_in_a_postgresql_database_and_one_is_killed(postgres):
     assert 'optuna-dashboard "$HYPERNOISE_STORAGE"' in output
     assert not list(Path("out").glob("journal*"))
     everything = (
-        output + errors + "".join(f.read_text(errors="replace") for f in Path("out").rglob("*.*") if f.is_file())
+        output + errors + "".join(f.read_text(errors="replace") for f in Path("there").rglob("*.*") if f.is_file())
     )
     assert "secret" not in everything
 
