@@ -20,6 +20,7 @@ from hypernoise_pl.adapter import restore, save_adapter
 from hypernoise_pl.cache_prompts import cache_prompts as cache_prompts
 from hypernoise_pl.callbacks.evaluate import Evaluate
 from hypernoise_pl.callbacks.image_grid import ImageGrid
+from hypernoise_pl.callbacks.missed_validation import MakeUpValidation
 from hypernoise_pl.callbacks.progress import Progress
 from hypernoise_pl.callbacks.remember_logs import RememberLogs
 from hypernoise_pl.callbacks.stop import SaveWhenAsked
@@ -62,7 +63,8 @@ def fit(cli: Any, options: Options) -> None:
         to_continue(None, output)  # another process may have come first while this one was loading
     output.mkdir(parents=True, exist_ok=True)
     write(output / "config.yaml", cli.written_config)
-    trainer.callbacks += [RememberLogs(), SaveWhenAsked(), *options.callbacks]
+    validation = MakeUpValidation()
+    trainer.callbacks += [RememberLogs(), SaveWhenAsked(), *options.callbacks, validation]
     if trainer.is_global_zero:
         _say(_start_lines(cli, output if options.scratch is None else None))
     if options.changed and trainer.is_global_zero:
@@ -74,6 +76,8 @@ def fit(cli: Any, options: Options) -> None:
         tell(trainer.loggers, read_config(output / "config.yaml"))
     trainer.fit(model, datamodule=cli.datamodule, ckpt_path=checkpoint, weights_only=True if checkpoint else None)
     fit_seconds = time.monotonic() - start
+    if validation.missed(trainer):  # at the last step, with nothing left to train
+        trainer.validate(model, datamodule=cli.datamodule, verbose=False)
     adapter = output / "adapter"
     save_adapter(model.hypernetwork, model.generator, adapter, model.objective.record(), trainer.is_global_zero)
     _measure(cli, options, "test", fit_seconds, adapter)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from hypernoise_pl.__main__ import main
+from hypernoise_pl.callbacks.missed_validation import MakeUpValidation
 from hypernoise_pl.checkpoints import newest_checkpoint
 from hypernoise_pl.cli.continuing import changes, run_of, to_look_at
 from hypernoise_pl.config import read_config
@@ -124,3 +125,35 @@ def test_an_adapter_in_a_checkpoints_place_is_recognised(capsys):
     said = capsys.readouterr().err
     assert "checkpoint run/adapter: an adapter; `test --adapter run/adapter` measures it; its run goes on from" in said
     assert f"--ckpt_path {newest_checkpoint(Path('run'))[0]}" in said
+
+
+@pytest.mark.filterwarnings("ignore:resuming at step", "ignore:The dirpath has changed")
+@pytest.mark.parametrize("stopped", [2, 4], ids=["under way", "at the last step"])
+def test_a_validation_that_a_stop_came_before_is_made_up_for(stopped, tmp_path, monkeypatch):
+    flags = [flag for flag in TINY if "limit_val_batches" not in flag]
+    flags += ["--trainer.max_steps=4", "--trainer.val_check_interval=2", "--output=run"]
+    signal = ["--trainer.callbacks+=tests.signalling.SignalAt", "--trainer.callbacks.SignalAt.signum=15"]
+    assert main(["fit", *flags, *signal, f"--trainer.callbacks.SignalAt.step={stopped - 1}"]) == 143
+    assert newest_checkpoint(Path("run"))[1]["global_step"] == stopped
+    assert validated(Path("run")) == list(range(2, stopped, 2))
+    seen = []
+    monkeypatch.setattr(MakeUpValidation, "on_validation_end", _noted(MakeUpValidation.on_validation_end, seen))
+    plain = Path("plain.yaml")
+    plain.write_text(
+        Path("run/config.yaml").read_text().replace("signum: 15", "signum: 0")
+    )  # 0 asks nothing of a process
+    assert main(["fit", "--ckpt_path=last", "--output=run", "--config=plain.yaml"]) == 0
+    assert seen == list(range(stopped, 5, 2))  # each once
+
+
+def validated(folder: Path) -> list[int]:
+    rows = map(json.loads, (folder / "history.jsonl").read_text().splitlines())
+    return [row["step"] for row in rows if row["kind"] == "validation"]
+
+
+def _noted(method, seen: list[int]):
+    def note(self, trainer, module):
+        seen.append(trainer.global_step)
+        method(self, trainer, module)
+
+    return note

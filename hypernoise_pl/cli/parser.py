@@ -116,7 +116,7 @@ alike, as fit takes it.""",
         (
             "sweep shapes_recipe --dry-run",
             "sweep shapes_recipe --workers 2",
-            "sweep mine.yaml --storage postgresql://me@host/sweeps --output /shared/mine",
+            "sweep my_sweep.yaml --storage postgresql://me@host/sweeps --output /shared/mine",
         ),
     ),
     "cache-prompts": Command(

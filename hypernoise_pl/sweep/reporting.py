@@ -39,7 +39,7 @@ class ReportTrial(L.Callback):
             ValueError: if a figure was not logged.
             Pruned: in every process, if the fit is to end here.
         """
-        if trainer.sanity_checking or trainer.state.fn != "fit":
+        if trainer.sanity_checking:
             return
         found = {name: float(value) for name, value in trainer.callback_metrics.items()}
         for name in self.figures:

@@ -114,7 +114,11 @@ def test_a_wrong_file_is_refused_in_one_line(changes, said):
             "--model.lora.rnak: model.lora: no key is called 'rnak' (did you mean 'rank'?)",
         ),
         ({"parameters": {"modle.lora.rank": [8]}}, [], "--modle: no such flag or key (did you mean '--model'?)"),
-        ({"parameters": {"model.lora.rank": [8, "big"]}}, [], "model.lora.rank = big: --model.lora.rank: Expected"),
+        (
+            {"parameters": {"model.lora.rank": [8, "big"]}},
+            [],
+            "--model.lora.rank: 'big' stands there; give a whole number",
+        ),
         ({"set": {"trainer.max_step": 5}}, [], "trainer: no key is called 'max_step' (did you mean 'max_steps'?)"),
         (
             {"objectives": {"validation/gian": "maximize"}},
