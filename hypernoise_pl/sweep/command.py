@@ -237,7 +237,13 @@ def _finish(plan: Plan, done: bool) -> dict[str, Any]:
     study = plan.study()
     found = points(study, plan.definition, plan.folder)
     write_report(plan.definition, study, plan.folder, plan.base)
-    if done:
+    left = plan.definition.points - len(found)
+    if done and left:
+        print(
+            f"sweep: {plan.definition.hours:g} hours are over, and {left} trials were not begun; the same command goes "
+            "on"
+        )
+    if done and found:
         print(f"\n{table(found, plan.definition)}\n")
         for point in best(found, plan.definition, study):
             print(f"best         trial {point.number}: {words(point.values)}")

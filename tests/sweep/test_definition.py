@@ -1,5 +1,6 @@
 """A sweep's file: what it may say, and what is refused before anything runs."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -142,6 +143,14 @@ def test_what_no_trial_can_have_is_refused_before_anything_starts(changes, argum
     (line,) = [line for line in shown.splitlines() if "error:" in line]
     assert line.startswith("hypernoise_pl sweep: error: ") and said in line, line
     assert not list(Path("runs").rglob("trials"))
+
+
+def test_a_sweep_whose_hours_are_over_begins_no_trial(capsys):
+    assert main(["sweep", written(hours=1e-9), "--output=out", "--json"]) == 0
+    shown = capsys.readouterr()
+    assert "1e-09 hours are over, and 4 trials were not begun; the same command goes on" in shown.err
+    assert json.loads(shown.out)["trials"] == [] and not Path("out/trials").exists()
+    assert json.loads(Path("out/summary.json").read_text()) == json.loads(shown.out)
 
 
 def test_every_worker_has_devices_of_its_own(monkeypatch):
