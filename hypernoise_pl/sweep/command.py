@@ -39,7 +39,7 @@ from hypernoise_pl.sweep.worker import Plan, Refused, Worker
 
 DEFINITION, BASE = "sweep.yaml", "base.yaml"
 CORES = os.cpu_count() or 1
-LOOK = 1.0  # seconds between two looks at the workers
+LOOK = 3.0  # seconds between two looks at the workers
 
 
 def main(arguments: Sequence[str], options: Options, rest: list[str]) -> int:
@@ -105,17 +105,22 @@ def _work(plan: Plan, workers: int, again: str) -> int:
     stop = threading.Event()
     team = [Worker(plan, stop, environment) for environment in environments(workers, plan.devices, _gpus(), CORES)]
     threads = [threading.Thread(target=worker.run, daemon=True) for worker in team]
-    status, study = 0, plan.study()
-    with Steps("sweep", plan.definition.points, "trials", _ended(plan, study), lambda: _note(plan)) as steps:
+    status, study, told = 0, plan.study(), [_note(plan)]  # reading what every trial found takes a while
+    with Steps("sweep", plan.definition.points, "trials", _ended(study), lambda: told[0]) as steps:
+
+        def look() -> None:
+            told[0] = _note(plan)
+            if (ended := _ended(study)) > steps.done:
+                steps.advance(ended - steps.done)
+                write_report(plan.definition, study, plan.folder, plan.base)
+
         for thread in threads:
             thread.start()
         try:
             while any(thread.is_alive() for thread in threads):
                 time.sleep(LOOK)
-                ended = _ended(plan, study)
-                if ended > steps.done:
-                    steps.advance(ended - steps.done)
-                    write_report(plan.definition, study, plan.folder, plan.base)
+                look()
+            look()
         except Stopped as stopped:
             stop.set()
             for thread in threads:
@@ -128,7 +133,7 @@ def _work(plan: Plan, workers: int, again: str) -> int:
     return status
 
 
-def _ended(plan: Plan, study: Any) -> int:
+def _ended(study: Any) -> int:
     return sum(trial.state.is_finished() for trial in study.get_trials(deepcopy=False))
 
 
