@@ -56,6 +56,10 @@ def _run(command: str, arguments: list[str], options: Options, rest: list[str]) 
         from hypernoise_pl.cli.configs import main as configs
 
         return configs(options)
+    if command == "score":
+        from hypernoise_pl.score.command import main as score
+
+        return score(options)
     if command == "sweep":
         from hypernoise_pl.sweep.command import main as sweep
 

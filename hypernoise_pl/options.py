@@ -47,6 +47,10 @@ class Options:
         action: of ``configs``: list, show or copy.
         name: of a configuration, of ``configs``.
         file: to write, of ``configs``.
+        benchmark: whose figures are wanted, of ``score``.
+        detections: file of what a detector found, of ``score``.
+        metadata: file of the benchmark's prompts and clauses, of ``score``.
+        detector: what found the objects, in words, of ``score``.
         workers: fits at a time, of ``sweep``.
         storage: URL of a database, of ``sweep``.
         callbacks: more of the Trainer's callbacks, of ``fit``; whoever starts the fit sets them.
@@ -86,6 +90,10 @@ class Options:
     action: str = "list"
     name: str | None = None
     file: Path | None = None
+    benchmark: str | None = None
+    detections: Path | None = None
+    metadata: Path | None = None
+    detector: str | None = None
     workers: int = 1
     storage: str | None = None
     callbacks: list[Any] = field(default_factory=list)

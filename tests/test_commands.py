@@ -113,6 +113,10 @@ def folder(tmp_path_factory) -> Path:
     for name in ("Makefile", "setup.cfg", "pyproject.toml", "constraints.txt"):
         shutil.copy(ROOT / name, here)
     shutil.copytree(ROOT / "hypernoise_pl" / "shapes" / "weights" / "generator", here / "runs" / "small" / "generator")
+    bench = {"tag": "single_object", "include": [{"class": "bench", "count": 1}], "prompt": "a photo of a bench"}
+    found = {"filename": "00000/samples/0000.png", "objects": [{"class": "bench", "score": 0.9, "box": [1, 2, 30, 40]}]}
+    (here / "evaluation_metadata.jsonl").write_text(json.dumps(bench))
+    (here / "detections.jsonl").write_text(json.dumps(found))
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(here)
         assert main(["fit", *TINY, SAVES, "--output=runs/fit/first"]) == 0

@@ -159,7 +159,7 @@ GENEVAL = {"tag": "colors", "include": [{"class": "cat", "count": 1}], "prompt":
             GenEvalFile("g.jsonl"),
             "g.jsonl",
             json.dumps(GENEVAL | {"include": [{"class": "cat", "count": 1, "position": ["left of", 1]}]}),
-            "include: a position is [relation, index of another clause]",
+            "include: a position is [relation, index of an earlier clause]",
         ),
         (CompBenchFolder(".", "val"), "color_train.txt", "x", "no *_val.txt in this folder"),
         (CompBenchFolder(".", categories=["colour"]), "color_train.txt", "x", "no category 'colour' (did you mean"),

@@ -18,6 +18,7 @@ from hypernoise_pl.options import Options
 
 PROGRAM = "python -m hypernoise_pl"
 FORMATS = ("own", "peft", "reference")
+BENCHMARKS = ("geneval",)
 STATUS = """exit status:
   0    the command did what it says
   1    something went wrong after it had begun: one line on standard error
@@ -131,6 +132,16 @@ processes may fill one folder at once. Rewards are not loaded.""",
             "fit --config sana_sprint --model.prompt_cache=cache",
         ),
     ),
+    "score": Command(
+        "a benchmark's figures of images that any tool made, from a detector's output",
+        """Judge images by GenEval's rules, from what any detector found in them. Writes
+results.jsonl, each image's verdict and reason in the format of GenEval's own
+evaluation, and summary.json, and prints each tag's score with a 95 % interval over
+prompts. A line that cannot be used, and an image without a line, is named and left
+out of the figures.""",
+        "geneval --detections FILE --metadata FILE [options]",
+        ("score geneval --detections detections.jsonl --metadata evaluation_metadata.jsonl",),
+    ),
     "export": Command(
         "an adapter with a model card, for others: a folder, and the hub",
         """Write an adapter folder with a model card (generator, data, rewards, weights,
@@ -149,7 +160,7 @@ one to begin one's own with.""",
         ("configs", "configs show shapes_long", "configs copy shapes_long mine.yaml"),
     ),
 }
-CONFIGURED = [name for name in COMMANDS if name not in ("export", "configs", "sweep")]
+CONFIGURED = [name for name in COMMANDS if name not in ("export", "configs", "score", "sweep")]
 
 
 class Parser(argparse.ArgumentParser):
@@ -287,6 +298,21 @@ def _fill(command: str, parser: Parser) -> None:
             metavar="OWNER/NAME",
         )
         _flag(own, "--private", "a repository that --push makes is private", action="store_true")
+    if command == "score":
+        own.add_argument("benchmark", choices=BENCHMARKS, help="geneval: 553 prompts, six tags", metavar="BENCHMARK")
+        _flag(
+            own,
+            "--detections",
+            'a line an image: {"filename": "00000/samples/0000.png", "objects": [{"class": "bench", "score": 0.93, '
+            '"box": [left, top, right, bottom], "color": "red"}]}, boxes in pixels; 00000 is the line of the prompt in '
+            "the metadata, from 0 on. Every object with a score above 0.3, in any order; color is needed "
+            "where a prompt asks for one",
+            metavar="FILE",
+            type=Path,
+            required=True,
+        )
+        _flag(own, "--metadata", "GenEval's evaluation_metadata.jsonl", metavar="FILE", type=Path, required=True)
+        _flag(own, "--detector", "what found the objects, for the table and summary.json", metavar="NAME")
     if command == "configs":
         own.add_argument("action", nargs="?", choices=("list", "show", "copy"), default="list", help=argparse.SUPPRESS)
         own.add_argument("name", nargs="?", help="short name, such as shapes_long or strategy/ddp", metavar="NAME")

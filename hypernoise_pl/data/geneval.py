@@ -48,11 +48,11 @@ def _check(prompt: Prompt, where: str) -> None:
         clauses = prompt.metadata.get(name, [] if name == "exclude" else None)
         if not isinstance(clauses, list) or (name == "include" and not clauses):
             raise ValueError(f"{where}: {name!r} must be a list of clauses")
-        for clause in clauses:
-            _check_clause(clause, f"{where}: {name}", len(clauses))
+        for place, clause in enumerate(clauses):
+            _check_clause(clause, f"{where}: {name}", place)
 
 
-def _check_clause(clause: Any, where: str, clauses: int) -> None:
+def _check_clause(clause: Any, where: str, place: int) -> None:
     if not isinstance(clause, Mapping) or not isinstance(clause.get("class"), str):
         raise ValueError(f"{where}: a clause needs the name of a class, got {clause!r}")
     count = clause.get("count")
@@ -62,5 +62,5 @@ def _check_clause(clause: Any, where: str, clauses: int) -> None:
     if position is None:
         return
     fits = isinstance(position, list) and len(position) == 2 and isinstance(position[1], int)
-    if not fits or not 0 <= position[1] < clauses:
-        raise ValueError(f"{where}: a position is [relation, index of another clause], got {position!r}")
+    if not fits or not 0 <= position[1] < place:
+        raise ValueError(f"{where}: a position is [relation, index of an earlier clause], got {position!r}")

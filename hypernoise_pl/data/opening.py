@@ -40,13 +40,18 @@ def kind_of(file: Path) -> str:
     return KINDS[ending]
 
 
-def read_text(file: Path) -> str:
+def read_text(file: Path, what: str = "prompt file", needs: str = "prompt") -> str:
     r"""The text of a file, lines ending in ``\n``.
+
+    Args:
+        file: the file; gzip by its ending.
+        what: what errors call it.
+        needs: what it must have at least one of.
 
     Raises:
         ValueError: if it is empty, binary, not UTF-8, or damaged gzip; with the line.
     """
-    where = f"prompt file {file}"
+    where = f"{what} {file}"
     try:
         data = gzip.decompress(file.read_bytes()) if file.suffix.lower() == ".gz" else file.read_bytes()
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
@@ -61,7 +66,7 @@ def read_text(file: Path) -> str:
         line = data[: error.start].count(b"\n") + 1
         raise ValueError(f"{where}, line {line}: not UTF-8; save it as UTF-8") from error
     if not text.strip():
-        raise ValueError(f"{where}: empty; it needs at least one prompt")
+        raise ValueError(f"{where}: empty; it needs at least one {needs}")
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 

@@ -15,6 +15,7 @@ from hypernoise_pl.shapes.judge import ShapesJudge
 from hypernoise_pl.shapes.render import render, render_scenes
 from hypernoise_pl.shapes.scene import PALETTE, sample_scenes
 from hypernoise_pl.types import Prompt
+from tests.metrics.original_geneval import reread
 
 JUDGE = ShapesJudge()
 
@@ -48,6 +49,24 @@ def test_refuses_pictures_with_one_fact_changed(kind, same_scene):
         slots = Slots.of(sample_scenes(wrong, draws))
     accepted = JUDGE(slots.render(), prompts)
     assert accepted.sum() <= 0.02 * len(accepted), f"{accepted.sum()} of {len(accepted)} accepted"
+
+
+def test_verdicts_are_genevals_on_what_is_detected():
+    """By a second reading of the procedure, on true pictures and on those of other captions."""
+    prompts, named = drawn(360)
+    images = render_scenes(sample_scenes(named, torch.Generator().manual_seed(0)), 64)
+    for shift in (0, 6):  # the second gives each prompt a picture of the next one of its tag
+        pictures = images.roll(shift, 0)
+        verdicts = []
+        for prompt, found in zip(prompts, JUDGE.detect(pictures), strict=True):
+            scores = [0.99 - 0.001 * place for place in range(len(found))]
+            objects = [
+                {"class": d.name, "box": d.box, "color": d.colour, "score": score}
+                for d, score in zip(found, scores, strict=True)
+            ]
+            verdicts.append(reread(objects, {"tag": prompt.tag, **prompt.metadata})[0])
+        assert JUDGE(pictures, prompts).tolist() == verdicts
+        assert (sum(verdicts) > 340) if shift == 0 else (0 < sum(verdicts) < 180), sum(verdicts)
 
 
 @pytest.mark.parametrize(("kind", "amount"), [("fade", 1.0), ("fade", 0.8), ("overlap", 0.8)])

@@ -6,8 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+THRESHOLD, COUNTING_THRESHOLD = 0.3, 0.9  # of confidence, which must lie above; the second for the tag ``counting``
+MOST = 16  # objects of a class that are kept
 POSITION_THRESHOLD = 0.1  # share of the two sizes by which an offset is reduced before it counts
 DIRECTION_THRESHOLD = 0.5  # of the unit offset along an axis
+COLOURS = ("red", "orange", "yellow", "green", "blue", "purple", "pink", "brown", "black", "white")
+RELATIONS = ("left of", "right of", "above", "below")
 
 
 @dataclass(frozen=True)
@@ -16,48 +20,119 @@ class Detection:
 
     Args:
         name: its class.
-        box: left, top, right, bottom; y grows downwards.
+        box: left, top, right, bottom in pixels; y grows downwards.
         colour: the colour it was given; None if not asked.
+        score: the detector's confidence in [0, 1].
     """
 
     name: str
     box: tuple[float, float, float, float]
     colour: str | None = None
+    score: float = 1.0
 
 
-def is_correct(detections: Sequence[Detection], clauses: Mapping[str, Any]) -> bool:
+@dataclass(frozen=True)
+class Verdict:
+    """What is decided of one image.
+
+    Args:
+        correct: whether every clause holds.
+        reason: a line for each clause that does not, in the reference evaluation's words; empty if all do.
+    """
+
+    correct: bool
+    reason: str = ""
+
+
+def kept(detections: Sequence[Detection], tag: str) -> list[Detection]:
+    """The detections that GenEval looks at, most confident first.
+
+    Args:
+        detections: in any order.
+        tag: of the prompt; ``counting`` has a threshold of its own.
+
+    Returns:
+        Those whose confidence is above the threshold, at most 16 a class. Of two with the same confidence the one that
+        was listed later comes first, as in the reference evaluation.
+    """
+    threshold = COUNTING_THRESHOLD if tag == "counting" else THRESHOLD
+    found: list[Detection] = []
+    counts: dict[str, int] = {}
+    for detection in sorted(reversed(detections), key=lambda each: -each.score):
+        counts[detection.name] = counts.get(detection.name, 0) + 1
+        if detection.score > threshold and counts[detection.name] <= MOST:
+            found.append(detection)
+    return found
+
+
+def verdict(detections: Sequence[Detection], clauses: Mapping[str, Any]) -> Verdict:
     """GenEval's rule.
 
     Args:
-        detections: most confident first.
+        detections: most confident first, as of ``kept``.
         clauses: ``include``, a list of ``{class, count, color?, position?: [relation, index]}``, and ``exclude``, a
             list of ``{class, count}`` that forbids that many or more.
 
     Returns:
-        Whether every clause holds. Objects of a class are taken in order of confidence, as many as a clause counts;
-        a relation must hold from every object of the group at ``index`` to every object of this clause.
+        Whether every clause holds, and why not. Objects of a class are taken in order of confidence, as many as a
+        clause counts; a relation must hold from every object of this clause to every object of the clause at ``index``,
+        which comes earlier. The reason has the relations of the first pair for which it does not: none if the two are
+        near each other. Two relations stand in the order of ``RELATIONS``; in the reference evaluation their order is
+        by chance.
 
     Source: Ghosh et al. 2023 (GenEval), reference evaluation.
     """
-    groups: list[list[Detection]] = []
+    reasons: list[str] = []
+    groups: list[list[Detection] | None] = []  # of each clause; None where it does not hold
     for clause in clauses.get("include", ()):
-        found = [d for d in detections if d.name == clause["class"]][: clause["count"]]
-        groups.append(found)
-        if len(found) < clause["count"]:
-            return False
-        if "color" in clause and sum(d.colour == clause["color"] for d in found) < clause["count"]:
-            return False
-        if "position" in clause:
-            wanted, index = clause["position"]
-            if not all(wanted in relations(one, other) for one in found for other in groups[index]):
-                return False
-    return all(
-        sum(d.name == clause["class"] for d in detections) < clause["count"] for clause in clauses.get("exclude", ())
-    )
+        found = taken(detections, clause)
+        reason = _lack(found, clause, groups)
+        groups.append(None if reason else found)
+        reasons += [reason] if reason else []
+    for clause in clauses.get("exclude", ()):
+        count = sum(detection.name == clause["class"] for detection in detections)
+        if count >= clause["count"]:
+            reasons.append(f"expected {clause['class']}<{clause['count']}, found {count}")
+    return Verdict(not reasons, "\n".join(reasons))
+
+
+def is_correct(detections: Sequence[Detection], clauses: Mapping[str, Any]) -> bool:
+    """Whether every clause holds, as of ``verdict``."""
+    return verdict(detections, clauses).correct
+
+
+def taken(detections: Sequence[Detection], clause: Mapping[str, Any]) -> list[Detection]:
+    """The objects that an ``include`` clause is about: the most confident of its class, as many as it counts."""
+    return [detection for detection in detections if detection.name == clause["class"]][: clause["count"]]
+
+
+def _lack(found: list[Detection], clause: Mapping[str, Any], groups: Sequence[list[Detection] | None]) -> str:
+    """Why an ``include`` clause does not hold; empty if it does."""
+    name, count = clause["class"], clause["count"]
+    if len(found) < count:
+        return f"expected {name}>={count}, found {len(found)}"
+    if "color" in clause:
+        colours = [detection.colour for detection in found]
+        right = colours.count(clause["color"])
+        if right < count:
+            seen = ", ".join(f"{colours.count(colour)} {colour}" for colour in COLOURS if colour in colours)
+            return f"expected {clause['color']} {name}>={count}, found {right} {clause['color']}; and {seen}"
+    if "position" in clause:
+        wanted, index = clause["position"]
+        targets = groups[index]
+        if targets is None:
+            return f"no target for {name} to be {wanted}"
+        for one in found:
+            for target in targets:
+                seen_relations = relations(one, target)
+                if wanted not in seen_relations:
+                    words = " and ".join(relation for relation in RELATIONS if relation in seen_relations)
+                    return f"expected {name} {wanted} target, found {words} target"
+    return ""
 
 
 def relations(one: Detection, other: Detection) -> set[str]:
-    """Where one object stands, seen from another: any of ``left of``, ``right of``, ``above``, ``below``."""
+    """Where one object stands, seen from another: any of ``RELATIONS``."""
     offset, reduced = [], []
     for low, high in ((0, 2), (1, 3)):
         gap = (one.box[low] + one.box[high] - other.box[low] - other.box[high]) / 2
@@ -68,10 +143,5 @@ def relations(one: Detection, other: Detection) -> set[str]:
         return set()
     length = (offset[0] ** 2 + offset[1] ** 2) ** 0.5
     dx, dy = reduced[0] / length, reduced[1] / length
-    found = {
-        "left of": dx < -DIRECTION_THRESHOLD,
-        "right of": dx > DIRECTION_THRESHOLD,
-        "above": dy < -DIRECTION_THRESHOLD,
-        "below": dy > DIRECTION_THRESHOLD,
-    }
-    return {name for name, true in found.items() if true}
+    along = (dx < -DIRECTION_THRESHOLD, dx > DIRECTION_THRESHOLD, dy < -DIRECTION_THRESHOLD, dy > DIRECTION_THRESHOLD)
+    return {relation for relation, true in zip(RELATIONS, along, strict=True) if true}

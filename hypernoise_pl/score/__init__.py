@@ -1,0 +1,1 @@
+"""``score``: a benchmark's figures of images that any tool made."""
