@@ -4,6 +4,8 @@ RUN := $(VENV)/bin/python
 # one thread a process: two processes of two threads each would wait for one another on two cores
 TEST := OMP_NUM_THREADS=1 $(RUN) -m pytest --numprocesses auto --dist loadfile
 TORCH := torch==2.13.0
+# the text recogniser asks for opencv-python, which needs libraries of a display that a bare machine does not have
+OPENCV := opencv-python-headless
 # a step a line; what its command prints is shown only if that fails
 STEP := @step() { echo "$$1"; shift; out=$$("$$@" 2>&1) || { echo "$$out"; exit 1; }; }; step
 PIP := $(RUN) -m pip --no-input --disable-pip-version-check install --constraint constraints.txt
@@ -18,9 +20,10 @@ install: $(VENV)/.installed ## create .venv with the pinned dependencies
 
 # torch comes first and by its exact version: on a machine without a GPU nothing must pull CUDA's gigabytes later
 $(VENV)/.installed: setup.cfg pyproject.toml constraints.txt
-	$(STEP) "1/3 virtual environment in $(VENV)" $(PYTHON) -m venv $(VENV)
-	$(STEP) "2/3 $(TORCH)" $(PIP) $(TORCH)
-	$(STEP) "3/3 hypernoise_pl with its dependencies" $(PIP) --editable '.[search,sweep,test,lint]'
+	$(STEP) "1/4 virtual environment in $(VENV)" $(PYTHON) -m venv $(VENV)
+	$(STEP) "2/4 $(TORCH)" $(PIP) $(TORCH)
+	$(STEP) "3/4 hypernoise_pl with its dependencies" $(PIP) --editable '.[search,sweep,test,lint]'
+	$(STEP) "4/4 OpenCV" sh -c '$(RUN) -m pip uninstall --yes opencv-python && $(PIP) --force-reinstall --no-deps $(OPENCV)'
 	@touch $@
 
 compare: $(VENV)/.installed ## search methods and what was trained side by side, with a report

@@ -273,7 +273,7 @@ class Comparing:
             )
         if name == RANKED and not self._signs:
             raise ConfigError(f"{where}: every reward has weight 0, so that {name!r} has no member; give one a weight")
-        verifier = self.comparison.verifiers.get(name)
+        verifier = {**self.model.rewards, **self.comparison.verifiers}.get(name)
         blind = name in (RANKED, JUDGE) or not isinstance(verifier, (Reward, LatentVerifier, type(None)))
         if method.search.needs_gradient and blind:
             raise ConfigError(f"{where}: {type(method.search).__name__} differentiates, and {name!r} has no gradient")

@@ -6,7 +6,7 @@ prompts -> conditioning -> noise -> hypernetwork -> refined noise -> generator -
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import torch
@@ -23,7 +23,7 @@ from hypernoise_pl.noise import IndependentNoise, NoiseSource, gaussian, seed_of
 from hypernoise_pl.objective import Objective, weighted_sum
 from hypernoise_pl.parallelize import gradients, shard
 from hypernoise_pl.progress import part
-from hypernoise_pl.rewards.base import Reward
+from hypernoise_pl.rewards.base import Verifier
 from hypernoise_pl.rewards.preprocess import shared_preprocessing
 from hypernoise_pl.search.base import Search
 from hypernoise_pl.search.problem import NoiseProblem
@@ -37,7 +37,8 @@ class HyperNoiseModule(AdapterModule):
 
     Args:
         generator: frozen text-to-image model.
-        rewards: name -> frozen, differentiable reward.
+        rewards: name -> frozen reward. A verifier that has no gradient may stand among them, with a weight of 0: it is
+            logged, and a search method that does not differentiate may search by it.
         reward_weights: name -> weight in the ensemble, on the reward's native scale.
         lora: rank, scale and target layers of the hypernetwork.
         mode: ``residual`` (noise + f) or ``replacing`` (f is the new noise).
@@ -66,7 +67,7 @@ class HyperNoiseModule(AdapterModule):
     def __init__(
         self,
         generator: Generator,
-        rewards: dict[str, Reward],
+        rewards: dict[str, Verifier],
         reward_weights: dict[str, float],
         lora: LoraOptions = LoraOptions(),
         mode: Literal["residual", "replacing"] = "residual",
@@ -85,6 +86,9 @@ class HyperNoiseModule(AdapterModule):
     ) -> None:
         super().__init__(optimizer, lr_scheduler, max_bad_steps)
         check_rewards(rewards, reward_weights)
+        for name, reward in rewards.items():
+            if (missing := reward.missing()) is not None:
+                raise ValueError(f"reward {name!r} cannot score; missing is {missing}")
         for name, count in (("steps", steps), ("images_per_prompt", images_per_prompt)):
             if count < 1:
                 raise ValueError(f"{name} must be at least 1, got {count}")
@@ -213,8 +217,7 @@ class HyperNoiseModule(AdapterModule):
         Raises:
             RewardError: naming a reward that fails; a ``ValueError`` of one stays a ``ValueError``.
         """
-        with shared_preprocessing():
-            return {name: self._scored(name, images, texts) for name in self.rewards}
+        return self._scores(self.rewards, images, texts)
 
     def weighted(self, images: Tensor, texts: Sequence[str]) -> Tensor:
         """[B] the ensemble's reward.
@@ -222,9 +225,10 @@ class HyperNoiseModule(AdapterModule):
         Raises:
             RewardError: naming a reward that counts and has no gradient, where images are differentiated through.
         """
-        scores = self.score(images, texts)
-        for name in [name for name, weight in self.reward_weights.items() if weight and images.requires_grad]:
-            if not scores[name].requires_grad:
+        counted = [name for name in self.rewards if self.reward_weights[name]]
+        scores = self._scores(counted or self.rewards, images, texts)
+        for name in counted:
+            if images.requires_grad and not scores[name].requires_grad:
                 raise self._without_gradient(name)
         return weighted_sum(scores, self.reward_weights)
 
@@ -234,6 +238,10 @@ class HyperNoiseModule(AdapterModule):
             "detached images, in NumPy or under no_grad, and nothing would train on it; set "
             f"model.reward_weights.{name} to 0 to only log it"
         )
+
+    def _scores(self, names: Iterable[str], images: Tensor, texts: Sequence[str]) -> dict[str, Tensor]:
+        with shared_preprocessing():
+            return {name: self._scored(name, images, texts) for name in names}
 
     def _scored(self, name: str, images: Tensor, texts: Sequence[str]) -> Tensor:
         reward = self.rewards[name]

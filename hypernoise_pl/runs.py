@@ -40,7 +40,7 @@ from hypernoise_pl.predictions import END, ROWS, Predictions
 from hypernoise_pl.profiling import traces
 from hypernoise_pl.progress import Steps, phase
 from hypernoise_pl.rates import DEVICE, SECONDS, kind_of_device
-from hypernoise_pl.report.figures import image_grid, to_tensor, to_uint8
+from hypernoise_pl.report.figures import image_grid, to_tensor
 from hypernoise_pl.report.growing import Growing
 from hypernoise_pl.report.live import PAGE
 from hypernoise_pl.report.page import verdict, write_report
@@ -51,7 +51,7 @@ from hypernoise_pl.run_folder import held, whole, write
 from hypernoise_pl.signatures import ConfigError
 from hypernoise_pl.threads import following_load
 from hypernoise_pl.trained import digest
-from hypernoise_pl.types import Prompt, Rollout
+from hypernoise_pl.types import Prompt, Rollout, to_uint8
 
 
 def fit(cli: Any, options: Options) -> None:

@@ -142,6 +142,11 @@ def check_images(images: Any, count: int, values: bool = True) -> None:
         )
 
 
+def to_uint8(images: Tensor) -> Tensor:
+    """[..., H, W, 3] bytes of images [..., 3, H, W] in [0, 1], on the CPU."""
+    return (images.detach().float().clamp(0, 1) * 255).round().byte().movedim(-3, -1).contiguous().cpu()
+
+
 @contextlib.contextmanager
 def left_alone(images: Tensor, by: str) -> Iterator[None]:
     """Raise ``ValueError`` if something writes into images that others see too; in inference mode nobody can tell."""

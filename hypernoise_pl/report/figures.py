@@ -10,12 +10,9 @@ import torch.nn.functional as F
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from hypernoise_pl.types import to_uint8
+
 INK, PAPER, GAP = (30, 30, 30), (255, 255, 255), 4
-
-
-def to_uint8(images: Tensor) -> Tensor:
-    """[..., H, W, 3] bytes of images [..., 3, H, W] in [0, 1]."""
-    return (images.detach().clamp(0, 1) * 255).round().byte().movedim(-3, -1).cpu()
 
 
 def image_grid(rows: Sequence[Tensor], names: Sequence[str], captions: Sequence[str], size: int = 128) -> Image.Image:

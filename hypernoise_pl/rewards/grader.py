@@ -20,7 +20,7 @@ from hypernoise_pl.chat import ChatEndpoint, ChatError
 from hypernoise_pl.chat_form import Form
 from hypernoise_pl.rewards.base import Verifier
 from hypernoise_pl.run_folder import write
-from hypernoise_pl.types import nearest
+from hypernoise_pl.types import nearest, to_uint8
 
 ASPECTS = {
     "accuracy": "does the image show everything the prompt asks for (objects, numbers, colours, places), and nothing "
@@ -95,7 +95,7 @@ class VisionLanguageGrader(Verifier):
         return self.endpoint.missing()
 
     def _score(self, images: Tensor, prompts: list[str]) -> Tensor:
-        pixels = (images.detach().float().clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).cpu()
+        pixels = to_uint8(images)
         height, width = images.shape[-2:]
         sheets = [_Sheet(p.numpy().tobytes(), (width, height), t) for p, t in zip(pixels, prompts, strict=True)]
         once = list(dict.fromkeys(sheets))

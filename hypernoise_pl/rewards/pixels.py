@@ -11,6 +11,7 @@ from torch import Tensor
 
 from hypernoise_pl.rewards.base import Reward, Verifier
 from hypernoise_pl.rewards.running import wide
+from hypernoise_pl.types import to_uint8
 
 
 class Redness(Reward):
@@ -68,7 +69,6 @@ def _bytes(image: Tensor, quality: int) -> int:
     """Length of the JPEG file of an image [3, H, W] in [0, 1]."""
     from PIL import Image
 
-    pixels = (image.detach().float().clamp(0, 1) * 255).round().byte().movedim(0, -1).contiguous().cpu()
     file = io.BytesIO()
-    Image.fromarray(pixels.numpy()).save(file, format="JPEG", quality=quality)
+    Image.fromarray(to_uint8(image).numpy()).save(file, format="JPEG", quality=quality)
     return file.tell()

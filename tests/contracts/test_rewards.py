@@ -26,12 +26,14 @@ from hypernoise_pl.rewards.features import CLIPImageFeatures
 from hypernoise_pl.rewards.grader import VisionLanguageGrader
 from hypernoise_pl.rewards.hpsv3 import HPSv3
 from hypernoise_pl.rewards.image_reward import ImageReward
+from hypernoise_pl.rewards.ocr import TextAccuracy
 from hypernoise_pl.rewards.oracle import GreedyFID
 from hypernoise_pl.rewards.pixels import Brightness, JPEGSize, Redness
 from hypernoise_pl.rewards.transformers_reward import TransformersReward
 from hypernoise_pl.rewards.vqa import VQAScore
 from tests import vision
 from tests.rewards import original_blip, original_clip, zoo
+from tests.rewards.words import picture
 
 PROMPTS = ["a red circle", "two squares", "a star left of a ring", "a red circle"]
 CLASSES = ["tench", "red circle", "maillot", "tench"]
@@ -39,10 +41,11 @@ CLASSES = ["tench", "red circle", "maillot", "tench"]
 
 @dataclass(frozen=True)
 class Member:
-    """How to make one verifier in a folder of its own, and prompts that it understands."""
+    """How to make one verifier in a folder of its own, and prompts and images that it tells apart."""
 
     make: Callable[[Path], Verifier]
     prompts: list[str]
+    images: Callable[[], Tensor] = lambda: torch.rand(4, 3, 20, 24)
 
 
 def _open_clip(kind: type[Verifier]) -> Callable[[Path], Verifier]:
@@ -74,6 +77,10 @@ def _oracle(folder: Path) -> Verifier:
     return GreedyFID(features, str(folder / "reference"), str(folder / "initial"))
 
 
+def _words() -> Tensor:
+    return torch.stack([picture(word) for word in ("NEWS", "NEW", "NEXT", "")])
+
+
 def _image_reward(folder: Path) -> Verifier:
     return ImageReward(str(original_blip.save(folder)), str(folder / "tokenizer"))
 
@@ -96,6 +103,7 @@ MEMBERS = {
     "brightness": Member(lambda folder: Brightness(), PROMPTS),
     "jpeg": Member(lambda folder: JPEGSize(), PROMPTS),
     "oracle": Member(_oracle, PROMPTS),
+    "ocr": Member(lambda folder: TextAccuracy(), ['a sign that says "NEWS"'] * 4, _words),
 }
 
 
@@ -106,9 +114,10 @@ def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 
 @pytest.fixture
-def images() -> torch.Tensor:
+def images(request: pytest.FixtureRequest) -> torch.Tensor:
     torch.manual_seed(0)
-    return torch.rand(4, 3, 20, 24)
+    names = request.node.callspec.params
+    return MEMBERS[names.get("name") or request.node.callspec.id].images()
 
 
 def test_all_verifiers_are_here(tmp_path_factory: pytest.TempPathFactory) -> None:
