@@ -23,7 +23,7 @@ from hypernoise_pl.noise import IndependentNoise, NoiseSource, gaussian, seed_of
 from hypernoise_pl.objective import Objective, weighted_sum
 from hypernoise_pl.parallelize import gradients, shard
 from hypernoise_pl.progress import part
-from hypernoise_pl.rewards.base import Verifier
+from hypernoise_pl.rewards.base import Reward, Verifier
 from hypernoise_pl.rewards.preprocess import shared_preprocessing
 from hypernoise_pl.search.base import Search
 from hypernoise_pl.search.problem import NoiseProblem
@@ -37,8 +37,8 @@ class HyperNoiseModule(AdapterModule):
 
     Args:
         generator: frozen text-to-image model.
-        rewards: name -> frozen reward. A verifier that has no gradient may stand among them, with a weight of 0: it is
-            logged, and a search method that does not differentiate may search by it.
+        rewards: name -> frozen reward. A verifier that has no gradient may stand among them, with a weight of 0: it
+            scores at validation and test, and a search method that does not differentiate may search by it.
         reward_weights: name -> weight in the ensemble, on the reward's native scale.
         lora: rank, scale and target layers of the hypernetwork.
         mode: ``residual`` (noise + f) or ``replacing`` (f is the new noise).
@@ -123,7 +123,7 @@ class HyperNoiseModule(AdapterModule):
         seeds = seeds_from(noise) if steps > 1 else None
         images = self.generator.generate(refined, conditioning, steps, network=self.network(strength), seeds=seeds)
         seconds = (self._clock() - start) / len(texts)
-        scores = self.score(images, texts)
+        scores = self._scores(self._scoring(images), images, texts)
         nfe = steps + (self.nfe_of_refining if strength else 0)
         label = self.adapted if strength else "base"
         return Rollout(list(prompts), noise, residual, images, scores, nfe, seconds, label=label)
@@ -238,6 +238,14 @@ class HyperNoiseModule(AdapterModule):
             "detached images, in NumPy or under no_grad, and nothing would train on it; set "
             f"model.reward_weights.{name} to 0 to only log it"
         )
+
+    def _scoring(self, images: Tensor) -> list[str]:
+        """All rewards, but in a training step no verifier without a gradient that counts for nothing: some are slow."""
+        return [
+            name
+            for name, reward in self.rewards.items()
+            if isinstance(reward, Reward) or self.reward_weights[name] or not images.requires_grad
+        ]
 
     def _scores(self, names: Iterable[str], images: Tensor, texts: Sequence[str]) -> dict[str, Tensor]:
         with shared_preprocessing():

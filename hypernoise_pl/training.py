@@ -260,7 +260,8 @@ class AdapterModule(L.LightningModule, ABC):
         figures["noise/train/residual"] = means.pop("residual").sqrt()
         figures |= {f"train/{name}": value for name, value in means.items() if name != "reward"}
         for name in weights:
-            figures[f"train/weighted/{name}"] = weighted_sum({name: means[f"reward/{name}"]}, weights)
+            if f"reward/{name}" in means:
+                figures[f"train/weighted/{name}"] = weighted_sum({name: means[f"reward/{name}"]}, weights)
         figures["train/learning_rate"] = self.optimizers().param_groups[0]["lr"]  # type: ignore[union-attr]
         seconds = max(1e-9, time.monotonic() - self._last_step)
         figures["speed/images_per_second"] = images * self.trainer.world_size / seconds

@@ -10,7 +10,7 @@ from torch import Tensor
 from hypernoise_pl.__main__ import main
 from hypernoise_pl.finetune import FineTuneModule
 from hypernoise_pl.module import HyperNoiseModule
-from hypernoise_pl.rewards.base import Reward
+from hypernoise_pl.rewards.base import Reward, Verifier
 from hypernoise_pl.search.random_search import RandomSearch
 from hypernoise_pl.search.reno import ReNO
 from hypernoise_pl.training import RewardError
@@ -102,6 +102,38 @@ def test_a_reward_without_a_gradient_is_named_before_any_step(sana_folder, rewar
 def test_one_that_is_only_logged_needs_none(sana_folder):
     rewards = {"bright": Brightness(), "mine": Detached()}
     assert not fit(sana_folder, rewards, {"bright": 1.0, "mine": 0.0}).skipped()
+
+
+class Counted(Verifier):
+    """A verifier that says how often it was asked."""
+
+    score_range: ClassVar[tuple[float, float]] = (0.0, 1.0)
+    asked = 0
+
+    def _score(self, images, prompts):
+        self.asked += 1
+        return images.detach().flatten(1).mean(1)
+
+
+def test_a_verifier_is_refused_as_what_trains_and_waits_for_validation_as_what_is_logged(sana_folder):
+    with pytest.raises(RewardError, match=r"reward 'seen' \(Counted\) gives no gradient"):
+        fit(sana_folder, {"bright": Brightness(), "seen": Counted()})
+    seen = Counted()
+    method = fit(sana_folder, {"bright": Brightness(), "seen": seen}, {"bright": 1.0, "seen": 0.0})
+    assert not seen.asked
+    with torch.no_grad():
+        assert set(method(PROMPTS, method.eval_noise(PROMPTS, 1)).scores) == {"bright", "seen"}
+    assert seen.asked == 1
+
+
+class Unready(Counted):
+    def missing(self):
+        return "a package"
+
+
+def test_a_verifier_that_cannot_score_is_said_at_once(sana_folder):
+    with pytest.raises(ValueError, match="reward 'seen' cannot score; missing is a package"):
+        fit(sana_folder, {"bright": Brightness(), "seen": Unready()}, {"bright": 1.0, "seen": 0.0})
 
 
 def test_a_gradient_of_zero_is_warned_of(sana_folder):

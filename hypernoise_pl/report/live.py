@@ -88,9 +88,9 @@ def _charts(history: History, told: Told) -> dict[str, list[str]]:
         both += [validation(f"{NOISE}validation/{name}", f"{_words(name)}, val.") for name in names]
         return plain(title, *both, level=level)
 
-    rewards = history.names(TRAIN, "train/reward/") or [
-        name for name in history.names(VALIDATION, "validation/base/reward/") if name != "weighted"
-    ]
+    rewards = dict.fromkeys(history.names(TRAIN, "train/reward/"))
+    rewards |= dict.fromkeys(history.names(VALIDATION, "validation/base/reward/"))
+    rewards.pop("weighted", None)
     return {
         "Quality at validation": [
             plain("gain by the judge over the base, 95 % interval", _gain(history, "gain", "interval"), level=0.0),
