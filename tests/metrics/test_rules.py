@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hypernoise_pl.metrics.geneval.rules import Detection, is_correct, relations
+from hypernoise_pl.metrics.geneval.rules import Detection, is_correct, kept, relations, verdict
 
 
 def at(name: str, x: float, y: float, colour: str | None = None, size: float = 10.0) -> Detection:
@@ -101,3 +101,22 @@ def test_relations_reverse_with_the_objects(x, y):
     opposite = {"left of": "right of", "right of": "left of", "above": "below", "below": "above"}
     one, other = at("one", x, y, size=17), at("other", 3, -2)
     assert {opposite[side] for side in relations(one, other)} == relations(other, one)
+
+
+def test_the_surest_sixteen_of_a_class_above_the_threshold_are_kept():
+    cats = [Detection("cat", (place, 0, place + 1, 1), score=0.3 + place / 100) for place in range(20)]
+    dogs = [Detection("dog", (place, 0, place + 1, 1), score=0.9) for place in range(2)]
+    found = kept([*dogs, *cats], "colors")
+    assert found == [*reversed(dogs), *reversed(cats[4:])]  # of equal ones the later first
+    assert kept(cats[:2], "two_object") == [cats[1]]  # above 0.3, not 0.3 itself
+    assert kept(dogs, "counting") == []
+
+
+def test_every_clause_that_does_not_hold_has_a_line():
+    clauses = {"include": [TWO_WHITE["include"][0], ONE_DOG | {"position": ["above", 0]}], "exclude": [ONE_DOG]}
+    found = verdict([CAT, at("cat", 0, 0, "black"), DOG], clauses)
+    assert not found.correct and found.reason.split("\n") == [
+        "expected white cat>=2, found 1 white; and 1 black, 1 white",
+        "no target for dog to be above",
+        "expected dog<1, found 1",
+    ]

@@ -53,7 +53,8 @@ def kept(detections: Sequence[Detection], tag: str) -> list[Detection]:
 
     Returns:
         Those whose confidence is above the threshold, at most 16 a class. Of two with the same confidence the one that
-        was listed later comes first, as in the reference evaluation.
+        was listed later comes first. The reference evaluation reverses numpy's default sort, which leaves the order of
+        equal ones to the machine; with a stable sort there, both agree.
     """
     threshold = COUNTING_THRESHOLD if tag == "counting" else THRESHOLD
     found: list[Detection] = []
