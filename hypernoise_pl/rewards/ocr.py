@@ -28,7 +28,8 @@ class TextAccuracy(Verifier):
     distance above the number of letters quoted scores 0. An image with a value that is not finite has no score (NaN),
     and neither has an image whose prompt quotes no words.
 
-    It has no gradient: search that differentiates refuses it, and training only logs it, with a weight of 0.
+    It has no gradient: search that differentiates refuses it, and a fit logs it at validation and test, with a weight
+    of 0.
 
     The recogniser is PP-OCRv4 (Chinese and English), on the CPU; code and weights are those of the package
     rapidocr-onnxruntime (Apache-2.0), part of the extra ``ocr``. It enlarges images whose smaller side is below 736
