@@ -173,6 +173,8 @@ def run(command: str, tmp_path: Path, capsys, monkeypatch) -> None:
         with pytest.raises(SystemExit) as stop:
             hub()
         assert stop.value.code == 0
+    elif words[0] == "tensorboard":
+        assert words[1] == "--logdir" and list(Path(words[2]).rglob("events.out.tfevents.*")), command
     elif words[1].endswith(".py") or (words[1] == "-m" and words[2] != "hypernoise_pl"):
         script(words[1:], monkeypatch)
     else:

@@ -191,8 +191,8 @@ class Progress(L.Callback):
             found.append([f"validation: {self._validated}"])
         page = Path(trainer.default_root_dir) / PAGE
         grids = (each.last for each in trainer.callbacks if isinstance(each, ImageGrid))  # type: ignore[attr-defined]
-        places = [place for place in (page if page.is_file() else None, next(grids, None)) if place is not None]
-        return [*found, *([f"pictures: {place}"] for place in places)]
+        places = {"page": page if page.is_file() else None, "pictures": next(grids, None)}
+        return [*found, *([f"{name}: {place}"] for name, place in places.items() if place is not None)]
 
     def _speed(self) -> list[str]:
         pace = None if self._fit is None else self._fit.pace()
