@@ -90,6 +90,7 @@ def fit(cli: Any, options: Options) -> None:
 def validate(cli: Any, options: Options) -> None:
     """Measure an adapter on the validation prompts."""
     _judge_of(cli, "validation")
+    _check_measures(cli, "limit_val_batches")
     adapter = _adapter_of(options)
     restore(cli.model.hypernetwork, cli.model.generator, adapter)
     _measure(cli, options, "validation", 0.0, adapter)
@@ -98,6 +99,7 @@ def validate(cli: Any, options: Options) -> None:
 def test(cli: Any, options: Options) -> None:
     """Measure an adapter on the test prompts."""
     _judge_of(cli, "test")
+    _check_measures(cli, "limit_test_batches")
     adapter = _adapter_of(options)
     restore(cli.model.hypernetwork, cli.model.generator, adapter)
     _measure(cli, options, "test", 0.0, adapter)
@@ -314,6 +316,12 @@ def _speed(cli: Any) -> dict[str, Any]:
     """How long a step has taken, on what."""
     seconds = next((each.seconds_a_step for each in cli.trainer.callbacks if isinstance(each, Progress)), None)
     return {SECONDS: seconds, DEVICE: kind_of_device(cli.trainer.strategy.root_device)}
+
+
+def _check_measures(cli: Any, limit: str) -> None:
+    """Raise if nothing would be measured; an adapter's run may have had its reason for that."""
+    if getattr(cli.trainer, limit) == 0:
+        raise ConfigError(f"trainer.{limit}: 0, so that nothing is measured; --trainer.{limit}=1.0 measures all")
 
 
 def _short_of_steps(trainer: Any) -> str:

@@ -61,3 +61,13 @@ def test_a_strength_is_a_finite_number(strength, capsys):
 def test_a_budget_is_a_finite_time(seconds, capsys):
     assert main(["compare", f"--budget-seconds={seconds}"]) == 2
     assert "compare.budget_seconds: " in capsys.readouterr().err
+
+
+def test_a_measurement_of_nothing_is_refused(capsys):
+    tiny = [*TINY, "--trainer.max_steps=1", "--trainer.limit_val_batches=0", "--trainer.limit_test_batches=0"]
+    assert main(["fit", *tiny, "--output=run"]) == 0
+    for command, limit in (("test", "limit_test_batches"), ("validate", "limit_val_batches")):
+        capsys.readouterr()
+        assert main([command, "--adapter=run/adapter", f"--trainer.{limit}=0", f"--output={command}"]) == 2
+        assert f"trainer.{limit}: 0, so that nothing is measured" in capsys.readouterr().err
+        assert not Path(command).exists()
