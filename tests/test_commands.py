@@ -243,6 +243,8 @@ def ours(words: list[str], tmp_path: Path) -> None:
         arguments = [*arguments, "--compare.prompts=6", "--compare.seeds=1", METHODS, "--compare.features=null"]
     elif command == "cache-prompts":
         arguments = [*arguments, f"--model.prompt_cache={tmp_path / 'cache'}", "--data.train=4", *TINY[4:6]]
+    elif command == "validate":  # the run of its adapter was without
+        arguments = [*arguments, "--trainer.limit_val_batches=1"]
     elif command == "fit" and "--ckpt_path" in arguments:
         arguments = [*arguments, *TINY, SAVES, "--trainer.max_steps=2"]
     elif command == "fit":
