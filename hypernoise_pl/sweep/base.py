@@ -28,8 +28,11 @@ def base_of(definition: Definition) -> dict[str, Any]:
     return configuration("fit", Options(config=list(definition.config)), as_flags(definition.set))
 
 
-def check(definition: Definition, base: dict[str, Any]) -> None:
+def check(definition: Definition, base: dict[str, Any]) -> dict[str, Any]:
     """Check every name and value that any trial may set, and every figure that is wanted.
+
+    Returns:
+        The base with every default filled in.
 
     Raises:
         ConfigError: naming the first that is wrong, and the nearest that is right.
@@ -49,6 +52,7 @@ def check(definition: Definition, base: dict[str, Any]) -> None:
     full = checked("fit", base)
     _check_figures(definition, full)
     _check_validation(full["trainer"])
+    return full
 
 
 def seed_flags(base: dict[str, Any], seed: int) -> dict[str, Any]:
@@ -63,15 +67,15 @@ def seed_flags(base: dict[str, Any], seed: int) -> dict[str, Any]:
     return found
 
 
-def steps_of(base: dict[str, Any]) -> int | None:
+def steps_of(full: dict[str, Any]) -> int | None:
     """Optimiser steps of a fit; None where epochs decide."""
-    steps = checked("fit", base)["trainer"]["max_steps"]
+    steps = full["trainer"]["max_steps"]
     return int(steps) if steps > 0 else None
 
 
-def devices_of(base: dict[str, Any]) -> int:
+def devices_of(full: dict[str, Any]) -> int:
     """Devices of a fit; 1 where its Trainer takes what there is."""
-    devices = checked("fit", base)["trainer"]["devices"]
+    devices = full["trainer"]["devices"]
     if isinstance(devices, list):
         return len(devices)
     return int(devices) if str(devices).isdigit() and int(devices) > 0 else 1

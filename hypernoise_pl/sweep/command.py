@@ -18,7 +18,7 @@ from typing import Any
 import yaml
 
 from hypernoise_pl.callbacks.progress import spoken
-from hypernoise_pl.cli.commands import checked, pairs_of, quiet
+from hypernoise_pl.cli.commands import pairs_of, quiet
 from hypernoise_pl.cli.continuing import changes
 from hypernoise_pl.cli.parser import PROGRAM
 from hypernoise_pl.config import read_mapping
@@ -68,11 +68,11 @@ def _run(arguments: Sequence[str], options: Options, rest: list[str]) -> int:
     with phase("sweep: checking every name and value"), redirect_stdout(io.StringIO()):  # Lightning says the seed
         definition = read_definition(options.name, [*pairs_of(rest)])
         base = base_of(definition)
-        check(definition, base)
+        full = check(definition, base)
     folder = options.folder = options.output or RUNS / "sweep" / definition.name
     url = storage_url(options.storage)
     if options.dry_run:
-        _dry_run(definition, base, folder, url, options)
+        _dry_run(definition, full, folder, url, options)
         return 0
     _begin(folder, definition, base)
     deadline = None if definition.hours is None else time.monotonic() + 3600 * definition.hours
@@ -84,8 +84,8 @@ def _run(arguments: Sequence[str], options: Options, rest: list[str]) -> int:
         open_storage(folder, url),
         folder / BASE,
         seeds,
-        steps_of(base),
-        devices_of(base),
+        steps_of(full),
+        devices_of(full),
         deadline,
     )
     _same_folder(plan)
@@ -258,40 +258,40 @@ def _finish(plan: Plan, done: bool) -> dict[str, Any]:
     return summary(plan.definition, found, study, plan.folder, plan.base)
 
 
-def _time(definition: Definition, base: dict[str, Any], folder: Path, workers: int) -> str:
+def _time(definition: Definition, full: dict[str, Any], folder: Path, workers: int) -> str:
     """How long a sweep takes at most, in words: by its own fits, or by earlier runs of the same work."""
     fits = definition.points * definition.seeds
-    each, by = _seconds_of_a_fit(definition, base, folder)
+    each, by = _seconds_of_a_fit(full, folder)
     if each is None:
         return f"not known: no run here did the same work; {PROGRAM} fit says after its first steps what one takes"
     less = "" if definition.pruner_name == "none" else ", less what is pruned"
     return f"{spoken(each * fits / workers)} with --workers {workers}{less}; {spoken(each)} a fit, by {by}"
 
 
-def _seconds_of_a_fit(definition: Definition, base: dict[str, Any], folder: Path) -> tuple[float | None, str]:
+def _seconds_of_a_fit(full: dict[str, Any], folder: Path) -> tuple[float | None, str]:
     try:
         done = json.loads((folder / SUMMARY).read_text())["trials"]
         taken = sum(trial["seconds"] for trial in done), sum(sum(trial["steps"]) for trial in done)
     except FileNotFoundError:
         taken = 0.0, 0
-    steps = steps_of(base)
+    steps = steps_of(full)
     if steps is None:
         return None, ""
     if taken[1]:
         return steps * taken[0] / taken[1], "this sweep's own fits, beside one another"
-    known = known_rate(checked("fit", base))
+    known = known_rate(full)
     return (None, "") if known is None else (steps * known[0], f"{known[1]}, without validations")
 
 
-def _dry_run(definition: Definition, base: dict[str, Any], folder: Path, url: str | None, options: Options) -> None:
+def _dry_run(definition: Definition, full: dict[str, Any], folder: Path, url: str | None, options: Options) -> None:
     """Print what would be run."""
-    steps, fits = steps_of(base), definition.points * definition.seeds
+    steps, fits = steps_of(full), definition.points * definition.seeds
     print(f"sweep: dry run, nothing is made: {definition.about}")
     rows = [
         ("trials", f"{definition.points}, by {definition.sampler_name}, pruned by {definition.pruner_name}"),
         ("fits", f"{fits} of {steps} steps" if steps else str(fits)),
         ("objectives", ", ".join(f"{direction} {name}" for name, direction in definition.objectives.items())),
-        ("time", _time(definition, base, folder, options.workers)),
+        ("time", _time(definition, full, folder, options.workers)),
         ("run folder", f"{folder}{' (continues)' if (folder / DEFINITION).is_file() else ''}"),
         ("storage", str(folder / JOURNAL) if url is None else shown_url(url)),
     ]

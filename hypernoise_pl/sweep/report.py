@@ -15,7 +15,7 @@ from hypernoise_pl.report.parallel import Axis, Mark, parallel, scatter
 from hypernoise_pl.report.template import render
 from hypernoise_pl.run_folder import write
 from hypernoise_pl.sweep.definition import Definition
-from hypernoise_pl.sweep.results import SUMMARY, Point, as_json, best, command_of, importance, points, summary
+from hypernoise_pl.sweep.results import SUMMARY, Point, as_json, best, command_of, points, summary
 from hypernoise_pl.sweep.space import labels, short, words
 from hypernoise_pl.sweep.table import ordered, rows
 
@@ -30,9 +30,7 @@ def write_report(definition: Definition, study: Study, folder: Path, base: Path)
     record = summary(definition, found, study, folder, base)
     write(folder / SUMMARY, as_json(record))
     chosen = best(found, definition, study)
-    write(
-        folder / PAGE, _page(definition, found, chosen, importance(study, definition), base, bool(record["finished"]))
-    )
+    write(folder / PAGE, _page(definition, found, chosen, record["importance"], base, record["finished"]))
 
 
 def verdict(definition: Definition, found: Sequence[Point], chosen: Sequence[Point]) -> str:

@@ -26,7 +26,7 @@ from hypernoise_pl.sweep.claims import BEAT, Claim, Watch, new_folder
 from hypernoise_pl.sweep.definition import Definition
 from hypernoise_pl.sweep.reporting import mean, validations
 from hypernoise_pl.sweep.space import as_flags, flags_of, words
-from hypernoise_pl.sweep.study import STORAGE_VARIABLE, open_study, trial_for, trial_of
+from hypernoise_pl.sweep.study import POINT, STORAGE_VARIABLE, open_study, trial_for, trial_of
 from hypernoise_pl.sweep.trial import PRUNED, RESULT, Job
 
 TRIALS = "trials"
@@ -116,19 +116,15 @@ class Worker:
 
     def _next(self) -> tuple[int, Claim] | None:
         """A point that nobody works on: one that was left, or a new one."""
-        study = self.plan.study()
-        ended = {
-            trial.user_attrs.get("point") for trial in study.get_trials(deepcopy=False) if trial.state.is_finished()
-        }
-        points = self.plan.definition.points
+        ended, points = self._ended(), self.plan.definition.points
         for number in range(points):
-            folder = self.plan.trials / f"{number:04d}"
+            folder = self._folder(number)
             if number in ended or not folder.is_dir():
                 continue
             claim = self.watch.take(folder)
             if claim is not None:
                 return number, claim
-        if self.plan.deadline is not None and time.monotonic() > self.plan.deadline:
+        if self._late():
             return None
         for number in range(points):
             claim = new_folder(self.plan.trials, number)
@@ -138,11 +134,16 @@ class Worker:
 
     def _all_done(self) -> bool:
         """Whether every point that was begun has ended, and none may begin."""
-        trials = self.plan.study().get_trials(deepcopy=False)
-        ended = {each.user_attrs.get("point") for each in trials if each.state.is_finished()}
         begun = {number for number in range(self.plan.definition.points) if self._folder(number).is_dir()}
-        late = self.plan.deadline is not None and time.monotonic() > self.plan.deadline
-        return begun <= ended and (late or len(begun) == self.plan.definition.points)
+        return begun <= self._ended() and (self._late() or len(begun) == self.plan.definition.points)
+
+    def _ended(self) -> set[int]:
+        """The points whose trials have ended."""
+        trials = self.plan.study().get_trials(deepcopy=False)
+        return {each.user_attrs[POINT] for each in trials if POINT in each.user_attrs and each.state.is_finished()}
+
+    def _late(self) -> bool:
+        return self.plan.deadline is not None and time.monotonic() > self.plan.deadline
 
     def _folder(self, number: int) -> Path:
         return self.plan.trials / f"{number:04d}"
@@ -200,12 +201,10 @@ class Worker:
             say(f"trial {number}: pruned at step {step:,} of {folder.name} ({words(values)})")
             return
         line = _last_line(folder.with_name(LOG))
-        if status == 2 and not any(each.state == TrialState.COMPLETE for each in study.get_trials(deepcopy=False)):
-            trial.set_user_attr("error", line)
-            study.tell(trial, state=TrialState.FAIL)
-            raise Refused(f"trial {number}: {line}")
         trial.set_user_attr("error", line)
         study.tell(trial, state=TrialState.FAIL)
+        if status == 2 and not any(each.state == TrialState.COMPLETE for each in study.get_trials(deepcopy=False)):
+            raise Refused(f"trial {number}: {line}")
         say(f"trial {number}: failed: {line} ({words(values)}); {folder.with_name(LOG)}")
 
     def _fit(self, study: Study, trial: Trial, folder: Path, job: Job, claim: Claim) -> int:
@@ -285,7 +284,7 @@ def _wait_for(folder: Path, stop: threading.Event) -> None:
 
 
 def _last_line(log: Path) -> str:
-    """What a fit said last, without the command's name; ``--verbose`` pages of it lie above."""
+    """The last error that a fit printed, without the command's name; its last line if it printed none."""
     lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
     errors = [line for line in lines if "error: " in line]
     return (errors or lines or ["it said nothing"])[-1].partition("error: ")[2] or (lines or [""])[-1]
