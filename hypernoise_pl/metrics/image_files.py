@@ -1,0 +1,85 @@
+"""Where the images of a benchmark lie: the layouts that its original tools read and ``predict --benchmark`` writes."""
+
+from __future__ import annotations
+
+import json
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hypernoise_pl.types import Prompt
+
+
+@dataclass(frozen=True)
+class ImageFile:
+    """One image of a benchmark.
+
+    Args:
+        path: of its file.
+        prompt: that it was made from.
+        number: of the image among its prompt's, from 0.
+        name: of the image for people and result files; several images of one file differ in it.
+        cell: its place in a file that holds a grid of images, as row, column, rows, columns; None for a whole file.
+        made_by: method that made it; empty where all images are of one.
+    """
+
+    path: Path
+    prompt: Prompt
+    number: int
+    name: str
+    cell: tuple[int, int, int, int] | None = None
+    made_by: str = ""
+
+
+class ImageFolder(ABC):
+    """A layout of a folder of images.
+
+    Attributes:
+        images: of a prompt, that the benchmark asks for.
+    """
+
+    images: int = 4
+
+    @abstractmethod
+    def name(self, prompt: Prompt, number: int) -> str:
+        """Path in the folder of a prompt's image, by its number from 0."""
+
+    def beside(self, prompt: Prompt) -> dict[str, str]:
+        """Path in the folder -> text of the files that stand beside a prompt's images; none by default."""
+        return {}
+
+    def find(self, folder: Path, prompts: Sequence[Prompt]) -> list[ImageFile]:
+        """The images that the folder has, in the order of prompts and numbers; missing ones are passed over."""
+        found = []
+        for prompt in prompts:
+            for number in self._numbers(folder, prompt):
+                name = self.name(prompt, number)
+                found.append(ImageFile(folder / name, prompt, number, name))
+        return found
+
+    def _numbers(self, folder: Path, prompt: Prompt) -> list[int]:
+        """Numbers of the images that a prompt has, in order."""
+        first = folder / self.name(prompt, 0)
+        if not first.parent.is_dir():
+            return []
+        # the place of the number in a file's name is where two of the layout's own names differ
+        pattern = re.escape(Path(self.name(prompt, 987654321)).name).replace("987654321", r"(\d+)")
+        numbers = (m for file in first.parent.iterdir() if (m := re.fullmatch(pattern, file.name)))
+        found = sorted({int(match[1]) for match in numbers})
+        return [number for number in found if (folder / self.name(prompt, number)).is_file()]
+
+
+class GenEvalFolder(ImageFolder):
+    """GenEval's: ``00000/samples/0000.png`` with ``00000/metadata.jsonl``, by the prompt's index."""
+
+    def name(self, prompt: Prompt, number: int) -> str:
+        """``00000/samples/0000.png``."""
+        return f"{prompt.index:05}/samples/{number:04}.png"
+
+    def beside(self, prompt: Prompt) -> dict[str, str]:
+        """``metadata.jsonl``: the prompt's line of the benchmark's metadata."""
+        fields: dict[str, Any] = {"tag": prompt.tag, **prompt.metadata, "prompt": prompt.text}
+        return {f"{prompt.index:05}/metadata.jsonl": json.dumps(fields) + "\n"}
