@@ -59,7 +59,7 @@ def _run(command: str, arguments: list[str], options: Options, rest: list[str]) 
     if command == "score":
         from hypernoise_pl.score.command import main as score
 
-        return score(options)
+        return score(options, rest)
     if command == "sweep":
         from hypernoise_pl.sweep.command import main as sweep
 

@@ -113,6 +113,19 @@ def merge_flag(config: dict[str, Any], flag: str, text: str, roots: Mapping[str,
         raise ConfigError(f"--{flag}: {str(error).removeprefix(f'{flag}: ')}") from None
 
 
+def pairs_of(flags: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Name and value of each flag, written as ``--name=value`` or ``--name value``."""
+    rest = iter(flags)
+    for flag in rest:
+        if not flag.startswith("--"):
+            raise ConfigError(f"{flag}: not understood; a value of the configuration is set by --KEY=VALUE")
+        name, equals, value = flag[2:].partition("=")
+        found = value if equals else next(rest, None)
+        if found is None or (not equals and found.startswith("--")):
+            raise ConfigError(f"{flag}: needs a value; write {flag}=VALUE")
+        yield name, found
+
+
 def finished(config: Mapping[str, Any], roots: Mapping[str, Any] | None = None) -> DictConfig:
     """A merged configuration without the entries of dicts that null has taken out; ``${...}`` stands as it was.
 

@@ -33,7 +33,7 @@ class Options:
         changed: what a continued run has otherwise than its own configuration; ``cli.build`` sets it.
         checkpoint: file that ``ckpt_path`` stands for, of ``fit``; ``cli.build`` sets it.
         adapter: adapter folder, of the commands that measure.
-        shard: share of the units, such as ``0/4``, of ``compare``.
+        shard: share of the units, such as ``0/4``, of ``compare`` and ``score``.
         budget_seconds: seconds of search an image, of ``compare``.
         prompt: texts, of ``predict``.
         prompts: file of prompts, of ``predict``.
@@ -47,10 +47,14 @@ class Options:
         action: of ``configs``: list, show or copy.
         name: of a configuration, of ``configs``.
         file: to write, of ``configs``.
-        benchmark: whose figures are wanted, of ``score``.
+        benchmark: whose figures are wanted, of ``score``; whose prompts and folder are, of ``predict``.
+        images: folder or file of them, of ``score``.
         detections: file of what a detector found, of ``score``.
-        metadata: file of the benchmark's prompts and clauses, of ``score``.
+        metadata: file of the benchmark's prompts and what is asked of their images, of ``score`` and ``predict``.
         detector: what found the objects, in words, of ``score``.
+        method: whose images alone are scored, of ``score``.
+        against: images that others are compared with, of ``score``.
+        batch_size: images at once, of ``score``.
         workers: fits at a time, of ``sweep``.
         storage: URL of a database, of ``sweep``.
         callbacks: more of the Trainer's callbacks, of ``fit``; whoever starts the fit sets them.
@@ -91,9 +95,13 @@ class Options:
     name: str | None = None
     file: Path | None = None
     benchmark: str | None = None
+    images: Path | None = None
     detections: Path | None = None
     metadata: Path | None = None
     detector: str | None = None
+    method: str | None = None
+    against: Path | None = None
+    batch_size: int = 8
     workers: int = 1
     storage: str | None = None
     callbacks: list[Any] = field(default_factory=list)

@@ -192,7 +192,7 @@ def test_the_table_says_by_what_and_that_people_may_see_otherwise(capsys):
     assert main([*COMMAND, "--output=again", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert told == json.loads(Path("again/summary.json").read_text())
-    assert told["score"] == 1 and told["detector"] == "the detections of detections.jsonl"
+    assert told["score"] == 1 and told["judged_by"] == "the detections of detections.jsonl"
 
 
 GOOD = lines_of([*map(true_objects, METADATA)])
@@ -309,6 +309,6 @@ def test_a_colour_is_needed_only_where_a_verdict_depends_on_it():
 
 def test_a_benchmark_that_is_not_there_is_refused(capsys):
     assert main(["score", "genevel", *COMMAND[2:]]) == 2
-    assert "invalid choice: 'genevel'" in capsys.readouterr().err
+    assert "score: no benchmark is called 'genevel' (did you mean 'geneval'?)" in capsys.readouterr().err
     assert main(["score", "geneval", "--detections=x"]) == 2
-    assert "the following arguments are required: --metadata" in capsys.readouterr().err
+    assert "score geneval --detections: needs --metadata evaluation_metadata.jsonl too" in capsys.readouterr().err

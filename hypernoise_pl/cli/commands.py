@@ -29,7 +29,7 @@ from hypernoise_pl.cli.continuing import changes, run_of, to_look_at
 from hypernoise_pl.cli.dry_run import SPLITS, check_files, dry_run, in_lines, lines
 from hypernoise_pl.cli.errors import first_cause
 from hypernoise_pl.cli.parser import COMMANDS, closest, own_flags
-from hypernoise_pl.config import finished, merge_file, merge_flag, resolved, with_interpolations
+from hypernoise_pl.config import finished, merge_file, merge_flag, pairs_of, resolved, with_interpolations
 from hypernoise_pl.launched import new_run_of_all
 from hypernoise_pl.options import Options
 from hypernoise_pl.progress import in_terminal, phase
@@ -342,19 +342,6 @@ def _read_request(options: Options) -> None:
         raise ConfigError(f"--steps {options.steps}: at least 1 is needed")
     if not math.isfinite(options.strength):
         raise ConfigError(f"--strength {options.strength}: needs a finite number, like 1")
-
-
-def pairs_of(flags: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """Name and value of each flag, written as ``--name=value`` or ``--name value``."""
-    rest = iter(flags)
-    for flag in rest:
-        if not flag.startswith("--"):
-            raise ConfigError(f"{flag}: not understood; a value of the configuration is set by --KEY=VALUE")
-        name, equals, value = flag[2:].partition("=")
-        found = value if equals else next(rest, None)
-        if found is None or (not equals and found.startswith("--")):
-            raise ConfigError(f"{flag}: needs a value; write {flag}=VALUE")
-        yield name, found
 
 
 def _check_key(command: str, key: str, roots: Mapping[str, Any]) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import yaml
 
 from hypernoise_pl.cli.parser import PROGRAM, closest
-from hypernoise_pl.conf_files import SWEEPS, conf_folder, config_names, sweep_names
+from hypernoise_pl.conf_files import BENCHMARKS, SWEEPS, benchmark_names, conf_folder, config_names, sweep_names
 from hypernoise_pl.options import Options
 
 
@@ -27,8 +27,16 @@ def main(options: Options) -> int:
 
 
 def every_name() -> list[str]:
-    """Short names of all configurations, and of the sweeps after them."""
-    return [*config_names(), *(f"{SWEEPS}/{name}" for name in sweep_names())]
+    """Short names of all configurations, and of the sweeps and benchmarks after them."""
+    return [*config_names(), *_apart()]
+
+
+def _apart() -> list[str]:
+    """Names of what ``--config`` does not take, with the folder."""
+    return [
+        *(f"{SWEEPS}/{name}" for name in sweep_names()),
+        *(f"{BENCHMARKS}/{name}" for name in benchmark_names()),
+    ]
 
 
 def about(name: str) -> str:
@@ -46,10 +54,13 @@ def _run(options: Options) -> None:
     if options.name is None:
         raise ValueError(f"{options.action}: of which? {PROGRAM} configs lists them")
     name = options.name.removesuffix(".yaml")
-    if name in sweep_names() and name not in config_names():
-        name = f"{SWEEPS}/{name}"
     if name not in every_name():
-        hint = closest(name, [*every_name(), *sweep_names()]) or f"; {PROGRAM} configs lists them"
+        name = next((full for full in _apart() if full.partition("/")[2] == name), name)
+    if name not in every_name():
+        hint = (
+            closest(name, [*every_name(), *(full.partition("/")[2] for full in _apart())])
+            or f"; {PROGRAM} configs lists them"
+        )
         raise ValueError(f"no configuration is called {options.name!r}{hint}")
     text = (conf_folder() / f"{name}.yaml").read_text()
     if options.action == "show":
@@ -88,6 +99,8 @@ def _copy(options: Options, name: str, text: str) -> None:
     options.result = {"file": str(file)}
     if name.startswith(f"{SWEEPS}/"):
         command = f"sweep {file}"
+    elif name.startswith(f"{BENCHMARKS}/"):
+        command = f"score {file} IMAGES"
     else:
         command = f"{'compare' if 'compare' in yaml.safe_load(text) else 'fit'} --config {file}"
     print(f"{name} is copied to {file}\nnext  {PROGRAM} {command}")

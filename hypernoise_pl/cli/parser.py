@@ -13,12 +13,11 @@ from pathlib import Path
 from textwrap import fill
 from typing import Any, NoReturn
 
-from hypernoise_pl.conf_files import config_names, sweep_names
+from hypernoise_pl.conf_files import benchmark_names, config_names, sweep_names
 from hypernoise_pl.options import Options
 
 PROGRAM = "python -m hypernoise_pl"
 FORMATS = ("own", "peft", "reference")
-BENCHMARKS = ("geneval",)
 STATUS = """exit status:
   0    the command did what it says
   1    something went wrong after it had begun: one line on standard error
@@ -133,14 +132,21 @@ processes may fill one folder at once. Rewards are not loaded.""",
         ),
     ),
     "score": Command(
-        "a benchmark's figures of images that any tool made, from a detector's output",
-        """Judge images by GenEval's rules, from what any detector found in them. Writes
-results.jsonl, each image's verdict and reason in the format of GenEval's own
-evaluation, and summary.json, and prints each tag's score with a 95 % interval over
-prompts. A line that cannot be used, and an image without a line, is named and left
-out of the figures.""",
-        "geneval --detections FILE --metadata FILE [options]",
-        ("score geneval --detections detections.jsonl --metadata evaluation_metadata.jsonl",),
+        "a benchmark's figures of images that any tool made",
+        """Score images by a benchmark (conf/benchmarks, or a file of your own). IMAGES is a
+folder in the layout of the benchmark's original tools, a run folder of predict or
+compare, or a JSONL file with prompt and image_path. Writes the benchmark's own
+result files, summary.json and score.html, the images with verdict and reason, the
+worst first, and prints each tag's score with a 95 % interval over prompts. What
+cannot be scored is named and left out of the figures. Stopped at any moment, the
+same command again goes on where it was. --KEY=VALUE sets a value of the
+benchmark's configuration.""",
+        "BENCHMARK IMAGES [options]",
+        (
+            "score shapes runs/predict/TIME",
+            "score geneval images --metadata evaluation_metadata.jsonl",
+            "score geneval --detections detections.jsonl --metadata evaluation_metadata.jsonl",
+        ),
     ),
     "export": Command(
         "an adapter with a model card, for others: a folder, and the hub",
@@ -188,7 +194,7 @@ def parse(command: str, arguments: Sequence[str]) -> tuple[Options, list[str]]:
     """
     parser = every_command()[1][command]
     options, rest = parser.parse_known_args(list(arguments), Options())
-    if rest and command not in (*CONFIGURED, "sweep"):
+    if rest and command not in (*CONFIGURED, "sweep", "score"):
         parser.error(f"{rest[0]}: not understood{closest(rest[0], own_flags(command))}")
     return options, rest
 
@@ -299,20 +305,37 @@ def _fill(command: str, parser: Parser) -> None:
         )
         _flag(own, "--private", "a repository that --push makes is private", action="store_true")
     if command == "score":
-        own.add_argument("benchmark", choices=BENCHMARKS, help="geneval: 553 prompts, six tags", metavar="BENCHMARK")
+        name = own.add_argument("benchmark", help="short name in conf/benchmarks, or a YAML file", metavar="BENCHMARK")
+        name.completer = lambda **_: benchmark_names()  # type: ignore[attr-defined]
+        own.add_argument("images", nargs="?", type=Path, help="folder, or JSONL file, of images", metavar="IMAGES")
+        _flag(
+            own,
+            "--metadata",
+            "the benchmark's file of prompts and what is asked of their images (default: what stands beside the "
+            "images)",
+            metavar="FILE",
+            type=Path,
+        )
+        _flag(own, "--method", "score the images of one method alone, of a run folder that has several", metavar="NAME")
+        _flag(own, "--batch-size", "images at once", metavar="N", type=int)
+        _flag(
+            own,
+            "--shard",
+            "this process's part of N (0/2 and 1/2 in two terminals, with one --output); the last one that finishes "
+            "writes the summary",
+            metavar="I/N",
+        )
         _flag(
             own,
             "--detections",
-            'a line an image: {"filename": "00000/samples/0000.png", "objects": [{"class": "bench", "score": 0.93, '
-            '"box": [left, top, right, bottom], "color": "red"}]}, boxes in pixels; 00000 is the line of the prompt in '
-            "the metadata, from 0 on. Every object with a score above 0.3, in any order; color is needed "
-            "where a prompt asks for one",
+            'for geneval, instead of IMAGES: a line an image, {"filename": "00000/samples/0000.png", "objects": '
+            '[{"class": "bench", "score": 0.93, "box": [left, top, right, bottom], "color": "red"}]}, boxes in pixels; '
+            "00000 is the line of the prompt in the metadata, from 0 on. Every object with a score above 0.3, in any "
+            "order; color is needed where a prompt asks for one",
             metavar="FILE",
             type=Path,
-            required=True,
         )
-        _flag(own, "--metadata", "GenEval's evaluation_metadata.jsonl", metavar="FILE", type=Path, required=True)
-        _flag(own, "--detector", "what found the objects, for the table and summary.json", metavar="NAME")
+        _flag(own, "--detector", "what found the objects of --detections, for table and summary", metavar="NAME")
     if command == "configs":
         own.add_argument("action", nargs="?", choices=("list", "show", "copy"), default="list", help=argparse.SUPPRESS)
         own.add_argument("name", nargs="?", help="short name, such as shapes_long or strategy/ddp", metavar="NAME")

@@ -57,12 +57,14 @@ class Benchmark(KeepsArguments, nn.Module, ABC):
         title: name of the benchmark, as tables have it.
         folder: where the benchmark's original tools look for images, and how many of a prompt there are.
         caveat: a sentence that stands below every table; empty for none.
+        yes_or_no: whether every value is a verdict, 1 or 0.
     """
 
     neutral: ClassVar[tuple[str, ...]] = ()
     title: ClassVar[str]
     folder: ClassVar[ImageFolder] = GenEvalFolder()
     caveat: ClassVar[str] = ""
+    yes_or_no: ClassVar[bool] = False
 
     @torch.no_grad()
     def forward(self, images: Tensor, prompts: Sequence[Prompt]) -> list[Outcome]:
@@ -114,7 +116,8 @@ class Benchmark(KeepsArguments, nn.Module, ABC):
         """What gives the figures, in words: models by their names."""
         return type(self).__name__
 
-    def read(self, file: Path) -> list[Prompt]:
+    @classmethod
+    def read(cls, file: Path) -> list[Prompt]:
         """The prompts of the benchmark's own file or folder, each with its place as index.
 
         Raises:

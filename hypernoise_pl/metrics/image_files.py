@@ -6,10 +6,11 @@ import json
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from hypernoise_pl.data.reading import read_prompts
 from hypernoise_pl.types import Prompt
 
 
@@ -51,6 +52,14 @@ class ImageFolder(ABC):
         """Path in the folder -> text of the files that stand beside a prompt's images; none by default."""
         return {}
 
+    def read_beside(self, folder: Path) -> dict[int, tuple[str, Prompt]]:
+        """Index -> path in the folder and prompt, of the files that ``beside`` writes; none by default.
+
+        Raises:
+            ValueError: if one is damaged.
+        """
+        return {}
+
     def find(self, folder: Path, prompts: Sequence[Prompt]) -> list[ImageFile]:
         """The images that the folder has, in the order of prompts and numbers; missing ones are passed over."""
         found = []
@@ -83,3 +92,14 @@ class GenEvalFolder(ImageFolder):
         """``metadata.jsonl``: the prompt's line of the benchmark's metadata."""
         fields: dict[str, Any] = {"tag": prompt.tag, **prompt.metadata, "prompt": prompt.text}
         return {f"{prompt.index:05}/metadata.jsonl": json.dumps(fields) + "\n"}
+
+    def read_beside(self, folder: Path) -> dict[int, tuple[str, Prompt]]:
+        """The prompts of ``00000/metadata.jsonl`` and the like."""
+        found = {}
+        for file in sorted(folder.glob("*/metadata.jsonl")):
+            if not file.parent.name.isdigit():
+                continue
+            (prompt,) = read_prompts(file)[:1]
+            index = int(file.parent.name)
+            found[index] = (file.relative_to(folder).as_posix(), replace(prompt, index=index))
+        return found

@@ -49,6 +49,11 @@ def _resized(images: Tensor, size: int) -> Tensor:
     return F.interpolate(images.float().cpu(), (size, size), mode="bicubic", antialias=True, align_corners=False)
 
 
+def image_of(pixels: Tensor) -> Image.Image:
+    """The picture of [3, H, W] in [0, 1]."""
+    return Image.fromarray(to_uint8(pixels).numpy())
+
+
 def to_tensor(picture: Image.Image) -> Tensor:
     """[3, H, W] in [0, 1], for TensorBoard."""
     data = torch.frombuffer(bytearray(picture.tobytes()), dtype=torch.uint8)

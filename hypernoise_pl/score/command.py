@@ -1,30 +1,55 @@
-"""``score``: reads detections and metadata, writes verdicts and figures, and prints the table."""
+"""``score``: a benchmark's figures of images that any tool made, its result files, a table and a page of images."""
 
 from __future__ import annotations
 
 import json
 import sys
 import traceback
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+from hypernoise_pl.comparison import shard_of
+from hypernoise_pl.config import pairs_of
+from hypernoise_pl.identity import described, digest_of
+from hypernoise_pl.metrics.benchmark import Benchmark, Scored
+from hypernoise_pl.metrics.geneval.results import CAVEAT, RESULTS, results
 from hypernoise_pl.options import Options
-from hypernoise_pl.progress import phase
+from hypernoise_pl.progress import phase, say
 from hypernoise_pl.run_folder import new_run, write
-from hypernoise_pl.score.geneval import score, summarise
+from hypernoise_pl.score import geneval
+from hypernoise_pl.score.built import benchmark_file, build, class_of, configuration
+from hypernoise_pl.score.journal import Journal
+from hypernoise_pl.score.left_out import LeftOut
+from hypernoise_pl.score.page import write_page
+from hypernoise_pl.score.running import device, run
+from hypernoise_pl.score.sources import Images, find_images, only
+from hypernoise_pl.score.summary import summarise
 from hypernoise_pl.score.table import left_out, table
+from hypernoise_pl.signals import Stopped
 
-RESULTS, SUMMARY = "results.jsonl", "summary.json"
+SUMMARY = "summary.json"
 
 
-def main(options: Options) -> int:
+def main(options: Options, flags: Sequence[str]) -> int:
     """Run the command; every expected error is one line.
 
+    Args:
+        options: flags of the command.
+        flags: keys of the benchmark's configuration.
+
     Returns:
-        0 on success, 2 for what the user wrote or gave, 1 for what went wrong later.
+        0 on success, 2 for what the user wrote or gave, 1 for what went wrong later, 143 or 130 after a signal.
     """
     try:
-        _run(options)
+        if options.detections is not None:
+            _of_detections(options, flags)
+        else:
+            _of_images(options, flags)
         return 0
+    except Stopped as stopped:
+        print(f"hypernoise_pl score: {stopped}; the same command goes on where it was", file=sys.stderr)
+        return stopped.code
     except (ValueError, FileNotFoundError, NotADirectoryError) as error:
         if options.verbose:
             traceback.print_exc()
@@ -35,30 +60,121 @@ def main(options: Options) -> int:
     return code
 
 
-def _run(options: Options) -> None:
-    assert options.detections is not None and options.metadata is not None  # the parser asks for both
-    _check_output(options.output)
-    with phase("score: judging the detections"):
-        scored, left, prompts = score(options.detections, options.metadata)
-        detector = options.detector or f"the detections of {options.detections.name}"
-        summary = summarise(scored, left, prompts, detector)
-    files = {"detections": str(options.detections), "metadata": str(options.metadata)}
-    options.result = summary | files
-    folder = options.output or new_run("score")
-    folder.mkdir(parents=True, exist_ok=True)
-    lines = (json.dumps(each.result(), separators=(",", ":")) for each in scored)
-    write(folder / RESULTS, "".join(f"{line}\n" for line in lines))
-    write(folder / SUMMARY, json.dumps(options.result, indent=1) + "\n")
-    print(table(summary), end="\n\n")
-    if left:
-        print(left_out(summary, left))
-    print(f"verdicts     {folder / RESULTS}\nsummary      {folder / SUMMARY}", flush=True)
-
-
-def _check_output(folder: Path | None) -> None:
-    if folder is None or not folder.exists():
+def _of_images(options: Options, flags: Sequence[str]) -> None:
+    """Score images by the benchmark's own models."""
+    if options.images is None:
+        raise ValueError("score: of which images? give a folder or a JSONL file after the benchmark")
+    if options.detector is not None:
+        raise ValueError("--detector: names what a --detections file comes from; without one the benchmark says it")
+    if options.batch_size < 1:
+        raise ValueError(f"--batch-size {options.batch_size}: at least 1 is needed")
+    share = shard_of(options.shard)
+    if share[1] > 1 and options.output is None:
+        raise ValueError("score: several processes need one --output folder to meet in")
+    config = configuration(str(options.benchmark), [*pairs_of(flags)])
+    images = _found(options, class_of(config), config["benchmark"].get("init_args") or {})
+    with phase("score: loading models"):
+        benchmark = build(config)
+    benchmark.check(images.prompts)
+    with phase("score: hashing the weights"):
+        settings = _settings(benchmark, images)
+    folder = options.output or Journal.unfinished(Path("runs/score"), settings) or new_run("score")
+    _check_folder(folder)
+    journal = Journal(folder, settings, *share)
+    say(f"score: {len(images.files)} images, {benchmark.title} by {benchmark.judged_by()}\nscore: run folder {folder}")
+    scored, left, whole = run(benchmark.to(device()), images.files, journal, options.batch_size, share)
+    if not whole:
+        say(f"shard {share[0]} of {share[1]} is done; the last one to finish writes the summary in {folder}")
         return
-    if not folder.is_dir():
-        raise ValueError(f"--output {folder}: a file; give a folder")
-    if (folder / SUMMARY).exists() or (folder / RESULTS).exists():
+    about = {
+        "benchmark": options.benchmark,
+        "title": benchmark.title,
+        "judged_by": benchmark.judged_by(),
+        "caveat": benchmark.caveat,
+        "yes_or_no": benchmark.yes_or_no,
+        "images_from": str(options.images),
+    }
+    _write(options, folder, about, (scored, [*images.left, *left], images.prompts), benchmark.results)
+
+
+def _found(options: Options, kind: type[Benchmark], arguments: Mapping[str, Any]) -> Images:
+    """The images that are asked for, and their prompts."""
+    assert options.images is not None
+    prompts = None if options.metadata is None else kind.read(options.metadata, **arguments)
+    found = find_images(options.images, kind, prompts)
+    return found if options.method is None else only(found, options.method)
+
+
+def _of_detections(options: Options, flags: Sequence[str]) -> None:
+    """Score a file of what a detector has found."""
+    assert options.detections is not None
+    benchmark_file(str(options.benchmark))  # whether there is one
+    if options.benchmark != "geneval":
+        raise ValueError(f"--detections: a file for geneval; {options.benchmark} looks at images")
+    if options.metadata is None:
+        raise ValueError("score geneval --detections: needs --metadata evaluation_metadata.jsonl too")
+    if flags:
+        raise ValueError(f"{flags[0]}: not understood; a file of detections is scored without models")
+    folder = options.output
+    _check_folder(folder)
+    if folder is not None and any((folder / name).exists() for name in (SUMMARY, RESULTS)):
         raise ValueError(f"--output {folder}: holds another run's figures; give another --output")
+    with phase("score: judging the detections"):
+        found = geneval.score(options.detections, options.metadata)
+    about = {
+        "benchmark": "geneval",
+        "title": "GenEval",
+        "judged_by": options.detector or f"the detections of {options.detections.name}",
+        "caveat": CAVEAT,
+        "yes_or_no": True,
+        "detections": str(options.detections),
+        "metadata": str(options.metadata),
+    }
+    folder = folder or new_run("score")
+    folder.mkdir(parents=True, exist_ok=True)
+    _write(options, folder, about, found, results)
+
+
+def _write(
+    options: Options,
+    folder: Path,
+    about: dict[str, Any],
+    found: tuple[list[Scored], list[LeftOut], list[Any]],
+    files: Callable[[Sequence[Scored]], dict[str, str]],
+) -> None:
+    """Write what was found, and print it."""
+    scored, left, prompts = found
+    if not scored:
+        raise ValueError(f"score: no image can be scored; the first of {len(left)} left out: {left[0]}")
+    options.result = about | summarise(scored, left, prompts)
+    written: dict[str, Path] = {}
+    for method in dict.fromkeys(each.image.made_by for each in scored):
+        own = [each for each in scored if each.image.made_by == method]
+        for name, text in files(own).items():
+            file = folder / method / name if method else folder / name
+            file.parent.mkdir(parents=True, exist_ok=True)
+            write(file, text)
+            written.setdefault(name, file)
+    with_files = [each for each in scored if each.image.path.is_file()]
+    page = write_page(folder, options.result, with_files, left) if with_files else None
+    write(folder / SUMMARY, json.dumps(options.result, indent=1) + "\n")
+    lines = [table(options.result), "", *([left_out(options.result, left)] if left else [])]
+    lines += [f"results      {file}" for file in written.values()]
+    lines += [f"page         {page}"] if page else []
+    say("\n".join([*lines, f"summary      {folder / SUMMARY}"]))
+
+
+def _settings(benchmark: Benchmark, images: Images) -> dict[str, Any]:
+    """All that decides the figures, but for the images' contents."""
+    prompts = [[prompt.text, prompt.tag, prompt.index, dict(prompt.metadata)] for prompt in images.prompts]
+    names = [[image.made_by, image.name, image.prompt.index, image.number] for image in images.files]
+    return {
+        "benchmark": described(benchmark),
+        "prompts": {"count": len(prompts), "contents": digest_of(prompts)},
+        "images": {"count": len(names), "contents": digest_of(names)},
+    }
+
+
+def _check_folder(folder: Path | None) -> None:
+    if folder is not None and folder.exists() and not folder.is_dir():
+        raise ValueError(f"--output {folder}: a file; give a folder")

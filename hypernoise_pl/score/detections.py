@@ -13,6 +13,7 @@ from typing import Any
 from hypernoise_pl.data.opening import read_text
 from hypernoise_pl.metrics.geneval.classes import COCO_NAMES
 from hypernoise_pl.metrics.geneval.rules import COLOURS, Detection
+from hypernoise_pl.score.left_out import LeftOut
 from hypernoise_pl.types import nearest
 
 LAYOUT = re.compile(r"(?:.*/)?(\d{1,9})/samples/(\d{1,9})\.png")
@@ -41,26 +42,6 @@ class DetectedImage:
     def place(self) -> tuple[int, int]:
         """Its prompt and number, by which images are told apart."""
         return self.prompt, self.number
-
-
-@dataclass(frozen=True)
-class LeftOut:
-    """What does not enter the figures.
-
-    Args:
-        image: its folder and file as the benchmark names them; None for a line that names no image of the benchmark.
-        line: of the detections; None for an image that has no line.
-        why: what is wrong.
-    """
-
-    image: str | None
-    line: int | None
-    why: str
-
-    def __str__(self) -> str:
-        where = "" if self.line is None else f"line {self.line}"
-        name = where if self.image is None else self.image + (f" ({where})" if where else "")
-        return f"{name}: {self.why}"
 
 
 class _Unusable(ValueError):

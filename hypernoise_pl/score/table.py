@@ -10,27 +10,33 @@ from hypernoise_pl.metrics.intervals import in_words
 
 WIDTH = 80
 SHOWN = 10  # of what was left out
+Row = tuple[str, ...]
 
 
 def table(summary: Mapping[str, Any]) -> str:
-    """The table in plain text, a row a tag, and sentences that say what it is of."""
-    rows = [("", "score", "95 % interval", "correct", "images", "prompts"), _row("mean over tags", summary)]
-    rows += [_row(f"  {tag.replace('_', ' ')}", own) for tag, own in summary["tags"].items()]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = [
-        "  ".join(f"{cell:<{width}}" if place == 0 else f"{cell:>{width}}" for place, (cell, width) in enumerate(cells))
-        for cells in (zip(row, widths, strict=True) for row in rows)
-    ]
-    lines.insert(1, "-" * len(lines[0]))
-    judged, every = summary["prompts"], summary["prompts_of"]
+    """The figures in plain text, method by method, a row a tag and figure, and sentences that say what they are of."""
+    methods = summary.get("methods", {"": summary})
+    yes_or_no, title = summary["yes_or_no"], summary["title"]
+    blocks = []
+    for name, own in methods.items():
+        head = (name, "score", "95 % interval", *(["correct"] if yes_or_no else []), "images", "prompts")
+        blocks.append(_aligned([head, *_rows(own, yes_or_no)]))
+    if "gains" in summary:
+        first = next(iter(methods))
+        head = (f"difference to {first}", "mean", "95 % interval", "images")
+        blocks.append(_aligned([head, *(_gain(name, own) for name, own in summary["gains"].items())]))
+    own = next(iter(methods.values()))
     said = (
-        f"GenEval by {summary['detector']}: {summary['images']} images of {judged} of {every} prompts; "
-        f"{summary['correct_prompts']:.3f} of these prompts have a correct image."
+        f"{title} by {summary['judged_by']}: {own['images']} images of {own['prompts']} of {own['prompts_of']} prompts"
     )
-    empty = [tag for tag, own in summary["tags"].items() if not own["images"]]
+    said += f"; {own['correct_prompts']:.3f} of these prompts have a correct image." if yes_or_no else "."
+    empty = [tag for tag, figures in own["tags"].items() if not figures["images"]]
     if empty:
         said += f" No image is of {', '.join(empty)}: the mean is over the other tags."
-    return "\n".join([*lines, "", fill(said, WIDTH, break_on_hyphens=False), fill(summary["caveat"], WIDTH)])
+    if own["no_value"]:
+        said += f" {own['no_value']} images were looked at and got no figure; no mean counts them."
+    sentences = [fill(text, WIDTH, break_on_hyphens=False) for text in (said, summary["caveat"]) if text]
+    return "\n\n".join([*blocks, "\n".join(sentences)])
 
 
 def left_out(summary: Mapping[str, Any], left: Sequence[object]) -> str:
@@ -45,7 +51,32 @@ def left_out(summary: Mapping[str, Any], left: Sequence[object]) -> str:
     return "\n".join([*said, *(["             and more, in summary.json"] if len(left) > SHOWN else [])])
 
 
-def _row(name: str, figures: Mapping[str, Any]) -> tuple[str, ...]:
+def _rows(figures: Mapping[str, Any], yes_or_no: bool) -> list[Row]:
+    tags = figures["tags"]
+    rows = [_row("mean over tags" if tags else "mean", figures, yes_or_no)]
+    rows += [_row(f"  {tag.replace('_', ' ')}", own, yes_or_no) for tag, own in tags.items()]
+    for name, own in figures["figures"].items():
+        value = "-" if own["mean"] is None else f"{own['mean']:.3f}"
+        counts = (*([""] if yes_or_no else []), str(own["images"]), str(own["prompts"]))
+        rows.append((name.replace("_", " "), value, in_words(own["interval"], ".3f"), *counts))
+    return rows
+
+
+def _row(name: str, figures: Mapping[str, Any], yes_or_no: bool) -> Row:
     value = "-" if figures["score"] is None else f"{figures['score']:.3f}"
-    counts = (str(figures[key]) for key in ("correct", "images", "prompts"))
+    counts = (str(figures[key]) for key in (*(["correct"] if yes_or_no else []), "images", "prompts"))
     return (name, value, in_words(figures["interval"], ".3f"), *counts)
+
+
+def _gain(name: str, figures: Mapping[str, Any]) -> Row:
+    value = "-" if figures["mean"] is None else f"{figures['mean']:+.3f}"
+    return name, value, in_words(figures["interval"]), str(figures["images"])
+
+
+def _aligned(rows: Sequence[Row]) -> str:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [
+        "  ".join(f"{cell:<{width}}" if place == 0 else f"{cell:>{width}}" for place, (cell, width) in enumerate(cells))
+        for cells in (zip(row, widths, strict=True) for row in rows)
+    ]
+    return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])

@@ -18,10 +18,10 @@ from typing import Any
 import yaml
 
 from hypernoise_pl.callbacks.progress import spoken
-from hypernoise_pl.cli.commands import pairs_of, quiet
+from hypernoise_pl.cli.commands import quiet
 from hypernoise_pl.cli.continuing import changes
 from hypernoise_pl.cli.parser import PROGRAM
-from hypernoise_pl.config import read_mapping
+from hypernoise_pl.config import pairs_of, read_mapping
 from hypernoise_pl.options import Options
 from hypernoise_pl.progress import Steps, phase
 from hypernoise_pl.rates import known_rate

@@ -1,0 +1,86 @@
+"""A benchmark out of its configuration file and the command line's keys."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import Sequence
+from typing import Any
+
+from jsonargparse import ArgumentParser
+
+from hypernoise_pl.classes import families
+from hypernoise_pl.conf_files import BENCHMARKS, benchmark_names
+from hypernoise_pl.config import finished, merge_file, merge_flag, resolved
+from hypernoise_pl.metrics.benchmark import Benchmark
+from hypernoise_pl.signatures import ConfigError, find_class
+from hypernoise_pl.types import nearest
+
+ROOTS = {"benchmark": Benchmark}
+
+
+def configuration(name: str, flags: Sequence[tuple[str, str]] = ()) -> dict[str, Any]:
+    """A benchmark's configuration.
+
+    Args:
+        name: short name in ``conf/benchmarks``, or a YAML file with the key ``benchmark``.
+        flags: dotted names and values that are merged over it.
+
+    Raises:
+        ConfigError: if there is no such file, or a key or class is wrong.
+    """
+    families()
+    config = merge_file({}, benchmark_file(name), ROOTS)
+    for flag, value in flags:
+        config = merge_flag(config, flag, value, ROOTS)
+    config = resolved(finished(config, ROOTS))
+    if not isinstance(config.get("benchmark"), dict) or "class_path" not in config["benchmark"]:
+        raise ConfigError(f"config {name}: needs the key benchmark, with a class_path")
+    return config
+
+
+def class_of(config: dict[str, Any]) -> type[Benchmark]:
+    """The benchmark's class, of which nothing is built."""
+    kind: type[Benchmark] = find_class(config["benchmark"]["class_path"])
+    return kind
+
+
+def build(config: dict[str, Any]) -> Benchmark:
+    """The benchmark, with its models loaded.
+
+    Raises:
+        ConfigError: for a value of the wrong type.
+        FileNotFoundError: if a model is missing.
+        ValueError: if a model is damaged, or what the benchmark needs is not installed.
+    """
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_subclass_arguments(Benchmark, "benchmark", required=True)
+    complaint = io.StringIO()
+    with contextlib.redirect_stderr(complaint):
+        try:
+            parsed = parser.parse_object(config)
+        except Exception as error:
+            raise ConfigError(_first_line(str(error))) from None
+    benchmark: Benchmark = parser.instantiate_classes(parsed).benchmark
+    if (missing := benchmark.missing()) is not None:
+        raise ConfigError(f"{benchmark.title} cannot score; missing is {missing}")
+    return benchmark.eval().requires_grad_(False)
+
+
+def _first_line(text: str) -> str:
+    lines = [line.strip(" -") for line in text.splitlines() if line.strip(" -")]
+    return " ".join(lines[:3])
+
+
+def benchmark_file(name: str) -> str:
+    """The file of a short name, as ``merge_file`` takes it; a path stays as it is.
+
+    Raises:
+        ConfigError: with the nearest name, if there is none.
+    """
+    if name.endswith((".yaml", ".yml")):
+        return name
+    if name not in benchmark_names():
+        hint = nearest(name, benchmark_names()) or f"; there are {', '.join(benchmark_names())}, or give a YAML file"
+        raise ConfigError(f"score: no benchmark is called {name!r}{hint}")
+    return f"{BENCHMARKS}/{name}"

@@ -1,0 +1,190 @@
+"""Which images are to be scored: a benchmark's own folder, a JSONL file, and what ``predict`` and ``compare`` write."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from hypernoise_pl.data.columns import NUMBER, TAG, first_of
+from hypernoise_pl.data.opening import read_text
+from hypernoise_pl.metrics.benchmark import Benchmark
+from hypernoise_pl.metrics.image_files import ImageFile
+from hypernoise_pl.score.left_out import LeftOut
+from hypernoise_pl.types import Prompt, nearest
+
+PREDICTIONS, COMPARISON = "predictions.jsonl", "results.parquet"
+
+
+@dataclass
+class Images:
+    """Images to score.
+
+    Args:
+        files: in the order of prompts and numbers, method by method.
+        left: what cannot be scored, found without opening an image.
+        prompts: of the benchmark; those of the images where no file of prompts was given.
+    """
+
+    files: list[ImageFile] = field(default_factory=list)
+    left: list[LeftOut] = field(default_factory=list)
+    prompts: list[Prompt] = field(default_factory=list)
+
+
+def find_images(place: Path, kind: type[Benchmark], prompts: Sequence[Prompt] | None) -> Images:
+    """The images at a place.
+
+    Args:
+        place: folder in the layout of the benchmark's original tools, or a run folder of ``predict`` or ``compare``; or
+            a JSONL file with ``prompt``, ``image_path`` (from the file's folder on) and, if there are, ``id``,
+            ``tag`` or ``category``, ``method`` and the metadata that the benchmark reads.
+        kind: class of the benchmark.
+        prompts: of the benchmark; None to take what stands beside the images.
+
+    Raises:
+        FileNotFoundError: if there is no such place.
+        ValueError: if it holds no image of the benchmark, or its file is of another format.
+    """
+    if place.is_file():
+        found = _listed(_rows_of(place, "image_path"), place.parent, prompts)
+    elif not place.is_dir():
+        raise FileNotFoundError(f"images {place}: no such file or folder")
+    elif (place / PREDICTIONS).is_file():
+        rows = _rows_of(place / PREDICTIONS, "file")
+        found = _listed([{"image_path": row["file"], "method": row["kind"], **row} for row in rows], place, prompts)
+    elif (place / COMPARISON).is_file():
+        found = _listed(_compared(place / COMPARISON), place, prompts)
+    elif (place / "parts").is_dir() and (place / "comparison.json").is_file():
+        raise ValueError(f"images {place}: a comparison that has not ended; the same compare goes on with it")
+    else:
+        found = _in_layout(place, kind, prompts)
+    if not found.files:
+        first = f"; the first thing left out is {found.left[0]}" if found.left else ""
+        raise ValueError(f"images {place}: no image of {kind.__name__} there, such as {_example(kind)}{first}")
+    return found
+
+
+def only(images: Images, method: str) -> Images:
+    """The images of one method.
+
+    Raises:
+        ValueError: naming the nearest, if there is none.
+    """
+    files = [image for image in images.files if image.made_by == method]
+    if not files:
+        names = list(dict.fromkeys(image.made_by for image in images.files if image.made_by))
+        there = f"; there are {', '.join(names)}" if names else "; the images are of one method, without a name"
+        raise ValueError(f"--method {method}: no image is of it{nearest(method, names)}{there}")
+    return replace(images, files=files)
+
+
+def _example(kind: type[Benchmark]) -> str:
+    return kind.folder.name(Prompt("a prompt"), 0)
+
+
+def _in_layout(folder: Path, kind: type[Benchmark], prompts: Sequence[Prompt] | None) -> Images:
+    """The images of a folder as the benchmark's original tools have it."""
+    beside = kind.folder.read_beside(folder)
+    if prompts is None:
+        if not beside:
+            raise ValueError(
+                f"images {folder}: its prompts do not stand beside the images; give the benchmark's file: "
+                "--metadata FILE"
+            )
+        prompts = [prompt for _, prompt in beside.values()]
+    wrong, own = [], []
+    for prompt in prompts:
+        name, other = beside.get(prompt.index, ("", prompt))
+        if other.text == prompt.text:
+            own.append(prompt)
+        else:
+            wrong.append(LeftOut(name, None, f"its prompt is {other.text!r}, where {prompt.text!r} is asked for"))
+    files = kind.folder.find(folder, own)
+    numbers = sorted({image.number for image in files})
+    there = {(image.prompt.index, image.number) for image in files}
+    missing = [
+        LeftOut(kind.folder.name(prompt, number), None, "no such file")
+        for prompt in own
+        for number in numbers
+        if (prompt.index, number) not in there
+    ]
+    return Images(files, [*wrong, *missing], list(prompts))
+
+
+def _listed(rows: Sequence[Mapping[str, Any]], folder: Path, prompts: Sequence[Prompt] | None) -> Images:
+    """The images that rows name."""
+    found = Images()
+    counts: Counter[tuple[str, int]] = Counter()
+    named: dict[str, Prompt] = {}
+    for number, row in enumerate(rows, 1):
+        name, text, method = (row.get(key) for key in ("image_path", "prompt", "method"))
+        if not isinstance(name, str) or not isinstance(text, str):
+            found.left.append(LeftOut(None, number, 'needs the texts "prompt" and "image_path"'))
+            continue
+        prompt = _prompt_of(row, named) if prompts is None else _matching(row, prompts)
+        if prompt is None:
+            found.left.append(LeftOut(name, number, f"the benchmark has no prompt {text!r}"))
+            continue
+        place = str(method or ""), prompt.index
+        found.files.append(ImageFile(folder / name, prompt, counts[place], name, made_by=place[0]))
+        counts[place] += 1
+    methods = list(dict.fromkeys(image.made_by for image in found.files))
+    found.files.sort(key=lambda image: (methods.index(image.made_by), image.prompt.index, image.number))
+    found.prompts = list(named.values()) if prompts is None else list(prompts)
+    return found
+
+
+def _matching(row: Mapping[str, Any], prompts: Sequence[Prompt]) -> Prompt | None:
+    """The benchmark's prompt of a row: the one that its id names, if the text is the same, or the first of its text."""
+    for key in (NUMBER, "number"):
+        place = row.get(key)
+        if isinstance(place, int) and 0 <= place < len(prompts) and prompts[place].text == row["prompt"]:
+            return prompts[place]
+    return next((prompt for prompt in prompts if prompt.text == row["prompt"]), None)
+
+
+def _prompt_of(row: Mapping[str, Any], named: dict[str, Prompt]) -> Prompt:
+    """The prompt of a row that stands for itself; rows of one text share it."""
+    text = row["prompt"]
+    if text not in named:
+        tag = row.get(first_of(TAG, list(row)) or "") or ""
+        taken = {"prompt", "image_path", "method", "file", "kind", "number", "seed", "scores", *TAG}
+        metadata = {key: value for key, value in row.items() if key not in taken}
+        named[text] = Prompt(text, str(tag), metadata, len(named))
+    return named[text]
+
+
+def _rows_of(file: Path, key: str) -> list[dict[str, Any]]:
+    """The objects of a JSONL file.
+
+    Raises:
+        ValueError: with the line that is no object, or the first that has no ``key``.
+    """
+    rows = []
+    for number, line in enumerate(read_text(file, "images", "line").split("\n"), 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise ValueError(f"images {file}, line {number}: not JSON: {error.msg}") from error
+        if not isinstance(row, dict) or key not in row:
+            names = list(row) if isinstance(row, dict) else []
+            raise ValueError(f'images {file}, line {number}: needs an object with "{key}"{nearest(key, names)}')
+        rows.append(row)
+    return rows
+
+
+def _compared(file: Path) -> list[dict[str, Any]]:
+    """The images of a comparison."""
+    try:
+        import pyarrow.parquet as pq
+    except ImportError:
+        raise ValueError(f"images {file}: needs the package pyarrow; pip install 'hypernoise_pl[search]'") from None
+
+    names = {"label": "method", "text": "prompt", "tag": "tag", "prompt": "number", "image": "image_path"}
+    columns = pq.read_table(file, columns=[*names, "seed"]).to_pylist()
+    return [{new: row[old] for old, new in names.items()} for row in columns]

@@ -1,0 +1,88 @@
+"""The figures of a benchmark, as ``summary.json`` has them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+import torch
+
+from hypernoise_pl.metrics.benchmark import Scored, figures_of
+from hypernoise_pl.metrics.intervals import estimate
+from hypernoise_pl.score.left_out import LeftOut
+from hypernoise_pl.types import Prompt
+
+
+def summarise(scored: Sequence[Scored], left: Sequence[LeftOut], prompts: Sequence[Prompt]) -> dict[str, Any]:
+    """The figures.
+
+    Args:
+        scored: images with their outcomes; at least one.
+        left: what was left out.
+        prompts: of the benchmark.
+
+    Returns:
+        ``score``, the mean over tags, with its 95 % ``interval`` (None where a tag has a single prompt); ``tags``, each
+        one's ``score``, ``interval``, ``images``, ``correct`` (images whose value is 1) and ``prompts`` (None and 0 for
+        a tag of the benchmark without an image); ``figures``, the benchmark's further figures; ``images`` and
+        ``prompts`` that were scored, ``prompts_of`` all; the share ``correct_images`` of images, and
+        ``correct_prompts`` of prompts with a correct image; ``images_left_out`` and ``lines_left_out``, the lines that
+        name no image, and of both ``left_out``, each with ``image``, ``line`` and ``why``; ``no_value``, images that
+        were looked at and got no figure. Where the images are of several methods, all but what is left out stands under
+        ``methods``, by name, and ``gains`` has the difference of each to the first one's.
+    """
+    methods = list(dict.fromkeys(each.image.made_by for each in scored))
+    own = {name: [each for each in scored if each.image.made_by == name] for name in methods}
+    figures = {name: _of_method(part, prompts) for name, part in own.items()}
+    found: dict[str, Any] = figures[methods[0]] if len(methods) == 1 else {"methods": figures}
+    if len(methods) > 1:
+        found["gains"] = {name: _gain(own[name], own[methods[0]]) for name in methods[1:]}
+    return {
+        **found,
+        "images_left_out": len({each.image for each in left} - {None}),
+        "lines_left_out": sum(each.image is None for each in left),
+        "left_out": [asdict(each) for each in left],
+    }
+
+
+def _of_method(scored: Sequence[Scored], prompts: Sequence[Prompt]) -> dict[str, Any]:
+    valued = [each for each in scored if each.outcome.value == each.outcome.value]
+    correct = {each.prompt.index for each in valued if each.outcome.value == 1}
+    judged = {each.prompt.index for each in valued}
+    tags = list(dict.fromkeys(prompt.tag for prompt in prompts))
+    further = figures_of([each.outcome for each in scored], [each.prompt for each in scored])
+    del further["score"]
+    return {
+        **_figures(valued),
+        "tags": {tag: _figures([each for each in valued if each.prompt.tag == tag]) for tag in tags if tag},
+        "figures": further,
+        "prompts_of": len(prompts),
+        "correct_images": sum(each.outcome.value == 1 for each in valued) / max(1, len(valued)),
+        "correct_prompts": len(correct) / max(1, len(judged)),
+        "no_value": len(scored) - len(valued),
+    }
+
+
+def _figures(scored: Sequence[Scored]) -> dict[str, Any]:
+    values = torch.tensor([each.outcome.value for each in scored], dtype=torch.float64)
+    places, tags = [each.prompt.index for each in scored], [each.prompt.tag for each in scored]
+    figure = estimate(values, places, tags)
+    return {
+        "score": figure.mean if scored else None,
+        "interval": figure.interval,
+        "images": len(scored),
+        "correct": sum(each.outcome.value == 1 for each in scored),
+        "prompts": len({*places}),
+    }
+
+
+def _gain(scored: Sequence[Scored], others: Sequence[Scored]) -> dict[str, Any]:
+    """The mean difference of the images that both methods have, by prompt and number."""
+    values = {(each.prompt.index, each.image.number): each.outcome.value for each in others}
+    both = [each for each in scored if (each.prompt.index, each.image.number) in values]
+    gains = torch.tensor(
+        [each.outcome.value - values[each.prompt.index, each.image.number] for each in both], dtype=torch.float64
+    )
+    figure = estimate(gains, [each.prompt.index for each in both], [each.prompt.tag for each in both])
+    return {"mean": figure.mean if both else None, "interval": figure.interval, "images": len(both)}
