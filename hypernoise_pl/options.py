@@ -37,7 +37,7 @@ class Options:
         budget_seconds: seconds of search an image, of ``compare``.
         prompt: texts, of ``predict``.
         prompts: file of prompts, of ``predict``.
-        seeds: whole numbers with commas between, of ``predict``.
+        seeds: whole numbers with commas between, of ``predict``; None for 0, or for as many as the benchmark has.
         steps: network evaluations an image, of ``predict``.
         strength: share of the residual to add, of ``predict``.
         run: run folder of the adapter's fit, of ``export``.
@@ -61,6 +61,7 @@ class Options:
         result: what the command found, for ``json``; the command sets it.
         requested: prompts of ``predict``, of its texts and its file; ``cli.build`` sets them.
         seed_numbers: ``seeds``, as numbers; ``cli.build`` sets them.
+        layout: ``ImageFolder`` of the benchmark, of ``predict``; ``cli.build`` sets it.
         scratch: run folder of a trial run (``fast_dev_run``), removed at its end; ``cli.build`` sets it.
     """
 
@@ -84,7 +85,7 @@ class Options:
     budget_seconds: str | None = None
     prompt: list[str] = field(default_factory=list)
     prompts: Path | None = None
-    seeds: str = "0"
+    seeds: str | None = None
     steps: int | None = None
     strength: float = 1.0
     run: Path | None = None
@@ -108,4 +109,5 @@ class Options:
     result: Any = None
     requested: list[Prompt] = field(default_factory=list)
     seed_numbers: list[int] = field(default_factory=list)
+    layout: Any = None
     scratch: TemporaryDirectory[str] | None = None

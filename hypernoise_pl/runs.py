@@ -11,6 +11,7 @@ import shlex
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ from hypernoise_pl.data.base import Split, check_prompts
 from hypernoise_pl.data.columns import NUMBER
 from hypernoise_pl.identity import described, difference, digest_of
 from hypernoise_pl.logs import conclude, end, go_on, tell, where
+from hypernoise_pl.metrics.image_files import ImageFolder, save_png
 from hypernoise_pl.metrics.judge import Judge
 from hypernoise_pl.noise import gaussian, seed_of
 from hypernoise_pl.options import Options
@@ -47,7 +49,7 @@ from hypernoise_pl.report.page import verdict, write_report
 from hypernoise_pl.report.results import Results
 from hypernoise_pl.report.sections import aligned, lines
 from hypernoise_pl.report.tables import summarise, table
-from hypernoise_pl.run_folder import held, whole, write
+from hypernoise_pl.run_folder import held, write
 from hypernoise_pl.signatures import ConfigError
 from hypernoise_pl.threads import following_load
 from hypernoise_pl.trained import digest
@@ -57,8 +59,11 @@ from hypernoise_pl.types import Prompt, Rollout, to_uint8
 def fit(cli: Any, options: Options) -> None:
     """Train, save the adapter, test, and say what was reached."""
     model, trainer, output, checkpoint = cli.model, cli.trainer, options.folder, options.checkpoint
-    measured: list[Split] = ["train"] if trainer.overfit_batches else ["validation", "test"]
-    _judge_of(cli, *measured)
+    if trainer.overfit_batches:
+        _judge_of(cli, "train")
+    else:
+        _judge_of(cli, "test")
+        _judge_validation_if_possible(cli)
     if checkpoint is None and trainer.is_global_zero:
         to_continue(None, output)  # another process may have come first while this one was loading
     output.mkdir(parents=True, exist_ok=True)
@@ -109,7 +114,8 @@ def test(cli: Any, options: Options) -> None:
 def predict(cli: Any, options: Options) -> None:
     """Write images for prompts, base and refined from the same noise."""
     model = cli.model
-    prompts, seeds, adapter = options.requested, options.seed_numbers, _adapter_of(options)
+    seeds, adapter = options.seed_numbers, _adapter_of(options)
+    prompts = options.requested or cli.datamodule.prompts("test")  # a benchmark's, of which no file was given
     check_trainer(cli.trainer)
     restore(model.hypernetwork, model.generator, adapter)
     model.to(cli.trainer.strategy.root_device)
@@ -123,22 +129,26 @@ def predict(cli: Any, options: Options) -> None:
         done = [found.of(prompt.index, len(kinds) * len(seeds)) is not None for prompt in prompts]
         with Steps("predict", len(prompts), "prompts", sum(done)) as steps:
             for prompt in following_load([prompt for prompt in prompts if not done[prompt.index]]):
-                noise = gaussian(model.generator.noise_shape, [seed_of(seed) for seed in seeds]).to(model.device)
+                noise = _noise(model, prompt, seeds, options).to(model.device)
                 every = [prompt] * len(seeds)
                 with cli.trainer.precision_plugin.forward_context():  # as test has it
                     rollouts = {kind: model(every, noise, strength, options.steps) for kind, strength in kinds.items()}
-                found.add([row for kind, rollout in rollouts.items() for row in _images(found, kind, rollout, seeds)])
+                write_images = _images if options.layout is None else partial(_in_layout, options.layout)
+                found.add([row for kind, one in rollouts.items() for row in write_images(found, kind, one, seeds)])
                 steps.advance()
         _grid(found).save(found.folder / END)
         options.result = found.rows
         made = f" ({sum(done)} prompts were there)" if any(done) else ""
         _say(f"{len(found.rows)} images{made}, {ROWS} and {END} are in {found.folder}")
+        if options.benchmark is not None:
+            _say(f"next         python -m hypernoise_pl score {options.benchmark} {found.folder}")
 
 
 def _settings(cli: Any, options: Options, adapter: Path, prompts: Sequence[Prompt], seeds: list[int]) -> dict[str, Any]:
     """All that decides the images of ``predict`` and their scores."""
     model = cli.model
     texts = [[prompt.text, prompt.tag, prompt.metadata.get(NUMBER)] for prompt in prompts]
+    layout = {} if options.benchmark is None else {"benchmark": options.benchmark}
     return {
         "generator": described(model.generator) | {"noise_shape": list(model.generator.noise_shape)},
         "adapter": digest(adapter),
@@ -148,7 +158,16 @@ def _settings(cli: Any, options: Options, adapter: Path, prompts: Sequence[Promp
         "seeds": seeds,
         "prompts": {"count": len(prompts), "contents": digest_of(texts)},
         "rewards": described(dict(model.rewards.items())),
+        **layout,
     }
+
+
+def _noise(model: Any, prompt: Prompt, seeds: Sequence[int], options: Options) -> torch.Tensor:
+    """[N, *Z] one noise a seed; for a benchmark those of ``test``, where a seed is the number of a prompt's noise."""
+    shape = model.generator.noise_shape
+    if options.benchmark is None:
+        return gaussian(shape, [seed_of(seed) for seed in seeds])
+    return gaussian(shape, [seed_of(model.seed, prompt.index, seed) for seed in seeds])
 
 
 def _images(found: Predictions, kind: str, rollout: Rollout, seeds: Sequence[int]) -> Iterator[dict[str, Any]]:
@@ -156,17 +175,31 @@ def _images(found: Predictions, kind: str, rollout: Rollout, seeds: Sequence[int
     for place, (seed, prompt, image) in enumerate(zip(seeds, rollout.prompts, to_uint8(rollout.images))):
         words = re.sub(r"[^a-z0-9]+", "-", prompt.text.lower()).strip("-")[:60]
         file = f"{prompt.index:04d}-{words}-seed{seed}-{kind}.png"
-        _save_image(found.folder / file, image)
-        yield {
-            "number": prompt.index,
-            "id": prompt.metadata.get(NUMBER, prompt.index),
-            "prompt": prompt.text,
-            "tag": prompt.tag,
-            "seed": seed,
-            "kind": kind,
-            "file": file,
-            "scores": {key: round(score[place].item(), 4) for key, score in rollout.scores.items()},
-        }
+        save_png(found.folder / file, image)
+        yield _row(kind, rollout, place, seed, file)
+
+
+def _in_layout(
+    layout: ImageFolder, found: Predictions, kind: str, rollout: Rollout, seeds: Sequence[int]
+) -> Iterator[dict[str, Any]]:
+    """The same in a benchmark's layout, each kind in a folder of its own."""
+    names = layout.write(found.folder / kind, rollout.prompts[0], rollout.images)
+    for place, (seed, name) in enumerate(zip(seeds, names, strict=True)):
+        yield _row(kind, rollout, place, seed, f"{kind}/{name}")
+
+
+def _row(kind: str, rollout: Rollout, place: int, seed: int, file: str) -> dict[str, Any]:
+    prompt = rollout.prompts[place]
+    return {
+        "number": prompt.index,
+        "id": prompt.metadata.get(NUMBER, prompt.index),
+        "prompt": prompt.text,
+        "tag": prompt.tag,
+        "seed": seed,
+        "kind": kind,
+        "file": file,
+        "scores": {key: round(score[place].item(), 4) for key, score in rollout.scores.items()},
+    }
 
 
 def _grid(found: Predictions, columns: int = 8) -> Any:
@@ -250,6 +283,21 @@ def _judge_of(cli: Any, *splits: Split) -> Judge | None:
                 "alone"
             ) from None
     return judge
+
+
+def _judge_validation_if_possible(cli: Any) -> None:
+    """Leave the judge out of a fit's validations where their prompts lack what it reads, and say so."""
+    judge: Judge | None = cli.config_init.judge
+    if judge is None:
+        return
+    prompts = cli.datamodule.prompts("validation")
+    try:
+        judge.check(prompts)
+    except ValueError as error:
+        evaluate = next(c for c in cli.trainer.callbacks if isinstance(c, Evaluate))
+        evaluate.unjudged.add("validation")
+        if cli.trainer.is_global_zero:
+            _say(f"fit: validations are without the judge, the test has it: {error}")
 
 
 def _adapter_of(options: Options) -> Path:
@@ -362,10 +410,3 @@ def _start_lines(cli: Any, output: Path | None) -> str:
 def _say(text: str) -> None:
     print(text)
     sys.stdout.flush()
-
-
-def _save_image(file: Path, pixels: torch.Tensor) -> None:
-    from PIL import Image
-
-    with whole(file) as partial:
-        Image.fromarray(pixels.numpy()).save(partial, "PNG")

@@ -23,6 +23,7 @@ class Evaluate(L.Callback):
 
     def __init__(self, judge: Judge | None = None) -> None:
         self.judge = judge
+        self.unjudged: set[str] = set()  # splits whose prompts the judge cannot judge
         self.tallies: dict[str, Tally] = {}
 
     def on_validation_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -33,7 +34,7 @@ class Evaluate(L.Callback):
         self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
         """Enter a batch."""
-        self._enter(outputs, pl_module.reward_weights)
+        self._enter(outputs, pl_module.reward_weights, "validation")
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Log what all processes have seen."""
@@ -47,15 +48,16 @@ class Evaluate(L.Callback):
         self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
         """Enter a batch."""
-        self._enter(outputs, pl_module.reward_weights)
+        self._enter(outputs, pl_module.reward_weights, "test")
 
     def on_test_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Log what all processes have seen."""
         self._finish(pl_module, "test")
 
-    def _enter(self, rollouts: dict[str, Rollout], weights: dict[str, float]) -> None:
+    def _enter(self, rollouts: dict[str, Rollout], weights: dict[str, float], split: str) -> None:
+        judge = None if split in self.unjudged else self.judge
         for name, rollout in rollouts.items():
-            correct = None if self.judge is None else self.judge(rollout.images, rollout.prompts)
+            correct = None if judge is None else judge(rollout.images, rollout.prompts)
             self.tallies.setdefault(name, Tally()).add(rollout, correct, weights)
 
     def _finish(self, module: L.LightningModule, split: str) -> None:

@@ -326,22 +326,47 @@ def _read_request(options: Options) -> None:
     """
     from hypernoise_pl.data.reading import read_prompts
 
-    prompts = [Prompt(text) for text in options.prompt]
-    prompts += read_prompts(options.prompts) if options.prompts is not None else []
-    options.requested = [replace(prompt, index=index) for index, prompt in enumerate(prompts)]
-    if not options.requested:
-        raise ConfigError("predict: no prompts; give --prompt TEXT or --prompts FILE")
+    if options.benchmark is not None:
+        _read_benchmark(options)
+    else:
+        if options.metadata is not None:
+            raise ConfigError("--metadata: a benchmark's file; name the benchmark too: --benchmark NAME")
+        prompts = [Prompt(text) for text in options.prompt]
+        prompts += read_prompts(options.prompts) if options.prompts is not None else []
+        options.requested = [replace(prompt, index=index) for index, prompt in enumerate(prompts)]
+        if not options.requested:
+            raise ConfigError("predict: no prompts; give --prompt TEXT, --prompts FILE or --benchmark NAME")
+    count = 1 if options.layout is None else options.layout.images
+    seeds = ",".join(map(str, range(count))) if options.seeds is None else options.seeds
     try:
-        options.seed_numbers = [int(seed) for seed in options.seeds.split(",")]
+        options.seed_numbers = [int(seed) for seed in seeds.split(",")]
     except ValueError:
-        raise ConfigError(f"--seeds {options.seeds}: needs whole numbers with commas between, like 0,1,2") from None
+        raise ConfigError(f"--seeds {seeds}: needs whole numbers with commas between, like 0,1,2") from None
     twice = next((seed for seed, count in Counter(options.seed_numbers).items() if count > 1), None)
     if twice is not None:
-        raise ConfigError(f"--seeds {options.seeds}: {twice} is there twice, and would be one image; leave one out")
+        raise ConfigError(f"--seeds {seeds}: {twice} is there twice, and would be one image; leave one out")
     if options.steps is not None and options.steps < 1:
         raise ConfigError(f"--steps {options.steps}: at least 1 is needed")
     if not math.isfinite(options.strength):
         raise ConfigError(f"--strength {options.strength}: needs a finite number, like 1")
+
+
+def _read_benchmark(options: Options) -> None:
+    """The layout of a benchmark's images, and its prompts, if they are given; else ``predict`` takes the test prompts.
+
+    Raises:
+        ConfigError: for a benchmark that is not there, or prompts beside it.
+    """
+    from hypernoise_pl.benchmark_config import class_of
+    from hypernoise_pl.benchmark_config import configuration as of_benchmark
+
+    if options.prompt or options.prompts is not None:
+        raise ConfigError("--benchmark: has prompts of its own; leave --prompt and --prompts out")
+    config = of_benchmark(str(options.benchmark))
+    kind = class_of(config)
+    options.layout = kind.folder
+    if options.metadata is not None:
+        options.requested = kind.read(options.metadata, **(config["benchmark"].get("init_args") or {}))
 
 
 def _check_key(command: str, key: str, roots: Mapping[str, Any]) -> None:

@@ -274,7 +274,27 @@ def _fill(command: str, parser: Parser) -> None:
             metavar="FILE",
             type=Path,
         )
-        _flag(own, "--seeds", "whole numbers with commas between, one image each", metavar="0,1,2")
+        name = _flag(
+            own,
+            "--benchmark",
+            "instead of prompts: a benchmark of conf/benchmarks, whose images are written in the layout of its "
+            "original tools, base and refined each in a folder; score reads them",
+            metavar="NAME",
+        )
+        name.completer = lambda **_: benchmark_names()  # type: ignore[attr-defined]
+        _flag(
+            own,
+            "--metadata",
+            "the benchmark's file of prompts (default: the test prompts of the adapter's run)",
+            metavar="FILE",
+            type=Path,
+        )
+        _flag(
+            own,
+            "--seeds",
+            "whole numbers with commas between, one image each (default: 0; with --benchmark as many as it asks for)",
+            metavar="0,1,2",
+        )
         _flag(own, "--steps", "network evaluations per image (default: the model's)", metavar="N", type=int)
         _flag(own, "--strength", "share of the residual to add", metavar="S", type=float)
     if command == "compare":

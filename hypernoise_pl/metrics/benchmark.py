@@ -61,7 +61,7 @@ class Benchmark(KeepsArguments, nn.Module, ABC):
     """
 
     neutral: ClassVar[tuple[str, ...]] = ()
-    title: ClassVar[str]
+    title: str
     folder: ClassVar[ImageFolder] = GenEvalFolder()
     caveat: ClassVar[str] = ""
     yes_or_no: ClassVar[bool] = False
@@ -117,8 +117,12 @@ class Benchmark(KeepsArguments, nn.Module, ABC):
         return type(self).__name__
 
     @classmethod
-    def read(cls, file: Path) -> list[Prompt]:
+    def read(cls, file: Path, **options: Any) -> list[Prompt]:
         """The prompts of the benchmark's own file or folder, each with its place as index.
+
+        Args:
+            file: of the prompts.
+            **options: the benchmark's own, as its configuration has them; most benchmarks need none.
 
         Raises:
             FileNotFoundError: if it is missing.

@@ -10,8 +10,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+from torch import Tensor
+
 from hypernoise_pl.data.reading import read_prompts
-from hypernoise_pl.types import Prompt
+from hypernoise_pl.run_folder import whole, write
+from hypernoise_pl.types import Prompt, to_uint8
+
+
+def save_png(file: Path, pixels: Tensor) -> None:
+    """Write [H, W, 3] bytes as a PNG file, whole or not at all; its folder is made if need be."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with whole(file) as partial:
+        Image.fromarray(pixels.numpy()).save(partial, "PNG")
 
 
 @dataclass(frozen=True)
@@ -47,6 +58,29 @@ class ImageFolder(ABC):
     @abstractmethod
     def name(self, prompt: Prompt, number: int) -> str:
         """Path in the folder of a prompt's image, by its number from 0."""
+
+    def write(self, folder: Path, prompt: Prompt, images: Tensor) -> list[str]:
+        """Write a prompt's images, and what stands beside them.
+
+        Args:
+            folder: to write into.
+            prompt: that they were made from.
+            images: [N, 3, H, W] in [0, 1], by number.
+
+        Returns:
+            Path in the folder of each image.
+        """
+        for name, text in self.beside(prompt).items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            write(folder / name, text)
+        return self._write_images(folder, prompt, to_uint8(images))
+
+    def _write_images(self, folder: Path, prompt: Prompt, pixels: Tensor) -> list[str]:
+        """Write [N, H, W, 3] bytes, each as a file of its own."""
+        names = [self.name(prompt, number) for number in range(len(pixels))]
+        for name, own in zip(names, pixels):
+            save_png(folder / name, own)
+        return names
 
     def beside(self, prompt: Prompt) -> dict[str, str]:
         """Path in the folder -> text of the files that stand beside a prompt's images; none by default."""
@@ -87,6 +121,29 @@ class GenEvalFolder(ImageFolder):
     def name(self, prompt: Prompt, number: int) -> str:
         """``00000/samples/0000.png``."""
         return f"{prompt.index:05}/samples/{number:04}.png"
+
+    def write(self, folder: Path, prompt: Prompt, images: Tensor) -> list[str]:
+        """Write a prompt's images, and what stands beside them.
+
+        Args:
+            folder: to write into.
+            prompt: that they were made from.
+            images: [N, 3, H, W] in [0, 1], by number.
+
+        Returns:
+            Path in the folder of each image.
+        """
+        for name, text in self.beside(prompt).items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            write(folder / name, text)
+        return self._write_images(folder, prompt, to_uint8(images))
+
+    def _write_images(self, folder: Path, prompt: Prompt, pixels: Tensor) -> list[str]:
+        """Write [N, H, W, 3] bytes, each as a file of its own."""
+        names = [self.name(prompt, number) for number in range(len(pixels))]
+        for name, own in zip(names, pixels):
+            save_png(folder / name, own)
+        return names
 
     def beside(self, prompt: Prompt) -> dict[str, str]:
         """``metadata.jsonl``: the prompt's line of the benchmark's metadata."""

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from hypernoise_pl.benchmark_config import benchmark_file, build, class_of, configuration
 from hypernoise_pl.comparison import shard_of
 from hypernoise_pl.config import pairs_of
 from hypernoise_pl.identity import described, digest_of
@@ -18,7 +19,6 @@ from hypernoise_pl.options import Options
 from hypernoise_pl.progress import phase, say
 from hypernoise_pl.run_folder import new_run, write
 from hypernoise_pl.score import geneval
-from hypernoise_pl.score.built import benchmark_file, build, class_of, configuration
 from hypernoise_pl.score.journal import Journal
 from hypernoise_pl.score.left_out import LeftOut
 from hypernoise_pl.score.page import write_page

@@ -54,6 +54,10 @@ def find_images(place: Path, kind: type[Benchmark], prompts: Sequence[Prompt] | 
         raise FileNotFoundError(f"images {place}: no such file or folder")
     elif (place / PREDICTIONS).is_file():
         rows = _rows_of(place / PREDICTIONS, "file")
+        kinds = dict.fromkeys(str(row.get("kind")) for row in rows)
+        beside = [kind.folder.read_beside(place / name) for name in kinds]
+        if prompts is None and any(beside):
+            prompts = [prompt for found in beside[:1] for _, prompt in found.values()]
         found = _listed([{"image_path": row["file"], "method": row["kind"], **row} for row in rows], place, prompts)
     elif (place / COMPARISON).is_file():
         found = _listed(_compared(place / COMPARISON), place, prompts)
@@ -139,11 +143,9 @@ def _listed(rows: Sequence[Mapping[str, Any]], folder: Path, prompts: Sequence[P
 
 def _matching(row: Mapping[str, Any], prompts: Sequence[Prompt]) -> Prompt | None:
     """The benchmark's prompt of a row: the one that its id names, if the text is the same, or the first of its text."""
-    for key in (NUMBER, "number"):
-        place = row.get(key)
-        if isinstance(place, int) and 0 <= place < len(prompts) and prompts[place].text == row["prompt"]:
-            return prompts[place]
-    return next((prompt for prompt in prompts if prompt.text == row["prompt"]), None)
+    same = [prompt for prompt in prompts if prompt.text == row["prompt"]]
+    named = [prompt for prompt in same if prompt.index in (row.get(NUMBER), row.get("number"))]
+    return next(iter([*named, *same]), None)
 
 
 def _prompt_of(row: Mapping[str, Any], named: dict[str, Prompt]) -> Prompt:
