@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,15 +11,11 @@ import torch
 
 from hypernoise_pl.data.geneval import TAGS, GenEvalFile
 from hypernoise_pl.metrics.geneval.classes import class_names
+from hypernoise_pl.metrics.geneval.results import CAVEAT, boxes_of, result
 from hypernoise_pl.metrics.geneval.rules import COLOURS, Detection, Verdict, kept, taken, verdict
 from hypernoise_pl.metrics.intervals import estimate
 from hypernoise_pl.score.detections import DetectedImage, LeftOut, read_detections
 from hypernoise_pl.types import Prompt
-
-CAVEAT = (
-    "GenEval drifts from human judgement for strong models: its detector and its colours err on pictures that people "
-    "find right. Compare figures of one detector only."
-)
 
 
 @dataclass(frozen=True)
@@ -40,19 +35,8 @@ class Scored:
     verdict: Verdict
 
     def result(self) -> dict[str, Any]:
-        """A line of the reference evaluation's ``results.jsonl``: ``metadata`` and ``details`` are JSON in a text."""
-        boxes: dict[str, list[list[float]]] = {name: [] for name in class_names()}
-        for each in self.found:
-            boxes.setdefault(each.name, []).append([*each.box, each.score])
-        return {
-            "filename": self.image.name,
-            "tag": self.prompt.tag,
-            "prompt": self.prompt.text,
-            "correct": self.verdict.correct,
-            "reason": self.verdict.reason,
-            "metadata": json.dumps({"tag": self.prompt.tag, **self.prompt.metadata, "prompt": self.prompt.text}),
-            "details": json.dumps({name: own for name, own in boxes.items() if own}),
-        }
+        """A line of the reference evaluation's ``results.jsonl``."""
+        return result(self.image.name, self.prompt, self.verdict, boxes_of(self.found))
 
 
 def score(detections: Path, metadata: Path) -> tuple[list[Scored], list[LeftOut], list[Prompt]]:

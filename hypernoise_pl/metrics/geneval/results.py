@@ -1,0 +1,44 @@
+"""GenEval's own result file, a line an image, and the caveat that goes with every figure of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from hypernoise_pl.metrics.geneval.classes import class_names
+from hypernoise_pl.metrics.geneval.rules import Detection, Verdict
+from hypernoise_pl.types import Prompt
+
+CAVEAT = (
+    "GenEval drifts from human judgement for strong models: its detector and its colours err on pictures that people "
+    "find right. Compare figures of one detector only."
+)
+
+
+def boxes_of(found: Sequence[Detection]) -> dict[str, list[list[float]]]:
+    """Class -> left, top, right, bottom and confidence of each detection, with classes in GenEval's order."""
+    boxes: dict[str, list[list[float]]] = {name: [] for name in class_names()}
+    for each in found:
+        boxes.setdefault(each.name, []).append([*each.box, each.score])
+    return {name: own for name, own in boxes.items() if own}
+
+
+def result(filename: str, prompt: Prompt, verdict: Verdict, boxes: Mapping[str, Any]) -> dict[str, Any]:
+    """A line of the reference evaluation's ``results.jsonl``: ``metadata`` and ``details`` are JSON in a text.
+
+    Args:
+        filename: of the image.
+        prompt: with its clauses.
+        verdict: on the image.
+        boxes: of what counts, as of ``boxes_of``.
+    """
+    return {
+        "filename": filename,
+        "tag": prompt.tag,
+        "prompt": prompt.text,
+        "correct": verdict.correct,
+        "reason": verdict.reason,
+        "metadata": json.dumps({"tag": prompt.tag, **prompt.metadata, "prompt": prompt.text}),
+        "details": json.dumps(boxes),
+    }
