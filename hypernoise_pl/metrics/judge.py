@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from hypernoise_pl.arguments import KeepsArguments
+from hypernoise_pl.metrics.geneval.rules import Verdict
 from hypernoise_pl.types import Prompt, check_images, check_shape
 
 
@@ -42,6 +43,16 @@ class Judge(KeepsArguments, ABC):
             )
         return verdicts
 
+    @torch.no_grad()
+    def verdicts(self, images: Tensor, prompts: Sequence[Prompt]) -> list[Verdict]:
+        """Judge images, and say what is wrong with them where the judge knows; takes and raises what a call does."""
+        check_images(images, len(prompts))
+        self.check(prompts)
+        found = self._verdicts(images, list(prompts)) if len(images) else []
+        if len(found) != len(prompts):
+            raise ValueError(f"{type(self).__name__} gave {len(found)} verdicts for {len(prompts)} images")
+        return found
+
     def check(self, prompts: Sequence[Prompt]) -> None:
         """Check, before any image is made, that these prompts can be judged.
 
@@ -69,6 +80,9 @@ class Judge(KeepsArguments, ABC):
         ):
             return "has 'include' clauses that are no list of objects with 'class' and 'count'"
         return None
+
+    def _verdicts(self, images: Tensor, prompts: list[Prompt]) -> list[Verdict]:
+        return [Verdict(correct) for correct in self(images, prompts).tolist()]
 
     @abstractmethod
     def _judge(self, images: Tensor, prompts: list[Prompt]) -> Tensor: ...

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hypernoise_pl.metrics.geneval.rules import Detection, is_correct
+from hypernoise_pl.metrics.geneval.rules import Detection, Verdict, verdict
 from hypernoise_pl.metrics.judge import Judge
 from hypernoise_pl.shapes.caption import COLOURS, SHAPES
 from hypernoise_pl.shapes.render import render
@@ -52,9 +52,11 @@ class ShapesJudge(Judge):
                 return f"has a clause of color {clause['color']!r}; the shapes world knows {', '.join(COLOURS)}"
         return None
 
+    def _verdicts(self, images: Tensor, prompts: list[Prompt]) -> list[Verdict]:
+        return [verdict(found, prompt.metadata) for found, prompt in zip(self.detect(images), prompts, strict=True)]
+
     def _judge(self, images: Tensor, prompts: list[Prompt]) -> Tensor:
-        found = self.detect(images)
-        return torch.tensor([is_correct(d, p.metadata) for d, p in zip(found, prompts)], device=images.device)
+        return torch.tensor([each.correct for each in self._verdicts(images, prompts)], device=images.device)
 
     def detect(self, images: Tensor) -> list[list[Detection]]:
         """The objects in each of [B, 3, H, W] images, the largest first; boxes in [0, 1]."""

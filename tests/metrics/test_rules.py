@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hypernoise_pl.metrics.geneval.rules import Detection, is_correct, kept, relations, verdict
+from hypernoise_pl.metrics.geneval.rules import Detection, kept, relations, verdict
 
 
 def at(name: str, x: float, y: float, colour: str | None = None, size: float = 10.0) -> Detection:
@@ -54,13 +54,13 @@ BOUND = {"include": [ONE_CAT | {"color": "white"}, ONE_DOG | {"color": "brown"}]
     ],
 )
 def test_the_rule_on_hand_written_cases(found, clauses, right):
-    assert is_correct(found, clauses) is right
+    assert verdict(found, clauses).correct is right
 
 
 @pytest.mark.parametrize(("second", "right"), [((70, 52), True), ((10, 52), False)])
 def test_a_relation_must_hold_to_every_object_of_the_group(second, right):
     clauses = {"include": [{"class": "dog", "count": 2}, ONE_CAT | {"position": ["left of", 0]}]}
-    assert is_correct([CAT, DOG, at("dog", *second)], clauses) is right
+    assert verdict([CAT, DOG, at("dog", *second)], clauses).correct is right
 
 
 def test_y_grows_downwards():

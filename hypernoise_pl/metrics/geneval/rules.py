@@ -97,11 +97,6 @@ def verdict(detections: Sequence[Detection], clauses: Mapping[str, Any]) -> Verd
     return Verdict(not reasons, "\n".join(reasons))
 
 
-def is_correct(detections: Sequence[Detection], clauses: Mapping[str, Any]) -> bool:
-    """Whether every clause holds, as of ``verdict``."""
-    return verdict(detections, clauses).correct
-
-
 def taken(detections: Sequence[Detection], clause: Mapping[str, Any]) -> list[Detection]:
     """The objects that an ``include`` clause is about: the most confident of its class, as many as it counts."""
     return [detection for detection in detections if detection.name == clause["class"]][: clause["count"]]

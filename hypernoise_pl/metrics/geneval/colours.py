@@ -1,0 +1,138 @@
+"""The colour of an object, by CLIP: which of ten descriptions the object, cut out of its picture, is nearest to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from hypernoise_pl.arguments import KeepsArguments
+from hypernoise_pl.metrics.geneval.detector import Found
+from hypernoise_pl.metrics.geneval.rules import COLOURS
+from hypernoise_pl.rewards.clip_models import load_clip, load_tokenizer
+from hypernoise_pl.rewards.features import clip_features
+from hypernoise_pl.rewards.running import Precision, frozen, wide
+from hypernoise_pl.rewards.texts import TextFeatures
+from hypernoise_pl.types import to_uint8
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+TEMPLATES = ("a photo of a {colour} {name}", "a photo of a {colour}-colored {name}", "a photo of a {colour} object")
+AROUND = "#999"  # of what is not the object
+
+
+class ClipColours(KeepsArguments, nn.Module):
+    """Names the colours of objects, as GenEval does.
+
+    Args:
+        model: folder or hub id of a transformers ``CLIPModel``, OpenAI's own name of one (``ViT-L/14``, GenEval's), or
+            a checkpoint file with open_clip's names.
+        tokenizer: folder or hub id; if left out, the model's own, or LAION's for a checkpoint file.
+        architecture: of a checkpoint file, by open_clip's name or a file of its model config.
+        dtype: precision of the network; the original runs in float16.
+        chunk: objects in one evaluation of the network.
+
+    Raises:
+        FileNotFoundError: if a folder or file is missing.
+        ValueError: if a file is damaged, or the model's activation is not the ``quick_gelu`` of OpenAI's models.
+
+    Source: Ghosh et al. 2023 (GenEval), section 3; Radford et al. 2021 for the classifier.
+    """
+
+    neutral: ClassVar[tuple[str, ...]] = ("chunk",)
+
+    def __init__(
+        self,
+        model: str = "openai/clip-vit-large-patch14",
+        tokenizer: str | None = None,
+        architecture: str = "ViT-L-14-quickgelu",
+        dtype: Precision = "float32",
+        chunk: int = 16,
+    ) -> None:
+        super().__init__()
+        if chunk < 1:
+            raise ValueError(f"colours {model}: chunk must be 1 or more, got {chunk}")
+        clip = load_clip(model, "colours", architecture)
+        for config in (clip.config.text_config, clip.config.vision_config):
+            if config.hidden_act != "quick_gelu":
+                raise ValueError(
+                    f"colours {model}: its activation is {config.hidden_act}; GenEval's CLIP is OpenAI's, whose "
+                    "activation is quick_gelu: with another one colours are taken for others"
+                )
+        self.tokenizer = load_tokenizer(model, tokenizer, clip)
+        self.clip = frozen(clip, dtype)
+        self.texts = TextFeatures(self._read)
+        self.model, self.chunk = model, chunk
+
+    def named(self) -> str:
+        """Which model it is, for tables."""
+        return f"CLIP {self.model}"
+
+    @torch.no_grad()
+    def forward(self, asked: Sequence[tuple[Tensor, Found]]) -> list[str]:
+        """Name colours.
+
+        Args:
+            asked: images [3, H, W] in [0, 1], each with an object in it.
+
+        Returns:
+            Each object's colour, one of ``COLOURS``.
+        """
+        colours: list[str] = []
+        for start in range(0, len(asked), self.chunk):
+            part = asked[start : start + self.chunk]
+            side = self.clip.config.vision_config.image_size
+            pixels = torch.cat([_square(cut_out(image, found), side) for image, found in part]).to(self.clip.device)
+            seen = F.normalize(wide(clip_features(self.clip.vision_model, self.clip.visual_projection, pixels)), dim=-1)
+            for row, (_, found) in zip(seen, part, strict=True):
+                colours.append(COLOURS[int((self.classifier(found.detection.name).to(row) @ row).argmax())])
+        return colours
+
+    def classifier(self, name: str) -> Tensor:
+        """[10, D] unit vectors of the colours of a class of objects: the means of their templates' unit vectors."""
+        texts = [template.format(colour=colour, name=name) for colour in COLOURS for template in TEMPLATES]
+        features = F.normalize(self.texts(texts), dim=-1).view(len(COLOURS), len(TEMPLATES), -1)
+        return F.normalize(features.mean(1), dim=-1)
+
+    def _read(self, texts: list[str]) -> Tensor:
+        length = self.clip.config.text_config.max_position_embeddings
+        tokens = self.tokenizer(texts, padding="max_length", truncation=True, max_length=length, return_tensors="pt")
+        found = self.clip.text_model(**tokens.to(self.clip.device)).pooler_output
+        return wide(self.clip.text_projection(found))
+
+
+def cut_out(image: Tensor, found: Found) -> Image:
+    """An object in its box, with grey around its mask if it has one.
+
+    Args:
+        image: [3, H, W] in [0, 1].
+        found: the object; a side of its box that lies outside the image is moved to the edge.
+    """
+    from PIL import Image
+
+    picture = Image.fromarray(to_uint8(image).numpy())
+    if found.mask is not None:
+        mask = Image.fromarray(found.mask.numpy().astype(np.uint8) * 255)
+        picture = Image.composite(picture, Image.new("RGB", picture.size, AROUND), mask)
+    ends: list[tuple[int, int]] = []
+    for place, size in enumerate(picture.size):
+        low = min(max(round(found.detection.box[place]), 0), size - 1)
+        ends.append((low, min(max(round(found.detection.box[place + 2]), low + 1), size)))
+    (left, right), (top, bottom) = ends
+    return picture.crop((left, top, right, bottom))
+
+
+def _square(picture: Image, side: int) -> Tensor:
+    """[1, 3, side, side] in [0, 1]: the middle of a picture after Pillow has resized its short side."""
+    from PIL import Image
+
+    short = min(picture.size)
+    picture = picture.resize((side * picture.width // short, side * picture.height // short), Image.Resampling.BICUBIC)
+    left, top = (round((length - side) / 2) for length in picture.size)
+    pixels = np.array(picture.crop((left, top, left + side, top + side)))
+    return torch.from_numpy(pixels).movedim(-1, 0)[None] / 255

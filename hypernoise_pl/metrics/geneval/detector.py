@@ -1,0 +1,224 @@
+"""What finds objects in images for GenEval: the contract, and Mask2Former with the original's steps around it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from hypernoise_pl.arguments import KeepsArguments
+from hypernoise_pl.layouts import ENDINGS
+from hypernoise_pl.metrics.geneval.classes import COCO_NAMES, class_names
+from hypernoise_pl.metrics.geneval.mask2former_keys import load_mmdet, original_of
+from hypernoise_pl.metrics.geneval.resize import resized
+from hypernoise_pl.metrics.geneval.rules import THRESHOLD, Detection
+from hypernoise_pl.pretrained import load_whole
+from hypernoise_pl.rewards.running import Precision, frozen
+from hypernoise_pl.types import check_images
+
+LONG, SHORT = 1333, 800  # pixels that neither side of an image has more of when the network sees it
+STEP = 32  # pixels of which the sides are multiples then
+MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)  # of red, green and blue in 0 to 255
+PAD = 128.0  # what is right of and below the image, in 0 to 255
+MOST = 100  # pairs of a query and a class that are looked at, the most probable
+
+
+@dataclass(frozen=True)
+class Found:
+    """One object in an image.
+
+    Args:
+        detection: its class, box and confidence.
+        mask: [H, W] bool, on the CPU, its pixels; None from a detector that gives boxes alone.
+    """
+
+    detection: Detection
+    mask: Tensor | None = None
+
+
+class Detector(KeepsArguments, nn.Module, ABC):
+    """Finds objects of GenEval's classes in images.
+
+    Attributes:
+        classes: names that it can find, GenEval's.
+    """
+
+    classes: tuple[str, ...] = class_names()
+
+    @torch.no_grad()
+    def forward(self, images: Tensor) -> list[list[Found]]:
+        """Find objects.
+
+        Args:
+            images: [B, 3, H, W] in [0, 1].
+
+        Returns:
+            B lists, in any order; boxes are in pixels of the images.
+
+        Raises:
+            ValueError: if the shape does not fit, images are bytes or not in [0, 1], or there is not one list an image.
+        """
+        check_images(images, len(images))
+        found = self._detect(images) if len(images) else []
+        if len(found) != len(images):
+            raise ValueError(f"{type(self).__name__} gave {len(found)} lists of objects for {len(images)} images")
+        return found
+
+    @abstractmethod
+    def named(self) -> str:
+        """Which detector it is, for tables: network and checkpoint."""
+
+    def title(self) -> str:
+        """What a table of GenEval's figures by this detector is called: ``GenEval`` for the original's alone."""
+        return f"{self.named()} (GenEval's procedure)"
+
+    @abstractmethod
+    def _detect(self, images: Tensor) -> list[list[Found]]: ...
+
+
+class Mask2FormerDetector(Detector):
+    """Mask2Former, with GenEval's steps before and after the network.
+
+    Args:
+        model: folder or hub id of transformers' ``Mask2FormerForUniversalSegmentation`` on COCO's 80 classes; or a
+            checkpoint file of mmdet, of which GenEval's own is
+            ``mask2former_swin-s-p4-w7-224_lsj_8x2_50e_coco_20220504_001756-743b7d99.pth``.
+        architecture: of a checkpoint file of another size than GenEval's (Swin-S): folder or hub id with transformers'
+            ``config.json`` of such a model.
+        threshold: confidence that an object must have more of to be found; GenEval asks for 0.3, and for 0.9 where it
+            counts.
+        dtype: precision of the network; confidences and masks are in float32 always.
+        chunk: images in one evaluation of the network.
+
+    Raises:
+        FileNotFoundError: if a folder or file is missing.
+        ValueError: if a file is damaged, lacks weights, has too many, or is of other classes.
+
+    Source: Cheng et al. 2022 (Mask2Former, arXiv 2112.01527); steps: configuration of GenEval's detector in mmdet 2.x.
+    """
+
+    neutral: ClassVar[tuple[str, ...]] = ("chunk",)
+
+    def __init__(
+        self,
+        model: str = "facebook/mask2former-swin-small-coco-instance",
+        architecture: str | None = None,
+        threshold: float = THRESHOLD,
+        dtype: Precision = "float32",
+        chunk: int = 4,
+    ) -> None:
+        super().__init__()
+        if not 0 <= threshold < 1 or chunk < 1:
+            raise ValueError(
+                f"detector {model}: threshold must be in 0 to 1 and chunk 1 or more, got {threshold} and {chunk}"
+            )
+        self.model, self.threshold, self.chunk = model, threshold, chunk
+        self.file = Path(model).suffix in ENDINGS and not Path(model).is_dir()
+        network = load_mmdet(model, architecture, "detector") if self.file else _load(model)
+        self.original = original_of(Path(model)) if self.file else None
+        _check_classes(network.config, model)
+        self.network = frozen(network, dtype)
+
+    def named(self) -> str:
+        """``Mask2Former`` and its checkpoint; GenEval's own is known by its sha256, whatever the file is called."""
+        if self.original is not None:
+            return f"GenEval's own Mask2Former, {self.original}"
+        whose = "a file that is not GenEval's own" if self.file else "transformers' weights"
+        return f"Mask2Former {Path(self.model).name if self.file else self.model}, {whose}"
+
+    def title(self) -> str:
+        """``GenEval`` for its own checkpoint, ``geneval-hf`` for transformers' weights."""
+        if self.original is not None:
+            return "GenEval"
+        return super().title() if self.file else "geneval-hf"
+
+    def _detect(self, images: Tensor) -> list[list[Found]]:
+        return [found for part in images.split(self.chunk) for found in self._look(part)]
+
+    def _look(self, images: Tensor) -> list[list[Found]]:
+        pixels, inner = preprocess(images)
+        classes, masks = self.network(pixels.to(self.network.dtype))
+        size, padded = images.shape[-2:], pixels.shape[-2:]
+        return [
+            self._objects(scores.float(), logits.float(), padded, inner, size)
+            for scores, logits in zip(classes, masks, strict=True)
+        ]
+
+    def _objects(
+        self, logits: Tensor, masks: Tensor, padded: torch.Size, inner: tuple[int, int], size: torch.Size
+    ) -> list[Found]:
+        """The objects in one image, by its queries' logits of classes [Q, C + 1] and of masks [Q, h, w]."""
+        probable = logits.softmax(-1)[:, :-1]
+        scores, places = probable.flatten().topk(min(MOST, probable.numel()))
+        # a confidence is never above its class's probability, so that few masks have to be enlarged
+        scores, places = scores[scores > self.threshold], places[scores > self.threshold]
+        queries, rows = (places // probable.shape[1]).unique(return_inverse=True)
+        if not len(queries):
+            return []
+        enlarged = F.interpolate(masks[queries, None], padded, mode="bilinear", align_corners=False)
+        enlarged = enlarged[..., : inner[0], : inner[1]]
+        enlarged = F.interpolate(enlarged, size, mode="bilinear", align_corners=False)[:, 0]
+        inside = enlarged > 0
+        area = inside.flatten(1).sum(1)
+        scores = scores * ((enlarged.sigmoid() * inside).flatten(1).sum(1) / (area + 1e-6))[rows]
+        boxes, inside = _boxes(inside).tolist(), inside.cpu()
+        found = []
+        for score, row, label in zip(scores.tolist(), rows.tolist(), (places % probable.shape[1]).tolist()):
+            if score > self.threshold:
+                left, top, right, bottom = boxes[row]
+                detection = Detection(self.classes[label], (left, top, right, bottom), None, score)
+                found.append(Found(detection, inside[row]))
+        return found
+
+
+def preprocess(images: Tensor) -> tuple[Tensor, tuple[int, int]]:
+    """What mmdet's test pipeline does to images: resize with the ratio kept, pad to multiples of 32, normalise.
+
+    Args:
+        images: [B, 3, H, W] in [0, 1].
+
+    Returns:
+        [B, 3, H', W'], and the height and width of what is no padding.
+    """
+    height, width = images.shape[-2:]
+    scale = min(LONG / max(height, width), SHORT / min(height, width))
+    inner = max(int(height * scale + 0.5), 1), max(int(width * scale + 0.5), 1)
+    pixels = (images.float().clamp(0, 1) * 255).round()
+    pixels = pixels if inner == (height, width) else resized(pixels, inner).float()
+    pixels = F.pad(pixels, (0, -inner[1] % STEP, 0, -inner[0] % STEP), value=PAD)
+    mean, std = (pixels.new_tensor(values)[:, None, None] for values in (MEAN, STD))
+    return (pixels - mean) / std, inner
+
+
+def _boxes(masks: Tensor) -> Tensor:
+    """[K, 4] left, top, right, bottom of masks [K, H, W]; right and bottom are one past the last pixel."""
+    sides = []
+    for cover in (masks.any(1), masks.any(2)):
+        some, size = cover.any(1), cover.shape[1]
+        sides += [cover.int().argmax(1) * some, (size - cover.flip(1).int().argmax(1)) * some]
+    left, right, top, bottom = sides
+    return torch.stack([left, top, right, bottom], 1).float()
+
+
+def _load(model: str) -> Any:
+    from hypernoise_pl.metrics.geneval.mask2former_network import Mask2FormerNetwork
+
+    return load_whole(Mask2FormerNetwork, model, "detector")
+
+
+def _check_classes(config: Any, model: str) -> None:
+    names = class_names()
+    if config.num_labels != len(names):
+        raise ValueError(f"detector {model}: finds {config.num_labels} classes; GenEval's are COCO's {len(names)}")
+    for place, label in config.id2label.items():
+        name = COCO_NAMES.get(label, label)
+        if name in names and names.index(name) != int(place):
+            raise ValueError(
+                f"detector {model}: its class {place} is {label!r}, which is COCO's {names.index(name)}; GenEval's "
+                "are in COCO's order"
+            )

@@ -1,0 +1,37 @@
+"""A judge's verdicts as a benchmark."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from torch import Tensor
+
+from hypernoise_pl.metrics.benchmark import Benchmark, Outcome
+from hypernoise_pl.metrics.judge import Judge
+from hypernoise_pl.types import Prompt
+
+
+class Judged(Benchmark):
+    """Share of images that a judge finds correct.
+
+    Args:
+        judge: that decides.
+    """
+
+    yes_or_no: ClassVar[bool] = True
+
+    def __init__(self, judge: Judge) -> None:
+        super().__init__()
+        self.judge = judge
+        self.title = "Share of correct images"
+
+    def lacks(self, prompt: Prompt) -> str | None:
+        """What a prompt's metadata lacks for the judge; None if nothing."""
+        return self.judge.lacks(prompt)
+
+    def judged_by(self) -> str:
+        """The judge's class."""
+        return type(self.judge).__name__
+
+    def _outcomes(self, images: Tensor, prompts: list[Prompt]) -> list[Outcome]:
+        return [Outcome(float(each.correct), each.reason) for each in self.judge.verdicts(images, prompts)]
