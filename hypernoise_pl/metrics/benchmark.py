@@ -114,8 +114,13 @@ class Benchmark(KeepsArguments, nn.Module, ABC):
         """What gives the figures, in words: models by their names."""
         return type(self).__name__
 
-    def read(self, file: Path) -> list[Prompt]:
+    @classmethod
+    def read(cls, file: Path, **options: Any) -> list[Prompt]:
         """The prompts of the benchmark's own file or folder, each with its place as index.
+
+        Args:
+            file: of the prompts.
+            **options: the benchmark's own, as its configuration has them; most benchmarks need none.
 
         Raises:
             FileNotFoundError: if it is missing.
