@@ -9,6 +9,7 @@ from typing import Any
 from hypernoise_pl.types import nearest
 
 PROMPT, TAG = ("prompt", "caption", "text"), ("tag", "category")  # looked for in this order, in any letter case
+PROMPTS = tuple(f"{name}s" for name in PROMPT)  # what tables call a column of them too, as DrawBench's does
 NUMBER = "id"
 
 
@@ -17,7 +18,8 @@ class Columns:
     """Names of columns.
 
     Args:
-        prompt: column of the prompts; None for the first of ``PROMPT`` that there is.
+        prompt: column of the prompts; None for the first of ``PROMPT`` that there is; in a table also of
+            ``PROMPTS``.
         tag: column of the tags; None for the first of ``TAG`` that there is, or for none.
     """
 
@@ -34,7 +36,7 @@ class Columns:
         Raises:
             ValueError: if there is no column of prompts, none of the name that was given, or two of one name.
         """
-        prompt = self.prompt or first_of(PROMPT, names)
+        prompt = self.prompt or first_of((*PROMPT, *PROMPTS), names)
         if prompt is None:
             known = ", ".join(map(repr, names)) or "none"
             raise ValueError(

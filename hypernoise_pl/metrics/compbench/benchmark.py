@@ -1,0 +1,207 @@
+"""T2I-CompBench: how well images bind attributes, place and count objects, and show what happens."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+from lightning.pytorch.utilities import rank_zero_only
+from torch import Tensor, nn
+
+from hypernoise_pl.metrics.benchmark import Benchmark, Outcome, Scored
+from hypernoise_pl.metrics.compbench.complex import Complex, Placed
+from hypernoise_pl.metrics.compbench.detecting import ObjectFinder
+from hypernoise_pl.metrics.compbench.found import Numeracy, Spatial
+from hypernoise_pl.metrics.compbench.images import CompBenchImages
+from hypernoise_pl.metrics.compbench.parsed import read_parses
+from hypernoise_pl.metrics.compbench.part import Part
+from hypernoise_pl.metrics.compbench.reading import CATEGORIES, categories_in, read_categories
+from hypernoise_pl.metrics.compbench.results import result_files
+from hypernoise_pl.metrics.compbench.seen import Attributes, NonSpatial
+from hypernoise_pl.metrics.image_files import ImageFolder
+from hypernoise_pl.rewards.base import Reward
+from hypernoise_pl.rewards.clip import Agreement
+from hypernoise_pl.types import Prompt, nearest
+
+NEEDS = {  # category -> the options that it is judged by
+    "color": ("attributes",),
+    "shape": ("attributes",),
+    "texture": ("attributes",),
+    "spatial": ("detector",),
+    "numeracy": ("detector",),
+    "non_spatial": ("non_spatial",),
+    "complex": ("attributes", "detector", "non_spatial", "chunks"),
+}
+
+
+class T2ICompBench(Benchmark):
+    """T2I-CompBench's categories, each judged by its own part; a prompt's tag is its category.
+
+    - ``color``, ``shape``, ``texture``: the product over a prompt's noun chunks of the probability that the image
+      shows the chunk, as BLIP answers.
+    - ``spatial``: a quarter of each object's confidence and half of how well their position fits, 0 to 1.
+    - ``numeracy``: the mean over objects of a half for being there and a half for their number.
+    - ``non_spatial``: the cosine of image and prompt in CLIP, about 0.2 to 0.35.
+    - ``complex``: the mean of those that a prompt is about.
+
+    ``3d_spatial`` is not judged. A category whose part is left out is not read from a folder, which is said.
+
+    Args:
+        attributes: reward that gives a probability; the original asks ``Salesforce/blip-vqa-capfilt-large`` the
+            question ``{prompt}?`` and takes ``yes`` against ``no``.
+        detector: in place of the original's UniDet. Prompts with an object that it has no class for have no figure.
+        non_spatial: CLIP model; the original's is ViT-B/32.
+        categories: those to read and score; None for all that have their parts.
+        chunks: JSON file of noun chunks, as ``read_parses`` has it, to use those of spaCy as the original does; None
+            to take those of ``noun_chunks``. ``complex`` needs it.
+        names: word of a prompt -> class of the detector, where the detector calls a thing otherwise.
+
+    Raises:
+        FileNotFoundError: if there is no file of chunks.
+        ValueError: if there is no part, a category is unknown or lacks its part, the file of chunks is bad, or a name
+            is of no class of the detector.
+
+    Source: Huang et al. 2023 (T2I-CompBench, arXiv 2307.06350) and 2025 (T2I-CompBench++).
+    """
+
+    title = "T2I-CompBench"
+    folder: ClassVar[ImageFolder] = CompBenchImages()
+    caveat: ClassVar[str] = (
+        "Spatial and numeracy are approximations: the original's detector is UniDet with 722 classes, and prompts with "
+        "an object that this one does not know are left out. Noun chunks follow from rules unless a file has spaCy's."
+    )
+
+    def __init__(
+        self,
+        attributes: Reward | None = None,
+        detector: ObjectFinder | None = None,
+        non_spatial: Agreement | None = None,
+        categories: Sequence[str] | None = None,
+        chunks: str | None = None,
+        names: dict[str, str] | None = None,
+    ) -> None:
+        super().__init__()
+        self.absent = _absent(
+            {"attributes": attributes, "detector": detector, "non_spatial": non_spatial, "chunks": chunks}
+        )
+        if all(self.absent.values()):
+            raise ValueError("T2I-CompBench: nothing to judge with; give attributes, detector or non_spatial")
+        for category in categories or ():
+            if category not in CATEGORIES:
+                raise ValueError(f"T2I-CompBench: no category {category!r}{nearest(category, CATEGORIES)}")
+            if (lack := _lack(category, self.absent)) is not None:
+                raise ValueError(f"T2I-CompBench: category {category!r} {lack}")
+        for name in (names or {}).values():
+            if detector is not None and name not in detector.classes:
+                raise ValueError(f"T2I-CompBench: the detector has no class {name!r}{nearest(name, detector.classes)}")
+        self.parts = nn.ModuleDict(_parts(attributes, detector, non_spatial, chunks, names or {}))
+
+    def lacks(self, prompt: Prompt) -> str | None:
+        """What a prompt lacks: a tag that is a category with its part, or what that part needs; None if nothing."""
+        if prompt.tag not in CATEGORIES:
+            return f"has no category as its tag, but {prompt.tag!r}{nearest(prompt.tag, CATEGORIES)}"
+        if (lack := _lack(prompt.tag, self.absent)) is not None:
+            return f"is of the category {prompt.tag!r}, which {lack}"
+        return self._part(prompt.tag).lacks(prompt)
+
+    def missing(self) -> str | None:
+        """What the reward or the CLIP model lacks; None if nothing."""
+        judges = (self.arguments.get(name) for name in ("attributes", "non_spatial"))
+        return next((lack for judge in judges if judge is not None and (lack := judge.missing()) is not None), None)
+
+    def judged_by(self) -> str:
+        """Each part, and what stands in for UniDet."""
+        said = {"attributes": "attributes", "detector": "spatial and numeracy, in place of UniDet"}
+        given = {name: self.arguments.get(name) for name in ("attributes", "detector", "non_spatial")}
+        return "; ".join(f"{said.get(name, name)}: {_named(part)}" for name, part in given.items() if part is not None)
+
+    @classmethod
+    def read(cls, file: Path, **options: Any) -> list[Prompt]:
+        """The validation prompts of a folder or file, category by category; a line says what is left out and why.
+
+        Args:
+            file: the folder of the benchmark's text files, or one of them, such as ``color_val.txt``; or any file of
+                prompts whose tags are categories.
+            **options: the benchmark's own; a category is read if its parts are among them.
+
+        Raises:
+            FileNotFoundError: if it is missing or has no validation prompts.
+            ValueError: if a file is bad, has training prompts, or none of its categories can be judged.
+        """
+        asked, absent = options.get("categories"), _absent(options)
+        left_out: dict[str, str] = {}
+        there = categories_in(file)
+        for name in there:
+            lack = _lack(name, absent) if asked is None or name in asked else "is not asked for"
+            if lack is not None:
+                left_out[name] = lack
+        said = "; ".join(f"{name} {lack}" for name, lack in left_out.items())
+        if there and len(left_out) == len(there):
+            raise ValueError(f"T2I-CompBench {file}: no category can be judged: {said}")
+        if left_out:
+            _say(said)
+        found = read_categories(file, [name for name in asked or there if name not in left_out])
+        return [prompt for prompt in found if asked is None or prompt.tag in asked]
+
+    def results(self, scored: Sequence[Scored]) -> dict[str, str]:
+        """``vqa_result.json`` of each category, where its original tools write it."""
+        return result_files(scored)
+
+    def _outcomes(self, images: Tensor, prompts: list[Prompt]) -> list[Outcome]:
+        found: dict[int, Outcome] = {}
+        for category in dict.fromkeys(prompt.tag for prompt in prompts):
+            rows = [row for row, prompt in enumerate(prompts) if prompt.tag == category]
+            own = self._part(category).judge(images[rows], [prompts[row] for row in rows])
+            found |= dict(zip(rows, own, strict=True))
+        return [found[row] for row in range(len(prompts))]
+
+    def _part(self, category: str) -> Part:
+        part = self.parts[category]
+        assert isinstance(part, Part)
+        return part
+
+
+def _absent(options: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Category -> the options that it needs and that are not given."""
+    return {category: [name for name in needs if options.get(name) is None] for category, needs in NEEDS.items()}
+
+
+def _lack(category: str, absent: Mapping[str, list[str]]) -> str | None:
+    """Why a category cannot be judged; None if it can."""
+    if category not in absent:
+        return "is not judged: it needs the depth of an image" if category in CATEGORIES else "is unknown"
+    return f"needs {' and '.join(absent[category])}" if absent[category] else None
+
+
+def _parts(
+    attributes: Reward | None,
+    detector: ObjectFinder | None,
+    non_spatial: Agreement | None,
+    chunks: str | None,
+    names: dict[str, str],
+) -> dict[str, Part]:
+    parses, parts = read_parses(chunks), dict[str, Part]()
+    if attributes is not None:
+        parts |= dict.fromkeys(("color", "shape", "texture"), Attributes(attributes, parses))
+    if detector is not None:
+        parts |= {"spatial": Spatial(detector, names), "numeracy": Numeracy(detector, names)}
+    if non_spatial is not None:
+        parts["non_spatial"] = NonSpatial(non_spatial)
+    if attributes is not None and detector is not None and non_spatial is not None and chunks is not None:
+        parts["complex"] = Complex(attributes, Placed(detector, names, parses), non_spatial, parses)
+    return parts
+
+
+def _named(part: object) -> str:
+    """A detector by its own name, another part by its class and model."""
+    if isinstance(part, ObjectFinder):
+        return part.named()
+    model = getattr(part, "arguments", {}).get("model", "")
+    return f"{type(part).__name__} {model}".strip()
+
+
+@rank_zero_only
+def _say(left_out: str) -> None:
+    print(f"T2I-CompBench: left out: {left_out}", file=sys.stderr)

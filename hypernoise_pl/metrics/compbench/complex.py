@@ -1,0 +1,93 @@
+"""The part of T2I-CompBench that joins three others: complex prompts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from hypernoise_pl.metrics.benchmark import Outcome
+from hypernoise_pl.metrics.compbench.detecting import ObjectFinder
+from hypernoise_pl.metrics.compbench.found import Spatial
+from hypernoise_pl.metrics.compbench.parsed import Parses
+from hypernoise_pl.metrics.compbench.part import Part
+from hypernoise_pl.metrics.compbench.seen import Attributes, NonSpatial
+from hypernoise_pl.metrics.compbench.spatial import Relation, locality_of
+from hypernoise_pl.rewards.base import Reward
+from hypernoise_pl.rewards.clip import Agreement
+from hypernoise_pl.types import Prompt
+
+RELATIONS = ("spatial", "action")  # what a complex prompt has besides attributes
+
+
+class Placed(Spatial):
+    """As ``Spatial``, of prompts whose objects a file names.
+
+    Args:
+        detector: of objects.
+        names: word of a prompt -> class of the detector, for words that it calls otherwise.
+        parses: of the prompts.
+    """
+
+    def __init__(self, detector: ObjectFinder, names: Mapping[str, str], parses: Parses) -> None:
+        super().__init__(detector, names)
+        self.parses = parses
+
+    def relation(self, prompt: Prompt) -> Relation | None:
+        """The file's two objects, and the first words of place that the prompt has."""
+        objects = self.parses[prompt.text].objects
+        return None if objects is None else Relation(objects[0], locality_of(prompt.text) or "", objects[1])
+
+
+class Complex(Part):
+    """The mean of a prompt's attributes, place of two objects, and agreement without adjectives.
+
+    A prompt's metadata has ``relations``: which of ``spatial`` and ``action`` count for it.
+
+    Args:
+        attributes: reward that gives a probability of an image and a noun chunk.
+        spatial: judges where the objects stand that a file names.
+        non_spatial: CLIP model.
+        parses: of the prompts.
+
+    Source: Huang et al. 2023 (T2I-CompBench, arXiv 2307.06350), 3-in-1.
+    """
+
+    def __init__(self, attributes: Reward, spatial: Placed, non_spatial: Agreement, parses: Parses) -> None:
+        super().__init__()
+        self.attributes, self.spatial = Attributes(attributes, parses), spatial
+        self.non_spatial, self.parses = NonSpatial(non_spatial), parses
+
+    def lacks(self, prompt: Prompt) -> str | None:
+        """What is known of its words, and which relations it has."""
+        if not {*prompt.metadata.get("relations", ("none",))} <= {*RELATIONS}:
+            return "has no 'relations' in its metadata; read it from a folder that has complex_val_spatial.txt"
+        if prompt.text not in self.parses or self.parses[prompt.text].plain is None:
+            return "is not in the file of chunks, with its objects and without its adjectives"
+        return self.attributes.lacks(prompt)
+
+    def judge(self, images: Tensor, prompts: list[Prompt]) -> list[Outcome]:
+        """Outcomes with the parts' figures; the reasons of all parts."""
+        found: list[dict[str, Outcome]] = [
+            {"attributes": outcome} for outcome in self.attributes.judge(images, prompts)
+        ]
+        for relation in RELATIONS:
+            rows = [row for row, prompt in enumerate(prompts) if relation in prompt.metadata["relations"]]
+            if rows:
+                own = self._related(relation, images[rows], [prompts[row] for row in rows])
+                for row, outcome in zip(rows, own, strict=True):
+                    found[row][relation] = outcome
+        return [_joined(parts) for parts in found]
+
+    def _related(self, relation: str, images: Tensor, prompts: list[Prompt]) -> list[Outcome]:
+        if relation == "spatial":
+            return self.spatial.judge(images, prompts)
+        plain = [self.parses[prompt.text].plain or "" for prompt in prompts]
+        return [Outcome(value) for value in self.non_spatial.cosines(images, plain)]
+
+
+def _joined(parts: dict[str, Outcome]) -> Outcome:
+    values = [outcome.value for outcome in parts.values()]
+    reasons = "; ".join(outcome.reason for outcome in parts.values() if outcome.reason)
+    details = {name: (None if o.value != o.value else o.value) for name, o in parts.items()}
+    return Outcome(sum(values) / len(values), reasons, details=details)

@@ -1,0 +1,63 @@
+"""What T2I-CompBench asks of a detector, and what of its objects a detector can find."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Protocol, runtime_checkable
+
+from torch import Tensor
+
+from hypernoise_pl.metrics.geneval.rules import Detection
+
+CONFIDENCE = 0.5  # of a detection, which must lie above
+SHORT, LONG = 479, 480  # pixels to which the reference evaluation scales an image's shorter and longer side
+# the reference evaluation's own, and other names of the same thing in COCO
+RENAMED = {"man": "person", "woman": "person", "boy": "person", "girl": "person", "ship": "boat"}
+COCO = {"sofa": "couch", "phone": "cell phone", "television": "tv", "table": "dining table"}
+OTHER_THINGS = {"mouse"}  # an animal in the prompts, a computer's in COCO
+
+
+@runtime_checkable
+class ObjectFinder(Protocol):
+    """A detector.
+
+    Attributes:
+        classes: names of everything that it can find.
+    """
+
+    classes: Sequence[str]
+
+    def named(self) -> str:
+        """Which detector it is, for tables."""
+        ...
+
+    def detect(self, images: Tensor) -> list[list[Detection]]:
+        """The objects in each of [B, 3, H, W] images in [0, 1]; boxes in pixels of the images."""
+        ...
+
+
+def class_of(word: str, classes: Sequence[str], names: Mapping[str, str]) -> str | None:
+    """The detector's class for a word of a prompt; None where it has none.
+
+    Args:
+        word: singular.
+        classes: of the detector.
+        names: word -> class, before all others.
+    """
+    for name in (names.get(word), RENAMED.get(word), None if word in OTHER_THINGS else word, COCO.get(word)):
+        if name is not None and name in classes:
+            return name
+    return None
+
+
+def scaled(detections: Sequence[Detection], height: int, width: int) -> list[Detection]:
+    """The detections that are sure enough, most confident first, with boxes in pixels of the scaled image."""
+    factor = min(SHORT / min(height, width), LONG / max(height, width))
+    sure = sorted((found for found in detections if found.score > CONFIDENCE), key=lambda found: -found.score)
+    return [replace(found, box=_times(found.box, factor)) for found in sure]
+
+
+def _times(box: tuple[float, float, float, float], factor: float) -> tuple[float, float, float, float]:
+    left, top, right, bottom = box
+    return left * factor, top * factor, right * factor, bottom * factor

@@ -1,0 +1,68 @@
+"""T2I-CompBench's score of how many objects there are, from detections. Pure, and free of any detector."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Mapping, Sequence
+
+from hypernoise_pl.metrics.geneval.rules import Detection
+
+NUMBERS = {"a": 1, "an": 1, "one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8}
+SAME = 0.9  # share of overlap above which two boxes of one class are one object
+
+
+def counted(prompt: str, objects: Mapping[str, str]) -> list[tuple[str, int]]:
+    """The objects that a prompt counts, in its order: a word of ``objects`` right after a number.
+
+    Args:
+        prompt: such as "three mice, a cup and two dogs sat in the sun".
+        objects: word -> its singular, of singulars and plurals alike; other words are passed over.
+
+    Returns:
+        Singular and number of each.
+    """
+    words = re.findall(r"\w+|[^\w\s]", prompt)
+    pairs = itertools.pairwise(words)
+    return [(objects[noun], NUMBERS[number]) for number, noun in pairs if number in NUMBERS and noun in objects]
+
+
+def without_doubles(detections: Sequence[Detection]) -> list[Detection]:
+    """The detections without those that lie on an earlier one of their class.
+
+    Two boxes are one object where they share more than 0.9 of both together, or of either; sizes count a pixel more
+    than the difference of the edges, as in the reference evaluation.
+    """
+    found: list[Detection] = []
+    for detection in detections:
+        if not any(detection.name == other.name and _same(detection.box, other.box) for other in found):
+            found.append(detection)
+    return found
+
+
+def count_score(names: Sequence[str], wanted: Sequence[tuple[str, int]]) -> float:
+    """The mean over the objects wanted: a half if there is one, and a half more if there are as many as wanted.
+
+    Args:
+        names: of the objects found, doubles left out.
+        wanted: name and number of each; at least one. A name that nothing has stands for every name that contains it
+            (``bear`` for ``teddy bear``), as in the reference evaluation.
+
+    Returns:
+        0 to 1.
+
+    Source: Huang et al. 2025 (T2I-CompBench++), reference evaluation.
+    """
+    score, there = 0.0, list(names)
+    for name, number in wanted:
+        if name not in there:
+            there = [name if name in found else found for found in there]
+        score += 0.5 * (name in there) + 0.5 * (there.count(name) == number)
+    return score / len(wanted)
+
+
+def _same(one: Sequence[float], other: Sequence[float]) -> bool:
+    width, height = (max(0.0, min(one[k + 2], other[k + 2]) - max(one[k], other[k]) + 1) for k in (0, 1))
+    areas = [(box[2] - box[0] + 1) * (box[3] - box[1] + 1) for box in (one, other)]
+    shared = width * height
+    return any(shared / area > SAME for area in (sum(areas) - shared, *areas))
