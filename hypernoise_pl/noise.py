@@ -136,3 +136,37 @@ def noise_statistics(noise: Tensor) -> dict[str, Tensor]:
         "std": flat.std(correction=0),
         "kurtosis": centred.pow(4).mean() / centred.square().mean().square(),
     }
+
+
+def noise_correlations(noise: Tensor, lags: Sequence[int] = (1, 2)) -> dict[str, Tensor]:
+    """How alike neighbouring places and channels of refined noise are; each figure is 0 for N(0, I) on average.
+
+    Of N(0, I) an autocorrelation has a standard error of 1 / sqrt(pairs), with B C (H - lag) W pairs along the height
+    and B C H (W - lag) along the width, and ``cross_channel`` one of about sqrt(2 / pairs of channels) / (B H W). A
+    figure beyond four of these is no chance, where the B noises were drawn independently.
+
+    Args:
+        noise: [B, C, H, W].
+        lags: distances between neighbours, in elements.
+
+    Returns:
+        Scalars: ``height_1`` (correlation of elements one below the other, lag 1), ``width_1`` and so on for each lag,
+        each in [-1, 1]; ``cross_channel``, the mean over pairs of channels of their squared correlation, less
+        1 / (B H W - 1), which white noise has. What a size does not allow is left out; of another number of axes, all.
+    """
+    if noise.dim() != 4:
+        return {}
+    whole = noise.detach().double()
+    centred = whole - whole.mean()
+    found = {}
+    for axis, name in ((2, "height"), (3, "width")):
+        for lag in lags:
+            if (size := centred.shape[axis] - lag) > 0:
+                pair = centred.narrow(axis, 0, size) * centred.narrow(axis, lag, size)
+                found[f"{name}_{lag}"] = (pair.mean() / centred.square().mean()).float()
+    channels, places = noise.shape[1], noise[:, 0].numel()
+    if channels > 1 and places > 1:
+        squared = torch.corrcoef(whole.transpose(0, 1).flatten(1)).square()
+        pairs = channels * (channels - 1)
+        found["cross_channel"] = ((squared.sum() - channels) / pairs - 1 / (places - 1)).float()
+    return found

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from hypernoise_pl.hypernetwork import NoiseHypernetwork
 from hypernoise_pl.kl import lipschitz, measured_kl
-from hypernoise_pl.noise import noise_statistics
+from hypernoise_pl.noise import noise_correlations, noise_statistics
 from hypernoise_pl.progress import part
 from hypernoise_pl.types import Rollout
 
@@ -18,7 +18,9 @@ class NoiseHealth(L.Callback):
     """Logs, at each validation, the noise's statistics and the KL with the terms that the L2 penalty leaves out.
 
     ``noise/kl/total`` is ``half_square + trace - log_det``, in nats per image; ``noise/lipschitz`` the
-    largest norm of f's Jacobian seen. Direct fine-tuning moves no noise, and nothing is logged for it.
+    largest norm of f's Jacobian seen; ``noise/correlation/`` has what ``noise_correlations`` finds in the refined noise
+    of the first batch: 0 for white noise, with the standard errors given there. Direct fine-tuning moves no noise, and
+    nothing is logged for it.
 
     Args:
         images: measured, the first of the first batch.
@@ -49,4 +51,6 @@ class NoiseHealth(L.Callback):
         figures = {f"noise/kl/{name}": figure.mean() for name, figure in kl.items()}
         figures["noise/lipschitz"] = largest
         figures |= {f"noise/validation/{name}": value for name, value in noise_statistics(rollout.refined).items()}
+        found = noise_correlations(rollout.refined)
+        figures |= {f"noise/correlation/{name}": value for name, value in found.items()}
         pl_module.log_dict(figures, batch_size=len(rollout.prompts), on_epoch=True)

@@ -3,12 +3,60 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import nan
+from statistics import fmean
 
 import torch
 from torch import Tensor
+from torch.nn.functional import normalize
 from torchmetrics import Metric
 
-from hypernoise_pl.types import check_images
+from hypernoise_pl.types import check_images, check_shape
+
+
+def diversity(features: Tensor, prompts: Sequence[int]) -> dict[str, float]:
+    """How different a prompt's images are, by their features: the mean over prompts that have several.
+
+    Args:
+        features: [N, D], not normalised; of any floating type.
+        prompts: indices of the N images' prompts, in any order.
+
+    Returns:
+        ``feature_distance``, the mean of 1 - cosine over the pairs of a prompt's images, in [0, 2]; ``vendi``, as of
+        ``vendi_score``, from 1 to the number of a prompt's images. NaN where no prompt has two images.
+    """
+    check_shape("features", features, (len(prompts), None))
+    index = torch.tensor(list(prompts), device=features.device)
+    own = [features[index == prompt] for prompt in dict.fromkeys(prompts)]
+    several = [rows for rows in own if len(rows) > 1]
+    if not several:
+        return {"feature_distance": nan, "vendi": nan}
+    return {
+        "feature_distance": fmean(map(feature_distance, several)),
+        "vendi": fmean(map(vendi_score, several)),
+    }
+
+
+def feature_distance(features: Tensor) -> float:
+    """The mean of 1 - cosine over all pairs of features [N, D], two at least; 0 where all point one way."""
+    unit = normalize(features.double(), dim=1)
+    return (torch.pdist(unit).square().mean() / 2).item()
+
+
+def vendi_score(features: Tensor) -> float:
+    """The effective number of different images: exp of the entropy of the eigenvalues of K / N, K the cosines.
+
+    Args:
+        features: [N, D], one at least, none of them 0.
+
+    Returns:
+        1 where all point one way, N where all are orthogonal.
+
+    Source: Friedman and Dieng 2023 (The Vendi Score), definition 3.1.
+    """
+    # K is the product of a matrix with itself, and its eigenvalues the squares of that matrix's singular values
+    values = torch.linalg.svdvals(normalize(features.double(), dim=1) / len(features) ** 0.5).square()
+    return torch.special.entr(values).sum().exp().item()
 
 
 def pairwise_distance(images: Tensor, prompts: Sequence[int]) -> list[float]:

@@ -2,11 +2,107 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import nan
+
 import torch
 from torch import Tensor
+from torch.nn.functional import normalize
 from torchmetrics.image.kid import poly_kernel, poly_mmd
 
+from hypernoise_pl.metrics.diversity import diversity
+from hypernoise_pl.metrics.neighbours import NEIGHBOURS, precision_and_recall
 from hypernoise_pl.types import check_shape
+
+AT_ONCE = 1024  # rows of a kernel in memory
+
+
+@dataclass(frozen=True)
+class Fidelity:
+    """What two sets of images are to each other; ``of`` measures it.
+
+    Args:
+        figures: ``fid``, ``kid``, ``cmmd`` (all 0 for equal laws, lower is better), ``precision`` and ``recall`` (in
+            [0, 1], higher is better) and, where prompts are known, what ``diversity`` has. NaN where there is none.
+        images: number of images that are measured.
+        against: number of images that they are held against.
+        caveats: sentences: why a figure is missing, or what makes it doubtful.
+    """
+
+    figures: dict[str, float]
+    images: int
+    against: int
+    caveats: tuple[str, ...] = ()
+
+    @staticmethod
+    def of(features: Tensor, against: Tensor, prompts: Sequence[int] | None = None) -> Fidelity:
+        """Measure.
+
+        Args:
+            features: [N, D] of the images, not normalised; of any floating type.
+            against: [M, D] of the images that they are held against, by the same encoder.
+            prompts: indices of the N images' prompts, for the diversity; None to leave it out.
+
+        Raises:
+            ValueError: if the features differ in length, or one of them is not finite.
+        """
+        features, against = _checked("features", features), _checked("against", against)
+        check_shape("features", features, (None, against.shape[1]))
+        few, length = min(len(features), len(against)), against.shape[1]
+        figures, caveats = dict.fromkeys(("fid", "kid", "cmmd", "precision", "recall"), nan), []
+        if few:
+            figures["cmmd"] = clip_discrepancy(against, features)
+        else:
+            caveats.append("CMMD is left out: one of the sets has no image.")
+        if few > 1:
+            figures["fid"] = frechet_distance(against, features)
+            figures["kid"] = kernel_distance(against, features)
+        else:
+            caveats.append(f"FID and KID are left out: they need two images of each set, and one set has {few}.")
+        if 1 < few <= length:
+            caveats.append(
+                f"FID is too high: {few} images do not span the {length} features that it is computed on; compare it "
+                "with that of as many images only."
+            )
+        if few > NEIGHBOURS:
+            figures["precision"], figures["recall"] = precision_and_recall(against, features)
+        else:
+            least = f"{NEIGHBOURS + 1} images of each set"
+            caveats.append(f"Precision and recall are left out: they need {least}, and one set has {few}.")
+        if prompts is not None:
+            figures |= diversity(features, prompts)
+            if len(set(prompts)) == len(prompts):
+                caveats.append("The diversity is left out: no prompt has two images.")
+        return Fidelity(figures, len(features), len(against), tuple(caveats))
+
+
+def fidelity(features: Tensor, against: Tensor, prompts: Sequence[int] | None = None) -> dict[str, float]:
+    """The figures of ``Fidelity.of``, which takes the same arguments."""
+    return Fidelity.of(features, against, prompts).figures
+
+
+def frechet_distance(real: Tensor, other: Tensor) -> float:
+    """FID: the squared Wasserstein-2 distance of the Gaussians that have the features' means and covariances.
+
+    The trace of the root of a product of covariances A^T A and B^T B is the sum of the singular values of A B^T: no
+    covariance is formed, no root is taken of a rounding error, and the figure is right with fewer images than features
+    too. torchmetrics takes the product's eigenvalues, which are not real then.
+
+    Args:
+        real: [M, D] features, two at least.
+        other: [N, D] features, two at least.
+
+    Returns:
+        At least 0. It is biased upwards by about the number of features over that of images.
+
+    Source: Heusel et al. 2017, on whatever features are given instead of Inception's.
+    """
+    check_shape("other", other, (None, real.shape[1]))
+    (mean, root), (own_mean, own_root) = _mean_and_root(real), _mean_and_root(other)
+    apart = (mean - own_mean).square().sum()
+    shared = torch.linalg.svdvals(root @ own_root.T).sum()
+    return max(0.0, float(apart + root.square().sum() + own_root.square().sum() - 2 * shared))
 
 
 def kernel_distance(real: Tensor, other: Tensor, paired: bool = False) -> float:
@@ -35,3 +131,45 @@ def kernel_distance(real: Tensor, other: Tensor, paired: bool = False) -> float:
     draws = torch.Generator().manual_seed(0)
     real, other = (x[torch.randperm(len(x), generator=draws)[:size].to(x.device)] for x in (real, other))
     return float(poly_mmd(real.double(), other.double()))
+
+
+def clip_discrepancy(real: Tensor, other: Tensor, sigma: float = 10.0, scale: float = 1000.0) -> float:
+    """CMMD: the squared maximum mean discrepancy of normalised features under a Gaussian kernel, each set's whole mean.
+
+    It is the paper's on features of CLIP ViT-L/14 at 336 pixels, and the same formula on any others.
+
+    Args:
+        real: [M, D] features, one at least.
+        other: [N, D] features, one at least.
+        sigma: width of the kernel.
+        scale: factor of the figure.
+
+    Returns:
+        At least 0; 0 for equal sets.
+
+    Source: Jayasumana et al. 2024 (Rethinking FID, arXiv 2401.09603), section 5, and its published code.
+    """
+    check_shape("other", other, (None, real.shape[1]))
+    real, other = normalize(real.double(), dim=1), normalize(other.double(), dim=1)
+
+    def kernel(one: Tensor, two: Tensor) -> Tensor:
+        # 1 is taken off each value, and falls out of the difference: what is left is small and keeps its digits
+        rows = [torch.expm1((part @ two.T - 1) / sigma**2).sum() for part in one.split(AT_ONCE)]
+        return torch.stack(rows).sum() / (len(one) * len(two))
+
+    return max(0.0, scale * float(kernel(real, real) + kernel(other, other) - 2 * kernel(real, other)))
+
+
+def _checked(name: str, features: Tensor) -> Tensor:
+    check_shape(name, features, (None, None))
+    bad = (~features.isfinite().all(1)).nonzero().flatten().tolist()
+    if bad:
+        raise ValueError(f"{name}: those of image {bad[0]} are not finite ({len(bad)} of {len(features)} images)")
+    return features.detach().double()
+
+
+def _mean_and_root(features: Tensor) -> tuple[Tensor, Tensor]:
+    """[D] the mean; [R, D] a matrix whose product with itself is the covariance, R at most the images or D."""
+    features = features.double()
+    mean = features.mean(0)
+    return mean, torch.linalg.qr((features - mean) / (len(features) - 1) ** 0.5, mode="r").R

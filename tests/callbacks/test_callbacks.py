@@ -108,6 +108,10 @@ def test_noise_health_logs_the_kl_and_its_parts(sana_folder, tmp_path):
     assert parts["total"] == pytest.approx(parts["half_square"] + parts["trace"] - parts["log_det"], rel=1e-3, abs=1e-6)
     assert 0 < figures["noise/lipschitz"] < 1
     assert figures["noise/validation/norm"].item() == pytest.approx(1, abs=0.3)
+    correlations = [name for name in figures if name.startswith("noise/correlation/")]
+    names = ("height_1", "height_2", "width_1", "width_2", "cross_channel")
+    assert correlations == [f"noise/correlation/{name}" for name in names]
+    assert all(abs(figures[name]) < 0.5 for name in correlations)
 
 
 def test_noise_health_has_nothing_to_say_of_fine_tuning(sana_folder, tmp_path):
