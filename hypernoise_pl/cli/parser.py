@@ -336,6 +336,14 @@ def _fill(command: str, parser: Parser) -> None:
             metavar="FILE",
             type=Path,
         )
+        _flag(
+            own,
+            "--against",
+            "for fidelity: folder, or JSONL file, of the images that IMAGES are held against (default: the first "
+            "method of a run folder that has several)",
+            metavar="DIR",
+            type=Path,
+        )
         _flag(own, "--method", "score the images of one method alone, of a run folder that has several", metavar="NAME")
         _flag(own, "--batch-size", "images at once", metavar="N", type=int)
         _flag(

@@ -36,13 +36,14 @@ class Fidelity:
     caveats: tuple[str, ...] = ()
 
     @staticmethod
-    def of(features: Tensor, against: Tensor, prompts: Sequence[int] | None = None) -> Fidelity:
+    def of(features: Tensor, against: Tensor, prompts: Sequence[int] | None = None, paired: bool = False) -> Fidelity:
         """Measure.
 
         Args:
             features: [N, D] of the images, not normalised; of any floating type.
             against: [M, D] of the images that they are held against, by the same encoder.
             prompts: indices of the N images' prompts, for the diversity; None to leave it out.
+            paired: whether the sets are made in pairs, of the same noises; as of ``kernel_distance``.
 
         Raises:
             ValueError: if the features differ in length, or one of them is not finite.
@@ -57,7 +58,7 @@ class Fidelity:
             caveats.append("CMMD is left out: one of the sets has no image.")
         if few > 1:
             figures["fid"] = frechet_distance(against, features)
-            figures["kid"] = kernel_distance(against, features)
+            figures["kid"] = kernel_distance(against, features, paired)
         else:
             caveats.append(f"FID and KID are left out: they need two images of each set, and one set has {few}.")
         if 1 < few <= length:

@@ -51,9 +51,11 @@ class ImageFolder(ABC):
 
     Attributes:
         images: of a prompt, that the benchmark asks for.
+        needs_prompts: whether images are found by their prompts.
     """
 
     images: int = 4
+    needs_prompts: bool = True
 
     @abstractmethod
     def name(self, prompt: Prompt, number: int) -> str:

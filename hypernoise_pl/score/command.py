@@ -14,11 +14,12 @@ from hypernoise_pl.comparison import shard_of
 from hypernoise_pl.config import pairs_of
 from hypernoise_pl.identity import described, digest_of
 from hypernoise_pl.metrics.benchmark import Benchmark, Scored
+from hypernoise_pl.metrics.encoding import Encoding
 from hypernoise_pl.metrics.geneval.results import CAVEAT, RESULTS, results
 from hypernoise_pl.options import Options
 from hypernoise_pl.progress import phase, say
 from hypernoise_pl.run_folder import new_run, write
-from hypernoise_pl.score import geneval
+from hypernoise_pl.score import fidelity, geneval
 from hypernoise_pl.score.journal import Journal
 from hypernoise_pl.score.left_out import LeftOut
 from hypernoise_pl.score.page import write_page
@@ -72,7 +73,13 @@ def _of_images(options: Options, flags: Sequence[str]) -> None:
     if share[1] > 1 and options.output is None:
         raise ValueError("score: several processes need one --output folder to meet in")
     config = configuration(str(options.benchmark), [*pairs_of(flags)])
-    images = _found(options, class_of(config), config["benchmark"].get("init_args") or {})
+    kind = class_of(config)
+    images = _found(options, kind, config["benchmark"].get("init_args") or {})
+    against = ""
+    if issubclass(kind, Encoding):
+        images, against = fidelity.with_against(images, options.against)
+    elif options.against is not None:
+        raise ValueError(f"--against: {options.benchmark} holds images against none; fidelity does")
     with phase("score: loading models"):
         benchmark = build(config)
     benchmark.check(images.prompts)
@@ -94,7 +101,11 @@ def _of_images(options: Options, flags: Sequence[str]) -> None:
         "yes_or_no": benchmark.yes_or_no,
         "images_from": str(options.images),
     }
-    _write(options, folder, about, (scored, [*images.left, *left], images.prompts), benchmark.results)
+    left = [*images.left, *left]
+    if against:
+        _write_fidelity(options, folder, about | {"against": str(options.against or against)}, (scored, left, against))
+    else:
+        _write(options, folder, about, (scored, left, images.prompts), benchmark.results)
 
 
 def _found(options: Options, kind: type[Benchmark], arguments: Mapping[str, Any]) -> Images:
@@ -161,6 +172,17 @@ def _write(
     lines = [table(options.result), "", *([left_out(options.result, left)] if left else [])]
     lines += [f"results      {file}" for file in written.values()]
     lines += [f"page         {page}"] if page else []
+    say("\n".join([*lines, f"summary      {folder / SUMMARY}"]))
+
+
+def _write_fidelity(
+    options: Options, folder: Path, about: dict[str, Any], found: tuple[list[Scored], list[LeftOut], str]
+) -> None:
+    """Write the figures of sets of images, and print them."""
+    scored, left, against = found
+    options.result = about | fidelity.summarise(scored, left, against)
+    write(folder / SUMMARY, json.dumps(options.result, indent=1) + "\n")
+    lines = [fidelity.table(options.result), "", *([left_out(options.result, left)] if left else [])]
     say("\n".join([*lines, f"summary      {folder / SUMMARY}"]))
 
 

@@ -91,6 +91,9 @@ def _example(kind: type[Benchmark]) -> str:
 
 def _in_layout(folder: Path, kind: type[Benchmark], prompts: Sequence[Prompt] | None) -> Images:
     """The images of a folder as the benchmark's original tools have it."""
+    if not kind.folder.needs_prompts:
+        files = kind.folder.find(folder, [])
+        return Images(files, [], list({image.prompt.index: image.prompt for image in files}.values()))
     beside = kind.folder.read_beside(folder)
     if prompts is None:
         if not beside:

@@ -20,11 +20,11 @@ def table(summary: Mapping[str, Any]) -> str:
     blocks = []
     for name, own in methods.items():
         head = (name, "score", "95 % interval", *(["correct"] if yes_or_no else []), "images", "prompts")
-        blocks.append(_aligned([head, *_rows(own, yes_or_no)]))
+        blocks.append(aligned([head, *_rows(own, yes_or_no)]))
     if "gains" in summary:
         first = next(iter(methods))
         head = (f"difference to {first}", "mean", "95 % interval", "images")
-        blocks.append(_aligned([head, *(_gain(name, own) for name, own in summary["gains"].items())]))
+        blocks.append(aligned([head, *(_gain(name, own) for name, own in summary["gains"].items())]))
     own = next(iter(methods.values()))
     said = (
         f"{title} by {summary['judged_by']}: {own['images']} images of {own['prompts']} of {own['prompts_of']} prompts"
@@ -51,6 +51,16 @@ def left_out(summary: Mapping[str, Any], left: Sequence[object]) -> str:
     return "\n".join([*said, *(["             and more, in summary.json"] if len(left) > SHOWN else [])])
 
 
+def aligned(rows: Sequence[Row]) -> str:
+    """Rows in columns, with a line below the first."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [
+        "  ".join(f"{cell:<{width}}" if place == 0 else f"{cell:>{width}}" for place, (cell, width) in enumerate(cells))
+        for cells in (zip(row, widths, strict=True) for row in rows)
+    ]
+    return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])
+
+
 def _rows(figures: Mapping[str, Any], yes_or_no: bool) -> list[Row]:
     tags = figures["tags"]
     rows = [_row("mean over tags" if tags else "mean", figures, yes_or_no)]
@@ -71,12 +81,3 @@ def _row(name: str, figures: Mapping[str, Any], yes_or_no: bool) -> Row:
 def _gain(name: str, figures: Mapping[str, Any]) -> Row:
     value = "-" if figures["mean"] is None else f"{figures['mean']:+.3f}"
     return name, value, in_words(figures["interval"]), str(figures["images"])
-
-
-def _aligned(rows: Sequence[Row]) -> str:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = [
-        "  ".join(f"{cell:<{width}}" if place == 0 else f"{cell:>{width}}" for place, (cell, width) in enumerate(cells))
-        for cells in (zip(row, widths, strict=True) for row in rows)
-    ]
-    return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])

@@ -16,6 +16,7 @@ from hypernoise_pl.metrics.geneval.judge import GenEvalJudge
 from hypernoise_pl.metrics.geneval.results import CAVEAT, boxes_of, results
 from hypernoise_pl.types import Prompt
 
+
 class GenEval(Benchmark):
     """Share of images that show the objects, numbers, colours and places that their prompts ask for.
 

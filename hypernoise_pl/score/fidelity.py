@@ -1,0 +1,90 @@
+"""``score fidelity``: sets of images held against another set, by their features."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from textwrap import fill
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hypernoise_pl.metrics.benchmark import Scored
+from hypernoise_pl.metrics.encoding import Encoding
+from hypernoise_pl.metrics.fidelity import Fidelity
+from hypernoise_pl.score.left_out import LeftOut
+from hypernoise_pl.score.sources import Images, find_images
+from hypernoise_pl.score.table import WIDTH, aligned
+
+AGAINST = "(against)"  # in the place of a method's name, of the images that others are held against
+
+
+def with_against(images: Images, place: Path | None) -> tuple[Images, str]:
+    """The images with those that they are held against, and the method of the latter.
+
+    Args:
+        images: to measure.
+        place: folder or file of the others; None for the first method of several.
+
+    Raises:
+        ValueError: if there are no others.
+    """
+    if place is not None:
+        others = find_images(place, Encoding, None)
+        more = [replace(image, made_by=AGAINST) for image in others.files]
+        return Images([*images.files, *more], [*images.left, *others.left], images.prompts), AGAINST
+    methods = list(dict.fromkeys(image.made_by for image in images.files))
+    if len(methods) < 2:
+        raise ValueError("score fidelity: against which images? give a folder of them: --against DIR")
+    return images, methods[0]
+
+
+def summarise(scored: Sequence[Scored], left: Sequence[LeftOut], against: str) -> dict[str, Any]:
+    """Method -> figures of its images, ``images``, ``against`` and ``caveats``; and what was left out."""
+    others = [each for each in scored if each.image.made_by == against]
+    real = _features(others)
+    methods = [name for name in dict.fromkeys(each.image.made_by for each in scored) if name != against]
+    found = {}
+    for name in methods:
+        own = [each for each in scored if each.image.made_by == name]
+        paired = against != AGAINST and [*map(_place, own)] == [*map(_place, others)]
+        measured = Fidelity.of(_features(own), real, [each.prompt.index for each in own], paired)
+        figures = {key: None if math.isnan(value) else value for key, value in measured.figures.items()}
+        counts = {"images": measured.images, "against": measured.against}
+        found[name or "images"] = {"figures": figures, **counts, "caveats": list(measured.caveats)}
+    return {
+        "methods": found,
+        "images_left_out": len({each.image for each in left}),
+        "lines_left_out": sum(each.image is None for each in left),
+        "left_out": [str(each) for each in left],
+    }
+
+
+def table(summary: Mapping[str, Any]) -> str:
+    """The figures in plain text, a column a method, and sentences that say what they are of."""
+    methods = summary["methods"]
+    rows = [("", *methods)]
+    for name in next(iter(methods.values()))["figures"]:
+        values = (own["figures"][name] for own in methods.values())
+        rows.append((name.replace("_", " "), *("-" if value is None else f"{value:.4g}" for value in values)))
+    for name in ("images", "against"):
+        rows.append((name, *(str(own[name]) for own in methods.values())))
+    said = f"{summary['title']} by {summary['judged_by']}, against {summary['against']}."
+    caveats = dict.fromkeys(caveat for own in methods.values() for caveat in own["caveats"])
+    lines = [fill(text, WIDTH, break_on_hyphens=False) for text in (said, *caveats, summary["caveat"])]
+    return "\n".join([aligned(rows), "", *lines])
+
+
+def _place(each: Scored) -> tuple[int, int]:
+    """By which images of two methods are a pair, of the same noise."""
+    return each.prompt.index, each.image.number
+
+
+def _features(scored: Sequence[Scored]) -> Tensor:
+    rows = [each.outcome.details["features"] for each in scored]
+    if not rows:
+        raise ValueError("score fidelity: no image can be read of those that others are held against, or of the others")
+    return torch.tensor(rows, dtype=torch.float64)
