@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -14,7 +14,7 @@ from hypernoise_pl.search.base import Search
 from hypernoise_pl.search.latent import LatentVerifier
 from hypernoise_pl.search.none import NoSearch
 from hypernoise_pl.signatures import ConfigError
-from hypernoise_pl.types import Prompt, nearest
+from hypernoise_pl.types import nearest
 
 
 @dataclass(frozen=True)
@@ -118,27 +118,6 @@ class Cell:
     search: Search
     asked: int
     budget: int
-
-
-def some(prompts: Sequence[Prompt], count: int | None) -> list[Prompt]:
-    """So many prompts of a set, in its order: the tags in turn, each evenly spread, so that every kind stays in.
-
-    Where a tag has fewer than its share, those that have more fill up.
-    """
-    if count is None or count >= len(prompts):
-        return list(prompts)
-    by_tag: dict[str, list[int]] = {}
-    for place, prompt in enumerate(prompts):
-        by_tag.setdefault(prompt.tag, []).append(place)
-    tags = list(by_tag.values())
-    shares = [min((count + number) // len(tags), len(places)) for number, places in enumerate(tags)]
-    while sum(shares) < count:
-        least = min((share, number) for number, share in enumerate(shares) if share < len(tags[number]))[1]
-        shares[least] += 1
-    chosen = [
-        places[turn * len(places) // share] for places, share in zip(tags, shares, strict=True) for turn in range(share)
-    ]
-    return [prompts[place] for place in sorted(chosen)]
 
 
 def shard_of(text: str | None, environment: Mapping[str, str] = os.environ) -> tuple[int, int]:

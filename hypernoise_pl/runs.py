@@ -24,13 +24,15 @@ from hypernoise_pl.callbacks.image_grid import ImageGrid
 from hypernoise_pl.callbacks.missed_validation import MakeUpValidation
 from hypernoise_pl.callbacks.progress import Progress
 from hypernoise_pl.callbacks.remember_logs import RememberLogs
+from hypernoise_pl.callbacks.run_benchmark import RunBenchmark
 from hypernoise_pl.callbacks.stop import SaveWhenAsked
 from hypernoise_pl.checkpoints import read_checkpoint, to_continue
 from hypernoise_pl.compare import Comparing
-from hypernoise_pl.comparison import shard_of, some
+from hypernoise_pl.comparison import shard_of
 from hypernoise_pl.config import read_config
 from hypernoise_pl.data.base import Split, check_prompts
 from hypernoise_pl.data.columns import NUMBER
+from hypernoise_pl.data.subset import some
 from hypernoise_pl.identity import described, difference, digest_of
 from hypernoise_pl.logs import conclude, end, go_on, tell, where
 from hypernoise_pl.metrics.image_files import ImageFolder, save_png
@@ -339,6 +341,9 @@ def _measure(cli: Any, options: Options, split: Split, fit_seconds: float, adapt
     if evaluate.tallies:  # none where the Trainer's limit_test_batches is 0
         summary = summarise(evaluate.tallies, fit_seconds) | (_speed(cli) if fit_seconds else {})
         lines += [table(summary), ""]
+        for run in (each for each in trainer.callbacks if isinstance(each, RunBenchmark) and each.found):
+            summary.setdefault("benchmarks", {})[run.name] = run.found
+            lines += [run.table(), ""]
         options.result = summary
     if any(said):
         lines += [*filter(None, said), ""]

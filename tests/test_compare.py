@@ -18,7 +18,8 @@ import yaml
 from hypernoise_pl.__main__ import main
 from hypernoise_pl.adapter import save_adapter
 from hypernoise_pl.cli import commands as cli
-from hypernoise_pl.comparison import shard_of, some
+from hypernoise_pl.comparison import shard_of
+from hypernoise_pl.data.subset import some
 from hypernoise_pl.finetune import AdaptedGenerator
 from hypernoise_pl.generators.sana import SanaSprint
 from hypernoise_pl.hypernetwork import LoraOptions, NoiseHypernetwork

@@ -157,11 +157,28 @@ class PromptDataModule(L.LightningDataModule, ABC):
 
     def val_dataloader(self) -> DataLoader[Prompt]:
         """In order, split over processes."""
-        return self._in_order("validation")
+        return self.in_order(self.measured("validation"), "validation prompts")
 
     def test_dataloader(self) -> DataLoader[Prompt]:
         """In order, split over processes."""
-        return self._in_order("test")
+        return self.in_order(self.measured("test"), "test prompts")
+
+    def in_order(self, prompts: list[Prompt], what: str) -> DataLoader[Prompt]:
+        """Prompts in order, split over processes, which all have the same number of batches.
+
+        Args:
+            prompts: of all processes.
+            what: they are, for messages.
+
+        Raises:
+            ValueError: if there are fewer prompts than processes.
+        """
+        rank, world = self._place()
+        if len(prompts) < world:
+            raise ValueError(f"{len(prompts)} {what} for {world} processes; each needs one at least")
+        own = prompts[rank::world]
+        batches = _cut(len(own), self.eval_batch_size, len(prompts) // world, len(prompts[::world]))
+        return DataLoader(own, batch_sampler=batches, collate_fn=list)  # type: ignore[arg-type]
 
     def state_dict(self) -> dict[str, int]:
         """Training prompts given; Lightning restores the loader's own state only where it resumes within an epoch."""
@@ -170,15 +187,6 @@ class PromptDataModule(L.LightningDataModule, ABC):
     def load_state_dict(self, state_dict: dict[str, int]) -> None:
         """Begin where a checkpoint was saved."""
         self._given = state_dict["given"]
-
-    def _in_order(self, split: Split) -> DataLoader[Prompt]:
-        rank, world = self._place()
-        prompts = self.measured(split)
-        if len(prompts) < world:
-            raise ValueError(f"{len(prompts)} {split} prompts for {world} processes; each needs one at least")
-        own = prompts[rank::world]
-        batches = _cut(len(own), self.eval_batch_size, len(prompts) // world, len(prompts[::world]))
-        return DataLoader(own, batch_sampler=batches, collate_fn=list)  # type: ignore[arg-type]
 
     def _checked(self, split: Split) -> list[Prompt]:
         prompts = self.prompts(split)

@@ -1,0 +1,161 @@
+"""A benchmark of its own prompts, run at validations and in full at the test."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from textwrap import fill
+from typing import Any
+
+import lightning as L
+import torch
+import torch.distributed as dist
+
+from hypernoise_pl.data.base import PromptDataModule
+from hypernoise_pl.data.subset import some
+from hypernoise_pl.metrics.benchmark import Benchmark, Outcome, figures_of
+from hypernoise_pl.metrics.intervals import in_words
+from hypernoise_pl.progress import part
+from hypernoise_pl.types import Prompt
+
+Row = tuple[str, int, int, Prompt, Outcome]  # method, prompt's index, image's number
+
+
+class RunBenchmark(L.Callback):
+    """Makes the images of a benchmark's prompts, base and refined from the same noises, scores them and logs the means.
+
+    At a validation ``validation/hypernetwork/benchmark/NAME`` is logged, at the test ``test/...``, and the same of the
+    base; the best adapter and an early stop may go by them. The base's images are the same whenever they are made: a
+    fit scores them once. The prompts are split over processes, and the figures are those of one process.
+
+    Args:
+        benchmark: what scores images. Its models are on the CPU but while it runs.
+        name: of the benchmark, in figures.
+        metadata: its file of prompts; None for the prompts that the split itself has.
+        every: optimiser steps between two runs, each at the next validation; 0 for the test alone.
+        prompts: so many of its prompts at validation, evenly spaced; None for all. The test always has all.
+
+    Raises:
+        ValueError: if ``every`` or ``prompts`` is out of its range, or a prompt lacks what the benchmark reads.
+        FileNotFoundError: if there is no such file.
+    """
+
+    def __init__(
+        self,
+        benchmark: Benchmark,
+        name: str,
+        metadata: str | None = None,
+        every: int = 1,
+        prompts: int | None = None,
+    ) -> None:
+        if every < 0 or (prompts is not None and prompts < 1):
+            raise ValueError(f"RunBenchmark: every is 0 or more and prompts at least 1, got {every} and {prompts}")
+        if not name or "/" in name:
+            raise ValueError(f"RunBenchmark: name must be a word without a slash, got {name!r}")
+        self.benchmark, self.name, self.every, self.prompts = (
+            benchmark.eval().requires_grad_(False),
+            name,
+            every,
+            prompts,
+        )
+        self._own = None if metadata is None else benchmark.read(Path(metadata), **benchmark.arguments)
+        if self._own is not None:
+            benchmark.check(self._own)
+        self._next = 0  # step from which the next validation runs it
+        self._base: list[Row] = []  # at validations
+        self.found: dict[str, dict[str, Any]] = {}  # of the newest run: method -> figures
+
+    def state_dict(self) -> dict[str, Any]:
+        """The step from which it runs again."""
+        return {"next": self._next}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on where an interrupted run was."""
+        self._next = state_dict["next"]
+
+    def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: Any) -> None:
+        """Run on the fixed subset, if it is time."""
+        step = trainer.global_step
+        if trainer.sanity_checking or not self.every or (trainer.state.fn == "fit" and step < self._next):
+            return
+        self._next = (step // self.every + 1) * self.every
+        prompts = some(self._prompts(trainer, "validation"), self.prompts)
+        rows = self._run(trainer, pl_module, prompts, with_base=not self._base)
+        self._base = self._base or [row for row in rows if row[0] == "base"]
+        self._log(pl_module, [*self._base, *(row for row in rows if row[0] != "base")], "validation")
+
+    def on_test_epoch_end(self, trainer: L.Trainer, pl_module: Any) -> None:
+        """Run in full."""
+        rows = self._run(trainer, pl_module, self._prompts(trainer, "test"), with_base=True)
+        self._log(pl_module, rows, "test")
+
+    def table(self) -> str:
+        """The newest run's figures in plain text, a column a method."""
+        rows = [(f"benchmark {self.name}", *self.found)]
+        for figure, first in next(iter(self.found.values())).items():
+            own = [found[figure] for found in self.found.values()]
+            rows.append((figure.replace("_", " "), *(_shown(each["mean"]) for each in own)))
+            if figure == "score":
+                rows += [
+                    (f"  {tag.replace('_', ' ')}", *(_shown(each["tags"].get(tag)) for each in own))
+                    for tag in first["tags"]
+                    if tag
+                ]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        lines = ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows]
+        score = self.found["hypernetwork"]["score"]
+        interval = in_words(score["interval"], ".3f")
+        said = f"{self.benchmark.title} by {self.benchmark.judged_by()}, over {score['prompts']} prompts; "
+        said += f"95 % interval of the hypernetwork's score: {interval}. "
+        said = fill(said + self.benchmark.caveat, 80, break_on_hyphens=False)
+        return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:], "", said])
+
+    def _prompts(self, trainer: Any, split: Any) -> Sequence[Prompt]:
+        if self._own is not None:
+            return self._own
+        prompts: Sequence[Prompt] = trainer.datamodule.measured(split)
+        self.benchmark.check(prompts)
+        return prompts
+
+    @torch.no_grad()
+    def _run(self, trainer: Any, module: Any, prompts: Sequence[Prompt], with_base: bool) -> list[Row]:
+        """Score the images of prompts, in all processes; every process gets all rows."""
+        data: PromptDataModule = trainer.datamodule
+        rows: list[Row] = []
+        self.benchmark.to(module.device)
+        done = 0
+        with part(lambda: f"benchmark {self.name}, {done} of {len(prompts)} prompts"):
+            for batch in data.in_order(list(prompts), f"prompts of {self.name}"):
+                noise = module.eval_noise(batch, module.images_per_prompt)
+                every = [prompt for prompt in batch for _ in range(module.images_per_prompt)]
+                for name, strength in {**({"base": 0.0} if with_base else {}), "hypernetwork": 1.0}.items():
+                    with trainer.precision_plugin.val_step_context():
+                        images = module(every, noise, strength=strength).images
+                    outcomes = self.benchmark(images, every)
+                    numbers = [*range(module.images_per_prompt)] * len(batch)
+                    rows += [(name, p.index, n, p, o) for n, p, o in zip(numbers, every, outcomes, strict=True)]
+                done += len(batch) * trainer.world_size
+        self.benchmark.cpu()
+        return sorted(_of_all_processes(rows), key=lambda row: row[:3])
+
+    def _log(self, module: Any, rows: Sequence[Row], split: str) -> None:
+        self.found = {}
+        for name in ("base", "hypernetwork"):
+            own = [row for row in rows if row[0] == name]
+            self.found[name] = figures_of([row[4] for row in own], [row[3] for row in own])
+            for figure, found in self.found[name].items():
+                if found["mean"] is not None:
+                    end = "" if figure == "score" else f"/{figure}"
+                    module.log(f"{split}/{name}/benchmark/{self.name}{end}", found["mean"])
+
+
+def _shown(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def _of_all_processes(rows: list[Row]) -> list[Row]:
+    if not (dist.is_available() and dist.is_initialized()):
+        return rows
+    parts: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(parts, rows)
+    return [row for part in parts for row in part]
