@@ -22,7 +22,8 @@ def detector_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def colours_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A CLIP model of 16 x 16 pixels that reads GenEval's texts letter by letter, and calls pictures by many colours."""
-    from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel
+    from transformers import CLIPConfig, CLIPModel
+    from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("clip")
@@ -43,7 +44,7 @@ def colours_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     size = {"height": 16, "width": 16}
-    CLIPImageProcessor(size={"shortest_edge": 16}, crop_size=size).save_pretrained(folder)
+    CLIPImageProcessorPil(size={"shortest_edge": 16}, crop_size=size).save_pretrained(folder)
     return folder
 
 

@@ -44,10 +44,15 @@ def network(**options: Any) -> Any:
         for name, weight in made.named_parameters():
             if "class_predictor" in name:
                 weight.normal_(0, 1.5)
+            elif "queries" in name:  # each looks for something of its own
+                weight.normal_(0, 2)
             elif weight.dim() > 1:
-                weight.normal_(0, 0.5 if "mask_embedder" in name else 0.2)
+                weight.normal_(0, 0.5 if "mask_" in name else 0.1 if "transformer_module" in name else 0.2)
             else:  # norms and biases too: every tensor counts
                 weight.add_(0.1 * torch.randn(weight.shape))
+        last = made.model.pixel_level_module.decoder.mask_projection
+        last.weight.sub_(last.weight.mean(1, keepdim=True))  # features are positive: masks would cover all or nothing
+        last.bias.normal_(0, 0.8)  # some masks are large, some small
     return made
 
 

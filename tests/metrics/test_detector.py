@@ -91,6 +91,30 @@ def test_objects_are_those_of_a_second_reading(height, width, detector_folder):
             assert (found.mask.numpy() == mask).all()
 
 
+def test_boxes_end_where_masks_do_and_what_lies_in_the_padding_is_none(detector):
+    """Discs of many sizes and places, one of them in the padding alone; two queries are sure of two classes each."""
+    draws = torch.Generator().manual_seed(3)
+    padded, inner, size = (96, 128), (75, 100), (57, 76)
+    y, x = torch.meshgrid(torch.arange(24.0), torch.arange(32.0), indexing="ij")
+    centres = torch.rand(9, 2, 1, 1, generator=draws) * torch.tensor([24.0, 32.0])[:, None, None]
+    centres[0] = torch.tensor([22.0, 29.0])[:, None, None]
+    radii = 2 + 5 * torch.rand(9, 1, 1, generator=draws)
+    radii[0] = 1.5
+    masks = 0.3 * (radii**2 - (y - centres[:, 0]) ** 2 - (x - centres[:, 1]) ** 2)
+    classes = torch.randn(9, 81, generator=draws)
+    classes[torch.arange(9), torch.randperm(80, generator=draws)[:9]] += 9
+    classes[[3, 5], [70, 71]] = classes[[3, 5]].max(1).values
+    found = detector._objects(classes, masks, torch.Size(padded), inner, torch.Size(size))
+    read = read_slowly(classes.double().numpy(), masks.double().numpy(), padded, inner, size)
+    wanted = sorted((each for each in read if each[1] > 0.3), key=lambda each: (each[0], each[2]))
+    found.sort(key=lambda each: (each.detection.name, each.detection.box))
+    assert len(found) == len(wanted) == 7 and class_names()[classes[0].argmax()] not in {each[0] for each in wanted}
+    assert len({each.detection.box for each in found}) == 6
+    for one, (name, score, (left, top, right, bottom), mask) in zip(found, wanted, strict=True):
+        assert (one.detection.name, one.detection.box) == (name, (left, top, right + 1, bottom + 1))
+        assert one.detection.score == pytest.approx(score, rel=1e-4) and (one.mask.numpy() == mask).all()
+
+
 @pytest.mark.usefixtures("small")
 def test_those_above_the_threshold_are_found_whatever_the_chunk(detector_folder):
     images = pictures(5, 50, 70)
