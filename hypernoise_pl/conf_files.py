@@ -14,6 +14,7 @@ def conf_folder() -> Path:
 
 
 SWEEPS = "sweeps"  # folder of conf/ whose files are for sweep, not for --config
+BENCHMARKS = "benchmarks"  # and for score
 
 
 def config_names() -> list[str]:
@@ -21,7 +22,7 @@ def config_names() -> list[str]:
     folder = conf_folder()
     files = sorted(folder.rglob("*.yaml"), key=lambda file: (len(file.relative_to(folder).parts), file))
     names = [file.relative_to(folder).with_suffix("").as_posix() for file in files]
-    return [name for name in names if not name.startswith(f"{SWEEPS}/")]
+    return [name for name in names if not name.startswith((f"{SWEEPS}/", f"{BENCHMARKS}/"))]
 
 
 def sweep_names() -> list[str]:

@@ -61,7 +61,7 @@ class Benchmark(KeepsArguments, nn.Module, ABC):
 
     neutral: ClassVar[tuple[str, ...]] = ()
     title: ClassVar[str]
-    folder: ClassVar[ImageFolder] = GenEvalFolder()
+    folder: ImageFolder = GenEvalFolder()
     caveat: ClassVar[str] = ""
 
     @torch.no_grad()
