@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
@@ -122,7 +123,7 @@ class DPGBench(QuestionBenchmark):
         lines, details, means = [], [], []
         for path, own in files.items():
             values = [each.outcome.value for each in own]
-            if any(value != value for value in values):
+            if any(map(math.isnan, values)):
                 continue
             means.append(sum(values) / len(values))
             lines.append(", ".join([str(path), *map(str, values), str(means[-1])]))

@@ -87,7 +87,9 @@ class TIIFBench(QuestionBenchmark):
     ) -> None:
         super().__init__(answerer, aggregation, hard=True)
         if length not in get_args(Length):
-            raise ValueError(f"TIIFBench: length must be short or long, got {length!r}{nearest(length, ['short'])}")
+            raise ValueError(
+                f"TIIFBench: length must be short or long, got {length!r}{nearest(length, get_args(Length))}"
+            )
         self.length, self.model, self.folder = length, model, TIIFFolder(length, model)
 
     def read(self, file: Path) -> list[Prompt]:
