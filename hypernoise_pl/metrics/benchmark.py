@@ -62,7 +62,7 @@ class Benchmark(KeepsArguments, nn.Module, ABC):
 
     neutral: ClassVar[tuple[str, ...]] = ()
     title: str
-    folder: ClassVar[ImageFolder] = GenEvalFolder()
+    folder: ImageFolder = GenEvalFolder()
     caveat: ClassVar[str] = ""
     yes_or_no: ClassVar[bool] = False
 

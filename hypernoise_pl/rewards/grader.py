@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
-import io
 import json
 import warnings
 from collections.abc import Mapping
@@ -12,15 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from hypernoise_pl.chat import ChatEndpoint, ChatError
 from hypernoise_pl.chat_form import Form
+from hypernoise_pl.chat_pictures import Kept, Picture, pictures
 from hypernoise_pl.rewards.base import Verifier
-from hypernoise_pl.run_folder import write
-from hypernoise_pl.types import nearest, to_uint8
+from hypernoise_pl.types import nearest
 
 ASPECTS = {
     "accuracy": "does the image show everything the prompt asks for (objects, numbers, colours, places), and nothing "
@@ -44,14 +41,8 @@ VERSION = hashlib.sha256(INSTRUCTION.encode()).hexdigest()[:16]
 class _Sheet:
     """One image to be graded."""
 
-    pixels: bytes  # H W 3
-    size: tuple[int, int]  # W, H
+    picture: Picture
     prompt: str
-
-    @property
-    def image(self) -> str:
-        """Hash of the picture."""
-        return hashlib.sha256(repr(self.size).encode() + self.pixels).hexdigest()
 
 
 class VisionLanguageGrader(Verifier):
@@ -87,7 +78,7 @@ class VisionLanguageGrader(Verifier):
         if min(self.weights.values()) < 0 or sum(self.weights.values()) == 0:
             raise ValueError(f"grader weights must be 0 or more and one of them above 0, got {self.weights}")
         self.endpoint = endpoint
-        self.cache = None if cache is None else Path(cache)
+        self.cache = None if cache is None else Kept(Path(cache), "grader", "marks")
         self._warned = False
 
     def missing(self) -> str | None:
@@ -95,29 +86,22 @@ class VisionLanguageGrader(Verifier):
         return self.endpoint.missing()
 
     def _score(self, images: Tensor, prompts: list[str]) -> Tensor:
-        pixels = to_uint8(images)
-        height, width = images.shape[-2:]
-        sheets = [_Sheet(p.numpy().tobytes(), (width, height), t) for p, t in zip(pixels, prompts, strict=True)]
+        sheets = [_Sheet(picture, prompt) for picture, prompt in zip(pictures(images), prompts, strict=True)]
         once = list(dict.fromkeys(sheets))
         marks = dict(zip(once, self.endpoint.map(self._marks, once), strict=True))
         return torch.tensor([self._mean(marks[sheet]) for sheet in sheets], device=images.device)
 
     def _marks(self, sheet: _Sheet) -> dict[str, float]:
         """From the cache, else from the model."""
-        if self.cache is None:
+
+        def ask() -> dict[str, float]:
             return self.endpoint.ask(_messages(sheet), FORM)
-        about = {"image": sheet.image, "prompt": sheet.prompt, "model": self.endpoint.model, "instruction": VERSION}
-        key = hashlib.sha256(json.dumps(about).encode()).hexdigest()
-        file = self.cache / key[:2] / f"{key}.json"
-        if file.exists():
-            try:
-                return FORM.check(json.loads(file.read_text())["marks"])
-            except (ValueError, KeyError, TypeError) as error:
-                raise ValueError(f"grader's cache {file}: damaged file, remove it: {error}") from error
-        marks = self.endpoint.ask(_messages(sheet), FORM)
-        file.parent.mkdir(parents=True, exist_ok=True)
-        write(file, json.dumps(about | {"marks": marks}, indent=1, ensure_ascii=False))
-        return marks
+
+        if self.cache is None:
+            return ask()
+        about = {"image": sheet.picture.digest, "prompt": sheet.prompt}
+        about |= {"model": self.endpoint.model, "instruction": VERSION}
+        return self.cache.get(about, FORM, ask)
 
     def _mean(self, marks: Mapping[str, float] | ChatError) -> float:
         if isinstance(marks, ChatError):
@@ -130,14 +114,6 @@ class VisionLanguageGrader(Verifier):
 
 def _messages(sheet: _Sheet) -> list[dict[str, Any]]:
     """The question, the picture in it as a PNG data URL."""
-    from PIL import Image
-
-    png = io.BytesIO()
-    width, height = sheet.size
-    Image.fromarray(np.frombuffer(sheet.pixels, np.uint8).reshape(height, width, 3)).save(png, "PNG")
-    url = f"data:image/png;base64,{base64.b64encode(png.getvalue()).decode()}"
-    asked = [
-        {"type": "text", "text": f"Prompt: {json.dumps(sheet.prompt, ensure_ascii=False)}"},
-        {"type": "image_url", "image_url": {"url": url}},
-    ]
+    text = {"type": "text", "text": f"Prompt: {json.dumps(sheet.prompt, ensure_ascii=False)}"}
+    asked = [text, sheet.picture.part()]
     return [{"role": "system", "content": INSTRUCTION}, {"role": "user", "content": asked}]

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-import torch
 from torch import Tensor
 
-from hypernoise_pl.pretrained import load_pretrained, load_whole
 from hypernoise_pl.rewards.base import Reward
-from hypernoise_pl.rewards.preprocess import preprocessing_of
-from hypernoise_pl.rewards.running import Precision, frozen, wide
+from hypernoise_pl.rewards.blip_vqa import BlipVQA
+from hypernoise_pl.rewards.running import Precision, wide
 from hypernoise_pl.truncation import Truncation
 
 
@@ -50,41 +48,18 @@ class VQAScore(Reward):
         checkpoint: bool = False,
     ) -> None:
         super().__init__()
-        from transformers import BertTokenizer, BlipForQuestionAnswering
-
         if "{prompt}" not in question:
             raise ValueError(f"reward {model}: the question must have {{prompt}} in it, got {question!r}")
-        # the decoder's output layer is its word embedding
-        network = load_whole(BlipForQuestionAnswering, model, "reward", ("text_decoder.cls.predictions.decoder.",))
-        self.network = frozen(network, dtype, checkpoint)
-        self.tokenizer = load_pretrained(BertTokenizer, model, "reward")
-        self.preprocess = preprocessing_of(model, "reward")
+        self.blip = BlipVQA(model, "reward", dtype, checkpoint)
         self.question, self.log_probability = question, log_probability
         self.answers = [self._token(word, model) for word in (answer, against) if word is not None]
-        self.length: int = self.network.config.text_config.max_position_embeddings
         self.truncation = Truncation(f"VQAScore {model}")
 
     def _score(self, images: Tensor, prompts: list[str]) -> Tensor:
-        seen = self.network.vision_model(pixel_values=self.preprocess(images).to(self.network.dtype)).last_hidden_state
+        seen = self.blip.see(images)
         questions = [self.question.replace("{prompt}", prompt) for prompt in prompts]
-        self.truncation.check(self.tokenizer, prompts, self.length, questions)
-        ids = self.tokenizer(questions, truncation=True, max_length=self.length).input_ids
-        # transformers' BLIP drops the mask of what its decoder looks at, so nothing is padded: one length at a time
-        rows: dict[int, list[int]] = {}
-        for row, question in enumerate(ids):
-            rows.setdefault(len(question), []).append(row)
-        order = [row for group in rows.values() for row in group]
-        logits = torch.cat(
-            [self._first_answer(seen[group], torch.tensor([ids[row] for row in group])) for group in rows.values()]
-        )
-        return self._chosen(wide(logits))[torch.tensor(order, device=logits.device).argsort()]
-
-    def _first_answer(self, seen: Tensor, questions: Tensor) -> Tensor:
-        """[B, V] logits of the answer's first token, of image tokens [B, T, D] and questions [B, L] without padding."""
-        network, questions = self.network, questions.to(seen.device)
-        states = network.text_encoder(questions, encoder_hidden_states=seen).last_hidden_state
-        start = torch.full((len(seen), 1), network.decoder_start_token_id, device=seen.device)
-        return network.text_decoder(start, encoder_hidden_states=states, use_cache=False).logits[:, 0]
+        self.truncation.check(self.blip.tokenizer, prompts, self.blip.length, questions)
+        return self._chosen(wide(self.blip.first_logits(seen, questions)))
 
     def _chosen(self, logits: Tensor) -> Tensor:
         """[B] the answer's probability or its log, of logits [B, V]."""
@@ -95,7 +70,7 @@ class VQAScore(Reward):
         return found if self.log_probability else found.exp()
 
     def _token(self, word: str, model: str) -> int:
-        found = self.tokenizer(word, add_special_tokens=False).input_ids
+        found = self.blip.tokens(word)
         if len(found) != 1:
             raise ValueError(f"reward {model}: the answer {word!r} is {len(found)} tokens; only one can be scored")
-        return int(found[0])
+        return found[0]

@@ -36,7 +36,7 @@ def test_probability_of_yes(folder: str) -> None:
     torch.manual_seed(0)
     images = torch.rand(4, 3, 16, 16)
     reward = VQAScore(folder)
-    yes, no = (reward.tokenizer.convert_tokens_to_ids(word) for word in ("yes", "no"))
+    yes, no = (reward.blip.tokenizer.convert_tokens_to_ids(word) for word in ("yes", "no"))
     logits = _asked(folder, images, "Does this figure show '{prompt}'?")
     expected = logits.softmax(-1)[:, yes]
     assert expected.unique().numel() == 4

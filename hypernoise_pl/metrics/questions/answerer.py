@@ -1,0 +1,78 @@
+"""What answers questions about images: a model, or what knows what an image shows."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from hypernoise_pl.arguments import KeepsArguments
+from hypernoise_pl.autocast import without_autocast
+from hypernoise_pl.metrics.questions.question import Question
+from hypernoise_pl.types import check_images
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What was answered to one question about one image.
+
+    Args:
+        probability: in [0, 1], that the answer is an expected one; NaN where there is no answer.
+        given: the answer itself, the most probable one; empty where there is none.
+    """
+
+    probability: float
+    given: str = ""
+
+    @property
+    def missing(self) -> bool:
+        """Whether there is no answer."""
+        return math.isnan(self.probability)
+
+
+class Answerer(KeepsArguments, nn.Module, ABC):
+    """Answers questions about images."""
+
+    neutral: ClassVar[tuple[str, ...]] = ()
+
+    @torch.no_grad()
+    def answer(self, images: Tensor, questions: Sequence[Sequence[Question]]) -> list[list[Answer]]:
+        """Answer questions.
+
+        Args:
+            images: [B, 3, H, W] in [0, 1].
+            questions: of each image.
+
+        Returns:
+            For each image, an answer to each of its questions.
+
+        Raises:
+            ValueError: if images are bytes, of another shape or not in [0, 1], or there is not one answer a question.
+        """
+        check_images(images, len(questions))
+        if not len(images):
+            return []
+        with without_autocast(images.device):
+            answers = self._answer(images, [list(own) for own in questions])
+        if [len(own) for own in answers] != [len(own) for own in questions]:
+            raise ValueError(
+                f"{type(self).__name__} must give an answer to each of {[len(own) for own in questions]} questions, "
+                f"got {[len(own) for own in answers]}"
+            )
+        return answers
+
+    def missing(self) -> str | None:
+        """What must be there before it can answer, in words; None if nothing is missing."""
+        return None
+
+    @abstractmethod
+    def called(self) -> str:
+        """Its name for tables: the model's own."""
+
+    @abstractmethod
+    def _answer(self, images: Tensor, questions: list[list[Question]]) -> list[list[Answer]]: ...

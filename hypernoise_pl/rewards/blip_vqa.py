@@ -1,0 +1,94 @@
+"""BLIP's question-answering network: what it would answer a question about an image, with which probability."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from hypernoise_pl.pretrained import load_pretrained, load_whole
+from hypernoise_pl.rewards.preprocess import preprocessing_of
+from hypernoise_pl.rewards.running import Precision, frozen, wide
+
+
+class BlipVQA(nn.Module):
+    """A frozen transformers ``BlipForQuestionAnswering`` with its tokenizer and preprocessing.
+
+    Args:
+        model: folder or hub id.
+        what: ``reward`` or ``answerer``, for messages.
+        dtype: precision of the network.
+        checkpoint: recompute the network's activations in backward, to save memory.
+
+    Raises:
+        FileNotFoundError: if the folder or a file of it is missing.
+        ValueError: if a file is damaged.
+    """
+
+    def __init__(self, model: str, what: str, dtype: Precision = "float32", checkpoint: bool = False) -> None:
+        super().__init__()
+        from transformers import BertTokenizer, BlipForQuestionAnswering
+
+        # the decoder's output layer is its word embedding
+        network = load_whole(BlipForQuestionAnswering, model, what, ("text_decoder.cls.predictions.decoder.",))
+        self.network = frozen(network, dtype, checkpoint)
+        self.tokenizer = load_pretrained(BertTokenizer, model, what)
+        self.preprocess = preprocessing_of(model, what)
+        self.length: int = self.network.config.text_config.max_position_embeddings
+
+    def see(self, images: Tensor) -> Tensor:
+        """[B, T, D] image tokens of images [B, 3, H, W] in [0, 1]."""
+        return self.network.vision_model(pixel_values=self.preprocess(images).to(self.network.dtype)).last_hidden_state
+
+    def first_logits(self, seen: Tensor, questions: Sequence[str]) -> Tensor:
+        """[B, V] logits of the first token of the answer, of image tokens [B, T, D] and a question for each."""
+        return self._by_length(seen, questions, lambda states: self._decoded(states, [])[:, 0])
+
+    def log_likelihoods(self, seen: Tensor, questions: Sequence[str], answers: Sequence[Sequence[int]]) -> Tensor:
+        """[B, A] log-probability of whole answers.
+
+        Args:
+            seen: [B, T, D] image tokens.
+            questions: B questions.
+            answers: tokens of A answers, without the end token, which counts.
+        """
+        end = self.network.config.text_config.sep_token_id
+
+        def found(states: Tensor) -> Tensor:
+            return torch.stack([self._likelihood(states, [*answer, end]) for answer in answers], 1)
+
+        return self._by_length(seen, questions, found)
+
+    def tokens(self, text: str) -> list[int]:
+        """Tokens of an answer, without special ones."""
+        return self.tokenizer(text, add_special_tokens=False).input_ids
+
+    def _by_length(self, seen: Tensor, questions: Sequence[str], function: Callable[[Tensor], Tensor]) -> Tensor:
+        """Call a function of question states for questions of one length at a time; its rows, in the questions' order.
+
+        transformers' BLIP drops the mask of what its decoder looks at, so nothing is padded.
+        """
+        ids = self.tokenizer(list(questions), truncation=True, max_length=self.length).input_ids
+        rows: dict[int, list[int]] = {}
+        for row, question in enumerate(ids):
+            rows.setdefault(len(question), []).append(row)
+        order = [row for group in rows.values() for row in group]
+        found = torch.cat([function(self._states(seen[group], [ids[row] for row in group])) for group in rows.values()])
+        return found[torch.tensor(order, device=found.device).argsort()]
+
+    def _states(self, seen: Tensor, questions: list[list[int]]) -> Tensor:
+        """[B, L, D] of image tokens [B, T, D] and B questions of L tokens."""
+        tokens = torch.tensor(questions).to(seen.device)
+        return self.network.text_encoder(tokens, encoder_hidden_states=seen).last_hidden_state
+
+    def _likelihood(self, states: Tensor, answer: list[int]) -> Tensor:
+        """[B] log-probability of an answer's tokens."""
+        logs = wide(self._decoded(states, answer[:-1])).log_softmax(-1)
+        return logs[:, range(len(answer)), answer].sum(1)
+
+    def _decoded(self, states: Tensor, before: list[int]) -> Tensor:
+        """[B, 1 + before, V] logits of each token of an answer that begins with these tokens, and of the next."""
+        start = torch.tensor([[self.network.decoder_start_token_id, *before]], device=states.device)
+        tokens = start.expand(len(states), -1)
+        return self.network.text_decoder(tokens, encoder_hidden_states=states, use_cache=False).logits
