@@ -59,10 +59,10 @@ class AdapterCheckpoint(L.Callback):
         Raises:
             ValueError: if one does.
         """
-        mine = [each.monitor for each in self._alike(trainer) if each.monitor is not None and each.name == self.name]
-        if len(mine) > 1:
+        by = [each.monitor for each in self._alike(trainer) if each.monitor is not None and each.name == self.name]
+        if len(by) > 1:
             raise ValueError(
-                f"AdapterCheckpoint: the best by {mine[0]} and by {mine[1]} would both be {self.name}; give one of them "
+                f"AdapterCheckpoint: the best by {by[0]} and by {by[1]} would both be {self.name}; give one of them "
                 "another name"
             )
 

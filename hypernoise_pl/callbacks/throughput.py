@@ -21,10 +21,10 @@ class Throughput(L.Callback):
     held of the machine's memory at a log entry. It is that of the process with the most.
 
     ``speed/mfu`` (model FLOPs utilisation) is the operations of a step over its seconds and the device's peak, the
-    dense one in bfloat16. The operations are counted on one training batch, the third, forward and backward and all
-    rewards with them, as ``CountFlops`` does: without dL/dW of frozen weights, and without what activation checkpointing
-    recomputes. It is not logged where the device's peak is not known, as on a CPU, and before the batch that is counted.
-    What they are is said in one line.
+    dense one in bfloat16. The operations are counted on one training batch of the third step: forward, backward and all
+    rewards, as ``CountFlops`` does, so without dL/dW of frozen weights and what activation checkpointing recomputes.
+    Where the device's peak is not known, as on a CPU, nothing is counted and nothing logged. A line says how many
+    operations there are.
 
     Args:
         peak_tflops: the device's peak, in TFLOP/s; None for that of a known GPU.

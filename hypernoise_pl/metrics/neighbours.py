@@ -15,7 +15,7 @@ ROUNDING = 1e-12  # of a squared distance in double precision, as a share of the
 def precision_and_recall(real: Tensor, other: Tensor, neighbours: int = NEIGHBOURS) -> tuple[float, float]:
     """Share of the other images among the real ones, and of the real ones among the others.
 
-    An image is among a set's if it is no farther from one of them than that one's k-th nearest neighbour in its own set.
+    An image is among a set's if it is no farther from one of them than that one's k-th nearest neighbour in its set.
 
     Args:
         real: [M, D] features, more than ``neighbours``.
