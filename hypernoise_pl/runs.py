@@ -19,6 +19,7 @@ import torch
 
 from hypernoise_pl.adapter import restore, save_adapter
 from hypernoise_pl.cache_prompts import cache_prompts as cache_prompts
+from hypernoise_pl.callbacks.early_stop import EarlyStop
 from hypernoise_pl.callbacks.evaluate import Evaluate
 from hypernoise_pl.callbacks.image_grid import ImageGrid
 from hypernoise_pl.callbacks.missed_validation import MakeUpValidation
@@ -384,10 +385,9 @@ def _short_of_steps(trainer: Any) -> str:
         return ""
     if steps > wanted:
         return f"nothing was trained: the checkpoint is of step {steps}, and trainer.max_steps is {wanted}"
-    return (
-        f"the training ended after step {steps} of {wanted}: trainer.max_epochs, max_time, limit_train_batches or a "
-        "callback stopped it"
-    )
+    told = next((each.why for each in trainer.callbacks if isinstance(each, EarlyStop) and each.why), "")
+    why = told or "trainer.max_epochs, max_time, limit_train_batches or a callback stopped it"
+    return f"the training ended after step {steps} of {wanted}: {why}"
 
 
 def _predict_command(adapter: Path, prompt: str) -> str:

@@ -182,11 +182,11 @@ def test_a_class_of_another_type_of_argument_does_not_get_the_old_value():
         ),
         (["--model.reference=null", "--model.reference.lr=1"], "no class stands there that could take 'lr'"),
         (["--trainer.strategy.static_graph=1"], "could take 'static_graph'; name one first: --trainer.strategy=NAME"),
-        (["--trainer.callbacks.9=Progress"], "a list of 5; '9' is no place in it"),
+        (["--trainer.callbacks.9=Progress"], "a list of 7; '9' is no place in it"),
         (["--trainer.callbacks.ImageGird.size=9"], "no class there (did you mean 'ImageGrid'?)"),
         (
             ["--trainer.callbacks+=Progress", "--trainer.callbacks.Progress=ImageGrid"],
-            "'Progress' stands there more than once; say which by its place: 0 and 5",
+            "'Progress' stands there more than once; say which by its place: 0 and 7",
         ),
         (["--model.rewards.red=Rednes"], "--model.rewards.red: no class is called 'Rednes' (did you mean 'Redness'?)"),
         (["--judge=ShapesJuge"], "--judge: no class is called 'ShapesJuge' (did you mean 'ShapesJudge'?)"),
@@ -220,7 +220,7 @@ def test_a_file_changes_entries_of_a_list_by_class_or_place_and_the_others_stay(
     assert after[:2] == before[:2] and after[2]["init_args"] == {"columns": 3}
     assert after[3]["init_args"] == before[3]["init_args"] | {"every_n_train_steps": 7}
     Path("wrong.yaml").write_text("trainer: {callbacks: {EarlyStopping: {init_args: {patience: 3}}}}\n")
-    with pytest.raises(ConfigError, match=r"wrong\.yaml: trainer\.callbacks: a list of 5; 'EarlyStopping' is no place"):
+    with pytest.raises(ConfigError, match=r"wrong\.yaml: trainer\.callbacks: a list of 7; 'EarlyStopping' is no place"):
         cli.configuration("fit", Options(config=["wrong.yaml"]), [])
 
 

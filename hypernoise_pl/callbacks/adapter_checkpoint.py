@@ -12,9 +12,13 @@ from lightning.pytorch.utilities import rank_zero_warn
 from hypernoise_pl.adapter import save_adapter
 from hypernoise_pl.types import nearest
 
+LAST, BEST = "adapter", "adapter-best"  # folders
+
 
 class AdapterCheckpoint(L.Callback):
     """Saves ``adapter`` when training ends and, if a figure is named, ``adapter-best`` whenever it is better.
+
+    There may be several, each with a figure and a name of its own.
 
     Choose by a figure of the validation prompts; one of the test prompts would leak them into the choice. A figure that
     is NaN or infinite is never the best, and is warned of.
@@ -23,13 +27,44 @@ class AdapterCheckpoint(L.Callback):
         monitor: a figure that validation logs, like ``validation/hypernetwork/reward/weighted``; None for no best.
         mode: whether the largest (``max``) or smallest (``min``) is the best.
         folder: to write into; the run folder if left out.
+        name: of the best adapter's folder in it.
+
+    Raises:
+        ValueError: if the mode is another, the name is not that of a folder, or that of the last adapter; at the
+            start of a fit, if two of them would write the best adapter into one folder.
     """
 
     def __init__(
-        self, monitor: str | None = None, mode: Literal["max", "min"] = "max", folder: str | None = None
+        self,
+        monitor: str | None = None,
+        mode: Literal["max", "min"] = "max",
+        folder: str | None = None,
+        name: str = BEST,
     ) -> None:
-        self.monitor, self.mode, self.folder = monitor, mode, folder
+        if mode not in ("max", "min"):
+            raise ValueError(f"AdapterCheckpoint: mode must be max or min, got {mode!r}")
+        if name in ("", ".", "..", LAST) or Path(name).name != name:
+            raise ValueError(f"AdapterCheckpoint: name must be a folder's name other than {LAST!r}, got {name!r}")
+        self.monitor, self.mode, self.folder, self.name = monitor, mode, folder, name
         self.best: float | None = None
+
+    @property
+    def state_key(self) -> str:
+        """Key of its state in a checkpoint: the best by another figure says nothing of this one's."""
+        return self._generate_state_key(monitor=self.monitor, mode=self.mode, folder=self.folder, name=self.name)
+
+    def setup(self, trainer: L.Trainer, pl_module: Any, stage: str) -> None:
+        """Check that no other one writes into the same folder.
+
+        Raises:
+            ValueError: if one does.
+        """
+        by = [each.monitor for each in self._alike(trainer) if each.monitor is not None and each.name == self.name]
+        if len(by) > 1:
+            raise ValueError(
+                f"AdapterCheckpoint: the best by {by[0]} and by {by[1]} would both be {self.name}; give one of them "
+                "another name"
+            )
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: Any) -> None:
         """Save the best so far.
@@ -50,11 +85,12 @@ class AdapterCheckpoint(L.Callback):
             return
         if self.best is None or (value > self.best if self.mode == "max" else value < self.best):
             self.best = value
-            self._save(trainer, pl_module, "adapter-best")
+            self._save(trainer, pl_module, self.name)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: Any) -> None:
         """Save the last."""
-        self._save(trainer, pl_module, "adapter")
+        if self._alike(trainer)[0] is self:
+            self._save(trainer, pl_module, LAST)
 
     def state_dict(self) -> dict[str, Any]:
         """The best figure so far."""
@@ -63,6 +99,11 @@ class AdapterCheckpoint(L.Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from the best figure of an interrupted run."""
         self.best = state_dict["best"]
+
+    def _alike(self, trainer: L.Trainer) -> list[AdapterCheckpoint]:
+        """All that write into this one's folder."""
+        callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
+        return [each for each in callbacks if isinstance(each, AdapterCheckpoint) and each.folder == self.folder]
 
     def _save(self, trainer: L.Trainer, pl_module: Any, name: str) -> None:
         folder = Path(self.folder or trainer.default_root_dir) / name

@@ -11,16 +11,17 @@ import yaml
 from lightning.pytorch.utilities import rank_zero_warn
 
 from hypernoise_pl.callbacks.evaluate import Evaluate
+from hypernoise_pl.callbacks.hacking_alarm import HackingAlarm
 from hypernoise_pl.callbacks.image_grid import ImageGrid
 from hypernoise_pl.config import read_config
 from hypernoise_pl.report.history import TEST, TRAIN, VALIDATION, History
 from hypernoise_pl.report.live import PAGE, Told, live_page
-from hypernoise_pl.report.signs import validated
+from hypernoise_pl.report.signs import Limits, signs, validated
 from hypernoise_pl.report.tables import summarise, table
 from hypernoise_pl.run_folder import write
 
-OF_TRAINING = ("train/", "noise/train/", "speed/")  # beginnings of the names of logged figures
-OF_VALIDATION = ("validation/", "noise/validation/", "noise/kl/", "noise/lipschitz")
+OF_TRAINING = ("train/", "noise/train/", "speed/", "memory/")  # beginnings of the names of logged figures
+OF_VALIDATION = ("validation/", "noise/validation/", "noise/kl/", "noise/lipschitz", "noise/correlation/", "alarm/")
 
 
 class LivePage(L.Callback):
@@ -79,8 +80,11 @@ class LivePage(L.Callback):
             return
         figures, tallies = _figures(trainer, OF_VALIDATION), _tallies(trainer)
         if trainer.is_global_zero and tallies:
-            found = validated(tallies) | {"picture": self._picture(trainer, "validation")}
-            self._history.add(VALIDATION, trainer.global_step, figures, **found)
+            row = {"step": trainer.global_step} | validated(tallies, pl_module.reward_weights, trainer.callback_metrics)
+            before = [each for each in self._history.of(VALIDATION) if each["step"] < row["step"]]
+            row["signs"] = {sign.name: sign.text for sign in signs([*before, row], self._limits(trainer))}
+            row["picture"] = self._picture(trainer, "validation")
+            self._history.add(VALIDATION, figures=figures, **row)
             self._write(trainer, pl_module, self._running(trainer))
 
     def on_test_end(self, trainer: L.Trainer, pl_module: Any) -> None:
@@ -131,6 +135,11 @@ class LivePage(L.Callback):
         told = Told(self._about, pl_module.adapted, state, not ended, total, self._config, written)
         write(self._history.folder / PAGE, live_page(self._history, told))
         self._written = time.monotonic()
+
+    def _limits(self, trainer: L.Trainer) -> Limits:
+        """HackingAlarm's, where there is one."""
+        callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
+        return next((each.limits for each in callbacks if isinstance(each, HackingAlarm)), Limits())
 
     def _picture(self, trainer: L.Trainer, split: str) -> str | None:
         """The newest picture by its path from the page; None where ImageGrid has drawn none of this split."""

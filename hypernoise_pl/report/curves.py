@@ -33,7 +33,9 @@ class Curve:
     band: Sequence[tuple[float, float, float]] = ()
 
 
-def over_steps(title: str, curves: Sequence[Curve], last: int, level: float | None = None) -> str:
+def over_steps(
+    title: str, curves: Sequence[Curve], last: int, level: float | None = None, marks: Sequence[tuple[float, str]] = ()
+) -> str:
     """An SVG of all curves that have a point; empty if none has.
 
     Args:
@@ -41,6 +43,7 @@ def over_steps(title: str, curves: Sequence[Curve], last: int, level: float | No
         curves: at least one.
         last: step at the right end, above 0.
         level: value at which a line is drawn: what the figure should be.
+        marks: steps at which an upright line is drawn, and what it says under the pointer.
     """
     shown = [curve for curve in curves if curve.points]
     if not shown:
@@ -49,6 +52,10 @@ def over_steps(title: str, curves: Sequence[Curve], last: int, level: float | No
     parts = [f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title)} by step">', *_grid(place)]
     if level is not None:
         parts.append(_across("level", place.y(level)))
+    for step, said in marks:
+        x = place.x(step)
+        line = f'<line class="mark" x1="{x:.1f}" x2="{x:.1f}" y1="{TOP}" y2="{FLOOR}">'
+        parts.append(f"{line}<title>{escape(f'step {step:g}: {said}')}</title></line>")
     named = [curve for curve in shown if curve.name]
     heights = dict(zip(map(id, named), spread([place.y(curve.points[-1][1]) for curve in named], HEIGHT), strict=True))
     colours = iter(COLOURS * len(shown))

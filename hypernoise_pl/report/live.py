@@ -11,13 +11,13 @@ from markupsafe import Markup
 from hypernoise_pl.metrics.intervals import in_words
 from hypernoise_pl.report.curves import Curve, over_steps
 from hypernoise_pl.report.history import TEST, TRAIN, VALIDATION, History
-from hypernoise_pl.report.signs import signs
 from hypernoise_pl.report.template import render
 
 PAGE = "live.html"
 RELOAD = 10  # seconds between two looks of an open page at its file
 PICTURES = 60  # validations that the slider has, at most
 NOISE = "noise/"
+CORRELATIONS = ("height_1", "width_1", "height_2", "width_2")  # lags along the axes
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def live_page(history: History, told: Told) -> str:
         pictures=[{"step": row["step"], "file": row["picture"]} for row in _spread_out(pictures)],
         left_out=max(0, len(pictures) - PICTURES),
         test=tests[-1] if tests else None,
-        signs=signs(validations),
+        signs=list(validations[-1].get("signs", {}).values()) if validations else [],
         table=_table(validations),
     )
 
@@ -64,6 +64,7 @@ def live_page(history: History, told: Told) -> str:
 def _charts(history: History, told: Told) -> dict[str, list[str]]:
     """Heading -> charts."""
     steps = [row["step"] for row in history.rows]
+    marks = _begun(history.of(VALIDATION))
     last = max([1, *steps, *([told.total] if told.total else [])])
 
     def train(name: str, label: str = "training") -> Curve:
@@ -78,10 +79,13 @@ def _charts(history: History, told: Told) -> dict[str, list[str]]:
             validation(f"validation/base/reward/{name}", "base", grey=True),
         ]
         title = "weighted reward" if name == "weighted" else f"reward {name}"
-        return _titled(title, over_steps(title, [train(trained), *pair], last))
+        return _titled(title, over_steps(title, [train(trained), *pair], last, marks=marks))
 
     def plain(title: str, *curves: Curve, level: float | None = None) -> str:
         return _titled(title, over_steps(title, curves, last, level))
+
+    def marked(title: str, *curves: Curve, level: float | None = None) -> str:
+        return _titled(title, over_steps(title, curves, last, level, marks))
 
     def noise(title: str, *names: str, level: float) -> str:
         both = [train(f"{NOISE}train/{name}", f"{_words(name)}") for name in names]
@@ -93,13 +97,13 @@ def _charts(history: History, told: Told) -> dict[str, list[str]]:
     rewards.pop("weighted", None)
     return {
         "Quality at validation": [
-            plain("gain by the judge over the base, 95 % interval", _gain(history, "gain", "interval"), level=0.0),
-            plain(
+            marked("gain by the judge over the base, 95 % interval", _gain(history, "gain", "interval"), level=0.0),
+            marked(
                 "gain by the weighted reward over the base, 95 % interval",
                 _gain(history, "reward_gain", "reward_interval"),
                 level=0.0,
             ),
-            plain(
+            marked(
                 "diversity: distance between two images of a prompt",
                 validation("validation/hypernetwork/diversity", "refined"),
                 validation("validation/base/diversity", "base", grey=True),
@@ -115,6 +119,8 @@ def _charts(history: History, told: Told) -> dict[str, list[str]]:
             plain("penalty", train("train/penalty", "penalty")),
             plain("gradient norm", train("train/gradient_norm", "norm")),
             plain("learning rate", train("train/learning_rate", "rate")),
+            plain("peak memory, GiB", train("memory/peak_gib", "GiB")),
+            plain("share of the device's peak FLOP/s", train("speed/mfu", "MFU")),
             plain("images a second", train("speed/images_per_second", "images/s")),
             plain("skipped steps", train("train/bad_steps", "skipped")) if _skipped(history) else "",
         ],
@@ -123,16 +129,37 @@ def _charts(history: History, told: Told) -> dict[str, list[str]]:
             noise("spread of the norm over images; Gaussian: 1", "norm_spread", level=1.0),
             noise("kurtosis of the refined noise; Gaussian: 3", "kurtosis", level=3.0),
             plain("residual, root mean square", train(f"{NOISE}train/residual", "residual")),
-            plain(
+            marked(
                 "measured KL from Gaussian noise and its parts, nats an image",
                 *(
                     validation(f"{NOISE}kl/{name}", _words(name))
                     for name in ("total", "half_square", "trace", "log_det")
                 ),
             ),
+            plain(
+                "autocorrelation of the refined noise; Gaussian: 0",
+                *(validation(f"{NOISE}correlation/{name}", f"{_words(name)}") for name in CORRELATIONS),
+                level=0.0,
+            ),
+            plain(
+                "squared correlation of two channels, less that of Gaussian noise",
+                validation(f"{NOISE}correlation/cross_channel", "refined"),
+                level=0.0,
+            ),
             plain("largest norm of the residual's Jacobian", validation(f"{NOISE}lipschitz", "largest")),
         ],
     }
+
+
+def _begun(validations: Sequence[Mapping[str, Any]]) -> list[tuple[int, str]]:
+    """Steps at which a sign of reward hacking begins, and the signs that begin there."""
+    found, before = [], set[str]()
+    for row in validations:
+        own = row.get("signs", {})
+        if fresh := [text for name, text in own.items() if name not in before]:
+            found.append((row["step"], " ".join(fresh)))
+        before = set(own)
+    return found
 
 
 def _titled(title: str, chart: str) -> str:

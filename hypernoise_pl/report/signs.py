@@ -1,84 +1,171 @@
-"""Signs of reward hacking in a fit's validations: the rewards are pleased, and the judge or the variety pays for it."""
+"""Signs of reward hacking in a fit's validations: the rewards are pleased, and something else pays for it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
 import torch
 
+from hypernoise_pl.metrics.intervals import Estimate, estimate
 from hypernoise_pl.report.standings import in_deviations
 from hypernoise_pl.report.tables import gain, reward_gain
 from hypernoise_pl.report.tally import Tally
 
-LESS_DIVERSE = 0.8  # share of the base's diversity below which it is a sign
-LOWER = -0.1  # standard deviations of a reward's scores over the base's images below which it is a sign
+STALLED = 0.05  # share of its gain by which the reward has to rise for it not to stall
+KL = ("noise/kl/total", "train/penalty")  # figures of how far the noise has moved, the first that is logged counts
+
+Row = Mapping[str, Any]  # of a validation, as of ``validated``
 
 
-def validated(tallies: Mapping[str, Tally]) -> dict[str, Any]:
-    """What ``signs`` reads of a validation, and ``reward_interval``: 95 %, of the gain by the weighted reward."""
+@dataclass(frozen=True)
+class Sign:
+    """A sign of reward hacking.
+
+    Args:
+        name: of the sign, the same at every validation that shows it.
+        text: what is seen, in a sentence.
+    """
+
+    name: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Limits:
+    """From where on a figure is a sign.
+
+    Args:
+        diversity: share of the base's diversity, from below.
+        deviations: standard deviations of a reward's scores over the base's images by which it differs, from below.
+        growth: factor by which the KL grows while the reward stalls, from above.
+        kl: the figure that stands for the KL (the first of ``KL`` that is logged), from above; None for no bound.
+    """
+
+    diversity: float = 0.8
+    deviations: float = -0.1
+    growth: float = 1.5
+    kl: float | None = None
+
+
+def validated(
+    tallies: Mapping[str, Tally], weights: Mapping[str, float], figures: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """What ``signs`` reads of a validation, and ``reward_interval``: 95 %, of the gain by the weighted reward.
+
+    Args:
+        tallies: of ``base`` and ``hypernetwork``.
+        weights: reward name -> weight; 0 is held out.
+        figures: what is logged, for the KL.
+    """
     base, refined = tallies["base"], tallies["hypernetwork"]
     reward, judged = reward_gain(refined, base), gain(refined, base) if base.correct else None
     alike = base.diversity and refined.diversity and fmean(base.diversity) > 0
-    columns = {name: (refined.scores[name], scores) for name, scores in base.scores.items()}
+    columns = {name: (torch.tensor(refined.scores[name]), torch.tensor(was)) for name, was in base.scores.items()}
+    held_out = {
+        name: estimate(now - was, base.prompts, base.tags) for name, (now, was) in columns.items() if weights[name] == 0
+    }
     return {
         "reward_gain": reward.mean,
         "reward_interval": reward.interval,
         "gain": None if judged is None else judged.mean,
         "interval": None if judged is None else judged.interval,
-        "deviations": {
-            name: in_deviations(torch.tensor(now), torch.tensor(was), base.tags) for name, (now, was) in columns.items()
+        "held_out": {
+            name: [found.mean, found.interval] for name, found in held_out.items() if found.mean == found.mean
         },
+        "deviations": {name: in_deviations(now, was, base.tags) for name, (now, was) in columns.items()},
         "diversity": fmean(refined.diversity) / fmean(base.diversity) if alike else None,
+        "kl": next(([name, float(figures[name])] for name in KL if name in figures), None) if figures else None,
     }
 
 
-def signs(validations: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The signs that the newest validation shows, a sentence each; empty if there are none.
+def signs(validations: Sequence[Row], limits: Limits = Limits()) -> list[Sign]:
+    """The signs that the newest validation shows; empty if there are none.
 
     Args:
         validations: by step, each ``step``, ``reward_gain`` (weighted, over the base), ``gain`` and ``interval`` by the
-            judge (None without one), ``deviations`` (reward -> its gain over the base, in standard deviations of the
-            base's scores; None where it has none), ``diversity`` (refined over base; None where no prompt has two
-            images).
+            judge (None without one), ``held_out`` (reward of weight 0 -> its gain over the base and the interval),
+            ``deviations`` (reward -> its gain over the base, in standard deviations of the base's scores; None where it
+            has none), ``diversity`` (refined over base; None where no prompt has two images), ``kl`` (name and value
+            of the figure that stands for it; None where none is logged). Records of older versions lack ``held_out``
+            and ``kl``.
+        limits: from where on a figure is a sign.
     """
     if not validations:
         return []
-    now, found = validations[-1], []
-    if now["gain"] is not None:
-        found += _judged(validations)
-    if now["diversity"] is not None and now["diversity"] < LESS_DIVERSE:
+    now = validations[-1]
+    found = _witnessed(validations, "the judge", _judged)
+    for name in now.get("held_out", {}):
+        found += _witnessed(validations, f"the held-out reward {name}", _held_out(name))
+    if now["diversity"] is not None and now["diversity"] < limits.diversity:
+        share = f"{now['diversity']:.0%}"
         found.append(
-            f"The images of a prompt are more alike: their mean distance is {now['diversity']:.0%} of the base's."
+            Sign("diversity", f"The images of a prompt are more alike: their mean distance is {share} of the base's.")
         )
-    if now["reward_gain"] > 0:
-        lower = [
-            f"{name} ({value:+.2f} standard deviations)"
-            for name, value in now["deviations"].items()
-            if value is not None and value < LOWER
-        ]
-        if lower:
-            found.append(f"The weighted reward is above the base's, and lower is {', '.join(lower)}.")
+    lower = [
+        f"{name} ({value:+.2f} standard deviations)"
+        for name, value in now["deviations"].items()
+        if value is not None and value < limits.deviations and name not in now.get("held_out", {})
+    ]
+    if lower and now["reward_gain"] > 0:
+        found.append(Sign("lower", f"The weighted reward is above the base's, and lower is {', '.join(lower)}."))
+    return found + _moved(validations, limits)
+
+
+def _judged(row: Row) -> Estimate | None:
+    return None if row["gain"] is None else Estimate(row["gain"], row["interval"])
+
+
+def _held_out(name: str) -> Callable[[Row], Estimate | None]:
+    return lambda row: Estimate(*row["held_out"][name]) if name in row.get("held_out", {}) else None
+
+
+def _witnessed(validations: Sequence[Row], who: str, read: Callable[[Row], Estimate | None]) -> list[Sign]:
+    """What one that is not trained on says against the weighted reward."""
+    known = [(row, said) for row in validations if (said := read(row)) is not None]
+    if not known or known[-1][0] is not validations[-1]:
+        return []
+    now, own = known[-1]
+    best, then = max(known, key=lambda pair: pair[1].mean)
+    found = []
+    if (
+        own.mean < (then.mean if then.interval is None else then.interval[0])
+        and now["reward_gain"] > best["reward_gain"]
+    ):
+        found.append(Sign(
+            f"{who} falls",
+            f"Since step {best['step']} the reward rises and {who} falls: the gain by the weighted reward went "
+            f"from {best['reward_gain']:+.3f} to {now['reward_gain']:+.3f}, that by {who} from {then.mean:+.3f} "
+            f"to {own.mean:+.3f}{'' if then.interval is None else ', below its 95 % interval there'}.",
+        ))  # fmt: skip
+    if now["reward_gain"] > 0 and (own.mean if own.interval is None else own.interval[1]) < 0:
+        found.append(Sign(
+            f"{who} finds the images worse",
+            f"The weighted reward is above the base's ({now['reward_gain']:+.3f}), and {who} finds the images "
+            f"worse than the base's ({own.mean:+.3f}).",
+        ))  # fmt: skip
     return found
 
 
-def _judged(validations: Sequence[Mapping[str, Any]]) -> list[str]:
-    """What the judge says against the weighted reward."""
+def _moved(validations: Sequence[Row], limits: Limits) -> list[Sign]:
+    """What the KL says."""
     now = validations[-1]
-    best = max((row for row in validations if row["gain"] is not None), key=lambda row: row["gain"])
-    low = best["gain"] if best["interval"] is None else best["interval"][0]
-    found = []
-    if now["gain"] < low and now["reward_gain"] > best["reward_gain"]:
-        found.append(
-            f"Since step {best['step']} the reward rises and the judge falls: the gain by the weighted reward went "
-            f"from {best['reward_gain']:+.3f} to {now['reward_gain']:+.3f}, that by the judge from {best['gain']:+.3f} "
-            f"to {now['gain']:+.3f}{'' if best['interval'] is None else ', below its 95 % interval there'}."
-        )
-    high = now["gain"] if now["interval"] is None else now["interval"][1]
-    if now["reward_gain"] > 0 and high < 0:
-        found.append(
-            f"The weighted reward is above the base's ({now['reward_gain']:+.3f}), and the judge finds the images "
-            f"worse than the base's ({now['gain']:+.3f})."
-        )
+    if now.get("kl") is None:
+        return []
+    (name, value), found = now["kl"], []
+    known = [row for row in validations[:-1] if row.get("kl") is not None and row["kl"][0] == name]
+    best = max(known, key=lambda row: row["reward_gain"], default=None)
+    if best is not None and best["reward_gain"] > 0:
+        stalls = now["reward_gain"] < (1 + STALLED) * best["reward_gain"]
+        if stalls and value > limits.growth * best["kl"][1]:
+            found.append(Sign(
+                "the KL grows",
+                f"Since step {best['step']} the reward stalls and the noise moves on: the gain by the weighted reward "
+                f"went from {best['reward_gain']:+.3f} to {now['reward_gain']:+.3f}, {name} from {best['kl'][1]:.3g} "
+                f"to {value:.3g}.",
+            ))  # fmt: skip
+    if limits.kl is not None and value > limits.kl:
+        found.append(Sign("the KL", f"{name} is {value:.3g}, above its bound of {limits.kl:g}."))
     return found

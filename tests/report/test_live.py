@@ -5,7 +5,7 @@ import re
 from hypernoise_pl.report.curves import POINTS, Curve, over_steps, thinned
 from hypernoise_pl.report.history import TRAIN, VALIDATION, History
 from hypernoise_pl.report.live import PICTURES, Told, live_page
-from hypernoise_pl.report.signs import signs, validated
+from hypernoise_pl.report.signs import Limits, signs, validated
 from hypernoise_pl.report.tally import Tally
 
 
@@ -21,23 +21,65 @@ def validation(step, reward_gain, gain, interval=None, diversity=1.0, **deviatio
     }
 
 
+def said(*validations, **limits) -> list[str]:
+    return [sign.text for sign in signs(validations, Limits(**limits))]
+
+
 def test_a_judge_that_falls_while_the_reward_rises_is_a_sign():
     best = validation(100, 1.0, 0.2, (0.15, 0.25))
-    assert signs([best]) == signs([]) == []
-    assert signs([best, validation(200, 2.0, 0.16, (0.11, 0.21))]) == []  # within the interval
-    assert signs([best, validation(200, 0.5, 0.1, (0.05, 0.15))]) == []  # the reward falls too
-    (found,) = signs([best, validation(200, 2.0, 0.1, (0.05, 0.15))])
+    assert said(best) == said() == []
+    assert said(best, validation(200, 2.0, 0.16, (0.11, 0.21))) == []  # within the interval
+    assert said(best, validation(200, 0.5, 0.1, (0.05, 0.15))) == []  # the reward falls too
+    (found,) = said(best, validation(200, 2.0, 0.1, (0.05, 0.15)))
     assert found.startswith("Since step 100 the reward rises and the judge falls") and "+0.200 to +0.100" in found
-    (found,) = signs([validation(200, 2.0, -0.1, (-0.15, -0.05))])
+    (found,) = said(validation(200, 2.0, -0.1, (-0.15, -0.05)))
     assert "the judge finds the images worse than the base's (-0.100)" in found
 
 
 def test_images_that_become_alike_and_a_reward_that_pays_for_the_others_are_signs():
-    assert signs([validation(1, 1.0, None, diversity=0.81, clip=-0.05, pick=None)]) == []
-    alike, paid = signs([validation(1, 1.0, None, diversity=0.5, clip=-0.4, pick=0.9)])
+    assert said(validation(1, 1.0, None, diversity=0.81, clip=-0.05, pick=None)) == []
+    alike, paid = said(validation(1, 1.0, None, diversity=0.5, clip=-0.4, pick=0.9))
     assert "their mean distance is 50% of the base's" in alike
     assert paid.endswith("lower is clip (-0.40 standard deviations).")
-    assert signs([validation(1, -1.0, None, diversity=None, clip=-0.4)]) == []  # nothing is hacked
+    assert said(validation(1, -1.0, None, diversity=None, clip=-0.4)) == []  # nothing is hacked
+    assert said(validation(1, 1.0, None, diversity=0.5, clip=-0.4), diversity=0.4, deviations=-0.5) == []
+
+
+def test_a_held_out_reward_that_falls_while_the_trained_ones_rise_is_a_sign():
+    def row(step, reward_gain, *held_out):
+        return validation(step, reward_gain, None, clip=-0.4) | {"held_out": {"clip": held_out}}
+
+    best = row(100, 1.0, 0.5, (0.4, 0.6))
+    assert said(best) == said(best, row(200, 2.0, 0.45, (0.35, 0.55))) == []
+    assert said(best, row(200, 0.9, 0.1, (0.0, 0.2))) == []  # the trained reward falls too
+    (found,) = signs([best, row(200, 2.0, 0.1, (0.0, 0.2))])
+    assert found.name == "the held-out reward clip falls"
+    assert found.text == (
+        "Since step 100 the reward rises and the held-out reward clip falls: the gain by the weighted reward went from "
+        "+1.000 to +2.000, that by the held-out reward clip from +0.500 to +0.100, below its 95 % interval there."
+    )
+    (worse,) = said(row(100, 1.0, -0.3, (-0.5, -0.1)))
+    assert worse.endswith("the held-out reward clip finds the images worse than the base's (-0.300).")
+    assert said(row(100, 1.0, -0.3, (-0.7, 0.1))) == []  # not surely
+    assert said(row(100, -1.0, -0.3, (-0.5, -0.1))) == []
+
+
+def test_noise_that_moves_on_while_the_reward_stalls_or_beyond_a_bound_is_a_sign():
+    def row(step, reward_gain, value, name="noise/kl/total"):
+        return validation(step, reward_gain, None) | {"kl": [name, value]}
+
+    before = [row(100, 0.5, 1.0), row(200, 1.0, 4.0)]
+    assert said(*before) == said(*before, row(300, 1.2, 12.0)) == said(*before, row(300, 1.02, 5.9)) == []
+    (found,) = said(*before, row(300, 1.02, 6.1))
+    assert found == (
+        "Since step 200 the reward stalls and the noise moves on: the gain by the weighted reward went from +1.000 to "
+        "+1.020, noise/kl/total from 4 to 6.1."
+    )
+    assert said(*before, row(300, 1.0, 12.0, "train/penalty")) == []  # another figure is no growth
+    assert said(row(100, -0.5, 1.0), row(200, -0.6, 9.0)) == []  # it has not risen yet
+    assert said(*before, row(300, 1.02, 6.1), growth=2.0) == []
+    assert said(row(100, 0.5, 4.5), kl=4.0) == ["noise/kl/total is 4.5, above its bound of 4."]
+    assert said(row(100, 0.5, 3.5), kl=4.0) == []
 
 
 def test_what_a_validation_says_is_over_the_base():
@@ -45,10 +87,14 @@ def test_what_a_validation_says_is_over_the_base():
     base = Tally(**plain, scores={"clip": [0.0, 2.0, 0.0, 2.0]}, reward=[0.0, 2.0, 0.0, 2.0], correct=[0, 1, 0, 0])
     better = plain | {"diversity": [0.2, 0.2]}
     refined = Tally(**better, scores={"clip": [2.0, 4.0, 2.0, 4.0]}, reward=[2.0, 4.0, 2.0, 4.0], correct=[1, 1, 0, 0])
-    found = validated({"base": base, "hypernetwork": refined})
+    found = validated({"base": base, "hypernetwork": refined}, {"clip": 1.0})
+    assert found["held_out"] == {} and found["kl"] is None
+    figures = {"noise/kl/total": 3.0, "train/penalty": 7.0}
+    aside = validated({"base": base, "hypernetwork": refined}, {"clip": 0.0}, figures)
+    assert aside["held_out"] == {"clip": [2.0, (2.0, 2.0)]} and aside["kl"] == ["noise/kl/total", 3.0]
     assert found["reward_gain"] == 2 and found["gain"] == 0.25 and found["diversity"] == 0.5
     assert found["deviations"] == {"clip": 2.0}
-    blind = validated({"base": Tally(**plain, scores={}, reward=[0.0] * 4), "hypernetwork": refined})
+    blind = validated({"base": Tally(**plain, scores={}, reward=[0.0] * 4), "hypernetwork": refined}, {})
     assert blind["gain"] is None and blind["interval"] is None
 
 
@@ -63,6 +109,10 @@ def test_curves_are_thinned_and_hold_every_value():
     (band,) = re.findall(r'<polygon points="([^"]+)"', chart)
     heights = [float(pair.partition(",")[2]) for pair in band.split()]
     assert len(heights) == 4 and all(0 < height < 220 for height in heights) and min(heights) == heights[1]
+    marked = over_steps("up", [Curve("up", [(0, 1.0), (10, 3.0)])], 10, marks=[(5, "a < b")])
+    (mark,) = re.findall(r'<line class="mark" x1="([^"]+)".*?<title>([^<]+)</title>', marked)
+    assert float(mark[0]) == (float(re.findall(r'x1="([^"]+)"', chart)[0]) + 480 - 128) / 2  # half of the way
+    assert mark[1] == "step 5: a &lt; b"
     assert over_steps("flat", [Curve("one", [(3, 7.0)])], 3).count("<circle") == 1
     assert over_steps("none", [Curve("none", [])], 3) == ""
 

@@ -1,0 +1,73 @@
+"""An alarm while fitting: the rewards that are trained on rise, and what is not trained on pays for it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import lightning as L
+
+from hypernoise_pl.callbacks.evaluate import Evaluate
+from hypernoise_pl.progress import say
+from hypernoise_pl.report.signs import Limits, signs, validated
+
+
+class HackingAlarm(L.Callback):
+    """Says at each validation of a fit, in a line each, which signs of reward hacking have begun.
+
+    The signs: the weighted reward rises and the judge, or a reward of weight 0, falls below the 95 % interval that it
+    had at its best; the judge or such a reward finds the images worse than the base's; a trained reward is lower than
+    the base's while their sum is higher; the images of a prompt become alike; the noise moves on while the reward
+    stalls. How many signs there are is logged as ``alarm/signs``, by which EarlyStop can stop the run; ``live.html``
+    has them in words, and a mark at their steps in its curves. A sign that goes on is said once.
+
+    Args:
+        diversity: share of the base's distance between two images of a prompt below which it is a sign, in [0, 1].
+        deviations: standard deviations of a trained reward's scores over the base's images by which it is lower.
+        growth: factor by which the KL grows, from where the reward is best, while the reward rises by less than 5 %.
+        kl: bound of ``noise/kl/total`` (nats an image, by NoiseHealth) or, where that is not logged, of
+            ``train/penalty``; None for no bound.
+
+    Raises:
+        ValueError: if a limit is out of its range.
+    """
+
+    def __init__(
+        self, diversity: float = 0.8, deviations: float = 0.1, growth: float = 1.5, kl: float | None = None
+    ) -> None:
+        if not 0 <= diversity <= 1:
+            raise ValueError(f"HackingAlarm: diversity must be a share of the base's in [0, 1], got {diversity}")
+        if not growth >= 1:
+            raise ValueError(f"HackingAlarm: growth must be a factor of at least 1, got {growth}")
+        for name, value in (("deviations", deviations), ("kl", kl)):
+            if value is not None and not value >= 0:
+                raise ValueError(f"HackingAlarm: {name} must be at least 0, got {value}")
+        self.limits = Limits(diversity, -deviations, growth, kl)
+        self._validations: list[dict[str, Any]] = []
+        self._begun: set[str] = set()  # signs that the newest validation showed
+
+    def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: Any) -> None:
+        """Look for signs in what ``Evaluate``, which comes first, has found in all processes."""
+        if trainer.sanity_checking or trainer.state.fn != "fit":
+            return
+        callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
+        tallies = next((each.tallies for each in callbacks if isinstance(each, Evaluate)), None)
+        if not tallies:
+            return
+        step = trainer.global_step
+        row = {"step": step} | validated(tallies, pl_module.reward_weights, trainer.callback_metrics)
+        self._validations = [*(each for each in self._validations if each["step"] < step), row]
+        found = signs(self._validations, self.limits)
+        pl_module.log("alarm/signs", float(len(found)))
+        if trainer.is_global_zero:
+            for sign in found:
+                if sign.name not in self._begun:
+                    say(f"alarm: step {step:,}: {sign.text}")
+        self._begun = {sign.name for sign in found}
+
+    def state_dict(self) -> dict[str, Any]:
+        """The validations so far, and the signs that were said."""
+        return {"validations": self._validations, "begun": sorted(self._begun)}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from those of an interrupted run."""
+        self._validations, self._begun = state_dict["validations"], set(state_dict["begun"])

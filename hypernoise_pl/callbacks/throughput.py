@@ -1,0 +1,100 @@
+"""How well a training uses its device: the share of its peak that the model's operations take, and memory."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import lightning as L
+import psutil
+import torch
+
+from hypernoise_pl.flops import CountFlops, peak_flops
+from hypernoise_pl.progress import say
+
+FIRST = 2  # optimiser steps before the one whose operations are counted: they also compile, fill caches and check
+
+
+class Throughput(L.Callback):
+    """Logs ``memory/peak_gib`` and ``speed/mfu`` beside the module's own ``speed/images_per_second``.
+
+    The peak is the most that tensors have taken of a GPU since the process began; on a CPU, the most that the process
+    held of the machine's memory at a log entry. It is that of the process with the most.
+
+    ``speed/mfu`` (model FLOPs utilisation) is the operations of a step over its seconds and the device's peak, the
+    dense one in bfloat16. The operations are counted on one training batch of the third step: forward, backward and all
+    rewards, as ``CountFlops`` does, so without dL/dW of frozen weights and what activation checkpointing recomputes.
+    Where the device's peak is not known, as on a CPU, nothing is counted and nothing logged. A line says how many
+    operations there are.
+
+    Args:
+        peak_tflops: the device's peak, in TFLOP/s; None for that of a known GPU.
+
+    Attributes:
+        flops_per_image: operations of an image's training step; None until they are counted.
+
+    Source: Chowdhery et al. 2022 (PaLM), appendix B.
+    """
+
+    def __init__(self, peak_tflops: float | None = None) -> None:
+        if peak_tflops is not None and not peak_tflops > 0:
+            raise ValueError(f"Throughput: peak_tflops must be above 0, got {peak_tflops}")
+        self.peak_tflops = peak_tflops
+        self.flops_per_image: float | None = None
+        self._peak: float | None = None
+        self._counting: CountFlops | None = None
+        self._first = self._step = 0  # steps: before which nothing is counted; that was logged last
+        self._counted = 0  # step that the count made slow
+        self._held = 0  # the most memory that a log entry has found
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Look up the device."""
+        device, given = pl_module.device, self.peak_tflops
+        known = peak_flops(torch.cuda.get_device_name(device)) if device.type == "cuda" else None
+        self._peak = known if given is None else 1e12 * given
+        self._step = trainer.global_step
+        self._first = trainer.global_step + FIRST
+        self.flops_per_image = None
+
+    def on_train_batch_start(self, trainer: L.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        """Count one batch."""
+        if self._peak is not None and self.flops_per_image is None and trainer.global_step >= self._first:
+            self._counting, self._counted = CountFlops(), trainer.global_step + 1
+            self._counting.__enter__()
+
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Log what is due."""
+        if (counting := self._stop()) is not None:
+            self.flops_per_image = counting.total / len(batch)
+            if trainer.is_global_zero:
+                assert self._peak is not None
+                peak = f"{self._peak / 1e12:.4g} TFLOP/s"
+                say(f"fit: {self.flops_per_image / 1e12:.3g} TFLOP an image and step; the device's peak is {peak}")
+        every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]
+        step = trainer.global_step
+        if not every or step == self._step or step % every:
+            return
+        self._step = step
+        figures = {"memory/peak_gib": self._memory(pl_module.device) / 2**30}
+        rate = trainer.callback_metrics.get("speed/images_per_second")
+        if self._peak is not None and self.flops_per_image is not None and rate is not None and step > self._counted:
+            figures["speed/mfu"] = self.flops_per_image * float(rate) / (trainer.world_size * self._peak)
+        several = trainer.world_size > 1
+        pl_module.log_dict(figures, batch_size=1, sync_dist=several, reduce_fx="max")
+
+    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+        """Count no further."""
+        self._stop()
+
+    def _stop(self) -> CountFlops | None:
+        """The count that was under way."""
+        counting, self._counting = self._counting, None
+        if counting is not None:
+            counting.__exit__(None, None, None)
+        return counting
+
+    def _memory(self, device: torch.device) -> int:
+        """Bytes at their peak."""
+        if device.type == "cuda":
+            return torch.cuda.max_memory_allocated(device)
+        self._held = max(self._held, psutil.Process().memory_info().rss)
+        return self._held
