@@ -364,9 +364,10 @@ def _read_benchmark(options: Options) -> None:
         raise ConfigError("--benchmark: has prompts of its own; leave --prompt and --prompts out")
     config = of_benchmark(str(options.benchmark))
     kind = class_of(config)
-    options.layout = kind.folder
+    arguments = config["benchmark"].get("init_args") or {}
+    options.layout = kind.layout(**arguments)
     if options.metadata is not None:
-        options.requested = kind.read(options.metadata, **(config["benchmark"].get("init_args") or {}))
+        options.requested = kind.read(options.metadata, **arguments)
 
 
 def _check_key(command: str, key: str, roots: Mapping[str, Any]) -> None:

@@ -55,14 +55,15 @@ class Benchmark(KeepsArguments, nn.Module, ABC):
 
     Attributes:
         title: name of the benchmark, as tables have it.
-        folder: where the benchmark's original tools look for images, and how many of a prompt there are.
+        folder: where the benchmark's original tools look for images, and how many of a prompt there are; where options
+            decide on it, ``layout`` says it.
         caveat: a sentence that stands below every table; empty for none.
         yes_or_no: whether every value is a verdict, 1 or 0.
     """
 
     neutral: ClassVar[tuple[str, ...]] = ()
     title: str
-    folder: ImageFolder = GenEvalFolder()
+    folder: ClassVar[ImageFolder] = GenEvalFolder()
     caveat: ClassVar[str] = ""
     yes_or_no: ClassVar[bool] = False
 
@@ -115,6 +116,11 @@ class Benchmark(KeepsArguments, nn.Module, ABC):
     def judged_by(self) -> str:
         """What gives the figures, in words: models by their names."""
         return type(self).__name__
+
+    @classmethod
+    def layout(cls, **options: Any) -> ImageFolder:
+        """Where images lie, of the benchmark with these options of its configuration; ``folder`` by default."""
+        return cls.folder
 
     @classmethod
     def read(cls, file: Path, **options: Any) -> list[Prompt]:

@@ -112,7 +112,7 @@ def _found(options: Options, kind: type[Benchmark], arguments: Mapping[str, Any]
     """The images that are asked for, and their prompts."""
     assert options.images is not None
     prompts = None if options.metadata is None else kind.read(options.metadata, **arguments)
-    found = find_images(options.images, kind, prompts)
+    found = find_images(options.images, kind.layout(**arguments), prompts)
     return found if options.method is None else only(found, options.method)
 
 

@@ -33,7 +33,7 @@ def with_against(images: Images, place: Path | None) -> tuple[Images, str]:
         ValueError: if there are no others.
     """
     if place is not None:
-        others = find_images(place, Encoding, None)
+        others = find_images(place, Encoding.folder, None)
         more = [replace(image, made_by=AGAINST) for image in others.files]
         return Images([*images.files, *more], [*images.left, *others.left], images.prompts), AGAINST
     methods = list(dict.fromkeys(image.made_by for image in images.files))

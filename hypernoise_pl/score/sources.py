@@ -11,8 +11,7 @@ from typing import Any
 
 from hypernoise_pl.data.columns import NUMBER, TAG, first_of
 from hypernoise_pl.data.opening import read_text
-from hypernoise_pl.metrics.benchmark import Benchmark
-from hypernoise_pl.metrics.image_files import ImageFile
+from hypernoise_pl.metrics.image_files import ImageFile, ImageFolder
 from hypernoise_pl.score.left_out import LeftOut
 from hypernoise_pl.types import Prompt, nearest
 
@@ -34,40 +33,35 @@ class Images:
     prompts: list[Prompt] = field(default_factory=list)
 
 
-def find_images(place: Path, kind: type[Benchmark], prompts: Sequence[Prompt] | None) -> Images:
+def find_images(place: Path, layout: ImageFolder, prompts: Sequence[Prompt] | None) -> Images:
     """The images at a place.
 
     Args:
         place: folder in the layout of the benchmark's original tools, or a run folder of ``predict`` or ``compare``; or
             a JSONL file with ``prompt``, ``image_path`` (from the file's folder on) and, if there are, ``id``,
             ``tag`` or ``category``, ``method`` and the metadata that the benchmark reads.
-        kind: class of the benchmark.
+        layout: of the benchmark's folder.
         prompts: of the benchmark; None to take what stands beside the images.
 
     Raises:
         FileNotFoundError: if there is no such place.
         ValueError: if it holds no image of the benchmark, or its file is of another format.
     """
-    if place.is_file():
+    if place.is_file() and place.suffix in (".jsonl", ".ndjson"):
         found = _listed(_rows_of(place, "image_path"), place.parent, prompts)
-    elif not place.is_dir():
+    elif not place.exists():
         raise FileNotFoundError(f"images {place}: no such file or folder")
     elif (place / PREDICTIONS).is_file():
-        rows = _rows_of(place / PREDICTIONS, "file")
-        kinds = dict.fromkeys(str(row.get("kind")) for row in rows)
-        beside = [kind.folder.read_beside(place / name) for name in kinds]
-        if prompts is None and any(beside):
-            prompts = [prompt for found in beside[:1] for _, prompt in found.values()]
-        found = _listed([{"image_path": row["file"], "method": row["kind"], **row} for row in rows], place, prompts)
+        found = _predicted(place, layout, prompts)
     elif (place / COMPARISON).is_file():
         found = _listed(_compared(place / COMPARISON), place, prompts)
     elif (place / "parts").is_dir() and (place / "comparison.json").is_file():
         raise ValueError(f"images {place}: a comparison that has not ended; the same compare goes on with it")
     else:
-        found = _in_layout(place, kind, prompts)
+        found = _in_layout(place, layout, prompts)
     if not found.files:
         first = f"; the first thing left out is {found.left[0]}" if found.left else ""
-        raise ValueError(f"images {place}: no image of {kind.__name__} there, such as {_example(kind)}{first}")
+        raise ValueError(f"images {place}: no image of the benchmark there{_example(layout, found)}{first}")
     return found
 
 
@@ -85,16 +79,16 @@ def only(images: Images, method: str) -> Images:
     return replace(images, files=files)
 
 
-def _example(kind: type[Benchmark]) -> str:
-    return kind.folder.name(Prompt("a prompt"), 0)
+def _example(layout: ImageFolder, found: Images) -> str:
+    return f", such as {layout.name(found.prompts[0], 0)}" if found.prompts else ""
 
 
-def _in_layout(folder: Path, kind: type[Benchmark], prompts: Sequence[Prompt] | None) -> Images:
+def _in_layout(folder: Path, layout: ImageFolder, prompts: Sequence[Prompt] | None) -> Images:
     """The images of a folder as the benchmark's original tools have it."""
-    if not kind.folder.needs_prompts:
-        files = kind.folder.find(folder, [])
+    if not layout.needs_prompts:
+        files = layout.find(folder, [])
         return Images(files, [], list({image.prompt.index: image.prompt for image in files}.values()))
-    beside = kind.folder.read_beside(folder)
+    beside = layout.read_beside(folder)
     if prompts is None:
         if not beside:
             raise ValueError(
@@ -109,16 +103,29 @@ def _in_layout(folder: Path, kind: type[Benchmark], prompts: Sequence[Prompt] | 
             own.append(prompt)
         else:
             wrong.append(LeftOut(name, None, f"its prompt is {other.text!r}, where {prompt.text!r} is asked for"))
-    files = kind.folder.find(folder, own)
+    files = layout.find(folder, own)
     numbers = sorted({image.number for image in files})
     there = {(image.prompt.index, image.number) for image in files}
     missing = [
-        LeftOut(kind.folder.name(prompt, number), None, "no such file")
+        LeftOut(layout.name(prompt, number), None, "no such file")
         for prompt in own
         for number in numbers
         if (prompt.index, number) not in there
     ]
     return Images(files, [*wrong, *missing], list(prompts))
+
+
+def _predicted(place: Path, layout: ImageFolder, prompts: Sequence[Prompt] | None) -> Images:
+    """The images of a run of ``predict``: in the benchmark's layout where it has written that, else by its rows."""
+    rows = _rows_of(place / PREDICTIONS, "file")
+    kinds = list(dict.fromkeys(str(row.get("kind")) for row in rows))
+    own = prompts or [prompt for _, prompt in layout.read_beside(place / kinds[0]).values()]
+    if own and layout.needs_prompts:
+        parts = {kind: _in_layout(place / kind, layout, own) for kind in kinds if (place / kind).is_dir()}
+        files = [replace(image, made_by=kind) for kind, part in parts.items() for image in part.files]
+        if files:
+            return Images(files, [left for part in parts.values() for left in part.left], list(own))
+    return _listed([{"image_path": row["file"], "method": row.get("kind"), **row} for row in rows], place, prompts)
 
 
 def _listed(rows: Sequence[Mapping[str, Any]], folder: Path, prompts: Sequence[Prompt] | None) -> Images:

@@ -105,7 +105,7 @@ class ShapesQuestions(QuestionBenchmark):
         hard: count an answer as 1 or 0, and not by its probability.
     """
 
-    title: ClassVar[str] = "Shapes questions"
+    title = "Shapes questions"
     caveat: ClassVar[str] = ""
 
     def __init__(

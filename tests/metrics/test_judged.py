@@ -82,7 +82,7 @@ def benchmark_of(file: Path, *flags: str) -> Benchmark:
 
 def test_the_shapes_configuration_is_the_shapes_judge():
     made = benchmark_of(conf_folder() / "benchmarks" / "shapes.yaml")
-    assert isinstance(made, Judged) and made.title == made.judged_by() == "ShapesJudge"
+    assert isinstance(made, Judged) and made.judged_by() == "ShapesJudge"
 
 
 def test_genevals_configuration_takes_weights_from_elsewhere(detector_folder, colours_folder):

@@ -21,6 +21,7 @@ from hypernoise_pl.metrics.questions.dpg import DPGBench
 from hypernoise_pl.metrics.questions.geneval2 import GenEval2
 from hypernoise_pl.metrics.questions.tiif import TIIFBench
 from hypernoise_pl.metrics.questions.unigenbench import UniGenBench
+from hypernoise_pl.score.pictures import read_image
 from hypernoise_pl.types import Prompt
 from tests.rewards import zoo
 
@@ -225,8 +226,12 @@ def test_dpg_files_hold_a_grid_of_four(tmp_path):
     found = benchmark.folder.find(tmp_path, [hat])
     assert [each.cell for each in found] == [(0, 0, 2, 2), (0, 1, 2, 2), (1, 0, 2, 2), (1, 1, 2, 2)]
     assert [each.name for each in found] == ["7.png#0", "7.png#1", "7.png#2", "7.png#3"]
-    (single,) = DPGBench(Given([]), side=1).folder.find(tmp_path, [hat])
+    (single,) = DPGBench.layout(side=1).find(tmp_path, [hat])
     assert single.cell is None and single.name == "7.png"
+    pictures = torch.rand(4, 3, 8, 6)
+    assert DPGBench.folder.write(tmp_path / "made", hat, pictures) == ["7.png"] * 4
+    read = [read_image(each) for each in DPGBench.folder.find(tmp_path / "made", [hat])]
+    assert torch.allclose(torch.stack(read), pictures, atol=0.5 / 255 + 1e-6)
     with pytest.raises(ValueError, match="side must be at least 1, got 0"):
         DPGBench(Given([]), side=0)
 
@@ -249,12 +254,12 @@ def test_dpg_counts_and_writes_as_its_own_script(tmp_path):
 def test_tiif_is_read_by_folder_or_file_in_either_length(tmp_path):
     file = tiif(tmp_path)
     for place in (file, file.parent):
-        prompts = TIIFBench(Given([]), "long").read(place)
+        prompts = TIIFBench.read(place, length="long")
         assert [prompt.text for prompt in prompts] == [line["long_description"] for line in TIIF_PROMPTS]
     assert prompts[1].tag == "negation+2d" and prompts[1].metadata["line"] == 1
     questions = TIIFBench(Given([])).questions(prompts[0])
     assert [(q.text, q.answers) for q in questions] == [("Is there a tree?", ("yes",)), ("Are there leaves?", ("no",))]
-    name = TIIFBench(Given([]), "long", model="sana").folder.name(prompts[1], 0)
+    name = TIIFBench.layout(length="long", model="sana").name(prompts[1], 0)
     assert name == "negation+2d/sana/long_description/1.png"
 
 

@@ -31,7 +31,7 @@ class QuestionBenchmark(Benchmark):
         ValueError: if the aggregation is none of the four.
     """
 
-    title: ClassVar[str] = "Questions"
+    title = "Questions"
     caveat: ClassVar[str] = "The figures are the answering model's opinion; another model gives others."
 
     def __init__(self, answerer: Answerer, aggregation: Aggregation = "arithmetic", hard: bool = False) -> None:

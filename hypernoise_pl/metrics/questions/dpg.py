@@ -5,10 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
 
 from hypernoise_pl.metrics.benchmark import Scored
-from hypernoise_pl.metrics.image_files import ImageFile, ImageFolder
+from hypernoise_pl.metrics.image_files import ImageFile, ImageFolder, save_png
 from hypernoise_pl.metrics.questions.aggregation import Aggregation
 from hypernoise_pl.metrics.questions.answerer import Answerer
 from hypernoise_pl.metrics.questions.benchmark import QuestionBenchmark
@@ -50,6 +53,19 @@ class DPGFolder(ImageFolder):
                 found.append(ImageFile(folder / name, prompt, number, called, self.cell(number)))
         return found
 
+    def _write_images(self, folder: Path, prompt: Prompt, pixels: Tensor) -> list[str]:
+        """Write [N, H, W, 3] bytes as the cells of one file.
+
+        Raises:
+            ValueError: if there are more or fewer images than cells.
+        """
+        if len(pixels) != self.images:
+            raise ValueError(f"DPG-Bench: a file holds {self.images} images of a prompt, got {len(pixels)}")
+        name = self.name(prompt, 0)
+        rows = [torch.cat([*row], 1) for row in pixels.split(self.side)]
+        save_png(folder / name, torch.cat(rows))
+        return [name] * len(pixels)
+
 
 class DPGBench(QuestionBenchmark):
     """DPG-Bench's 1065 prompts: the share of questions that are right, those of a wrong parent counting as wrong.
@@ -72,8 +88,8 @@ class DPGBench(QuestionBenchmark):
     Source: Hu et al. 2024 (ELLA, arXiv 2403.05135), section 4; the repository is Apache-2.0. The file is a user's copy.
     """
 
-    title: ClassVar[str] = "DPG-Bench"
-    folder: ImageFolder = DPGFolder()
+    title = "DPG-Bench"
+    folder: ClassVar[ImageFolder] = DPGFolder()
     caveat: ClassVar[str] = "The published figures are mPLUG-large's answers; those of another answering model differ."
 
     def __init__(
@@ -82,9 +98,15 @@ class DPGBench(QuestionBenchmark):
         super().__init__(answerer, aggregation, hard)
         if side < 1:
             raise ValueError(f"DPGBench: side must be at least 1, got {side}")
-        self.folder = DPGFolder(side)
+        self.side = side
 
-    def read(self, file: Path) -> list[Prompt]:
+    @classmethod
+    def layout(cls, **options: Any) -> ImageFolder:
+        """The folder of this ``side``."""
+        return DPGFolder(options.get("side", 2))
+
+    @classmethod
+    def read(cls, file: Path, **options: Any) -> list[Prompt]:
         """The prompts of ``dpg_bench.csv``, which has a row a question; ``item_id`` names the prompt.
 
         Raises:

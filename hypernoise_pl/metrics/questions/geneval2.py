@@ -67,8 +67,8 @@ class GenEval2(QuestionBenchmark):
     own copy, and nothing of them is in this package.
     """
 
-    title: ClassVar[str] = "GenEval 2"
-    folder: ImageFolder = GenEval2Folder()
+    title = "GenEval 2"
+    folder: ClassVar[ImageFolder] = GenEval2Folder()
     caveat: ClassVar[str] = (
         "The published figures are Qwen3-VL-8B's probabilities; those of another answering model are not comparable. "
         "The prompts are CC BY-NC 4.0: no commercial use."
@@ -77,7 +77,8 @@ class GenEval2(QuestionBenchmark):
     def __init__(self, answerer: Answerer, aggregation: Aggregation = "geometric", hard: bool = False) -> None:
         super().__init__(answerer, aggregation, hard)
 
-    def read(self, file: Path) -> list[Prompt]:
+    @classmethod
+    def read(cls, file: Path, **options: Any) -> list[Prompt]:
         """The prompts of ``geneval2_data.jsonl``: ``prompt``, ``atom_count``, ``vqa_list`` and ``skills`` a line.
 
         ``vqa_list`` has pairs of question and answer, ``skills`` one name for each.

@@ -72,8 +72,8 @@ class TIIFBench(QuestionBenchmark):
     """
 
     neutral: ClassVar[tuple[str, ...]] = ("model",)
-    title: ClassVar[str] = "TIIF-Bench"
-    folder: ImageFolder = TIIFFolder()
+    title = "TIIF-Bench"
+    folder: ClassVar[ImageFolder] = TIIFFolder()
     caveat: ClassVar[str] = (
         "The published figures are GPT-4o's or Qwen2.5-VL-72B's answers; those of another answering model differ."
     )
@@ -90,9 +90,15 @@ class TIIFBench(QuestionBenchmark):
             raise ValueError(
                 f"TIIFBench: length must be short or long, got {length!r}{nearest(length, get_args(Length))}"
             )
-        self.length, self.model, self.folder = length, model, TIIFFolder(length, model)
+        self.length, self.model = length, model
 
-    def read(self, file: Path) -> list[Prompt]:
+    @classmethod
+    def layout(cls, **options: Any) -> ImageFolder:
+        """The folder of these ``length`` and ``model``."""
+        return TIIFFolder(**{name: options[name] for name in ("length", "model") if name in options})
+
+    @classmethod
+    def read(cls, file: Path, **options: Any) -> list[Prompt]:
         """The prompts of a folder of questions (``data/testmini_eval_prompts``) or of one file in it.
 
         The questions' files have no prompts; those are read from the folder beside it (``data/testmini_prompts``),
@@ -105,7 +111,7 @@ class TIIFBench(QuestionBenchmark):
         files = sorted(file.glob("*.jsonl")) if file.is_dir() else [file]
         if not files:
             raise FileNotFoundError(f"{FILE} {file}: a folder without .jsonl files")
-        found = [each for one in files for each in self._of_file(one)]
+        found = [each for one in files for each in _of_file(one, options.get("length", "short"))]
         return [Prompt(p.text, p.tag, p.metadata, place) for place, p in enumerate(found)]
 
     def results(self, scored: Sequence[Scored]) -> dict[str, str]:
@@ -139,25 +145,6 @@ class TIIFBench(QuestionBenchmark):
             files["result_summary_dimension.txt"] = _summary({tag: sum(own) / len(own) for tag, own in right.items()})
         return files
 
-    def _of_file(self, file: Path) -> list[Prompt]:
-        beside = file.parent.with_name(file.parent.name.replace(ENDING, "_prompts")) / file.name.replace(
-            ENDING, "_prompts"
-        )
-        asked, said = list(json_lines(file, FILE)), list(json_lines(beside, FILE)) if beside != file else []
-        if not said:
-            raise ValueError(f"{FILE} {file}: its name must end in {ENDING}.jsonl, and its folder's in {ENDING}")
-        if len(asked) != len(said):
-            raise ValueError(f"{FILE} {file}: {len(asked)} lines, but {beside} has {len(said)}; they belong together")
-        prompts = []
-        for line, ((where, found), (there, words)) in enumerate(zip(asked, said, strict=True)):
-            kind = text(where, found, "type")
-            _group(kind, where)
-            if text(there, words, "type") != kind:
-                raise ValueError(f"{where}: type {kind!r}, but {words['type']!r} in {there}; they belong together")
-            known = {"line": line, "jsonl_file": file.name, **to_metadata(_questions(where, found))}
-            prompts.append(Prompt(text(there, words, f"{self.length}_description"), kind, known))
-        return prompts
-
 
 def _group(kind: str, where: str) -> str:
     """The group of a type of prompt: ``color+2d`` is of ``Attribute+Relation``, ``action+2d`` of ``Relation``."""
@@ -188,3 +175,21 @@ def _summary(types: Mapping[str, float]) -> str:
     means = {name: sum(own) / len(own) for name, own in groups.items()}
     rows = [*sorted(types.items()), *means.items(), ("overall", sum(means.values()) / len(means))]
     return "".join(f"{name}: {share:.4f}\n" for name, share in rows)
+
+
+def _of_file(file: Path, length: Length) -> list[Prompt]:
+    beside = file.parent.with_name(file.parent.name.replace(ENDING, "_prompts")) / file.name.replace(ENDING, "_prompts")
+    asked, said = list(json_lines(file, FILE)), list(json_lines(beside, FILE)) if beside != file else []
+    if not said:
+        raise ValueError(f"{FILE} {file}: its name must end in {ENDING}.jsonl, and its folder's in {ENDING}")
+    if len(asked) != len(said):
+        raise ValueError(f"{FILE} {file}: {len(asked)} lines, but {beside} has {len(said)}; they belong together")
+    prompts = []
+    for line, ((where, found), (there, words)) in enumerate(zip(asked, said, strict=True)):
+        kind = text(where, found, "type")
+        _group(kind, where)
+        if text(there, words, "type") != kind:
+            raise ValueError(f"{where}: type {kind!r}, but {words['type']!r} in {there}; they belong together")
+        known = {"line": line, "jsonl_file": file.name, **to_metadata(_questions(where, found))}
+        prompts.append(Prompt(text(there, words, f"{length}_description"), kind, known))
+    return prompts

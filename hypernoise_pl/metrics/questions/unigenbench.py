@@ -7,7 +7,7 @@ import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from hypernoise_pl.metrics.benchmark import Scored
 from hypernoise_pl.metrics.image_files import ImageFolder
@@ -50,8 +50,8 @@ class UniGenBench(QuestionBenchmark):
     ``License.txt``; ``read`` takes a user's own copy.
     """
 
-    title: ClassVar[str] = "UniGenBench++"
-    folder: ImageFolder = UniGenBenchFolder()
+    title = "UniGenBench++"
+    folder: ClassVar[ImageFolder] = UniGenBenchFolder()
     caveat: ClassVar[str] = (
         "The published figures are Gemini 2.5 Pro's marks by another instruction; those of another answering model "
         "differ."
@@ -60,7 +60,8 @@ class UniGenBench(QuestionBenchmark):
     def __init__(self, answerer: Answerer, aggregation: Aggregation = "accuracy") -> None:
         super().__init__(answerer, aggregation, hard=True)
 
-    def read(self, file: Path) -> list[Prompt]:
+    @classmethod
+    def read(cls, file: Path, **options: Any) -> list[Prompt]:
         """The prompts of ``test_prompts_en.csv`` and its like: columns ``index``, ``prompt_en`` and ``sub_dims_en``.
 
         Raises:
