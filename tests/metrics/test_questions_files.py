@@ -12,16 +12,20 @@ import torch
 import yaml
 from jsonargparse import ArgumentParser
 
+from hypernoise_pl.chat import ChatEndpoint
 from hypernoise_pl.conf_files import conf_folder, config_names
+from hypernoise_pl.identity import described
 from hypernoise_pl.metrics.benchmark import Benchmark, Outcome, Scored
 from hypernoise_pl.metrics.image_files import ImageFile
 from hypernoise_pl.metrics.questions.answerer import Answer, Answerer
 from hypernoise_pl.metrics.questions.benchmark import QuestionBenchmark
+from hypernoise_pl.metrics.questions.chat_model import ChatAnswerer
 from hypernoise_pl.metrics.questions.dpg import DPGBench
 from hypernoise_pl.metrics.questions.geneval2 import GenEval2
 from hypernoise_pl.metrics.questions.tiif import TIIFBench
 from hypernoise_pl.metrics.questions.unigenbench import UniGenBench
 from hypernoise_pl.score.pictures import read_image
+from hypernoise_pl.shapes.questions import ShapesAnswerer
 from hypernoise_pl.types import Prompt
 from tests.rewards import zoo
 
@@ -65,7 +69,7 @@ TIIF_PROMPTS = [
     {"type": "negation+2d", "short_description": "A cup.", "long_description": "A cup that stands alone on a table."},
 ]
 UNIGEN = [
-    ("Three pandas, inked.", ["Style", "Attribute - Quantity", "Attribute - Color"], ["ink", "three pandas", "black"]),
+    ("Three pandas, inked.", ["Style", "Attribute - Quantity", "Attribute - Color"], ["", "three pandas", "black"]),
     ("A fox runs.", ["Action - Animal"], ["running"]),
 ]
 
@@ -317,6 +321,7 @@ def test_unigenbench_is_read_in_either_language(language, tmp_path):
     assert "Three pandas, inked." in questions[1].text and questions[1].text.endswith(
         "Attribute - Quantity: three pandas"
     )
+    assert questions[0].text.endswith("in this point? Style")  # a point that the file does not describe
     assert benchmark.folder.name(prompts[0], 2) == "3_2.png"
 
 
@@ -358,6 +363,7 @@ CONTENTS = {
         DPG.replace("tuple", "tuples"),
         "line 1: no column is called 'tuple' .did you mean 'tuples'",
     ),
+    "header alone": (DPGBench, HEADER, "no row below the header"),
     "few columns": (DPGBench, f"{HEADER}\nfish,A fish.\n", "line 2: 2 columns, the header has 9"),
     "no number": (DPGBench, DPG.replace('"2,3"', "two"), "line 5: 'dependency' must be whole numbers.*got 'two'"),
     "no parent": (DPGBench, DPG.replace('"2,3"', "9"), "line 5: 'dependency' 9 is no question of item 'fish1'"),
@@ -434,6 +440,17 @@ def test_every_configuration_builds_its_benchmark(file, tmp_path):
     built = parser.instantiate_classes(parser.parse_object(written)).benchmark
     assert isinstance(built, QuestionBenchmark) and isinstance(built.answerer, Answerer)
     assert f"benchmarks/{file.stem}" not in config_names()
+
+
+def test_options_that_change_no_figure_are_no_part_of_what_a_benchmark_is():
+    plain = described(DPGBench(ShapesAnswerer()))
+    assert described(DPGBench(ShapesAnswerer(chunk=1))) == plain
+    assert described(DPGBench(ShapesAnswerer(), hard=False)) != plain
+    assert described(DPGBench(ShapesAnswerer(), "arithmetic")) != plain
+    asker = ChatAnswerer(ChatEndpoint("m"))
+    assert described(TIIFBench(asker, model="a")) == described(TIIFBench(ChatAnswerer(ChatEndpoint("m"), cache=None)))
+    assert described(TIIFBench(asker)) != described(TIIFBench(asker, "long"))
+    assert described(TIIFBench(asker)) != described(TIIFBench(ChatAnswerer(ChatEndpoint("m"), together=False)))
 
 
 def test_every_benchmark_has_a_configuration():

@@ -52,6 +52,7 @@ def csv_rows(file: Path, what: str, columns: Sequence[str]) -> Iterator[tuple[st
     """
     reader = csv.reader(io.StringIO(_text(file, what), newline=""), strict=True)
     names: list[str] = []
+    empty = True
     try:
         for row in reader:
             where = f"{what} {file}, line {reader.line_num}"
@@ -66,19 +67,29 @@ def csv_rows(file: Path, what: str, columns: Sequence[str]) -> Iterator[tuple[st
             elif row and len(row) != len(names):
                 raise ValueError(f"{where}: {len(row)} columns, the header has {len(names)}")
             elif row:
+                empty = False
                 yield where, dict(zip(names, row, strict=True))
     except csv.Error as error:
         raise ValueError(f"{what} {file}, line {reader.line_num}: not CSV: {error}") from error
+    if empty:
+        raise ValueError(f"{what} {file}: no row below the header")
 
 
-def texts(where: str, found: dict[str, Any], key: str) -> list[str]:
-    """A list of texts, none of them empty, in a row.
+def texts(where: str, found: dict[str, Any], key: str, empty: bool = False) -> list[str]:
+    """A list of texts in a row.
+
+    Args:
+        where: the row's place.
+        found: the row.
+        key: name of the list.
+        empty: whether a text may be empty; the list never may.
 
     Raises:
         ValueError: if it is none, or is empty.
     """
     values = found.get(key)
-    if not isinstance(values, list) or not values or not all(isinstance(v, str) and v.strip() for v in values):
+    fits = isinstance(values, list) and all(isinstance(value, str) and (empty or value.strip()) for value in values)
+    if not values or not fits:
         raise ValueError(f"{where}: {key!r} must be a list of texts{_absent(found, key)}")
     return [value.strip() for value in values]
 

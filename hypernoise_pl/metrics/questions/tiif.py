@@ -178,7 +178,8 @@ def _summary(types: Mapping[str, float]) -> str:
 
 
 def _of_file(file: Path, length: Length) -> list[Prompt]:
-    beside = file.parent.with_name(file.parent.name.replace(ENDING, "_prompts")) / file.name.replace(ENDING, "_prompts")
+    folder, name = (part.replace(ENDING, "_prompts") for part in (file.parent.name, file.name))
+    beside = file.parent.with_name(folder) / name
     asked, said = list(json_lines(file, FILE)), list(json_lines(beside, FILE)) if beside != file else []
     if not said:
         raise ValueError(f"{FILE} {file}: its name must end in {ENDING}.jsonl, and its folder's in {ENDING}")

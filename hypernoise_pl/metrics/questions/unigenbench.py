@@ -64,6 +64,9 @@ class UniGenBench(QuestionBenchmark):
     def read(cls, file: Path, **options: Any) -> list[Prompt]:
         """The prompts of ``test_prompts_en.csv`` and its like: columns ``index``, ``prompt_en`` and ``sub_dims_en``.
 
+        The published ``test_prompts_en_long.csv`` is damaged in line 511 (index 509): a comma is missing after
+        ``"Grammar - Negation"``; put it into your copy.
+
         Raises:
             FileNotFoundError: if it is missing.
             ValueError: if a row is of another form; with the line.
@@ -119,12 +122,12 @@ def _prompt(where: str, row: dict[str, str], language: str, place: int) -> Promp
     if not isinstance(found, dict):
         raise ValueError(f"{where}: {column!r} must be a JSON object, got {row[column][:60]!r}")
     name, meaning = LANGUAGES[language]
-    points, meanings = texts(where, found, name), texts(where, found, meaning)
+    points, meanings = texts(where, found, name), texts(where, found, meaning, empty=True)
     same_length(where, name, points, meaning, meanings)
     questions = [
         Question(
             f"An image was made from this prompt: {words!r}. Does it show what the prompt asks for in this point? "
-            f"{point}: {means}",
+            + (f"{point}: {means}" if means else point),
             ("yes",),
             str(number),
             skills=tuple(dict.fromkeys([point.partition("-")[0].strip(), point])),
