@@ -143,7 +143,8 @@ def noise_correlations(noise: Tensor, lags: Sequence[int] = (1, 2)) -> dict[str,
 
     Of N(0, I) an autocorrelation has a standard error of 1 / sqrt(pairs), with B C (H - lag) W pairs along the height
     and B C H (W - lag) along the width, and ``cross_channel`` one of about sqrt(2 / pairs of channels) / (B H W). A
-    figure beyond four of these is no chance, where the B noises were drawn independently.
+    figure beyond four of these is no chance, where the B noises were drawn independently. The mean of all elements is
+    taken off for an autocorrelation, not each channel's: a channel that is moved as a whole counts.
 
     Args:
         noise: [B, C, H, W].

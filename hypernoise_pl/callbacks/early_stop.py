@@ -15,8 +15,8 @@ class EarlyStop(EarlyStopping):
     """Ends the training after a validation, once a figure has not been better for so many validations in a row.
 
     It is Lightning's EarlyStopping with the name of the figure checked at the first validation, the larger figure the
-    better one unless said otherwise, and a line that says why it ends. The adapter of the last step is saved and
-    tested; AdapterCheckpoint with the same figure keeps the best one.
+    better one unless said otherwise, and a line that says why it ends. A figure that is not finite ends it too. The
+    adapter of the last step is saved and tested; AdapterCheckpoint with the same figure keeps the best one.
 
     Args:
         monitor: a figure that validation logs, like ``validation/hypernetwork/reward/weighted``, or ``alarm/signs``.
