@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from jsonargparse import ArgumentParser
 
@@ -16,6 +16,7 @@ from hypernoise_pl.metrics.benchmark import Benchmark
 from hypernoise_pl.signatures import ConfigError, find_class
 from hypernoise_pl.types import nearest
 
+Part = TypeVar("Part")
 ROOTS = {"benchmark": Benchmark}
 
 
@@ -53,18 +54,27 @@ def build(config: dict[str, Any]) -> Benchmark:
         FileNotFoundError: if a model is missing.
         ValueError: if a model is damaged, or what the benchmark needs is not installed.
     """
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_subclass_arguments(Benchmark, "benchmark", required=True)
-    complaint = io.StringIO()
-    with contextlib.redirect_stderr(complaint):
-        try:
-            parsed = parser.parse_object(config)
-        except Exception as error:
-            raise ConfigError(_first_line(str(error))) from None
-    benchmark: Benchmark = parser.instantiate_classes(parsed).benchmark
+    benchmark: Benchmark = _made(config["benchmark"], Benchmark, "benchmark")
     if (missing := benchmark.missing()) is not None:
         raise ConfigError(f"{benchmark.title} cannot score; missing is {missing}")
     return benchmark.eval().requires_grad_(False)
+
+
+def build_part(config: dict[str, Any], name: str, kind: type[Part]) -> Part:
+    """One of the benchmark's arguments alone, an object of this class; raises what ``build`` does."""
+    made: Part = _made(config["benchmark"]["init_args"][name], kind, name)
+    return made
+
+
+def _made(config: dict[str, Any], kind: type, name: str) -> Any:
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_subclass_arguments(kind, name, required=True)
+    with contextlib.redirect_stderr(io.StringIO()):
+        try:
+            parsed = parser.parse_object({name: config})
+        except Exception as error:
+            raise ConfigError(_first_line(str(error))) from None
+    return parser.instantiate_classes(parsed)[name]
 
 
 def _first_line(text: str) -> str:

@@ -193,7 +193,9 @@ def parse(command: str, arguments: Sequence[str]) -> tuple[Options, list[str]]:
         SystemExit: with status 2, after a line that says what is wrong.
     """
     parser = every_command()[1][command]
-    options, rest = parser.parse_known_args(list(arguments), Options())
+    # flags may stand before IMAGES, which the plain call takes for absent then
+    read = parser.parse_known_intermixed_args if command == "score" else parser.parse_known_args
+    options, rest = read(list(arguments), Options())
     if rest and command not in (*CONFIGURED, "sweep", "score"):
         parser.error(f"{rest[0]}: not understood{closest(rest[0], own_flags(command))}")
     return options, rest
@@ -325,7 +327,9 @@ def _fill(command: str, parser: Parser) -> None:
         )
         _flag(own, "--private", "a repository that --push makes is private", action="store_true")
     if command == "score":
-        name = own.add_argument("benchmark", help="short name in conf/benchmarks, or a YAML file", metavar="BENCHMARK")
+        name = own.add_argument(
+            "benchmark", help=f"{', '.join(benchmark_names())}; or a YAML file", metavar="BENCHMARK"
+        )
         name.completer = lambda **_: benchmark_names()  # type: ignore[attr-defined]
         own.add_argument("images", nargs="?", type=Path, help="folder, or JSONL file, of images", metavar="IMAGES")
         _flag(
@@ -356,10 +360,10 @@ def _fill(command: str, parser: Parser) -> None:
         _flag(
             own,
             "--detections",
-            'for geneval, instead of IMAGES: a line an image, {"filename": "00000/samples/0000.png", "objects": '
+            'for geneval, instead of its own detector: a line an image, {"filename": "00000/samples/0000.png", "objects": '
             '[{"class": "bench", "score": 0.93, "box": [left, top, right, bottom], "color": "red"}]}, boxes in pixels; '
             "00000 is the line of the prompt in the metadata, from 0 on. Every object with a score above 0.3, in any "
-            "order; color is needed where a prompt asks for one",
+            "order; a color that a prompt asks for and that is absent is named by CLIP, if IMAGES are given too",
             metavar="FILE",
             type=Path,
         )

@@ -9,12 +9,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hypernoise_pl.benchmark_config import benchmark_file, build, class_of, configuration
+from hypernoise_pl.benchmark_config import benchmark_file, build, build_part, class_of, configuration
 from hypernoise_pl.comparison import shard_of
 from hypernoise_pl.config import pairs_of
 from hypernoise_pl.identity import described, digest_of
 from hypernoise_pl.metrics.benchmark import Benchmark, Scored
 from hypernoise_pl.metrics.encoding import Encoding
+from hypernoise_pl.metrics.geneval.colours import ClipColours
 from hypernoise_pl.metrics.geneval.results import CAVEAT, RESULTS, results
 from hypernoise_pl.options import Options
 from hypernoise_pl.progress import phase, say
@@ -124,18 +125,25 @@ def _of_detections(options: Options, flags: Sequence[str]) -> None:
         raise ValueError(f"--detections: a file for geneval; {options.benchmark} looks at images")
     if options.metadata is None:
         raise ValueError("score geneval --detections: needs --metadata evaluation_metadata.jsonl too")
-    if flags:
-        raise ValueError(f"{flags[0]}: not understood; a file of detections is scored without models")
+    if flags and options.images is None:
+        raise ValueError(f"{flags[0]}: not understood; a file of detections without images is scored without models")
     folder = options.output
     _check_folder(folder)
     if folder is not None and any((folder / name).exists() for name in (SUMMARY, RESULTS)):
         raise ValueError(f"--output {folder}: holds another run's figures; give another --output")
+    colours = None
+    if options.images is not None:
+        if not options.images.is_dir():
+            raise FileNotFoundError(f"images {options.images}: no such folder")
+        with phase("score: loading the model of colours"):
+            colours = build_part(configuration("geneval", [*pairs_of(flags)]), "colours", ClipColours).to(device())
     with phase("score: judging the detections"):
-        found = geneval.score(options.detections, options.metadata)
+        found = geneval.score(options.detections, options.metadata, options.images, colours)
     about = {
         "benchmark": "geneval",
         "title": "GenEval",
-        "judged_by": options.detector or f"the detections of {options.detections.name}",
+        "judged_by": (options.detector or f"the detections of {options.detections.name}")
+        + ("" if colours is None else f"; colours that it lacks by {colours.named()}"),
         "caveat": CAVEAT,
         "yes_or_no": True,
         "detections": str(options.detections),

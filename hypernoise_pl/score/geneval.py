@@ -3,25 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from hypernoise_pl.data.geneval import GenEvalFile
 from hypernoise_pl.metrics.benchmark import Outcome, Scored
 from hypernoise_pl.metrics.geneval.classes import class_names
+from hypernoise_pl.metrics.geneval.colours import ClipColours
+from hypernoise_pl.metrics.geneval.detector import Found
 from hypernoise_pl.metrics.geneval.results import boxes_of
 from hypernoise_pl.metrics.geneval.rules import COLOURS, Detection, kept, taken, verdict
-from hypernoise_pl.metrics.image_files import ImageFile
+from hypernoise_pl.metrics.image_files import GenEvalFolder, ImageFile
 from hypernoise_pl.score.detections import DetectedImage, read_detections
 from hypernoise_pl.score.left_out import LeftOut
+from hypernoise_pl.score.pictures import Unreadable, read_image
 from hypernoise_pl.types import Prompt
 
 
-def score(detections: Path, metadata: Path) -> tuple[list[Scored], list[LeftOut], list[Prompt]]:
+def score(
+    detections: Path, metadata: Path, folder: Path | None = None, colours: ClipColours | None = None
+) -> tuple[list[Scored], list[LeftOut], list[Prompt]]:
     """Judge every image of a file of detections.
 
     Args:
         detections: file, as ``read_detections`` takes it.
         metadata: GenEval's ``evaluation_metadata.jsonl``.
+        folder: of the images, in GenEval's layout; None where nobody has to look at them.
+        colours: what names the colours that the detections lack, where the images are given.
 
     Returns:
         The images with their verdicts, in the order of prompts; what was left out; and the prompts.
@@ -40,15 +48,44 @@ def score(detections: Path, metadata: Path) -> tuple[list[Scored], list[LeftOut]
         raise ValueError(
             f"detections {detections}: no image can be judged, {len(left)} are left out; the first: {left[0]}"
         )
+    scored = []
     found = [kept(image.objects, prompts[image.prompt].tag) for image in images]
-    _check_colours(images, found, prompts, detections)
-    return [_scored(image, prompts[image.prompt], own) for image, own in zip(images, found)], left, prompts
+    if folder is None or colours is None:
+        _check_colours(images, found, prompts, detections)
+    for image, own in zip(images, found):
+        prompt = prompts[image.prompt]
+        file = ImageFile(
+            (folder or Path()) / GenEvalFolder().name(prompt, image.number), prompt, image.number, image.name
+        )
+        try:
+            own = own if folder is None or colours is None else _coloured(file, own, colours)
+        except Unreadable as error:
+            left.append(LeftOut(image.name, image.line, str(error)))
+            continue
+        decided = verdict(own, prompt.metadata)
+        details = {"boxes": boxes_of(own)}
+        scored.append(Scored(file, prompt, Outcome(float(decided.correct), decided.reason, details=details)))
+    return scored, left, prompts
 
 
-def _scored(image: DetectedImage, prompt: Prompt, found: Sequence[Detection]) -> Scored:
-    decided = verdict(found, prompt.metadata)
-    file = ImageFile(Path(image.name), prompt, image.number, image.name)
-    return Scored(file, prompt, Outcome(float(decided.correct), decided.reason, details={"boxes": boxes_of(found)}))
+def _lacking(found: Sequence[Detection], prompt: Prompt) -> list[int]:
+    """Places of the objects whose colour the verdict needs and that have none."""
+    places = []
+    for clause in prompt.metadata["include"]:
+        own = taken(found, clause)
+        if "color" in clause and len(own) == clause["count"]:
+            places += [place for place, each in enumerate(found) if any(each is one for one in own)]
+    return [place for place in dict.fromkeys(places) if found[place].colour is None]
+
+
+def _coloured(file: ImageFile, found: Sequence[Detection], colours: ClipColours) -> list[Detection]:
+    """The objects of an image, with the colours that its verdict needs."""
+    places = _lacking(found, file.prompt)
+    if not places:
+        return list(found)
+    pixels = read_image(file)
+    named = dict(zip(places, colours([(pixels, Found(found[place])) for place in places]), strict=True))
+    return [replace(each, colour=named.get(place, each.colour)) for place, each in enumerate(found)]
 
 
 def _check_colours(
@@ -58,18 +95,15 @@ def _check_colours(
     detections: Path,
 ) -> None:
     """Refuse images whose verdict needs a colour that the detections do not have: nobody has looked at it."""
-    lacking: list[tuple[DetectedImage, str]] = []
-    for image, own in zip(images, kept_in):
-        for clause in prompts[image.prompt].metadata["include"]:
-            found = taken(own, clause)
-            asked = "color" in clause and len(found) == clause["count"]
-            if asked and any(detection.colour is None for detection in found):
-                lacking.append((image, clause["class"]))
-                break
+    lacking = [
+        (image, own[places[0]].name)
+        for image, own in zip(images, kept_in)
+        if (places := _lacking(own, prompts[image.prompt]))
+    ]
     if lacking:
         image, name = lacking[0]
         raise ValueError(
             f"detections {detections}: {len(lacking)} of {len(images)} images have an object whose color a prompt asks "
             f"for, without it; the first is {name!r} in {image.name} (line {image.line}); give each such object "
-            f'"color", one of {", ".join(COLOURS)}'
+            f'"color", one of {", ".join(COLOURS)}, or give the folder of the images too'
         )

@@ -1,13 +1,18 @@
 """Colours by CLIP: what is cut out is Pillow's, what is said of it is what transformers' own processor and model say."""
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from hypernoise_pl.__main__ import main
 from hypernoise_pl.metrics.geneval.colours import ClipColours, cut_out
 from hypernoise_pl.metrics.geneval.detector import Found
 from hypernoise_pl.metrics.geneval.rules import COLOURS, Detection
+from hypernoise_pl.metrics.image_files import save_png
 from hypernoise_pl.types import to_uint8
 from tests.metrics.test_detector import pictures
 
@@ -93,3 +98,35 @@ def test_nothing_asked_is_nothing_said_and_a_chunk_of_none_is_refused(colours, c
     assert colours([]) == []
     with pytest.raises(ValueError, match="chunk must be 1 or more, got 0"):
         ClipColours(str(colours_folder), chunk=0)
+
+
+@pytest.mark.usefixtures("own_folder")
+def test_detections_without_colours_and_their_images_are_scored_with_clips_colours(colours_folder, capsys):
+    clauses = [{"class": "cat", "count": 1, "color": "red"}]
+    line = {"tag": "colors", "include": clauses, "prompt": "a photo of a red cat"}
+    Path("metadata.jsonl").write_text(f"{json.dumps(line)}\n" * 8)
+    shown, lines = pictures(8, 90, 120), []
+    box = [8.0, 9.0, 88.0, 89.0]
+    for place, image in enumerate(shown[:7]):
+        save_png(Path(f"images/{place:05}/samples/0000.png"), to_uint8(image))
+        colour = {"color": "red"} if place == 0 else {}
+        objects = [{"class": "cat", "score": 0.9, "box": box} | colour]
+        lines.append({"filename": f"{place:05}/samples/0000.png", "objects": objects})
+    lines.append({**lines[1], "filename": "00007/samples/0000.png"})  # whose image is not there
+    Path("found.jsonl").write_text("".join(f"{json.dumps(each)}\n" for each in lines))
+    given = ["score", "geneval", "--detections=found.jsonl", "--metadata=metadata.jsonl", "--output=out"]
+    assert main(given) == 2
+    assert "7 of 8 images have an object whose color a prompt asks for" in capsys.readouterr().err
+    model = f"--benchmark.colours.model={colours_folder}"
+    assert main([*given, "images", model]) == 0
+    said = ClipColours(str(colours_folder))(
+        [(to_uint8(image).movedim(-1, 0) / 255, Found(Detection("cat", tuple(box)))) for image in shown[1:7]]
+    )
+    results = [json.loads(each) for each in Path("out/results.jsonl").read_text().splitlines()]
+    assert [each["correct"] for each in results] == [True, *(colour == "red" for colour in said)]
+    reasons = [f"expected red cat>=1, found 0 red; and 1 {colour}" for colour in said if colour != "red"]
+    assert [each["reason"] for each in results if not each["correct"]] == reasons and reasons
+    summary = json.loads(Path("out/summary.json").read_text())
+    (left,) = summary["left_out"]
+    assert left["image"] == "00007/samples/0000.png" and left["why"] == "no such file" and summary["images"] == 7
+    assert Path("out/score.html").is_file() and "colours that it lacks by" in summary["judged_by"]

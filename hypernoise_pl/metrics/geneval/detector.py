@@ -69,6 +69,10 @@ class Detector(KeepsArguments, nn.Module, ABC):
             raise ValueError(f"{type(self).__name__} gave {len(found)} lists of objects for {len(images)} images")
         return found
 
+    def detect(self, images: Tensor) -> list[list[Detection]]:
+        """The objects of images [B, 3, H, W] in [0, 1], without their masks."""
+        return [[found.detection for found in own] for own in self(images)]
+
     @abstractmethod
     def named(self) -> str:
         """Which detector it is, for tables: network and checkpoint."""
