@@ -16,7 +16,7 @@ class Mask2FormerNetwork(Mask2FormerPreTrainedModel):
     """
 
     # of the backbone's classifier; no detector uses it, and published files do not have it
-    _keys_to_ignore_on_load_missing: ClassVar[list[str]] = [r"pixel_level_module\.encoder\.(swin\.)?layernorm\."]
+    _keys_to_ignore_on_load_missing: ClassVar[list[str]] = [r"pixel_level_module\.encoder\.(swin\.)?layernorm\."]  # type: ignore[misc]
 
     def __init__(self, config: Any) -> None:
         super().__init__(config)
