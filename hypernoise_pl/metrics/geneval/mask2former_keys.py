@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -165,9 +166,19 @@ def converted(tensors: Mapping[str, Tensor], what: str) -> dict[str, Tensor]:
 
 
 def original_of(file: Path) -> str | None:
-    """The name under which GenEval's detector was published as this file, by its sha256; None if it is another."""
+    """The name under which GenEval's detector was published as this file, by its sha256; None if it is another.
+
+    A file by such a name that is another is warned of.
+    """
     with file.open("rb") as opened:
-        return ORIGINALS.get(hashlib.file_digest(opened, "sha256").hexdigest()[:8])
+        digest = hashlib.file_digest(opened, "sha256").hexdigest()[:8]
+    if digest not in ORIGINALS and file.name in ORIGINALS.values():
+        warnings.warn(
+            f"detector {file}: not the file that its authors published under this name, or damaged: its sha256 begins "
+            f"with {digest}; its figures are not called GenEval",
+            stacklevel=3,
+        )
+    return ORIGINALS.get(digest)
 
 
 def _check_report(report: Mapping[str, Any], where: str) -> None:

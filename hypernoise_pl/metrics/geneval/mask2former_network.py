@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 from transformers.models.mask2former.modeling_mask2former import Mask2FormerModel, Mask2FormerPreTrainedModel
@@ -16,9 +16,7 @@ class Mask2FormerNetwork(Mask2FormerPreTrainedModel):
     """
 
     # of the backbone's classifier; no detector uses it, and published files do not have it
-    _keys_to_ignore_on_load_missing = [  # noqa: RUF012
-        r"pixel_level_module\.encoder\.(swin\.)?layernorm\."
-    ]
+    _keys_to_ignore_on_load_missing: ClassVar[list[str]] = [r"pixel_level_module\.encoder\.(swin\.)?layernorm\."]  # type: ignore[misc]
 
     def __init__(self, config: Any) -> None:
         super().__init__(config)
