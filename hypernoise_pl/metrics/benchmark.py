@@ -60,7 +60,7 @@ class Benchmark(KeepsArguments, nn.Module, ABC):
     """
 
     neutral: ClassVar[tuple[str, ...]] = ()
-    title: ClassVar[str]
+    title: str
     folder: ClassVar[ImageFolder] = GenEvalFolder()
     caveat: ClassVar[str] = ""
 

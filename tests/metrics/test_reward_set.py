@@ -129,7 +129,8 @@ def test_real_words_are_read_and_what_quotes_none_is_left_out():
 
 def test_models_are_frozen_and_named():
     clip = str(PACKAGE / "shapes" / "weights" / "clip")
-    judged = RewardSet({"clip": CLIPScore(clip), "ocr": TextAccuracy()})
+    judged = RewardSet({"clip": CLIPScore(clip), "ocr": TextAccuracy()}, title="Mine")
+    assert judged.title == "Mine" and RewardSet({"bright": Brightness()}).title == "Reward set"
     assert judged.judged_by() == f"clip: CLIPScore {clip}, ocr: TextAccuracy"
     assert not any(parameter.requires_grad for parameter in judged.parameters())
     assert judged.missing() is None
