@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
@@ -26,12 +26,13 @@ class RewardSet(Benchmark):
         tag: column or key of the categories; None for ``tag`` or ``category``, if there is one. PartiPrompts has
             ``Category`` and ``Challenge``.
         split: split of a data set of the hub.
+        title: name of the set, as tables have it.
 
     Raises:
         ValueError: if there is no verifier, the main one is not among them, or a name cannot be one.
     """
 
-    title = "Reward set"
+    neutral: ClassVar[tuple[str, ...]] = ("title",)
 
     def __init__(
         self,
@@ -40,8 +41,10 @@ class RewardSet(Benchmark):
         column: str | None = None,
         tag: str | None = None,
         split: str = "train",
+        title: str = "Reward set",
     ) -> None:
         super().__init__()
+        self.title = title
         if not verifiers:
             raise ValueError("RewardSet: needs a verifier")
         for name in verifiers:

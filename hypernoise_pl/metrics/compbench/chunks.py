@@ -74,4 +74,5 @@ def _has_noun(tokens: list[re.Match[str]]) -> bool:
 
 
 def _is_noun(token: re.Match[str]) -> bool:
-    return not _is(token.group().lower(), "determiners", "colours", "adjectives")
+    word = token.group().lower()
+    return word not in ("and", ",") and not _is(word, "determiners", "colours", "adjectives")
