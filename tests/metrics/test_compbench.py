@@ -15,8 +15,8 @@ from torch import Tensor
 from hypernoise_pl.conf_files import PACKAGE
 from hypernoise_pl.metrics.benchmark import Benchmark, figures_of
 from hypernoise_pl.metrics.compbench.benchmark import T2ICompBench
-from hypernoise_pl.metrics.compbench.detecting import ObjectFinder
 from hypernoise_pl.metrics.compbench.found import Spatial
+from hypernoise_pl.metrics.geneval.detector import Detector, Found
 from hypernoise_pl.metrics.geneval.rules import Detection
 from hypernoise_pl.rewards.clip import CLIPScore
 from hypernoise_pl.rewards.vqa import VQAScore
@@ -33,22 +33,23 @@ STD = torch.tensor([0.26862954, 0.26130258, 0.27577711])
 CLIP = str(PACKAGE / "shapes" / "weights" / "clip")
 
 
-class ShapesFinder:
+class ShapesFinder(Detector):
     """The shapes world's detector, with boxes in pixels."""
 
     def __init__(self) -> None:
-        self.classes = SHAPES
+        super().__init__()
+        self.classes = tuple(SHAPES)
         self.seen = 0
 
     def named(self) -> str:
         return "the shapes world's detector"
 
-    def detect(self, images: Tensor) -> list[list[Detection]]:
+    def _detect(self, images: Tensor) -> list[list[Found]]:
         self.seen += len(images)
         height, width = images.shape[-2:]
         found = ShapesJudge().detect(images)
         return [
-            [replace(d, box=tuple(edge * size for edge, size in zip(d.box, (width, height) * 2))) for d in own]
+            [Found(replace(d, box=tuple(e * size for e, size in zip(d.box, (width, height) * 2)))) for d in own]
             for own in found
         ]
 
@@ -256,7 +257,7 @@ def test_it_says_what_judges(blip):
     said = benchmark(blip).judged_by()
     assert said.startswith(f"attributes: VQAScore {blip}; spatial and numeracy, in place of UniDet: the shapes world's")
     assert said.endswith(f"non_spatial: CLIPScore {CLIP}")
-    assert isinstance(ShapesFinder(), ObjectFinder) and benchmark(blip).missing() is None
+    assert benchmark(blip).missing() is None
 
 
 def test_a_configuration_names_its_parts(blip):

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from hypernoise_pl.metrics.benchmark import Benchmark, Outcome, Scored
 from hypernoise_pl.metrics.compbench.complex import Complex, Placed
-from hypernoise_pl.metrics.compbench.detecting import ObjectFinder
 from hypernoise_pl.metrics.compbench.found import Numeracy, Spatial
 from hypernoise_pl.metrics.compbench.images import CompBenchImages
 from hypernoise_pl.metrics.compbench.parsed import read_parses
@@ -20,6 +19,7 @@ from hypernoise_pl.metrics.compbench.part import Part
 from hypernoise_pl.metrics.compbench.reading import CATEGORIES, categories_in, read_categories
 from hypernoise_pl.metrics.compbench.results import result_files
 from hypernoise_pl.metrics.compbench.seen import Attributes, NonSpatial
+from hypernoise_pl.metrics.geneval.detector import Detector
 from hypernoise_pl.metrics.image_files import ImageFolder
 from hypernoise_pl.rewards.base import Reward
 from hypernoise_pl.rewards.clip import Agreement
@@ -76,7 +76,7 @@ class T2ICompBench(Benchmark):
     def __init__(
         self,
         attributes: Reward | None = None,
-        detector: ObjectFinder | None = None,
+        detector: Detector | None = None,
         non_spatial: Agreement | None = None,
         categories: Sequence[str] | None = None,
         chunks: str | None = None,
@@ -177,7 +177,7 @@ def _lack(category: str, absent: Mapping[str, list[str]]) -> str | None:
 
 def _parts(
     attributes: Reward | None,
-    detector: ObjectFinder | None,
+    detector: Detector | None,
     non_spatial: Agreement | None,
     chunks: str | None,
     names: dict[str, str],
@@ -196,7 +196,7 @@ def _parts(
 
 def _named(part: object) -> str:
     """A detector by its own name, another part by its class and model."""
-    if isinstance(part, ObjectFinder):
+    if isinstance(part, Detector):
         return part.named()
     model = getattr(part, "arguments", {}).get("model", "")
     return f"{type(part).__name__} {model}".strip()

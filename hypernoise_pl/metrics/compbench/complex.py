@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from hypernoise_pl.metrics.benchmark import Outcome
-from hypernoise_pl.metrics.compbench.detecting import ObjectFinder
 from hypernoise_pl.metrics.compbench.found import Spatial
 from hypernoise_pl.metrics.compbench.parsed import Parses
 from hypernoise_pl.metrics.compbench.part import Part
 from hypernoise_pl.metrics.compbench.seen import Attributes, NonSpatial
 from hypernoise_pl.metrics.compbench.spatial import Relation, locality_of
+from hypernoise_pl.metrics.geneval.detector import Detector
 from hypernoise_pl.rewards.base import Reward
 from hypernoise_pl.rewards.clip import Agreement
 from hypernoise_pl.types import Prompt
@@ -29,7 +29,7 @@ class Placed(Spatial):
         parses: of the prompts.
     """
 
-    def __init__(self, detector: ObjectFinder, names: Mapping[str, str], parses: Parses) -> None:
+    def __init__(self, detector: Detector, names: Mapping[str, str], parses: Parses) -> None:
         super().__init__(detector, names)
         self.parses = parses
 

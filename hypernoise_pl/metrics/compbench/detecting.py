@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Protocol, runtime_checkable
-
-from torch import Tensor
 
 from hypernoise_pl.metrics.geneval.rules import Detection
 
@@ -14,27 +11,16 @@ CONFIDENCE = 0.5  # of a detection, which must lie above
 SHORT, LONG = 479, 480  # pixels to which the reference evaluation scales an image's shorter and longer side
 # the reference evaluation's own, and other names of the same thing in COCO
 RENAMED = {"man": "person", "woman": "person", "boy": "person", "girl": "person", "ship": "boat"}
-COCO = {"sofa": "couch", "phone": "cell phone", "television": "tv", "table": "dining table"}
+COCO = {
+    "keyboard": "computer keyboard",
+    "remote": "tv remote",
+    "remote control": "tv remote",
+    "sofa": "couch",
+    "phone": "cell phone",
+    "television": "tv",
+    "table": "dining table",
+}
 OTHER_THINGS = {"mouse"}  # an animal in the prompts, a computer's in COCO
-
-
-@runtime_checkable
-class ObjectFinder(Protocol):
-    """A detector.
-
-    Attributes:
-        classes: names of everything that it can find.
-    """
-
-    classes: Sequence[str]
-
-    def named(self) -> str:
-        """Which detector it is, for tables."""
-        ...
-
-    def detect(self, images: Tensor) -> list[list[Detection]]:
-        """The objects in each of [B, 3, H, W] images in [0, 1]; boxes in pixels of the images."""
-        ...
 
 
 def class_of(word: str, classes: Sequence[str], names: Mapping[str, str]) -> str | None:

@@ -11,10 +11,11 @@ from torch import Tensor
 
 from hypernoise_pl.metrics.benchmark import Outcome
 from hypernoise_pl.metrics.compbench.chunks import words
-from hypernoise_pl.metrics.compbench.detecting import ObjectFinder, class_of, scaled
+from hypernoise_pl.metrics.compbench.detecting import class_of, scaled
 from hypernoise_pl.metrics.compbench.numeracy import count_score, counted, without_doubles
 from hypernoise_pl.metrics.compbench.part import Part
 from hypernoise_pl.metrics.compbench.spatial import Relation, position, relation_of, spatial_score
+from hypernoise_pl.metrics.geneval.detector import Detector
 from hypernoise_pl.metrics.geneval.rules import Detection
 from hypernoise_pl.types import Prompt
 
@@ -27,7 +28,7 @@ class Found(Part):
         names: word of a prompt -> class of the detector, for words that it calls otherwise.
     """
 
-    def __init__(self, detector: ObjectFinder, names: Mapping[str, str]) -> None:
+    def __init__(self, detector: Detector, names: Mapping[str, str]) -> None:
         super().__init__()
         self.detector, self.names = detector, dict(names)
 
