@@ -88,7 +88,7 @@ def tensorboard(capsys, monkeypatch) -> None:
 
     found = EventAccumulator(str(folder)).Reload().Tags()
     groups = {name.partition("/")[0] for name in found["scalars"]}
-    assert groups == {"train", "noise", "speed", "test", "final", "epoch"}  # FEW has no validation
+    assert groups == {"train", "noise", "speed", "memory", "test", "final", "epoch"}  # FEW has no validation
     assert "configuration/text_summary" in found["tensors"]
 
 

@@ -363,7 +363,7 @@ def _fill(command: str, parser: Parser) -> None:
             'for geneval, instead of its own detector: a line an image, {"filename": "00000/samples/0000.png", '
             '"objects": [{"class": "bench", "score": 0.93, "box": [left, top, right, bottom], "color": "red"}]}, boxes '
             "in pixels; 00000 is the line of the prompt in the metadata, from 0 on. Every object with a score above "
-            "0.3, in any order; a color that a prompt asks for and that is absent is named by CLIP, if IMAGES are given",
+            "0.3, in any order; a color that a prompt asks for and that is absent is named by CLIP if IMAGES are given",
             metavar="FILE",
             type=Path,
         )
