@@ -144,7 +144,9 @@ def predict(cli: Any, options: Options) -> None:
         made = f" ({sum(done)} prompts were there)" if any(done) else ""
         _say(f"{len(found.rows)} images{made}, {ROWS} and {END} are in {found.folder}")
         if options.benchmark is not None:
-            _say(f"next         python -m hypernoise_pl score {options.benchmark} {found.folder}")
+            more = [] if options.metadata is None else ["--metadata", str(options.metadata)]
+            words = ["python", "-m", "hypernoise_pl", "score", options.benchmark, str(found.folder), *more]
+            _say(f"next         {shlex.join(words)}")
 
 
 def _settings(cli: Any, options: Options, adapter: Path, prompts: Sequence[Prompt], seeds: list[int]) -> dict[str, Any]:
