@@ -24,7 +24,8 @@ from hypernoise_pl.report.results import ENSEMBLES, JUDGE, RANKED, WEIGHTED, Res
 from hypernoise_pl.rewards.base import Reward, Verifier
 from hypernoise_pl.search.latent import LatentVerifier
 from hypernoise_pl.search.none import NoSearch
-from hypernoise_pl.search.problem import ByRow, NoiseProblem, Scorer
+from hypernoise_pl.search.problem import NoiseProblem
+from hypernoise_pl.search.scoring import ByRow, Scorer
 from hypernoise_pl.signatures import ConfigError
 from hypernoise_pl.threads import following_load
 from hypernoise_pl.trained import Trained, digest, load_trained

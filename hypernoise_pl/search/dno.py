@@ -58,7 +58,7 @@ class DNO(Search):
                 return
             _, gradient = problem.score_and_grad(start.moved(noise))
             with torch.enable_grad():
-                shuffled = _shuffled(noise, problem.directions(self.shuffles))
+                shuffled = _shuffled(noise, problem.streams.directions(self.shuffles))
                 likely = log_probability(shuffled, self.block).mean(1).sum()
                 (regular,) = torch.autograd.grad(likely, noise)
             noise.grad = -gradient - self.regularity * regular

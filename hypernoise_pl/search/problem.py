@@ -16,21 +16,11 @@ from hypernoise_pl.search.account import Account
 from hypernoise_pl.search.candidates import Candidates
 from hypernoise_pl.search.latent import LatentVerifier
 from hypernoise_pl.search.samples import Best, Ranking, Samples, mean_rank
-from hypernoise_pl.types import Conditioning, check_shape, left_alone
+from hypernoise_pl.search.scoring import ByRow, Scorer, Scoring, gradient
+from hypernoise_pl.search.streams import Streams
+from hypernoise_pl.types import Conditioning, check_shape
 
-Scorer = Callable[[Tensor, list[str]], Tensor]
 Refine = Callable[[Tensor, Conditioning], Tensor]
-
-
-@dataclass(frozen=True)
-class ByRow:
-    """A scorer that is told prompts by their places: two prompts of one text may ask for different things.
-
-    Args:
-        score: images [M, 3, H, W] and the places of their M prompts in the problem's list -> scores, as of a scorer.
-    """
-
-    score: Callable[[Tensor, list[int]], Tensor]
 
 
 @dataclass
@@ -77,10 +67,9 @@ class NoiseProblem:
             raise ValueError(f"chunk must be at least 1, got {self.chunk}")
         check_shape("start", self.start, (len(self.prompts), *self.generator.noise_shape))
         self.start = self.start.detach()
-        if isinstance(self.scorer, LatentVerifier):
-            self.scorer.check(self.generator)
+        self._scoring.check()
         self.conditioning: Conditioning = self.generator.encode(self.prompts)
-        self._streams = [torch.Generator().manual_seed(seed_of(self.seed, row)) for row in seeds_from(self.start)]
+        self.streams = Streams([seed_of(self.seed, row) for row in seeds_from(self.start)], self.start)
         self._ranking: Ranking | None = None
         self._drawn = False
         self._clock = time.perf_counter()
@@ -94,7 +83,7 @@ class NoiseProblem:
     @property
     def nfe_of_scoring(self) -> int:
         """Network evaluations for one candidate to be made and scored."""
-        return self.steps + (self.scorer.nfe if isinstance(self.scorer, LatentVerifier) else 0)
+        return self.steps + self._scoring.nfe
 
     @property
     def at_once(self) -> int:
@@ -115,7 +104,7 @@ class NoiseProblem:
         A method that makes noises of its draws in the space before the hypernetwork (the mirrored draw, for one) makes
         them of these, and gives them to ``refined``.
         """
-        noise = self.directions(count)
+        noise = self.streams.directions(count)
         if not self._drawn:
             noise[:, 0], self._drawn = self.start, True
         return Candidates.drawn(noise)
@@ -132,20 +121,6 @@ class NoiseProblem:
         with torch.no_grad():
             parts = [self.refine(part, self._conditioning(rows)) for part, rows in self._chunks(candidates.noise)]
         return candidates.moved(torch.cat(parts).view_as(candidates.noise))
-
-    def directions(self, count: int) -> Tensor:
-        """[B, N, *Z] standard normal numbers, to move noises by."""
-        size = self.start.shape[1:]
-        drawn = [torch.stack([torch.randn(size, generator=s) for _ in range(count)]) for s in self._streams]
-        return torch.stack(drawn).to(self.start)
-
-    def uniforms(self, count: int) -> Tensor:
-        """[B, N] numbers uniform in [0, 1), to choose among candidates by."""
-        return torch.stack([torch.rand(count, generator=s) for s in self._streams]).to(self.start)
-
-    def seeds(self, count: int) -> Tensor:
-        """[B, N] seeds of fresh noise, for what has none of its own; int64, on the CPU."""
-        return torch.stack([torch.randint(2**63 - 1, (count,), generator=s) for s in self._streams])
 
     # what a method asks of noises
 
@@ -190,7 +165,7 @@ class NoiseProblem:
         predictions of one call.
         """
         self._charge_verifying(latents.shape[1])
-        found = [self._verdict(piece, rows)[1] for piece, rows in self._chunks(latents)]
+        found = [self._scoring(piece, rows, self._conditioning(rows))[1] for piece, rows in self._chunks(latents)]
         scores = torch.cat(found).unflatten(0, latents.shape[:2])
         self._count(scores)
         return mean_rank(scores) if scores.dim() == 3 else scores.nan_to_num(nan=-torch.inf)
@@ -215,7 +190,7 @@ class NoiseProblem:
                 score = self._judged(leaf, seeds, self._latents(leaf, seeds, self._conditioning(rows)), rows)
                 if score.dim() > 1:
                     raise ValueError("a mean of ranks has no gradient; give this method a reward or a weighted sum")
-                gradients.append(_finite(_gradient(score, leaf)))
+                gradients.append(gradient(score, leaf))
             found.append(score.detach())
         scores = torch.cat(found).unflatten(0, candidates.seeds.shape)
         return self._kept(scores), torch.cat(gradients).view_as(candidates.noise)
@@ -244,7 +219,7 @@ class NoiseProblem:
         for noise, seeds, rows in self._chunks(candidates.noise, candidates.seeds):
             latents = self._latents(noise, seeds, self._conditioning(rows))
             unscored = torch.zeros(len(rows), device=noise.device)
-            self._keep(Samples(noise, seeds, latents, self._decoded(latents)), unscored, rows)
+            self._keep(Samples(noise, seeds, latents, self.generator.decode(latents)), unscored, rows)
         self.account.decodes += 1
 
     @torch.no_grad()
@@ -254,7 +229,7 @@ class NoiseProblem:
             self.best = self._ranking.best()
         assert self.best is not None, "the method scored nothing"
         if self.best.images is None:
-            parts = [self._decoded(part) for part in self.best.latents.split(self.chunk)]
+            parts = [self.generator.decode(part) for part in self.best.latents.split(self.chunk)]
             self.best.images = torch.cat(parts)
             self.account.decodes += 1
         return self.best
@@ -273,29 +248,17 @@ class NoiseProblem:
 
     # how it is done
 
+    @property
+    def _scoring(self) -> Scoring:
+        return Scoring(self.scorer, self.generator, self.prompts, self.network)
+
     def _latents(self, noise: Tensor, seeds: Tensor, conditioning: Conditioning) -> Tensor:
         fresh = seeds.tolist() if self.steps > 1 else None
         return self.generator.latents(noise, conditioning, self.steps, network=self.network, seeds=fresh)
 
-    def _verdict(self, latents: Tensor, rows: Tensor) -> tuple[Tensor | None, Tensor]:
-        """Images, if any were decoded, and [M] or [M, K] scores, as the verifier gives them."""
-        texts = [self.prompts[row] for row in rows.tolist()]
-        if isinstance(self.scorer, LatentVerifier):
-            return None, self.scorer(self.generator, latents, self._conditioning(rows), texts, self.network)
-        images = self._decoded(latents)
-        with left_alone(images, "the scorer"):
-            if isinstance(self.scorer, ByRow):
-                scores = self.scorer.score(images, rows.tolist())
-            else:
-                scores = self.scorer(images, texts)
-        if not isinstance(scores, Tensor) or scores.dim() not in (1, 2) or len(scores) != len(texts):
-            given = f"shape {list(scores.shape)}" if isinstance(scores, Tensor) else f"a {type(scores).__name__}"
-            raise ValueError(f"the scorer must give a tensor of {len(texts)} scores for as many images, got {given}")
-        return images, scores
-
     def _judged(self, noise: Tensor, seeds: Tensor, latents: Tensor, rows: Tensor) -> Tensor:
         """[M] or [M, K] scores, as the verifier gives them; the best of each row is kept."""
-        images, scores = self._verdict(latents, rows)
+        images, scores = self._scoring(latents, rows, self._conditioning(rows))
         samples = Samples(noise, seeds, latents, images)
         if scores.dim() == 1:
             self._keep(samples, scores.detach(), rows)
@@ -303,9 +266,6 @@ class NoiseProblem:
             self._ranking = self._ranking or Ranking(len(self.prompts))
             self._ranking.add(samples, scores, rows)
         return scores
-
-    def _decoded(self, latents: Tensor) -> Tensor:
-        return self.generator.decode(latents)
 
     def _keep(self, samples: Samples, scores: Tensor, rows: Tensor) -> None:
         if self.best is None:
@@ -324,9 +284,8 @@ class NoiseProblem:
         return read
 
     def _count(self, scores: Tensor) -> None:
-        decodes = self.scorer.decodes if isinstance(self.scorer, LatentVerifier) else 1
         self.account.verified += scores.shape[1]
-        self.account.decodes += scores.shape[1] * decodes
+        self.account.decodes += scores.shape[1] * self._scoring.decodes
         self.account.missing += int(scores.isnan().sum())
 
     def _charge_verifying(self, count: int) -> None:
@@ -347,19 +306,3 @@ class NoiseProblem:
         prompts, count = tensors[0].shape[:2]
         rows = torch.arange(prompts, device=self.start.device).repeat_interleave(count)
         return zip(*(part.split(self.chunk) for part in (*(x.flatten(0, 1) for x in tensors), rows)), strict=True)
-
-
-def _gradient(score: Tensor, noise: Tensor) -> Tensor:
-    found = torch.autograd.grad(score.sum(), noise, allow_unused=True)[0] if score.requires_grad else None
-    if found is None:
-        raise ValueError(
-            "the scores have no gradient at the noise: they are computed from detached images, in NumPy, under no_grad "
-            "or in inference mode; give this method a reward that is differentiated"
-        )
-    return found
-
-
-def _finite(gradient: Tensor) -> Tensor:
-    """Gradients [M, *Z], 0 those that are not finite in every element."""
-    fine = gradient.flatten(1).isfinite().all(1)
-    return gradient.where(fine.view(-1, *[1] * (gradient.dim() - 1)), 0.0)

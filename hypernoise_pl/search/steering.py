@@ -54,7 +54,7 @@ class Steering(Search):
         for _ in range(problem.steps - 1):
             clean = particles.denoise()
             memory, potential = self._potential(memory, problem.preview(clean))
-            chosen = _resampled(potential / self.temperature, problem.uniforms(1))
+            chosen = _resampled(potential / self.temperature, problem.streams.uniforms(1))
             particles.pick(chosen)
             memory = memory.gather(1, chosen)
             particles.step(picked(clean, chosen))

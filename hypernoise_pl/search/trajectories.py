@@ -77,7 +77,7 @@ class Trajectories:
 
         A copy draws its fresh noise from a seed of its own, of the prompt's stream.
         """
-        chosen, seeds = index.tolist(), self.problem.seeds(index.shape[1]).tolist()
+        chosen, seeds = index.tolist(), self.problem.streams.seeds(index.shape[1]).tolist()
         count, fresh = len(self.start), []
         self._copied = torch.zeros(index.shape, dtype=torch.bool)
         for row, places in enumerate(chosen):
@@ -99,7 +99,7 @@ class Trajectories:
     def renoise(self, steps: int) -> None:
         """Take the states as many steps back by the forward process, each with noise of its own."""
         low, self.place = self._levels[self.place], self.place - steps
-        noise = self.problem.directions(len(self.start))
+        noise = self.problem.streams.directions(len(self.start))
         self.state = self.generator.renoise(self.state, low, self._levels[self.place], noise)
         self._memory = None
         self._copied.zero_()

@@ -42,7 +42,7 @@ class ZeroOrder(Search):
             if not problem.affords(self.neighbours):
                 return
             assert problem.best is not None
-            pivot, directions = problem.best.candidates, problem.directions(self.neighbours)
+            pivot, directions = problem.best.candidates, problem.streams.directions(self.neighbours)
             problem.score(pivot.moved(neighbours(pivot.noise[:, 0], directions, self.cosine)))
 
     def budget(self, steps: int = 1, drawing: int = 0, verifying: int = 0) -> int:

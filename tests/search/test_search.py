@@ -140,7 +140,7 @@ def test_gradient_against_finite_differences():
 
 def test_neighbours_have_the_pivots_norm_and_the_angle_asked_for():
     task = problem(budget=1)
-    found = neighbours(task.start, task.directions(5), 0.95)
+    found = neighbours(task.start, task.streams.directions(5), 0.95)
     flat, pivot = found.flatten(2), task.start.flatten(1)[:, None]
     torch.testing.assert_close(flat.norm(dim=-1), pivot.norm(dim=-1).expand(-1, 5))
     torch.testing.assert_close(torch.cosine_similarity(flat, pivot, dim=-1), torch.full((3, 5), 0.95))

@@ -17,9 +17,10 @@ from hypernoise_pl.noise import gaussian, seed_of
 from hypernoise_pl.search.base import Search
 from hypernoise_pl.search.latent import LatentVerifier
 from hypernoise_pl.search.none import NoSearch
-from hypernoise_pl.search.problem import NoiseProblem, Scorer
+from hypernoise_pl.search.problem import NoiseProblem
 from hypernoise_pl.search.random_search import RandomSearch
 from hypernoise_pl.search.reno import ReNO
+from hypernoise_pl.search.scoring import Scorer
 from hypernoise_pl.shapes.judge import ShapesJudge
 from hypernoise_pl.shapes.prompts import ShapesPrompts
 from hypernoise_pl.shapes.training.sightings import Ensemble

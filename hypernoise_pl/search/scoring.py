@@ -1,0 +1,106 @@
+"""How a search scores its samples: by images, by images and the places of their prompts, or by latents."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from hypernoise_pl.generators.base import Generator
+from hypernoise_pl.search.latent import LatentVerifier
+from hypernoise_pl.types import Conditioning, left_alone
+
+Scorer = Callable[[Tensor, list[str]], Tensor]
+
+
+@dataclass(frozen=True)
+class ByRow:
+    """A scorer that is told prompts by their places: two prompts of one text may ask for different things.
+
+    Args:
+        score: images [M, 3, H, W] and the places of their M prompts in the problem's list -> scores, as of a scorer.
+    """
+
+    score: Callable[[Tensor, list[int]], Tensor]
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """A scorer of any kind, asked in one way.
+
+    Args:
+        scorer: of the problem.
+        generator: whose latents are scored; it decodes them where the scorer looks at images.
+        prompts: B texts.
+        network: view of the generator's network, for a latent verifier; None for its own.
+    """
+
+    scorer: Scorer | ByRow | LatentVerifier
+    generator: Generator
+    prompts: Sequence[str]
+    network: nn.Module | None = None
+
+    def check(self) -> None:
+        """Check that the scorer can score this generator's latents.
+
+        Raises:
+            ValueError: if a latent verifier does not fit the generator.
+        """
+        if isinstance(self.scorer, LatentVerifier):
+            self.scorer.check(self.generator)
+
+    @property
+    def nfe(self) -> int:
+        """Network evaluations that scoring one sample takes."""
+        return self.scorer.nfe if isinstance(self.scorer, LatentVerifier) else 0
+
+    @property
+    def decodes(self) -> int:
+        """Latents that are decoded to score one sample."""
+        return self.scorer.decodes if isinstance(self.scorer, LatentVerifier) else 1
+
+    def __call__(self, latents: Tensor, rows: Tensor, conditioning: Conditioning) -> tuple[Tensor | None, Tensor]:
+        """Score latents.
+
+        Args:
+            latents: [M, *Z] clean.
+            rows: [M] places of their prompts.
+            conditioning: of these prompts.
+
+        Returns:
+            Images [M, 3, H, W], if any were decoded, and [M] or [M, K] scores, as the scorer gives them.
+
+        Raises:
+            ValueError: if there is not a score, or a row of scores, an image.
+        """
+        texts = [self.prompts[row] for row in rows.tolist()]
+        if isinstance(self.scorer, LatentVerifier):
+            return None, self.scorer(self.generator, latents, conditioning, texts, self.network)
+        images = self.generator.decode(latents)
+        with left_alone(images, "the scorer"):
+            if isinstance(self.scorer, ByRow):
+                scores = self.scorer.score(images, rows.tolist())
+            else:
+                scores = self.scorer(images, texts)
+        if not isinstance(scores, Tensor) or scores.dim() not in (1, 2) or len(scores) != len(texts):
+            given = f"shape {list(scores.shape)}" if isinstance(scores, Tensor) else f"a {type(scores).__name__}"
+            raise ValueError(f"the scorer must give a tensor of {len(texts)} scores for as many images, got {given}")
+        return images, scores
+
+
+def gradient(score: Tensor, noise: Tensor) -> Tensor:
+    """[M, *Z] gradient of scores [M] at the noises that they were made from; 0 for a noise where it is not finite.
+
+    Raises:
+        ValueError: if the scores do not depend on the noise by operations that are differentiated.
+    """
+    found = torch.autograd.grad(score.sum(), noise, allow_unused=True)[0] if score.requires_grad else None
+    if found is None:
+        raise ValueError(
+            "the scores have no gradient at the noise: they are computed from detached images, in NumPy, under no_grad "
+            "or in inference mode; give this method a reward that is differentiated"
+        )
+    fine = found.flatten(1).isfinite().all(1)
+    return found.where(fine.view(-1, *[1] * (found.dim() - 1)), 0.0)
