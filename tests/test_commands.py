@@ -148,7 +148,7 @@ def test_commands_are_found_where_they_are_shown():
 def test_every_block_is_a_command_code_or_a_known_output(document):
     for block in blocks(document):
         first = block.strip().partition("\n")[0]
-        known = first.startswith((*STARTS, "from hypernoise_pl import attach", *OUTPUTS))
+        known = first.startswith((*STARTS, "from hypernoise_pl import ", *OUTPUTS))
         assert known, f"{document}: {first!r}: enter it in OUTPUTS, or STARTS and run(), of tests/test_commands.py"
 
 

@@ -47,7 +47,7 @@ def main(options: Options, flags: Sequence[str]) -> int:
         if options.detections is not None:
             _of_detections(options, flags)
         else:
-            _of_images(options, flags)
+            score_images(options, flags)
         return 0
     except Stopped as stopped:
         print(f"hypernoise_pl score: {stopped}; the same command goes on where it was", file=sys.stderr)
@@ -62,8 +62,17 @@ def main(options: Options, flags: Sequence[str]) -> int:
     return code
 
 
-def _of_images(options: Options, flags: Sequence[str]) -> None:
-    """Score images by the benchmark's own models."""
+def score_images(options: Options, flags: Sequence[str]) -> None:
+    """Score images by the benchmark's own models; ``options.result`` has what ``summary.json`` has.
+
+    Args:
+        options: flags of the command.
+        flags: keys of the benchmark's configuration.
+
+    Raises:
+        ValueError: for what is wrong with options, configuration or images.
+        FileNotFoundError: if a file, folder or model is missing.
+    """
     if options.images is None:
         raise ValueError("score: of which images? give a folder or a JSONL file after the benchmark")
     if options.detector is not None:
