@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import io
+import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 from jsonargparse import ArgumentParser
@@ -37,6 +39,8 @@ def configuration(name: str, flags: Sequence[tuple[str, str]] = ()) -> dict[str,
     config = resolved(finished(config, ROOTS))
     if not isinstance(config.get("benchmark"), dict) or "class_path" not in config["benchmark"]:
         raise ConfigError(f"config {name}: needs the key benchmark, with a class_path")
+    if not issubclass(class_of(config), Benchmark):
+        raise ConfigError(f"config {name}: {config['benchmark']['class_path']} is no Benchmark")
     return config
 
 
@@ -73,22 +77,30 @@ def _made(config: dict[str, Any], kind: type, name: str) -> Any:
         try:
             parsed = parser.parse_object({name: config})
         except Exception as error:
-            raise ConfigError(_first_line(str(error))) from None
+            raise ConfigError(_complaint(str(error))) from None
     return parser.instantiate_classes(parsed)[name]
 
 
-def _first_line(text: str) -> str:
-    lines = [line.strip(" -") for line in text.splitlines() if line.strip(" -")]
-    return " ".join(lines[:3])
+def _complaint(text: str) -> str:
+    """What the parser says, in one line: the key and what it wanted there, without the types that it tried."""
+    keys = [key for key in re.findall(r'(?:Parser key|Key) "([^"]+)"', text) if key != "benchmark"]
+    said = [line.strip(" -") for line in text.splitlines()]
+    telling = [
+        line for line in said if line and not re.match(r"Parser key|Does not|Subtypes|Errors|Problem|Given", line)
+    ]
+    wanted = next((line for line in telling if "NoneType" not in line), (telling or said)[0])
+    return f"benchmark: {wanted}" if not keys else f"benchmark.{'.'.join(dict.fromkeys(keys))}: {wanted}"
 
 
 def benchmark_file(name: str) -> str:
     """The file of a short name, as ``merge_file`` takes it; a path stays as it is.
 
     Raises:
-        ConfigError: with the nearest name, if there is none.
+        ConfigError: if there is none; with the nearest name.
     """
     if name.endswith((".yaml", ".yml")):
+        if not Path(name).is_file():
+            raise ConfigError(f"score: {name}: no such file")
         return name
     if name not in benchmark_names():
         hint = nearest(name, benchmark_names()) or f"; there are {', '.join(benchmark_names())}, or give a YAML file"

@@ -8,6 +8,7 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from hypernoise_pl.benchmark_config import benchmark_file, build, build_part, class_of, configuration
 from hypernoise_pl.comparison import shard_of
@@ -92,7 +93,7 @@ def score_images(options: Options, flags: Sequence[str]) -> None:
         raise ValueError(f"--against: {options.benchmark} holds images against none; fidelity does")
     with phase("score: loading models"):
         benchmark = build(config)
-    benchmark.check(images.prompts)
+    _check(benchmark, images, options)
     with phase("score: hashing the weights"):
         settings = _settings(benchmark, images)
     folder = options.output or Journal.unfinished(Path("runs/score"), settings) or new_run("score")
@@ -124,6 +125,15 @@ def _found(options: Options, kind: type[Benchmark], arguments: Mapping[str, Any]
     prompts = None if options.metadata is None else kind.read(options.metadata, **arguments)
     found = find_images(options.images, kind.layout(**arguments), prompts)
     return found if options.method is None else only(found, options.method)
+
+
+def _check(benchmark: Benchmark, images: Images, options: Options) -> None:
+    """Raise if prompts cannot be scored; where they are the images' own, say whose could be given."""
+    try:
+        benchmark.check(images.prompts)
+    except ValueError as error:
+        hint = "" if options.metadata is not None else "; --metadata FILE gives the benchmark's own prompts"
+        raise ValueError(f"{error}{hint}") from None
 
 
 def _of_detections(options: Options, flags: Sequence[str]) -> None:
@@ -179,7 +189,7 @@ def _write(
     for method in dict.fromkeys(each.image.made_by for each in scored):
         own = [each for each in scored if each.image.made_by == method]
         for name, text in files(own).items():
-            file = folder / method / name if method else folder / name
+            file = folder / _folder_of(method) / name
             file.parent.mkdir(parents=True, exist_ok=True)
             write(file, text)
             written.setdefault(name, file)
@@ -212,6 +222,12 @@ def _settings(benchmark: Benchmark, images: Images) -> dict[str, Any]:
         "prompts": {"count": len(prompts), "contents": digest_of(prompts)},
         "images": {"count": len(names), "contents": digest_of(names)},
     }
+
+
+def _folder_of(method: str) -> str:
+    """Folder that is called like a method; what a path would read otherwise is escaped as in a URL."""
+    name = quote(method, safe=" ()+,=")
+    return name if name.strip(".") else name.replace(".", "%2E")
 
 
 def _check_folder(folder: Path | None) -> None:

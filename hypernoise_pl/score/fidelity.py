@@ -15,7 +15,7 @@ from torch import Tensor
 from hypernoise_pl.metrics.benchmark import Scored
 from hypernoise_pl.metrics.encoding import Encoding
 from hypernoise_pl.metrics.fidelity import Fidelity
-from hypernoise_pl.score.left_out import LeftOut
+from hypernoise_pl.score.left_out import LeftOut, counts
 from hypernoise_pl.score.sources import Images, find_images
 from hypernoise_pl.score.table import WIDTH, aligned
 
@@ -35,7 +35,8 @@ def with_against(images: Images, place: Path | None) -> tuple[Images, str]:
     if place is not None:
         others = find_images(place, Encoding.folder, None)
         more = [replace(image, made_by=AGAINST) for image in others.files]
-        return Images([*images.files, *more], [*images.left, *others.left], images.prompts), AGAINST
+        left = [replace(each, method=AGAINST) for each in others.left]
+        return Images([*images.files, *more], [*images.left, *left], images.prompts), AGAINST
     methods = list(dict.fromkeys(image.made_by for image in images.files))
     if len(methods) < 2:
         raise ValueError("score fidelity: against which images? give a folder of them: --against DIR")
@@ -53,14 +54,9 @@ def summarise(scored: Sequence[Scored], left: Sequence[LeftOut], against: str) -
         paired = against != AGAINST and [*map(_place, own)] == [*map(_place, others)]
         measured = Fidelity.of(_features(own), real, [each.prompt.index for each in own], paired)
         figures = {key: None if math.isnan(value) else value for key, value in measured.figures.items()}
-        counts = {"images": measured.images, "against": measured.against}
-        found[name or "images"] = {"figures": figures, **counts, "caveats": list(measured.caveats)}
-    return {
-        "methods": found,
-        "images_left_out": len({each.image for each in left}),
-        "lines_left_out": sum(each.image is None for each in left),
-        "left_out": [str(each) for each in left],
-    }
+        sizes = {"images": measured.images, "against": measured.against}
+        found[name or "images"] = {"figures": figures, **sizes, "caveats": list(measured.caveats)}
+    return {"methods": found, **counts(left)}
 
 
 def table(summary: Mapping[str, Any]) -> str:

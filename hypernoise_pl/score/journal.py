@@ -16,7 +16,7 @@ from hypernoise_pl.score.left_out import LeftOut
 from hypernoise_pl.signatures import ConfigError
 
 SETTINGS = "settings.json"
-Key = tuple[str, str]  # method and name of an image
+Key = tuple[str, str, int]  # method, name and prompt of an image
 
 
 class Journal:
@@ -44,6 +44,7 @@ class Journal:
             raise ConfigError(f"--output {folder}: holds another run's figures; give another --output")
         else:
             write(folder / SETTINGS, json.dumps(settings, indent=1) + "\n")
+        self._end_line()
 
     @staticmethod
     def unfinished(root: Path, settings: Mapping[str, Any]) -> Path | None:
@@ -57,11 +58,11 @@ class Journal:
     def known(self, images: Iterable[ImageFile]) -> dict[Key, Outcome | LeftOut]:
         """What is known of images, by all shards, where their files are still those that were looked at."""
         rows = [row for file in sorted(self.folder.glob("outcomes-*.jsonl")) for row in _whole_rows(file)]
-        found = {(row["made_by"], row["name"]): row for row in rows}
+        found = {(row["made_by"], row["name"], row["prompt"], *row["file"]): row for row in rows}
         return {
-            key: _outcome(row) if row.get("left_out") is None else LeftOut(image.name, None, row["left_out"])
+            key: _outcome(row) if row.get("left_out") is None else _left_out(image, row["left_out"])
             for image in images
-            if (row := found.get(key := key_of(image))) is not None and row["file"] == _state(image.path)
+            if (row := found.get((*(key := key_of(image)), *_state(image.path)))) is not None
         }
 
     def add(self, images: Sequence[ImageFile], outcomes: Sequence[Outcome | LeftOut]) -> None:
@@ -69,19 +70,30 @@ class Journal:
         with self.file.open("a") as file:
             file.write("".join(_line(image, outcome) for image, outcome in zip(images, outcomes, strict=True)))
 
+    def _end_line(self) -> None:
+        """End the last line, where a process died within it: what is added next is then a line of its own."""
+        if self.file.exists() and not self.file.read_bytes().endswith(b"\n"):
+            with self.file.open("a") as file:
+                file.write("\n")
+
 
 def key_of(image: ImageFile) -> Key:
-    """What tells an image from others: its method and name."""
-    return image.made_by, image.name
+    """What tells an image from others: its method, its name and its prompt's index."""
+    return image.made_by, image.name, image.prompt.index
 
 
 def _line(image: ImageFile, outcome: Outcome | LeftOut) -> str:
-    row: dict[str, Any] = {"made_by": image.made_by, "name": image.name, "file": _state(image.path)}
+    made_by, name, prompt = key_of(image)
+    row: dict[str, Any] = {"made_by": made_by, "name": name, "prompt": prompt, "file": _state(image.path)}
     if isinstance(outcome, LeftOut):
         return json.dumps(row | {"left_out": outcome.why}) + "\n"
     figures = {name: _plain(value) for name, value in outcome.figures.items()}
     row |= {"value": _plain(outcome.value), "reason": outcome.reason, "figures": figures, "details": outcome.details}
     return json.dumps(row) + "\n"
+
+
+def _left_out(image: ImageFile, why: str) -> LeftOut:
+    return LeftOut(image.name, None, why, image.made_by)
 
 
 def _outcome(row: Mapping[str, Any]) -> Outcome:

@@ -75,7 +75,7 @@ def _batches(
     with ThreadPoolExecutor(READERS) as pool:
         for image, found in zip(images, _ahead(pool, images, 2 * size)):
             if isinstance(found, Unreadable):
-                journal.add([image], [LeftOut(image.name, None, str(found))])
+                journal.add([image], [LeftOut(image.name, None, str(found), image.made_by)])
                 steps.advance()
                 continue
             if batch and (len(batch) == size or found.shape != pixels[0].shape):

@@ -51,6 +51,8 @@ def find_images(place: Path, layout: ImageFolder, prompts: Sequence[Prompt] | No
         found = _listed(_rows_of(place, "image_path"), place.parent, prompts)
     elif not place.exists():
         raise FileNotFoundError(f"images {place}: no such file or folder")
+    elif place.is_file() and not layout.in_a_file:
+        raise ValueError(f"images {place}: neither a folder nor a JSONL file (.jsonl)")
     elif (place / PREDICTIONS).is_file():
         found = _predicted(place, layout, prompts)
     elif (place / COMPARISON).is_file():
@@ -72,11 +74,12 @@ def only(images: Images, method: str) -> Images:
         ValueError: naming the nearest, if there is none.
     """
     files = [image for image in images.files if image.made_by == method]
+    left = [each for each in images.left if each.method in ("", method)]
     if not files:
         names = list(dict.fromkeys(image.made_by for image in images.files if image.made_by))
         there = f"; there are {', '.join(names)}" if names else "; the images are of one method, without a name"
         raise ValueError(f"--method {method}: no image is of it{nearest(method, names)}{there}")
-    return replace(images, files=files)
+    return replace(images, files=files, left=left)
 
 
 def _example(layout: ImageFolder, found: Images) -> str:
@@ -88,43 +91,60 @@ def _in_layout(folder: Path, layout: ImageFolder, prompts: Sequence[Prompt] | No
     if not layout.needs_prompts:
         files = layout.find(folder, [])
         return Images(files, [], list({image.prompt.index: image.prompt for image in files}.values()))
-    beside = layout.read_beside(folder)
+    beside, names = layout.read_beside(folder), layout.by_index(folder)
     if prompts is None:
-        if not beside:
-            raise ValueError(
-                f"images {folder}: its prompts do not stand beside the images; give the benchmark's file: "
-                "--metadata FILE"
-            )
-        prompts = [prompt for _, prompt in beside.values()]
-    wrong, own = [], []
-    for prompt in prompts:
-        name, other = beside.get(prompt.index, ("", prompt))
-        if other.text == prompt.text:
-            own.append(prompt)
-        else:
-            wrong.append(LeftOut(name, None, f"its prompt is {other.text!r}, where {prompt.text!r} is asked for"))
+        prompts = [prompt for _, prompt in beside.values() if isinstance(prompt, Prompt)]
+    if not prompts and not beside:
+        raise ValueError(
+            f"images {folder}: its prompts do not stand beside the images; give the benchmark's file: --metadata FILE"
+        )
+    wanted = {prompt.index: prompt for prompt in prompts}
+    left = []
+    for index in sorted({*names, *beside}):
+        why = _mismatch(wanted.get(index), *beside.get(index, ("", None)))
+        if why:
+            wanted.pop(index, None)
+            left += [LeftOut(name, None, why) for name in names.get(index) or [beside[index][0]]]
+    own = [prompt for prompt in prompts if prompt.index in wanted]
     files = layout.find(folder, own)
-    numbers = sorted({image.number for image in files})
+    return Images(files, [*left, *_missing(layout, files, own)], list(prompts))
+
+
+def _mismatch(prompt: Prompt | None, name: str, beside: Prompt | str | None) -> str:
+    """Why the images beside which this prompt stands are not those of the benchmark's; empty if they are."""
+    if isinstance(beside, str):
+        return f"{name} beside it: {beside}"
+    if prompt is None:
+        return "the benchmark has no prompt of this number" if beside else "no prompt stands beside it"
+    if beside is not None and beside.text != prompt.text:
+        return f"its prompt is {beside.text!r}, where {prompt.text!r} is asked for"
+    return ""
+
+
+def _missing(layout: ImageFolder, files: Sequence[ImageFile], prompts: Sequence[Prompt]) -> list[LeftOut]:
+    """The images that prompts lack, of those numbers that some prompt has."""
     there = {(image.prompt.index, image.number) for image in files}
-    missing = [
+    return [
         LeftOut(layout.name(prompt, number), None, "no such file")
-        for prompt in own
-        for number in numbers
+        for prompt in prompts
+        for number in sorted({image.number for image in files})
         if (prompt.index, number) not in there
     ]
-    return Images(files, [*wrong, *missing], list(prompts))
 
 
 def _predicted(place: Path, layout: ImageFolder, prompts: Sequence[Prompt] | None) -> Images:
     """The images of a run of ``predict``: in the benchmark's layout where it has written that, else by its rows."""
     rows = _rows_of(place / PREDICTIONS, "file")
-    kinds = list(dict.fromkeys(str(row.get("kind")) for row in rows))
-    own = prompts or [prompt for _, prompt in layout.read_beside(place / kinds[0]).values()]
-    if own and layout.needs_prompts:
-        parts = {kind: _in_layout(place / kind, layout, own) for kind in kinds if (place / kind).is_dir()}
-        files = [replace(image, made_by=kind) for kind, part in parts.items() for image in part.files]
-        if files:
-            return Images(files, [left for part in parts.values() for left in part.left], list(own))
+    kinds = [kind for kind in dict.fromkeys(str(row.get("kind")) for row in rows) if (place / kind).is_dir()]
+    if kinds and layout.needs_prompts and (prompts or layout.read_beside(place / kinds[0])):
+        found = Images()
+        for kind in kinds:
+            part = _in_layout(place / kind, layout, prompts)
+            found.files += [replace(image, made_by=kind) for image in part.files]
+            found.left += [replace(each, method=kind) for each in part.left]
+            found.prompts = found.prompts or part.prompts
+        if found.files:
+            return found
     return _listed([{"image_path": row["file"], "method": row.get("kind"), **row} for row in rows], place, prompts)
 
 
@@ -133,17 +153,22 @@ def _listed(rows: Sequence[Mapping[str, Any]], folder: Path, prompts: Sequence[P
     found = Images()
     counts: Counter[tuple[str, int]] = Counter()
     named: dict[str, Prompt] = {}
+    lines: dict[tuple[str, str], int] = {}  # method and name of an image -> row
     for number, row in enumerate(rows, 1):
-        name, text, method = (row.get(key) for key in ("image_path", "prompt", "method"))
+        name, text, method = row.get("image_path"), row.get("prompt"), str(row.get("method") or "")
         if not isinstance(name, str) or not isinstance(text, str):
-            found.left.append(LeftOut(None, number, 'needs the texts "prompt" and "image_path"'))
+            found.left.append(LeftOut(None, number, 'needs the texts "prompt" and "image_path"', method))
+            continue
+        first = lines.setdefault((method, name), number)
+        if first != number:
+            found.left.append(LeftOut(name, number, f"named twice, first in line {first}, which is taken", method))
             continue
         prompt = _prompt_of(row, named) if prompts is None else _matching(row, prompts)
         if prompt is None:
-            found.left.append(LeftOut(name, number, f"the benchmark has no prompt {text!r}"))
+            found.left.append(LeftOut(name, number, f"the benchmark has no prompt {text!r}", method))
             continue
-        place = str(method or ""), prompt.index
-        found.files.append(ImageFile(folder / name, prompt, counts[place], name, made_by=place[0]))
+        place = method, prompt.index
+        found.files.append(ImageFile(folder / name, prompt, counts[place], name, made_by=method))
         counts[place] += 1
     methods = list(dict.fromkeys(image.made_by for image in found.files))
     found.files.sort(key=lambda image: (methods.index(image.made_by), image.prompt.index, image.number))
@@ -152,21 +177,24 @@ def _listed(rows: Sequence[Mapping[str, Any]], folder: Path, prompts: Sequence[P
 
 
 def _matching(row: Mapping[str, Any], prompts: Sequence[Prompt]) -> Prompt | None:
-    """The benchmark's prompt of a row: the one that its id names, if the text is the same, or the first of its text."""
+    """The benchmark's prompt of a row: the one that its id names, if the text is the same, or the first of its text.
+
+    An id is the benchmark's own, where its prompts have one, or a prompt's place from 0 on.
+    """
     same = [prompt for prompt in prompts if prompt.text == row["prompt"]]
-    named = [prompt for prompt in same if prompt.index in (row.get(NUMBER), row.get("number"))]
-    return next(iter([*named, *same]), None)
+    given = [row[key] for key in (NUMBER, "number") if key in row]
+    named = [prompt for prompt in same if prompt.metadata.get(NUMBER, prompt.index) in given]
+    placed = [prompt for prompt in same if prompt.index in given]
+    return next(iter([*named, *placed, *same]), None)
 
 
 def _prompt_of(row: Mapping[str, Any], named: dict[str, Prompt]) -> Prompt:
-    """The prompt of a row that stands for itself; rows of one text share it."""
-    text = row["prompt"]
-    if text not in named:
-        tag = row.get(first_of(TAG, list(row)) or "") or ""
-        taken = {"prompt", "image_path", "method", "file", "kind", "number", "seed", "scores", *TAG}
-        metadata = {key: value for key, value in row.items() if key not in taken}
-        named[text] = Prompt(text, str(tag), metadata, len(named))
-    return named[text]
+    """The prompt of a row that stands for itself; rows of one text, tag and metadata share it."""
+    text, tag = row["prompt"], str(row.get(first_of(TAG, list(row)) or "") or "")
+    taken = {"prompt", "image_path", "method", "file", "kind", "number", "seed", "scores", *TAG}
+    metadata = {key: value for key, value in row.items() if key not in taken}
+    own = json.dumps([text, tag, {key: value for key, value in metadata.items() if key != NUMBER}], sort_keys=True)
+    return named.setdefault(own, Prompt(text, tag, metadata, len(named)))
 
 
 def _rows_of(file: Path, key: str) -> list[dict[str, Any]]:
@@ -198,5 +226,5 @@ def _compared(file: Path) -> list[dict[str, Any]]:
         raise ValueError(f"images {file}: needs the package pyarrow; pip install 'hypernoise_pl[search]'") from None
 
     names = {"label": "method", "text": "prompt", "tag": "tag", "prompt": "number", "image": "image_path"}
-    columns = pq.read_table(file, columns=[*names, "seed"]).to_pylist()
-    return [{new: row[old] for old, new in names.items()} for row in columns]
+    rows = sorted(pq.read_table(file, columns=[*names, "seed"]).to_pylist(), key=lambda row: row["seed"])
+    return [{new: row[old] for old, new in names.items()} for row in rows]  # of all methods in one order of noises

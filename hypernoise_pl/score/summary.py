@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import Any
 
 import torch
 
 from hypernoise_pl.metrics.benchmark import Scored, figures_of
 from hypernoise_pl.metrics.intervals import estimate
-from hypernoise_pl.score.left_out import LeftOut
+from hypernoise_pl.score.left_out import LeftOut, counts
 from hypernoise_pl.types import Prompt
 
 
@@ -27,9 +26,8 @@ def summarise(scored: Sequence[Scored], left: Sequence[LeftOut], prompts: Sequen
         one's ``score``, ``interval``, ``images``, ``correct`` (images whose value is 1) and ``prompts`` (None and 0 for
         a tag of the benchmark without an image); ``figures``, the benchmark's further figures; ``images`` and
         ``prompts`` that were scored, ``prompts_of`` all; the share ``correct_images`` of images, and
-        ``correct_prompts`` of prompts with a correct image; ``images_left_out`` and ``lines_left_out``, the lines that
-        name no image, and of both ``left_out``, each with ``image``, ``line`` and ``why``; ``no_value``, images that
-        were looked at and got no figure. Where the images are of several methods, all but what is left out stands under
+        ``correct_prompts`` of prompts with a correct image; ``no_value``, images that were looked at and got no figure;
+        and what ``counts`` says of what was left out. Of several methods all but that stands under
         ``methods``, by name, and ``gains`` has the difference of each to the first one's.
     """
     methods = list(dict.fromkeys(each.image.made_by for each in scored))
@@ -38,12 +36,7 @@ def summarise(scored: Sequence[Scored], left: Sequence[LeftOut], prompts: Sequen
     found: dict[str, Any] = figures[methods[0]] if len(methods) == 1 else {"methods": figures}
     if len(methods) > 1:
         found["gains"] = {name: _gain(own[name], own[methods[0]]) for name in methods[1:]}
-    return {
-        **found,
-        "images_left_out": len({each.image for each in left} - {None}),
-        "lines_left_out": sum(each.image is None for each in left),
-        "left_out": [asdict(each) for each in left],
-    }
+    return found | counts(left)
 
 
 def _of_method(scored: Sequence[Scored], prompts: Sequence[Prompt]) -> dict[str, Any]:
@@ -78,11 +71,11 @@ def _figures(scored: Sequence[Scored]) -> dict[str, Any]:
 
 
 def _gain(scored: Sequence[Scored], others: Sequence[Scored]) -> dict[str, Any]:
-    """The mean difference of the images that both methods have, by prompt and number."""
+    """The mean difference of the images of which both methods have a figure, by prompt and number."""
     values = {(each.prompt.index, each.image.number): each.outcome.value for each in others}
-    both = [each for each in scored if (each.prompt.index, each.image.number) in values]
-    gains = torch.tensor(
-        [each.outcome.value - values[each.prompt.index, each.image.number] for each in both], dtype=torch.float64
-    )
+    missing = float("nan")
+    every = [each.outcome.value - values.get((each.prompt.index, each.image.number), missing) for each in scored]
+    both = [each for each, gain in zip(scored, every) if gain == gain]
+    gains = torch.tensor([gain for gain in every if gain == gain], dtype=torch.float64)
     figure = estimate(gains, [each.prompt.index for each in both], [each.prompt.tag for each in both])
     return {"mean": figure.mean if both else None, "interval": figure.interval, "images": len(both)}

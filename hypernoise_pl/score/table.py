@@ -16,7 +16,7 @@ Row = tuple[str, ...]
 def table(summary: Mapping[str, Any]) -> str:
     """The figures in plain text, method by method, a row a tag and figure, and sentences that say what they are of."""
     methods = summary.get("methods", {"": summary})
-    yes_or_no, title = summary["yes_or_no"], summary["title"]
+    yes_or_no = summary["yes_or_no"]
     blocks = []
     for name, own in methods.items():
         head = (name, "score", "95 % interval", *(["correct"] if yes_or_no else []), "images", "prompts")
@@ -25,18 +25,28 @@ def table(summary: Mapping[str, Any]) -> str:
         first = next(iter(methods))
         head = (f"difference to {first}", "mean", "95 % interval", "images")
         blocks.append(aligned([head, *(_gain(name, own) for name, own in summary["gains"].items())]))
-    own = next(iter(methods.values()))
-    said = (
-        f"{title} by {summary['judged_by']}: {own['images']} images of {own['prompts']} of {own['prompts_of']} prompts"
-    )
-    said += f"; {own['correct_prompts']:.3f} of these prompts have a correct image." if yes_or_no else "."
+    sentences = [_said(name, own, summary) for name, own in methods.items()]
+    lines = [fill(text, WIDTH, break_on_hyphens=False) for text in (*sentences, summary["caveat"]) if text]
+    return "\n\n".join([*blocks, "\n".join(lines)])
+
+
+def _said(name: str, own: Mapping[str, Any], summary: Mapping[str, Any]) -> str:
+    """What the figures of a method are of, in sentences; the first method's say who judged."""
+    methods = summary.get("methods")
+    said = f"{name}: " if methods else f"{summary['title']} by {summary['judged_by']}: "
+    if methods and name == next(iter(methods)):
+        said = f"{summary['title']} by {summary['judged_by']}. {said}"
+    said += f"{own['images']} images of {own['prompts']} of {own['prompts_of']} prompts"
+    if summary["yes_or_no"] and own["images"]:
+        said += f"; {own['correct_prompts']:.3f} of these prompts have a correct image"
+    said += "."
     empty = [tag for tag, figures in own["tags"].items() if not figures["images"]]
-    if empty:
+    if empty and own["images"]:
         said += f" No image is of {', '.join(empty)}: the mean is over the other tags."
     if own["no_value"]:
-        said += f" {own['no_value']} images were looked at and got no figure; no mean counts them."
-    sentences = [fill(text, WIDTH, break_on_hyphens=False) for text in (said, summary["caveat"]) if text]
-    return "\n\n".join([*blocks, "\n".join(sentences)])
+        counted = "1 image was" if own["no_value"] == 1 else f"{own['no_value']} images were"
+        said += f" {counted} looked at and got no figure; no mean counts {'it' if own['no_value'] == 1 else 'them'}."
+    return said
 
 
 def left_out(summary: Mapping[str, Any], left: Sequence[object]) -> str:

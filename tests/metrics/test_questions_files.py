@@ -208,8 +208,8 @@ def test_geneval2_finds_images_by_a_file_of_paths(tmp_path, monkeypatch):
     folder, prompts = GenEval2.folder, GenEval2(Given([])).read(geneval2(tmp_path))
     Path("pig.png").touch()
     Path("paths.json").write_text(json.dumps({"a pig": "pig.png", "two red cows": "gone.png", "another": "pig.png"}))
-    (found,) = folder.find(Path("paths.json"), prompts)
-    assert (found.path, found.prompt.text, found.number) == (Path("pig.png"), "a pig", 0)
+    found = [(each.path, each.prompt.text, each.number) for each in folder.find(Path("paths.json"), prompts)]
+    assert found == [(Path("gone.png"), "two red cows", 0), (Path("pig.png"), "a pig", 0)]
     Path("paths.json").write_text("[]")
     with pytest.raises(ValueError, match=r"image paths paths.json: it must be one JSON object"):
         folder.find(Path("paths.json"), prompts)

@@ -23,6 +23,7 @@ class GenEval2Folder(ImageFolder):
     """One image a prompt, ``00000_0.png``; or the original's JSON file ``{prompt: path of its image}``."""
 
     images = 1
+    in_a_file = True
 
     def name(self, prompt: Prompt, number: int) -> str:
         """``00000_0.png``, by the prompt's index."""
@@ -42,8 +43,8 @@ class GenEval2Folder(ImageFolder):
             raise ValueError(f"image paths {folder}: not JSON: {error}") from error
         if not isinstance(paths, dict) or not all(isinstance(path, str) for path in paths.values()):
             raise ValueError(f"image paths {folder}: it must be one JSON object, prompt -> path of its image")
-        found = [(prompt, Path(paths[prompt.text])) for prompt in prompts if prompt.text in paths]
-        return [ImageFile(path, prompt, 0, str(path)) for prompt, path in found if path.is_file()]
+        found = [(prompt, paths[prompt.text]) for prompt in prompts if prompt.text in paths]
+        return [ImageFile(Path(path), prompt, 0, path) for prompt, path in found]
 
 
 class GenEval2(QuestionBenchmark):
