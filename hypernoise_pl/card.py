@@ -137,7 +137,13 @@ def _table(summary: Mapping[str, Any]) -> str:
     lines += [f"| {label} | {' | '.join(map(_figure, values))} |" for label, values in rows]
     counts = f"{summary['prompts']} prompts, {summary['seeds']} noises each."
     means = "Means are over tags; a win rate counts a tie one half."
-    return "\n".join(lines) + f"\n\n{counts} {means} {verdict(summary)}\n"
+    return "\n".join(lines) + f"\n\n{counts} {means} {verdict(summary)}{_credit(summary)}\n"
+
+
+def _credit(summary: Mapping[str, Any]) -> str:
+    """What the judge's figures are by; summaries of older runs do not have it."""
+    credit = summary.get("judged_by")
+    return f" {credit}" if credit else ""
 
 
 def _figure(value: Any) -> str:

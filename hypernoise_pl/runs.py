@@ -37,7 +37,7 @@ from hypernoise_pl.data.subset import some
 from hypernoise_pl.identity import described, difference, digest_of
 from hypernoise_pl.logs import conclude, end, go_on, tell, where
 from hypernoise_pl.metrics.image_files import ImageFolder, save_png
-from hypernoise_pl.metrics.judge import Judge
+from hypernoise_pl.metrics.judge import Judge, unjudged
 from hypernoise_pl.noise import gaussian, seed_of
 from hypernoise_pl.options import Options
 from hypernoise_pl.precision import check_trainer
@@ -256,8 +256,10 @@ def compare(cli: Any, options: Options) -> None:
     images = f"{len(prompts)} prompts x {comparison.seeds} noises"
     _say(f"compare: {cli.config.about}\ncompare: {len(cells)} rows, {images}, on {model.device}")
     _say(f"compare: run folder {results.folder}")
+    credit = "" if judge is None else judge.credit()
     about = f"{cli.config.about}; {images}, on {model.device}"
     about += "".join(f"; {name} {why}" for name, why in comparing.over.items())
+    about += f"; {credit.rstrip('.')}" if credit else ""
     labels = [cell.label for cell in cells]
     growing = Growing(results, labels, comparing.units, comparison.base, about)
     growing()
@@ -269,7 +271,7 @@ def compare(cli: Any, options: Options) -> None:
     folder = results.folder
     options.result = json.loads((folder / "summary.json").read_text())
     shown = 8 if found[comparison.base]["judge"] else 7
-    _say(f"\n{aligned(lines(found, comparison.base), shown)}\n\n{verdict(found, comparison.base)}\n")
+    _say(f"\n{aligned(lines(found, comparison.base), shown)}\n\n{verdict(found, comparison.base)}\n{credit}\n")
     _say(f"report       {folder / 'report.html'}\nsummary      {folder / 'summary.json'}")
     _say(f"images       {folder / 'results.parquet'} (a row an image), {folder / 'images'}")
 
@@ -296,13 +298,12 @@ def _judge_validation_if_possible(cli: Any) -> None:
     if judge is None:
         return
     prompts = cli.datamodule.prompts("validation")
-    try:
-        judge.check(prompts)
-    except ValueError as error:
+    lacks = [lack for prompt in prompts if (lack := judge.lacks(prompt)) is not None]
+    if lacks:
         evaluate = next(c for c in cli.trainer.callbacks if isinstance(c, Evaluate))
         evaluate.unjudged.add("validation")
         if cli.trainer.is_global_zero:
-            _say(f"fit: validations are without the judge, the test has it: {error}")
+            _say(f"fit: validations are not judged, the test is: {unjudged(lacks, len(prompts))}")
 
 
 def _adapter_of(options: Options) -> Path:
@@ -342,7 +343,7 @@ def _measure(cli: Any, options: Options, split: Split, fit_seconds: float, adapt
         return
     lines = [""]
     if evaluate.tallies:  # none where the Trainer's limit_test_batches is 0
-        summary = summarise(evaluate.tallies, fit_seconds) | (_speed(cli) if fit_seconds else {})
+        summary = summarise(evaluate.tallies, fit_seconds, evaluate.credit()) | (_speed(cli) if fit_seconds else {})
         lines += [table(summary), ""]
         for run in (each for each in trainer.callbacks if isinstance(each, RunBenchmark) and each.found):
             summary.setdefault("benchmarks", {})[run.name] = run.found

@@ -85,7 +85,7 @@ class AdapterModule(L.LightningModule, ABC):
         self.max_bad_steps = max_bad_steps
         self.bad_steps = self._bad_in_a_row = 0
         self.bad_rewards: Counter[str] = Counter()  # reward -> skipped steps in which a score of it was not finite
-        self._last_step = time.monotonic()
+        self._last_step = self._paused = time.monotonic()
         self.newest_reward: Tensor | None = None  # [B] of this process's newest training images
         self._since_step: list[Rollout] = []
         self._figures: list[dict[str, Tensor]] = []
@@ -324,12 +324,21 @@ class AdapterModule(L.LightningModule, ABC):
 
     def on_train_start(self) -> None:
         """Let this run's settings count from here on, where a checkpoint was made with others; say which they are."""
+        self._last_step = time.monotonic()
         if self._saved is None:
             return
         resuming.put_back(self.trainer.optimizers[0], self._schedule(), *self._own_numbers)
         if found := resuming.differences(self._saved["settings"], self._settings()):
             rank_zero_warn(f"resuming at step {self.global_step}: from here on this run's settings count: {found}")
         self._saved = None
+
+    def on_validation_start(self) -> None:
+        """Stop the clock of the step under way."""
+        self._paused = time.monotonic()
+
+    def on_validation_end(self) -> None:
+        """Let it go on: a step's speed has no validation in it."""
+        self._last_step += time.monotonic() - self._paused
 
     def _check_classes(self) -> None:
         if self._saved is not None and self.trainer.optimizers:

@@ -13,6 +13,7 @@ from hypernoise_pl.generators.loading import BACKENDS
 from hypernoise_pl.hypernetwork import LoraOptions, NoiseHypernetwork, trainable
 from hypernoise_pl.weightless import folder_of, parameters_of, stored_parameters, weightless_pipeline
 from tests.hub import Hub, running
+from tests.metrics.conftest import colours_folder, detector_folder  # noqa: F401 - fixtures
 
 pytestmark = pytest.mark.usefixtures("own_folder")
 
@@ -207,3 +208,38 @@ def test_a_pipeline_without_weights_has_the_shapes_of_the_saved_one(sana_folder)
         parameters_of(p)[0] for p in whole.pipeline.components.values() if isinstance(p, torch.nn.Module)
     )
     assert size > stored
+
+
+def test_a_judge_with_models_is_looked_at_and_not_built(capsys, prompts_and_models):
+    flags = prompts_and_models
+    found = dry(capsys, "fit", *flags)
+    assert found["judge, detector"].startswith("Mask2FormerDetector, ") and "parameters" in found["judge, detector"]
+    assert found["judge, colours"].startswith("ClipColours, ")
+    gone = ["--judge.detector.model=/gone/detector", "--judge.colours.model=/gone/clip"]
+    for more in ([], ["--dry-run"]):
+        assert main(["fit", *flags, *gone, *more]) == 2
+        error = capsys.readouterr().err
+        assert "judge.detector /gone/detector: no such folder" in error and "judge.colours /gone/clip" in error
+        assert "2 things are missing or wrong:" in error
+
+
+def test_a_benchmark_of_training_is_looked_at_too(capsys):
+    run = (
+        "{class_path: hypernoise_pl.callbacks.run_benchmark.RunBenchmark, init_args: {name: bench, metadata: no.jsonl, "
+    )
+    run += "benchmark: {class_path: hypernoise_pl.metrics.judged.Judged, init_args: {judge: "
+    run += "{class_path: hypernoise_pl.shapes.judge.ShapesJudge}}}}}"
+    for more in ([], ["--dry-run"]):
+        assert main(["fit", *TINY, f"--trainer.callbacks+={run}", *more]) == 2
+        error = capsys.readouterr().err
+        assert error.count("\n") == 1 and "benchmark bench: no.jsonl: no such file" in error
+
+
+@pytest.fixture
+def prompts_and_models(detector_folder, colours_folder) -> list[str]:  # noqa: F811
+    """A fit on the shapes world with GenEval's judge in tiny."""
+    judge = "hypernoise_pl.metrics.geneval"
+    detector = f"{{class_path: {judge}.detector.Mask2FormerDetector, init_args: {{model: {detector_folder}}}}}"
+    colours = f"{{class_path: {judge}.colours.ClipColours, init_args: {{model: {colours_folder}}}}}"
+    told = f"{{class_path: {judge}.judge.GenEvalJudge, init_args: {{detector: {detector}, colours: {colours}}}}}"
+    return [*TINY, "--data.train=20", f"--judge={told}"]

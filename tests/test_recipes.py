@@ -12,9 +12,11 @@ from safetensors.torch import load_file
 
 from hypernoise_pl.__main__ import main
 from hypernoise_pl.config import load_configs
+from hypernoise_pl.metrics.geneval import detector
 from hypernoise_pl.signatures import ConfigError
 from tests import two_processes
 from tests.families.transformers import build_pixart
+from tests.metrics.conftest import colours_folder, detector_folder  # noqa: F401 - fixtures
 from tests.rewards.conftest import blip_folder, clip_folder  # noqa: F401 - fixtures
 
 ROOT = Path(__file__).parents[1]
@@ -51,16 +53,25 @@ def prompts(tmp_path) -> Path:
 
 
 @pytest.fixture
-def small(prompts, clip_folder, blip_folder) -> list[str]:  # noqa: F811
-    """Flags that put tiny rewards and the CPU in the place of a recipe's; the rest of it stands."""
+def small(prompts, clip_folder, blip_folder, detector_folder, colours_folder, monkeypatch) -> list[str]:  # noqa: F811
+    """Flags that put tiny rewards, a tiny judge and the CPU in the place of a recipe's; the rest of it stands."""
+    monkeypatch.setattr(detector, "LONG", 150)  # pixels that the judge's detector sees, so that a test is quick
+    monkeypatch.setattr(detector, "SHORT", 90)
     flags = [f"--data.folder={prompts}", "--model.generator.dtype=float32", "--model.lora.rank=4"]
     for name in ("hps", "pick", "clip"):
         flags += [f"--model.rewards.{name}.model={clip_folder}", f"--model.rewards.{name}.tokenizer={clip_folder}"]
     flags += [f"--model.rewards.image_reward.model={blip_folder}"]
     flags += [f"--model.rewards.{name}.dtype=float32" for name in ("hps", "pick", "clip", "image_reward")]
+    flags += [f"--judge.detector.model={detector_folder}", f"--judge.colours.model={colours_folder}"]
     flags += ["--trainer.precision=32-true", "--trainer.accelerator=cpu", "--trainer.max_steps=2"]
     flags += ["--trainer.accumulate_grad_batches=2", "--trainer.val_check_interval=4", "--trainer.log_every_n_steps=1"]
     return [*flags, "--data.batch_size=2", "--data.validation_prompts=2", "--model.images_per_prompt=2"]
+
+
+def rows_of(kind: str) -> list[dict]:
+    rows = [json.loads(line) for line in Path("run/history.jsonl").read_text().splitlines()]
+    assert rows
+    return [row for row in rows if row["kind"] == kind]
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
@@ -69,10 +80,19 @@ def test_a_recipe_trains_tests_and_saves(recipe, pipeline_folder, small, capsys)
     model = f"--model.generator.model={pipeline_folder(family)}"
     assert main(["fit", "--config", recipe, *small, model, *options, "--output=run"]) == 0, capsys.readouterr().err
     told = capsys.readouterr()
+    assert (
+        "fit: validations are not judged, the test is: 2 of 2 validation prompts cannot be; the first has no 'inc"
+        in told.out
+    )
+    assert "judge, mean over tags" in told.out and "  single object" in told.out  # GenEval's, at the end
+    assert "geneval-hf by Mask2Former " in told.out and "GenEval drifts from human judgement" in told.out
     assert "data: 5 of 7 training prompts; left out: 1 that are also in compbench_val, geneval, 1 repeated" in told.err
     summary = json.loads(Path("run/summary.json").read_text())
     assert set(summary["hypernetwork"]["rewards"]) == {"hps", "image_reward", "pick", "clip"}
     assert (summary["prompts"], summary["seeds"], summary["hypernetwork"]["nfe"]) == (2, 2, 2)
+    assert set(summary["hypernetwork"]["judge"]) == {"mean", "single_object"} and summary["gain"] is not None
+    assert summary["judged_by"].startswith("geneval-hf by ")
+    assert not any("judge" in name for row in rows_of("validation") for name in row["figures"])
     for folder in ("adapter", "adapter-best"):
         weights = load_file(f"run/{folder}/adapter_model.safetensors")
         assert any(bool(weight.any()) for name, weight in weights.items() if "lora_B" in name)  # it has moved

@@ -468,3 +468,22 @@ def test_weights_that_are_all_0_are_refused_for_a_training_and_measured(sana_fol
     with pytest.raises(ValueError, match="reward_weights: all are 0, and nothing would train; give one"):
         fit(method, tmp_path)
     trainer(tmp_path, callbacks=[]).test(method, datamodule=Rings(2), verbose=False)
+
+
+def test_speed_of_a_step_after_a_validation_is_without_the_validation(sana_folder, tmp_path):
+    class Slow(L.Callback):
+        def on_validation_epoch_end(self, trainer, pl_module):
+            time.sleep(1.5)
+
+    class Speeds(L.Callback):
+        def __init__(self):
+            self.seen = []
+
+        def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+            self.seen.append(float(trainer.callback_metrics["speed/images_per_second"]))
+
+    speeds = Speeds()
+    trainer = L.Trainer(max_steps=4, val_check_interval=1, check_val_every_n_epoch=None, log_every_n_steps=1,
+                        callbacks=[Slow(), speeds], enable_checkpointing=False, default_root_dir=tmp_path, **quiet())  # fmt: skip
+    trainer.fit(module(sana_folder, images_per_prompt=1), datamodule=Rings(2, 2))
+    assert min(speeds.seen[1:]) > 2 / 1.5  # two images a step; each validation alone takes longer than that

@@ -10,6 +10,7 @@ import lightning as L
 from lightning.pytorch.utilities import rank_zero_warn
 
 from hypernoise_pl.adapter import save_adapter
+from hypernoise_pl.callbacks.run_benchmark import resting
 from hypernoise_pl.types import nearest
 
 LAST, BEST = "adapter", "adapter-best"  # folders
@@ -21,7 +22,8 @@ class AdapterCheckpoint(L.Callback):
     There may be several, each with a figure and a name of its own.
 
     Choose by a figure of the validation prompts; one of the test prompts would leak them into the choice. A figure that
-    is NaN or infinite is never the best, and is warned of.
+    is NaN or infinite is never the best, and is warned of. A validation that leaves out the benchmark whose figure it
+    is (see RunBenchmark) changes nothing.
 
     Args:
         monitor: a figure that validation logs, like ``validation/hypernetwork/reward/weighted``; None for no best.
@@ -75,6 +77,8 @@ class AdapterCheckpoint(L.Callback):
         if self.monitor is None or trainer.sanity_checking or trainer.state.fn != "fit":
             return
         figures = trainer.callback_metrics
+        if resting(trainer, self.monitor):
+            return
         if self.monitor not in figures:
             raise ValueError(
                 f"AdapterCheckpoint: nothing is logged as {self.monitor!r}{nearest(self.monitor, figures)}"

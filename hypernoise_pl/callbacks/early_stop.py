@@ -7,6 +7,7 @@ from typing import Any, Literal
 import lightning as L
 from lightning.pytorch.callbacks import EarlyStopping
 
+from hypernoise_pl.callbacks.run_benchmark import resting
 from hypernoise_pl.progress import say
 from hypernoise_pl.types import nearest
 
@@ -61,6 +62,8 @@ class EarlyStop(EarlyStopping):
             ValueError: if validation logs no such figure.
         """
         if trainer.sanity_checking or trainer.state.fn != "fit":
+            return
+        if resting(trainer, self.monitor):
             return
         figures: dict[str, Any] = trainer.callback_metrics
         if self.monitor not in figures:

@@ -26,6 +26,10 @@ class Evaluate(L.Callback):
         self.unjudged: set[str] = set()  # splits whose prompts the judge cannot judge
         self.tallies: dict[str, Tally] = {}
 
+    def credit(self) -> str | None:
+        """What the judge's figures are by; None without a judge."""
+        return None if self.judge is None else self.judge.credit()
+
     def on_validation_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Begin anew."""
         self.tallies = {}

@@ -13,6 +13,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from hypernoise_pl.callbacks.evaluate import Evaluate
 from hypernoise_pl.callbacks.hacking_alarm import HackingAlarm
 from hypernoise_pl.callbacks.image_grid import ImageGrid
+from hypernoise_pl.callbacks.run_benchmark import resting
 from hypernoise_pl.config import read_config
 from hypernoise_pl.report.history import TEST, TRAIN, VALIDATION, History
 from hypernoise_pl.report.live import PAGE, Told, live_page
@@ -78,7 +79,8 @@ class LivePage(L.Callback):
         """Enter what was found, and write the page."""
         if self._history is None or trainer.sanity_checking or trainer.state.fn != "fit":
             return
-        figures, tallies = _figures(trainer, OF_VALIDATION), _tallies(trainer)
+        every, tallies = _figures(trainer, OF_VALIDATION), _tallies(trainer)
+        figures = {name: value for name, value in every.items() if not resting(trainer, name)}
         if trainer.is_global_zero and tallies:
             row = {"step": trainer.global_step} | validated(tallies, pl_module.reward_weights, trainer.callback_metrics)
             before = [each for each in self._history.of(VALIDATION) if each["step"] < row["step"]]
@@ -91,7 +93,10 @@ class LivePage(L.Callback):
         """Enter what the test of a fit has found."""
         tallies = _tallies(trainer)
         if self._history is not None and trainer.is_global_zero and tallies:
-            found = {"table": table(summarise(tallies, 0.0)), "picture": self._picture(trainer, "test")}
+            found = {
+                "table": table(summarise(tallies, 0.0, _credit(trainer))),
+                "picture": self._picture(trainer, "test"),
+            }
             self._history.add(TEST, trainer.global_step, _figures(trainer, ("test/",)), **found)
 
     def teardown(self, trainer: L.Trainer, pl_module: Any, stage: str) -> None:
@@ -158,6 +163,11 @@ def _figures(trainer: L.Trainer, beginnings: tuple[str, ...]) -> dict[str, float
 def _tallies(trainer: L.Trainer) -> dict[str, Any]:
     callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
     return next((each.tallies for each in callbacks if isinstance(each, Evaluate)), {})
+
+
+def _credit(trainer: L.Trainer) -> str | None:
+    callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
+    return next((each.credit() for each in callbacks if isinstance(each, Evaluate)), None)
 
 
 def _step(trainer: L.Trainer) -> str:

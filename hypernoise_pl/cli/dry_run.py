@@ -14,7 +14,8 @@ import torch
 from hypernoise_pl.callbacks.progress import MEASURED, WARM_UP, spoken
 from hypernoise_pl.cli.errors import causes, first_cause
 from hypernoise_pl.cli.found import Found
-from hypernoise_pl.cli.models import look_at_generator, look_at_reward
+from hypernoise_pl.cli.models import look_at_generator, look_at_parts, look_at_reward, parts_with_models
+from hypernoise_pl.metrics.judge import unjudged
 from hypernoise_pl.options import Options
 from hypernoise_pl.pretrained import check_place
 from hypernoise_pl.rates import device_of, kind_of_device, known_rate
@@ -43,6 +44,9 @@ def dry_run(command: str, config: Mapping[str, Any], options: Options) -> Found:
     if command != "cache-prompts":
         for name, reward in (model.get("rewards") or {}).items():
             look_at_reward(name, reward, found)
+        for key, part in _measuring(config).items():
+            look_at_parts(key, part, found)
+        _look_at_metadata(config, found)
     _prompts(command, config, found)
     _work(command, config, found)
     _writes(command, config, options, found)
@@ -63,6 +67,8 @@ def check_files(command: str, config: Mapping[str, Any]) -> None:
     told = {"generator": model["generator"]}
     if command != "cache-prompts":
         told |= {f"reward {name}": reward for name, reward in (model.get("rewards") or {}).items() if reward}
+        for key, part in _measuring(config).items():
+            told |= dict(parts_with_models(key, part))
     missing = []
     for name, part in told.items():
         try:
@@ -72,8 +78,29 @@ def check_files(command: str, config: Mapping[str, Any]) -> None:
     found, nobody = Found(), io.StringIO()
     with contextlib.redirect_stdout(nobody), contextlib.redirect_stderr(nobody):  # the run itself says it once more
         _prompts(command, config, found, judged=False)
+    if command != "cache-prompts":
+        _look_at_metadata(config, found)
     if missing + found.missing:
         raise ConfigError(in_lines(missing + found.missing))
+
+
+def _measuring(config: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """Key -> configuration of the judge and of the benchmarks that callbacks run."""
+    judge = {"judge": config["judge"]} if config.get("judge") else {}
+    return judge | {f"benchmark {told.get('name')}": told["benchmark"] for told in _benchmarks(config)}
+
+
+def _benchmarks(config: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Arguments of every ``RunBenchmark`` among the callbacks."""
+    callbacks = (config.get("trainer") or {}).get("callbacks") or []
+    own = [each for each in callbacks if str(each.get("class_path")).rpartition(".")[2] == "RunBenchmark"]
+    return [told for each in own if (told := each.get("init_args") or {}).get("benchmark")]
+
+
+def _look_at_metadata(config: Mapping[str, Any], found: Found) -> None:
+    for told in _benchmarks(config):
+        if (file := told.get("metadata")) and not Path(file).exists():
+            found.missing.append(f"benchmark {told.get('name')}: {file}: no such file; metadata is its file of prompts")
 
 
 def in_lines(missing: Sequence[str]) -> str:
@@ -86,14 +113,15 @@ def _prompts(command: str, config: Mapping[str, Any], found: Found, judged: bool
     if isinstance(data, Exception):
         found.missing.extend(causes(data))
         return
-    judge = _made("judge", config) if judged and command != "cache-prompts" else None
-    if isinstance(judge, Exception):
-        found.missing.append(f"judge: {first_cause(judge)}")
+    judge = _judge(command, config, found) if judged else None
     said: set[str] = set()
     for split in SPLITS[command]:
         try:
             prompts = data.prompts(split)
-            if judge is not None and not isinstance(judge, Exception) and split != "train":
+            if judge is not None and split == "validation":
+                if lacks := [lack for prompt in prompts if (lack := judge.lacks(prompt)) is not None]:
+                    found.say("judge", f"validations are not judged: {unjudged(lacks, len(prompts))}")
+            elif judge is not None and split == "test":
                 judge.check(prompts)
         except (ValueError, OSError) as error:
             told = [line for line in causes(error) if line not in said]
@@ -113,6 +141,18 @@ def _prompts(command: str, config: Mapping[str, Any], found: Found, judged: bool
         )
         for text in texts[:SHOWN] if split == SPLITS[command][0] else []:
             found.say("", f'"{text}"')
+
+
+def _judge(command: str, config: Mapping[str, Any], found: Found) -> Any:
+    """The judge, if it is one without models: with them it looks at prompts once the command has loaded it."""
+    told = config.get("judge")
+    if not told or command == "cache-prompts" or [*parts_with_models("judge", told)]:
+        return None
+    judge = _made("judge", config)
+    if isinstance(judge, Exception):
+        found.missing.append(f"judge: {first_cause(judge)}")
+        return None
+    return judge
 
 
 def _fills_a_batch(config: Mapping[str, Any], count: int, found: Found) -> None:

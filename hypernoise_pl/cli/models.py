@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Any
@@ -106,17 +106,41 @@ def look_at_reward(name: str, told: Mapping[str, Any] | None, found: Found) -> N
     if told is None:
         return
     model = (told.get("init_args") or {}).get("model")
-    kind = told["class_path"].rpartition(".")[2]
     if model is None:
-        found.say(f"reward, {name}", f"{kind}, without weights of its own")
+        found.say(f"reward, {name}", f"{_kind(told)}, without weights of its own")
         return
-    folder = _place(str(model), f"model.rewards.{name}", found)
+    _look_at_model(f"reward, {name}", f"model.rewards.{name}", told, found)
+
+
+def look_at_parts(key: str, told: Mapping[str, Any], found: Found) -> None:
+    """Count the weights of every model of a judge or benchmark."""
+    for place, part in parts_with_models(key, told):
+        _look_at_model(", ".join(place.split(".")), place, part, found)
+
+
+def parts_with_models(key: str, told: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Place and configuration of every class with an argument ``model``, in a class's configuration with defaults."""
+    arguments = told.get("init_args") or {}
+    if isinstance(arguments.get("model"), str):
+        yield key, told
+    for name, value in arguments.items():
+        if isinstance(value, Mapping) and "class_path" in value:
+            yield from parts_with_models(f"{key}.{name}", value)
+
+
+def _look_at_model(name: str, key: str, told: Mapping[str, Any], found: Found) -> None:
+    model = str(told["init_args"]["model"])
+    folder = _place(model, key, found)
     if folder is not None:
         try:
             weights = in_bytes(other) if (other := _other_weights(folder)) else counted(*stored_parameters(folder))
-            found.say(f"reward, {name}", f"{kind}, {weights}{_kept(str(model))}")
+            found.say(name, f"{_kind(told)}, {weights}{_kept(model)}")
         except ValueError as error:
-            found.missing.append(f"model.rewards.{name}: {error}")
+            found.missing.append(f"{key}: {error}")
+
+
+def _kind(told: Mapping[str, Any]) -> str:
+    return str(told["class_path"]).rpartition(".")[2]
 
 
 def _other_weights(folder: Path) -> int:

@@ -178,7 +178,8 @@ class PromptDataModule(L.LightningDataModule, ABC):
             raise ValueError(f"{len(prompts)} {what} for {world} processes; each needs one at least")
         own = prompts[rank::world]
         batches = _cut(len(own), self.eval_batch_size, len(prompts) // world, len(prompts[::world]))
-        return DataLoader(own, batch_sampler=batches, collate_fn=list)  # type: ignore[arg-type]
+        draws = torch.Generator()  # without one a loader takes a number from the global random state
+        return DataLoader(own, batch_sampler=batches, collate_fn=list, generator=draws)  # type: ignore[arg-type]
 
     def state_dict(self) -> dict[str, int]:
         """Training prompts given; Lightning restores the loader's own state only where it resumes within an epoch."""

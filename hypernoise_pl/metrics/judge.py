@@ -13,6 +13,16 @@ from hypernoise_pl.metrics.geneval.rules import Verdict
 from hypernoise_pl.types import Prompt, check_images, check_shape
 
 
+def unjudged(lacks: Sequence[str], count: int) -> str:
+    """Why validations are without a judge, in words.
+
+    Args:
+        lacks: what each prompt that cannot be judged lacks, one at least.
+        count: of all prompts.
+    """
+    return f"{len(lacks)} of {count} validation prompts cannot be; the first {lacks[0]}"
+
+
 class Judge(KeepsArguments, ABC):
     """Says of each image whether it shows what its prompt asks for."""
 
@@ -83,6 +93,14 @@ class Judge(KeepsArguments, ABC):
 
     def _verdicts(self, images: Tensor, prompts: list[Prompt]) -> list[Verdict]:
         return [Verdict(correct) for correct in self(images, prompts).tolist()]
+
+    def named(self) -> str:
+        """What judges, in words: models by their names."""
+        return type(self).__name__
+
+    def credit(self) -> str:
+        """What the figures are by, and what to know of them, in sentences that stand below a table."""
+        return f"Judged by {self.named()}."
 
     @abstractmethod
     def _judge(self, images: Tensor, prompts: list[Prompt]) -> Tensor: ...

@@ -30,8 +30,8 @@ class Judged(Benchmark):
         return self.judge.lacks(prompt)
 
     def judged_by(self) -> str:
-        """The judge's class."""
-        return type(self.judge).__name__
+        """The judge, by its own name."""
+        return self.judge.named()
 
     def _outcomes(self, images: Tensor, prompts: list[Prompt]) -> list[Outcome]:
         return [Outcome(float(each.correct), each.reason) for each in self.judge.verdicts(images, prompts)]

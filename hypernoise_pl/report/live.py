@@ -92,6 +92,13 @@ def _charts(history: History, told: Told) -> dict[str, list[str]]:
         both += [validation(f"{NOISE}validation/{name}", f"{_words(name)}, val.") for name in names]
         return plain(title, *both, level=level)
 
+    def benchmark(name: str) -> str:
+        pair = [
+            validation(f"validation/hypernetwork/benchmark/{name}", "refined"),
+            validation(f"validation/base/benchmark/{name}", "base", grey=True),
+        ]
+        return marked(f"benchmark {name.replace('/', ', ').replace('_', ' ')}", *pair)
+
     rewards = dict.fromkeys(history.names(TRAIN, "train/reward/"))
     rewards |= dict.fromkeys(history.names(VALIDATION, "validation/base/reward/"))
     rewards.pop("weighted", None)
@@ -110,6 +117,7 @@ def _charts(history: History, told: Told) -> dict[str, list[str]]:
             ),
             plain("win rate by the weighted reward", validation("validation/win_rate", "win rate"), level=0.5),
         ],
+        "Benchmarks": [benchmark(name) for name in history.names(VALIDATION, "validation/hypernetwork/benchmark/")],
         "Rewards": [
             scored("weighted", "train/reward"),
             *(scored(name, f"train/reward/{name}") for name in rewards),

@@ -13,10 +13,15 @@ from hypernoise_pl.metrics.intervals import Estimate, estimate, interval_in_word
 from hypernoise_pl.report.tally import Tally
 
 
-def summarise(tallies: Mapping[str, Tally], fit_seconds: float) -> dict[str, Any]:
+def summarise(tallies: Mapping[str, Tally], fit_seconds: float, credit: str | None = None) -> dict[str, Any]:
     """The figures of a run.
 
     Means are over tags, intervals are those of the same means over prompts, what has no figure is None.
+
+    Args:
+        tallies: of ``base``, ``hypernetwork`` and, if it was run, ``reference``.
+        fit_seconds: of the training; 0 if there was none.
+        credit: the judge's; None if there is none.
 
     Returns:
         For every method ``judge`` (``mean``, and each tag's share), ``rewards``, ``weighted_reward``, ``missing``
@@ -26,16 +31,18 @@ def summarise(tallies: Mapping[str, Tally], fit_seconds: float) -> dict[str, Any
         with its 95 % ``interval``, ``win_rate`` by the weighted reward (a tie counts one half) with its
         ``win_interval``. With a reference search, on each prompt's first noise, which is where it starts:
         ``reference_gain`` and ``gain_beside_reference`` by the judge over the base, and ``share_of_reference_gain``,
-        the second over the first. ``fit_seconds``, ``prompts``, ``seeds``.
+        the second over the first. ``judged_by``: what the judge's figures are by. ``fit_seconds``, ``prompts``,
+        ``seeds``.
     """
     base, refined = tallies["base"], tallies["hypernetwork"]
     summary: dict[str, Any] = {name: _method(tally) for name, tally in tallies.items()}
     won = win_rate(tallies)
     summary["win_rate"], summary["win_interval"] = _figure(won.mean), won.interval
-    for key in ("gain", "interval", "reference_gain", "gain_beside_reference", "share_of_reference_gain"):
+    for key in ("gain", "interval", "reference_gain", "gain_beside_reference", "share_of_reference_gain", "judged_by"):
         summary[key] = None
     if base.correct:
         judged = gain(refined, base)
+        summary["judged_by"] = credit
         summary["gain"], summary["interval"] = judged.mean, judged.interval
         if "reference" in tallies:
             first = {name: tallies[name].first_of_each_prompt() for name in ("base", "hypernetwork", "reference")}
@@ -116,7 +123,8 @@ def table(summary: Mapping[str, Any]) -> str:
         for name, values in rows
     ]
     lines.insert(1, "-" * len(lines[0]))
-    return "\n".join([*lines, "", verdict(summary)])
+    credit = summary.get("judged_by")
+    return "\n".join([*lines, "", verdict(summary), *([credit] if credit else [])])
 
 
 def measured(summary: Mapping[str, Any]) -> dict[str, Any]:

@@ -42,7 +42,7 @@ class GenEval(Benchmark):
 
     def judged_by(self) -> str:
         """The detector and the CLIP model, by their names."""
-        return f"{self.detector.named()}; colours by {self.colours.named()}"
+        return self.judge.named()
 
     @classmethod
     def read(cls, file: Path, **options: Any) -> list[Prompt]:

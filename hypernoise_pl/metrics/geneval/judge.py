@@ -11,6 +11,7 @@ from torch import Tensor
 
 from hypernoise_pl.metrics.geneval.colours import ClipColours
 from hypernoise_pl.metrics.geneval.detector import Detector, Found
+from hypernoise_pl.metrics.geneval.results import CAVEAT
 from hypernoise_pl.metrics.geneval.rules import COLOURS, RELATIONS, Detection, Verdict, kept, taken, verdict
 from hypernoise_pl.metrics.judge import Judge
 from hypernoise_pl.types import Prompt, nearest
@@ -62,6 +63,14 @@ class GenEvalJudge(Judge):
         if colour not in COLOURS:
             return f"has a clause of color {colour!r}; GenEval knows {', '.join(COLOURS)}"
         return None
+
+    def named(self) -> str:
+        """The detector and the CLIP model, by their names."""
+        return f"{self.detector.named()}; colours by {self.colours.named()}"
+
+    def credit(self) -> str:
+        """The figures' name, the networks that they are by, and GenEval's caveat."""
+        return f"{self.detector.title()} by {self.named()}. {CAVEAT}"
 
     @torch.no_grad()
     def look(self, images: Tensor, prompts: Sequence[Prompt]) -> list[list[Detection]]:
