@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from hypernoise_pl.metrics.benchmark import Scored
+from hypernoise_pl.metrics.diversity import diversity
 from hypernoise_pl.metrics.encoding import Encoding
 from hypernoise_pl.metrics.fidelity import Fidelity
 from hypernoise_pl.score.left_out import LeftOut, counts
@@ -44,18 +45,23 @@ def with_against(images: Images, place: Path | None) -> tuple[Images, str]:
 
 
 def summarise(scored: Sequence[Scored], left: Sequence[LeftOut], against: str) -> dict[str, Any]:
-    """Method -> figures of its images, ``images``, ``against`` and ``caveats``; and what was left out."""
+    """Method -> figures of its images, ``images``, ``against`` and ``caveats``; and what was left out.
+
+    The method that others are held against has the diversity of its own images alone.
+    """
     others = [each for each in scored if each.image.made_by == against]
     real = _features(others)
-    methods = [name for name in dict.fromkeys(each.image.made_by for each in scored) if name != against]
-    found = {}
-    for name in methods:
+    found: dict[str, Any] = {}
+    if against != AGAINST:
+        alone = diversity(real, [each.prompt.index for each in others])
+        found[against] = {"figures": _known(alone), "images": len(others), "against": None, "caveats": []}
+    for name in dict.fromkeys(each.image.made_by for each in scored if each.image.made_by != against):
         own = [each for each in scored if each.image.made_by == name]
         paired = against != AGAINST and [*map(_place, own)] == [*map(_place, others)]
         measured = Fidelity.of(_features(own), real, [each.prompt.index for each in own], paired)
-        figures = {key: None if math.isnan(value) else value for key, value in measured.figures.items()}
         sizes = {"images": measured.images, "against": measured.against}
-        found[name or "images"] = {"figures": figures, **sizes, "caveats": list(measured.caveats)}
+        caveats = list(measured.caveats)
+        found[name or "images"] = {"figures": _known(measured.figures), **sizes, "caveats": caveats}
     return {"methods": found, **counts(left)}
 
 
@@ -63,15 +69,21 @@ def table(summary: Mapping[str, Any]) -> str:
     """The figures in plain text, a column a method, and sentences that say what they are of."""
     methods = summary["methods"]
     rows = [("", *methods)]
-    for name in next(iter(methods.values()))["figures"]:
-        values = (own["figures"][name] for own in methods.values())
+    names = dict.fromkeys(name for own in reversed(methods.values()) for name in own["figures"])
+    for name in names:
+        values = [own["figures"].get(name) for own in methods.values()]
         rows.append((name.replace("_", " "), *("-" if value is None else f"{value:.4g}" for value in values)))
     for name in ("images", "against"):
-        rows.append((name, *(str(own[name]) for own in methods.values())))
+        rows.append((name, *("-" if own[name] is None else str(own[name]) for own in methods.values())))
     said = f"{summary['title']} by {summary['judged_by']}, against {summary['against']}."
     caveats = dict.fromkeys(caveat for own in methods.values() for caveat in own["caveats"])
     lines = [fill(text, WIDTH, break_on_hyphens=False) for text in (said, *caveats, summary["caveat"])]
     return "\n".join([aligned(rows), "", *lines])
+
+
+def _known(figures: Mapping[str, float]) -> dict[str, float | None]:
+    """Figures as JSON has them: null for what is missing."""
+    return {name: None if math.isnan(value) else value for name, value in figures.items()}
 
 
 def _place(each: Scored) -> tuple[int, int]:
