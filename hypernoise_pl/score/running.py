@@ -36,11 +36,13 @@ def run(
 ) -> tuple[list[Scored], list[LeftOut], bool]:
     """Score the images that have no outcome yet.
 
+    A run that goes on has the batches of one that was not interrupted: another batch rounds sums otherwise.
+
     Args:
         benchmark: on its device.
         images: all of them.
         journal: of the run folder.
-        batch_size: images at once; images of another size begin a new batch.
+        batch_size: images at once; those of a batch that differ in size are scored one size after the other.
         share: number of this process's share, and shares in all.
 
     Returns:
@@ -49,10 +51,11 @@ def run(
     """
     own = images[share[0] :: share[1]]
     done = journal.known(own)
-    wanted = [image for image in own if key_of(image) not in done]
+    batches = [own[start : start + batch_size] for start in range(0, len(own), batch_size)]
+    wanted = [batch for batch in batches if any(key_of(image) not in done for image in batch)]
     where = next((parameter.device for parameter in benchmark.parameters()), device())
-    with Steps("score", len(own), "images", len(done)) as steps:
-        for batch, pixels in following_load(_batches(wanted, batch_size, journal, steps)):
+    with Steps("score", len(own), "images", len(own) - sum(map(len, wanted))) as steps:
+        for batch, pixels in following_load(_readable(wanted, journal, steps)):
             journal.add(batch, benchmark(pixels.to(where), [image.prompt for image in batch]))
             steps.advance(len(batch))
     known = journal.known(images)
@@ -66,25 +69,24 @@ def run(
     return scored, left, len(scored) + len(left) == len(images)
 
 
-def _batches(
-    images: Sequence[ImageFile], size: int, journal: Journal, steps: Steps
+def _readable(
+    batches: Sequence[Sequence[ImageFile]], journal: Journal, steps: Steps
 ) -> Iterator[tuple[list[ImageFile], Tensor]]:
-    """Images with their pixels [B, 3, H, W]; those that cannot be read are written down as such."""
-    batch: list[ImageFile] = []
-    pixels: list[Tensor] = []
+    """Images of one size with their pixels [B, 3, H, W]; those that cannot be read are written down as such."""
+    images = [image for batch in batches for image in batch]
     with ThreadPoolExecutor(READERS) as pool:
-        for image, found in zip(images, _ahead(pool, images, 2 * size)):
-            if isinstance(found, Unreadable):
-                journal.add([image], [LeftOut(image.name, None, str(found), image.made_by)])
-                steps.advance()
-                continue
-            if batch and (len(batch) == size or found.shape != pixels[0].shape):
-                yield batch, torch.stack(pixels)
-                batch, pixels = [], []
-            batch.append(image)
-            pixels.append(found)
-    if batch:
-        yield batch, torch.stack(pixels)
+        read = _ahead(pool, images, 2 * max(map(len, batches), default=0))
+        for batch in batches:
+            good: dict[torch.Size, list[tuple[ImageFile, Tensor]]] = {}
+            for image in batch:
+                found = next(read)
+                if isinstance(found, Unreadable):
+                    journal.add([image], [LeftOut(image.name, None, str(found), image.made_by)])
+                    steps.advance()
+                else:
+                    good.setdefault(found.shape, []).append((image, found))
+            for own in good.values():
+                yield [image for image, _ in own], torch.stack([pixels for _, pixels in own])
 
 
 def _ahead(pool: ThreadPoolExecutor, images: Sequence[ImageFile], most: int) -> Iterator[Tensor | Unreadable]:

@@ -153,19 +153,19 @@ def _listed(rows: Sequence[Mapping[str, Any]], folder: Path, prompts: Sequence[P
     found = Images()
     counts: Counter[tuple[str, int]] = Counter()
     named: dict[str, Prompt] = {}
-    lines: dict[tuple[str, str], int] = {}  # method and name of an image -> row
+    lines: dict[tuple[str, str, int], int] = {}  # method, name and prompt of an image -> row
     for number, row in enumerate(rows, 1):
         name, text, method = row.get("image_path"), row.get("prompt"), str(row.get("method") or "")
         if not isinstance(name, str) or not isinstance(text, str):
             found.left.append(LeftOut(None, number, 'needs the texts "prompt" and "image_path"', method))
             continue
-        first = lines.setdefault((method, name), number)
-        if first != number:
-            found.left.append(LeftOut(name, number, f"named twice, first in line {first}, which is taken", method))
-            continue
         prompt = _prompt_of(row, named) if prompts is None else _matching(row, prompts)
         if prompt is None:
             found.left.append(LeftOut(name, number, f"the benchmark has no prompt {text!r}", method))
+            continue
+        first = lines.setdefault((method, name, prompt.index), number)
+        if first != number:
+            found.left.append(LeftOut(name, number, f"named twice, first in line {first}, which is taken", method))
             continue
         place = method, prompt.index
         found.files.append(ImageFile(folder / name, prompt, counts[place], name, made_by=method))
