@@ -2,6 +2,7 @@
 
 import csv
 import math
+import time
 from typing import ClassVar
 
 import lightning as L
@@ -24,6 +25,7 @@ from hypernoise_pl.training import NonFiniteError, WarmupCosine
 from hypernoise_pl.types import Prompt, Rollout
 from tests.every_family import make
 from tests.tiny import PROMPTS, Brightness, module, randomise
+from tests.worker import quiet
 
 pytestmark = pytest.mark.filterwarnings("ignore:step .* is skipped")
 COLOURS = ["red", "green", "blue", "white"]
