@@ -53,7 +53,8 @@ def test_methods_are_held_against_the_first_in_pairs():
         picture(index + 1).save(f"new{index}.png")
     write_lines(Path("rows.jsonl"), rows)
     summary = score("rows.jsonl", "--batch-size=12", benchmark="shapes_fidelity")
-    assert summary["against"] == "old" and set(summary["methods"]) == {"new"}
+    assert summary["against"] == "old" and list(summary["methods"]) == ["old", "new"]
+    assert set(summary["methods"]["old"]["figures"]) == {"feature_distance", "vendi"}
     paired = Fidelity.of(features(range(1, 7)), features(range(6)), [*range(6)], True).figures["kid"]
     apart = Fidelity.of(features(range(1, 7)), features(range(6)), [*range(6)], False).figures["kid"]
     found = summary["methods"]["new"]["figures"]["kid"]
