@@ -14,7 +14,7 @@ from hypernoise_pl import export
 from hypernoise_pl.__main__ import main
 from hypernoise_pl.cli.parser import COMMANDS, CONFIGURED, FORMATS, PROGRAM, own_flags
 from hypernoise_pl.comparison import Method
-from hypernoise_pl.conf_files import conf_folder, config_names, sweep_names
+from hypernoise_pl.conf_files import benchmark_names, conf_folder, config_names, sweep_names
 from hypernoise_pl.config import load_configs, read_config
 from hypernoise_pl.signatures import ConfigError
 
@@ -121,15 +121,19 @@ def test_configurations_are_listed_shown_and_copied(capsys):
     assert main(["configs", "--json"]) == 0
     shown = capsys.readouterr()
     listed = {each["name"]: each["about"] for each in json.loads(shown.out)}
-    assert list(listed) == [*config_names(), *(f"sweeps/{name}" for name in sweep_names())]
+    sweeps = [f"sweeps/{name}" for name in sweep_names()]
+    assert list(listed) == [*config_names(), *sweeps, *(f"benchmarks/{name}" for name in benchmark_names())]
     assert {"fit", "sana_sprint", "strategy/ddp", "rewards/redness", "sweeps/shapes_recipe"} <= set(listed)
     for name, about in listed.items():
-        assert f"  {name:<24}  {about}\n" in shown.err
+        assert f"  {name:<{max(map(len, listed))}}  {about}\n" in shown.err
         assert about.endswith((".", "?")) and len(about) <= 52, (
             f"the first line of conf/{name}.yaml says in 52 letters what for"
         )
     assert main(["configs", "show", "strategy/ddp"]) == 0
     assert capsys.readouterr().out == (conf_folder() / "strategy/ddp.yaml").read_text()
+    assert main(["configs", "copy", "benchmarks/shapes"]) == 0
+    assert "next  python -m hypernoise_pl score shapes.yaml IMAGES\n" in capsys.readouterr().out
+    assert Path("shapes.yaml").read_text() == (conf_folder() / "benchmarks/shapes.yaml").read_text()
     Path("sub").mkdir()
     for arguments, file, command in [
         (["sana_sprint"], "sana_sprint.yaml", "fit"),
@@ -151,6 +155,8 @@ def test_configurations_are_listed_shown_and_copied(capsys):
         ("hypernoise pre", {"predict "}),
         ("hypernoise compare --bud", {"--budget-seconds "}),
         ("hypernoise fit --config shapes", {"shapes_long "}),
+        ("hypernoise score shapes_q", {"shapes_questions "}),
+        ("hypernoise predict --benchmark shapes_f", {"shapes_fidelity "}),
         ("hypernoise export --format re", {"reference "}),
     ],
 )

@@ -16,10 +16,12 @@ from configparser import ConfigParser
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from hypernoise_pl.__main__ import main
 from hypernoise_pl.cli import commands as cli
 from hypernoise_pl.cli.parser import COMMANDS, every_command
+from tests.metrics import mask2former
 
 ROOT = Path(cli.__file__).parents[2]
 DOCUMENTS = [path for path in sorted(ROOT.rglob("*.md")) if not {".venv", "runs"} & set(path.relative_to(ROOT).parts)]
@@ -48,6 +50,7 @@ METHODS = "--compare.methods=[{name: none}, {name: hypernetwork, start: hypernet
 REAL = ("sana_sprint", "sd_turbo", "sdxl_turbo", "flux_schnell", "pixart_dmd", "strategy/", "human_preference")
 STAND_INS = {  # what a command leaves to its reader
     "runs/fit/TIME": "runs/fit/first",
+    "runs/predict/TIME": "runs/predict/first",
     "runs/fit/20261123-101500": "runs/fit/first",
     "runs/sweep/shapes_recipe/trials/0017/seed-0": "runs/fit/first",
     "--data.test=360": "--data.test=6",
@@ -119,10 +122,15 @@ def folder(tmp_path_factory) -> Path:
     found = {"filename": "00000/samples/0000.png", "objects": [{"class": "bench", "score": 0.9, "box": [1, 2, 30, 40]}]}
     (here / "evaluation_metadata.jsonl").write_text(json.dumps(bench))
     (here / "detections.jsonl").write_text(json.dumps(found))
+    (here / "images" / "00000" / "samples").mkdir(parents=True)
+    Image.new("RGB", (64, 64)).save(here / "images" / found["filename"])
+    mask2former.folder(here / "detector")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(here)
         assert main(["fit", *TINY, SAVES, "--output=runs/fit/first"]) == 0
         assert main(["fit", *TINY, "--model=FineTuneModule", "--output=runs/finetune"]) == 0
+        predicted = ["--benchmark=shapes", "--data.test=2", "--adapter=runs/fit/first/adapter"]
+        assert main(["predict", *predicted, "--output=runs/predict/first"]) == 0
     return here
 
 
@@ -243,6 +251,9 @@ def ours(words: list[str], tmp_path: Path) -> None:
         arguments = [*arguments, "--compare.prompts=6", "--compare.seeds=1", METHODS, "--compare.features=null"]
     elif command == "cache-prompts":
         arguments = [*arguments, f"--model.prompt_cache={tmp_path / 'cache'}", "--data.train=4", *TINY[4:6]]
+    elif command == "score" and arguments[:2] == ["geneval", "images"]:  # with a tiny detector of the real class
+        clip = ROOT / "hypernoise_pl" / "shapes" / "weights" / "clip"
+        arguments = [*arguments, "--benchmark.detector.model=detector", f"--benchmark.colours.model={clip}"]
     elif command == "validate":  # the run of its adapter was without
         arguments = [*arguments, "--trainer.limit_val_batches=1"]
     elif command == "fit" and "--ckpt_path" in arguments:
