@@ -51,6 +51,7 @@ REAL = ("sana_sprint", "sd_turbo", "sdxl_turbo", "flux_schnell", "pixart_dmd", "
 STAND_INS = {  # what a command leaves to its reader
     "runs/fit/TIME": "runs/fit/first",
     "runs/predict/TIME": "runs/predict/first",
+    "BENCHMARK IMAGES": "shapes runs/predict/first",
     "runs/fit/20261123-101500": "runs/fit/first",
     "runs/sweep/shapes_recipe/trials/0017/seed-0": "runs/fit/first",
     "--data.test=360": "--data.test=6",
