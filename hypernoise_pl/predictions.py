@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hypernoise_pl.identity import difference
-from hypernoise_pl.run_folder import write
+from hypernoise_pl.run_folder import read_settings, write
 from hypernoise_pl.signatures import ConfigError
 
 SETTINGS, ROWS, END = "settings.json", "predictions.jsonl", "grid.png"
@@ -31,7 +31,7 @@ class Predictions:
         folder.mkdir(parents=True, exist_ok=True)
         file = folder / SETTINGS
         if file.exists():
-            other = difference(_read(file), settings)
+            other = difference(read_settings(file), settings)
             if other is not None:
                 raise ConfigError(f"--output {folder}: holds images of other settings: {other}; give another --output")
         elif (folder / ROWS).exists():
@@ -47,7 +47,7 @@ class Predictions:
         """The newest folder under ``root`` that has begun with these settings and not ended."""
         begun = sorted(root.glob(f"*/{SETTINGS}"), key=lambda file: file.stat().st_mtime, reverse=True)
         for file in begun:
-            if not (file.parent / END).exists() and difference(_read(file), settings) is None:
+            if not (file.parent / END).exists() and difference(read_settings(file), settings) is None:
                 return file.parent
         return None
 
@@ -85,13 +85,3 @@ def _whole_rows(file: Path) -> list[dict[str, Any]]:
         return [json.loads(line) for line in lines[:-1]]
     except ValueError as error:
         raise ValueError(f"{file}: damaged: {error}; remove it, or give another --output") from error
-
-
-def _read(file: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(file.read_text())
-    except (OSError, ValueError):
-        found = None
-    if not isinstance(found, dict):
-        raise ValueError(f"{file}: damaged; remove its folder, or give another --output")
-    return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import json
 import os
 import time
 from collections.abc import Iterator, Mapping
@@ -110,6 +111,21 @@ def write(file: Path, text: str) -> None:
     """Write a text file, whole or not at all."""
     with whole(file) as partial:
         partial.write_text(text)
+
+
+def read_settings(file: Path) -> dict[str, Any]:
+    """The JSON object that a run folder keeps of its settings.
+
+    Raises:
+        ValueError: if the file is no JSON object.
+    """
+    try:
+        found = json.loads(file.read_text())
+    except (OSError, ValueError):
+        found = None
+    if not isinstance(found, dict):
+        raise ValueError(f"{file}: damaged; remove its folder, or give another --output")
+    return found
 
 
 def write_tensors(file: Path, tensors: Mapping[str, Any], metadata: dict[str, str] | None = None) -> None:

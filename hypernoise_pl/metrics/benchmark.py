@@ -15,6 +15,7 @@ from hypernoise_pl.arguments import KeepsArguments
 from hypernoise_pl.data.reading import read_prompts
 from hypernoise_pl.metrics.image_files import GenEvalFolder, ImageFile, ImageFolder
 from hypernoise_pl.metrics.intervals import estimate, with_tags
+from hypernoise_pl.metrics.lacking import check_prompts
 from hypernoise_pl.types import Prompt, check_images
 
 
@@ -97,13 +98,7 @@ class Benchmark(KeepsArguments, nn.Module, ABC):
         Raises:
             ValueError: if one cannot: how many, the first of them, and what it lacks.
         """
-        lacking = [(prompt, lack) for prompt in prompts if (lack := self.lacks(prompt)) is not None]
-        if lacking:
-            prompt, lack = lacking[0]
-            raise ValueError(
-                f"{type(self).__name__} cannot score {len(lacking)} of {len(prompts)} prompts; the first, "
-                f"{prompt.text!r}, {lack}"
-            )
+        check_prompts(f"{type(self).__name__} cannot score", prompts, self.lacks)
 
     def lacks(self, prompt: Prompt) -> str | None:
         """What a prompt's metadata lacks for this benchmark, as "has no ..."; None if nothing."""

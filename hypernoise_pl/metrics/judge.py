@@ -10,6 +10,7 @@ from torch import Tensor
 
 from hypernoise_pl.arguments import KeepsArguments
 from hypernoise_pl.metrics.geneval.rules import Verdict
+from hypernoise_pl.metrics.lacking import check_prompts
 from hypernoise_pl.types import Prompt, check_images, check_shape
 
 
@@ -69,13 +70,7 @@ class Judge(KeepsArguments, ABC):
         Raises:
             ValueError: if one cannot: how many, the first of them, and what it lacks.
         """
-        lacking = [(prompt, lack) for prompt in prompts if (lack := self.lacks(prompt)) is not None]
-        if lacking:
-            prompt, lack = lacking[0]
-            raise ValueError(
-                f"{type(self).__name__} cannot judge {len(lacking)} of {len(prompts)} prompts; the first, "
-                f"{prompt.text!r}, {lack}"
-            )
+        check_prompts(f"{type(self).__name__} cannot judge", prompts, self.lacks)
 
     def lacks(self, prompt: Prompt) -> str | None:
         """What a prompt's metadata lacks for this judge, as "has no ..."; None if nothing.

@@ -11,7 +11,7 @@ from typing import Any
 from hypernoise_pl.identity import difference
 from hypernoise_pl.metrics.benchmark import Outcome
 from hypernoise_pl.metrics.image_files import ImageFile
-from hypernoise_pl.run_folder import write
+from hypernoise_pl.run_folder import read_settings, write
 from hypernoise_pl.score.left_out import LeftOut
 from hypernoise_pl.signatures import ConfigError
 
@@ -37,7 +37,7 @@ class Journal:
         self.folder, self.file = folder, folder / f"outcomes-{shard}-of-{shards}.jsonl"
         folder.mkdir(parents=True, exist_ok=True)
         if (folder / SETTINGS).exists():
-            found = difference(_settings(folder / SETTINGS), settings)
+            found = difference(read_settings(folder / SETTINGS), settings)
             if found is not None:
                 raise ConfigError(f"--output {folder}: holds figures of other settings: {found}; give another --output")
         elif any((folder / name).exists() for name in ("summary.json", "results.jsonl")):
@@ -51,7 +51,7 @@ class Journal:
         """The newest folder under ``root`` that has begun with these settings and not ended."""
         begun = sorted(root.glob(f"*/{SETTINGS}"), key=lambda file: file.stat().st_mtime, reverse=True)
         for file in begun:
-            if not (file.parent / "summary.json").exists() and difference(_settings(file), settings) is None:
+            if not (file.parent / "summary.json").exists() and difference(read_settings(file), settings) is None:
                 return file.parent
         return None
 
@@ -127,13 +127,3 @@ def _whole_rows(file: Path) -> list[dict[str, Any]]:
         except ValueError:
             continue
     return rows
-
-
-def _settings(file: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(file.read_text())
-    except (OSError, ValueError):
-        found = None
-    if not isinstance(found, dict):
-        raise ValueError(f"{file}: damaged; remove its folder, or give another --output")
-    return found
