@@ -20,7 +20,7 @@ from hypernoise_pl.metrics.geneval.colours import ClipColours
 from hypernoise_pl.metrics.geneval.results import CAVEAT, RESULTS, results
 from hypernoise_pl.options import Options
 from hypernoise_pl.progress import phase, say
-from hypernoise_pl.run_folder import new_run, write
+from hypernoise_pl.run_folder import held, new_run, write
 from hypernoise_pl.score import fidelity, geneval
 from hypernoise_pl.score.journal import Journal
 from hypernoise_pl.score.left_out import LeftOut
@@ -100,7 +100,8 @@ def score_images(options: Options, flags: Sequence[str]) -> None:
     _check_folder(folder)
     journal = Journal(folder, settings, *share)
     say(f"score: {len(images.files)} images, {benchmark.title} by {benchmark.judged_by()}\nscore: run folder {folder}")
-    scored, left, whole = run(benchmark.to(device()), images.files, journal, options.batch_size, share)
+    with held(folder / f"share-{share[0]}-of-{share[1]}"):  # gone when it is done
+        scored, left, whole = run(benchmark.to(device()), images.files, journal, options.batch_size, share)
     if not whole:
         say(f"shard {share[0]} of {share[1]} is done; the last one to finish writes the summary in {folder}")
         return

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from hypernoise_pl.__main__ import main
+from hypernoise_pl.run_folder import held
 from tests.score.drawn import score, write_folder
 
 pytestmark = pytest.mark.usefixtures("own_folder")
@@ -55,6 +56,15 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_bytes(signum):
     score("images", "--batch-size=1", benchmark="shapes_rewards", output="whole")
     for name in ("summary.json", "score.html"):
         assert Path("out", name).read_bytes() == Path("whole", name).read_bytes()
+
+
+def test_a_share_that_another_process_works_on_is_refused(capsys):
+    write_folder(Path("images"), images=1)
+    score("images", benchmark="shapes_rewards")
+    assert not list(Path("out").glob("share-*"))
+    with held(Path("out/share-0-of-1")):
+        assert main([*COMMAND[3:], "--output=out"]) == 2
+    assert "share-0-of-1: another process is running in it; wait for its end" in capsys.readouterr().err
 
 
 def test_two_processes_give_the_summary_of_one(capsys):
