@@ -89,7 +89,8 @@ def shown() -> dict[str, str]:
     """Every command that is shown, and where."""
     found: dict[str, str] = {}
     for document in DOCUMENTS:
-        inline = [" ".join(code.split()) for code in re.findall(r"`([^`]+)`", document.read_text())]
+        prose = re.sub(r"^```.*?^```", "", document.read_text(), flags=re.M | re.S)
+        inline = [" ".join(code.split()) for code in re.findall(r"`([^`]+)`", prose)]
         shown_here = [] if document == ROOT / EXTENDING else blocks(document)
         for command in [*(c for block in shown_here for c in commands_of(block)), *inline]:
             if command.startswith(STARTS):
