@@ -22,12 +22,15 @@ from hypernoise_pl.cli import commands as cli
 from hypernoise_pl.cli.parser import COMMANDS, every_command
 
 ROOT = Path(cli.__file__).parents[2]
+EXTENDING = Path("docs/extending.md")  # whose commands tests/test_extending.py runs, with the files that it shows
 DOCUMENTS = [path for path in sorted(ROOT.rglob("*.md")) if not {".venv", "runs"} & set(path.relative_to(ROOT).parts)]
 CONFIGS = [path for name in ("conf", "experiments", "benchmarks") for path in sorted((ROOT / name).rglob("*.yaml"))]
 SOURCES = sorted((ROOT / "hypernoise_pl").rglob("*.py"))
 STARTS = ("python ", "make ", "pip ", "hf ", "tensorboard ")
 OUTPUTS = (
     "prompts -> conditioning",
+    "__main__      shapes",
+    "generator.network            hypernetwork.view",
     "base  hypernetwork",
     "method ",
     "random-64 gains",
@@ -83,7 +86,8 @@ def shown() -> dict[str, str]:
     found: dict[str, str] = {}
     for document in DOCUMENTS:
         inline = [" ".join(code.split()) for code in re.findall(r"`([^`]+)`", document.read_text())]
-        for command in [*(c for block in blocks(document) for c in commands_of(block)), *inline]:
+        shown_here = [] if document == ROOT / EXTENDING else blocks(document)
+        for command in [*(c for block in shown_here for c in commands_of(block)), *inline]:
             if command.startswith(STARTS):
                 found.setdefault(command, str(document.relative_to(ROOT)))
     for config in CONFIGS:
@@ -148,7 +152,9 @@ def test_commands_are_found_where_they_are_shown():
 def test_every_block_is_a_command_code_or_a_known_output(document):
     for block in blocks(document):
         first = block.strip().partition("\n")[0]
-        known = first.startswith((*STARTS, "from hypernoise_pl import attach", *OUTPUTS))
+        known = first.startswith((*STARTS, "from hypernoise_pl import attach", *OUTPUTS)) or (
+            document == ROOT / EXTENDING and first.startswith("# my_")
+        )
         assert known, f"{document}: {first!r}: enter it in OUTPUTS, or STARTS and run(), of tests/test_commands.py"
 
 
