@@ -4,7 +4,6 @@ import importlib
 import re
 import runpy
 import shlex
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -37,7 +36,7 @@ PROMPTS = ["a red circle", "a blue star"]
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A working directory with the page's files and two runs; its modules are forgotten afterwards."""
+    """A working directory with the page's files and one run."""
     here = tmp_path_factory.mktemp("mine")
     for name, text in FILES.items():
         (here / name).write_text(text)
@@ -47,8 +46,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         runpy.run_path("my_generator.py", run_name="__main__")
         assert main(["fit", *TINY, "--output=runs/fit/first"]) == 0
         yield here
-    for name in FILES:
-        sys.modules.pop(name.partition(".")[0], None)
 
 
 @pytest.fixture(autouse=True)
@@ -111,7 +108,7 @@ def logged(run: Path, name: str) -> float:
 
 
 def test_the_reward_is_the_formula_and_has_its_gradient():
-    reward = module("my_reward").Colourfulness(strength=0.3)
+    reward = module("my_colourfulness").Colourfulness(strength=0.3)
     halves = torch.zeros(2, 3, 4, 4)
     halves[0, 0, :, :2], halves[0, 2, :, 2:] = 1, 1  # left half red, right half blue; the second image is black
     # red - green is 1 and 0, (red + green) / 2 - blue is 1/2 and -1: variances 1/4 and 9/16, means 1/2 and -1/4
