@@ -45,12 +45,13 @@ from hypernoise_pl.predictions import END, ROWS, Predictions
 from hypernoise_pl.profiling import traces
 from hypernoise_pl.progress import Steps, phase
 from hypernoise_pl.rates import DEVICE, SECONDS, kind_of_device
+from hypernoise_pl.report.aligned import aligned
 from hypernoise_pl.report.figures import image_grid, to_tensor
 from hypernoise_pl.report.growing import Growing
 from hypernoise_pl.report.live import PAGE
 from hypernoise_pl.report.page import verdict, write_report
 from hypernoise_pl.report.results import Results
-from hypernoise_pl.report.sections import aligned, lines
+from hypernoise_pl.report.sections import lines
 from hypernoise_pl.report.tables import summarise, table
 from hypernoise_pl.run_folder import held, write
 from hypernoise_pl.signatures import ConfigError

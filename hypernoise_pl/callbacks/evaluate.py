@@ -6,8 +6,8 @@ from statistics import fmean
 from typing import Any
 
 import lightning as L
-import torch.distributed as dist
 
+from hypernoise_pl.callbacks.gathering import from_all_processes
 from hypernoise_pl.metrics.judge import Judge
 from hypernoise_pl.report.tables import win_rate
 from hypernoise_pl.report.tally import Tally
@@ -65,7 +65,7 @@ class Evaluate(L.Callback):
             self.tallies.setdefault(name, Tally()).add(rollout, correct, weights)
 
     def _finish(self, module: L.LightningModule, split: str) -> None:
-        self.tallies = _of_all_processes(self.tallies)
+        self.tallies = _joined(from_all_processes(self.tallies))
         base, refined = self.tallies["base"], self.tallies["hypernetwork"]
         module.log(f"{split}/win_rate", win_rate(self.tallies).mean)
         for name, tally in self.tallies.items():
@@ -83,13 +83,10 @@ class Evaluate(L.Callback):
             module.log(f"{split}/gain", refined.judge()["mean"] - base.judge()["mean"], prog_bar=split == "validation")
 
 
-def _of_all_processes(tallies: dict[str, Tally]) -> dict[str, Tally]:
-    if not (dist.is_available() and dist.is_initialized()):
-        return tallies
-    parts: list[Any] = [None] * dist.get_world_size()
-    dist.all_gather_object(parts, tallies)
+def _joined(parts: list[dict[str, Tally]]) -> dict[str, Tally]:
+    """The tallies of all processes."""
     joined = parts[0]
     for part in parts[1:]:
         for name, tally in part.items():
             joined[name] += tally
-    return joined  # type: ignore[no-any-return]
+    return joined

@@ -9,13 +9,14 @@ from typing import Any
 
 import lightning as L
 import torch
-import torch.distributed as dist
 
+from hypernoise_pl.callbacks.gathering import from_all_processes
 from hypernoise_pl.data.base import PromptDataModule
 from hypernoise_pl.data.subset import some
 from hypernoise_pl.metrics.benchmark import Benchmark, Outcome, figures_of
 from hypernoise_pl.metrics.intervals import in_words
 from hypernoise_pl.progress import part
+from hypernoise_pl.report.aligned import aligned
 from hypernoise_pl.types import Prompt
 
 Row = tuple[str, int, int, Prompt, Outcome]  # method, prompt's index, image's number
@@ -136,14 +137,12 @@ class RunBenchmark(L.Callback):
                 rows += [
                     (f"  {tag.replace('_', ' ')}", *(_shown(each["tags"].get(tag)) for each in own)) for tag in tags
                 ]
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        lines = ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows]
         score = self.found["hypernetwork"]["score"]
         interval = in_words(score["interval"], ".3f")
         said = f"{self.benchmark.title} by {self.benchmark.judged_by()}, over {score['prompts']} prompts; "
         said += f"95 % interval of the {self._trained}'s score: {interval}. "
         said = fill(said + self.benchmark.caveat, 80, break_on_hyphens=False)
-        return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:], "", said])
+        return "\n".join([aligned(rows), "", said])
 
     def _prompts(self, trainer: Any, split: Any) -> list[Prompt]:
         """The prompts that a run of a split scores.
@@ -181,7 +180,7 @@ class RunBenchmark(L.Callback):
                     rows += [(name, p.index, n, p, o) for n, p, o in zip(numbers, every, outcomes, strict=True)]
                 done += len(batch) * trainer.world_size
         self.benchmark.cpu()
-        return sorted(_of_all_processes(rows), key=lambda row: row[:3])
+        return sorted((row for part in from_all_processes(rows) for row in part), key=lambda row: row[:3])
 
     def _log(self, module: Any, rows: Sequence[Row], split: str) -> None:
         self.found = {}
@@ -202,11 +201,3 @@ def resting(trainer: Any, figure: str) -> bool:
 
 def _shown(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"
-
-
-def _of_all_processes(rows: list[Row]) -> list[Row]:
-    if not (dist.is_available() and dist.is_initialized()):
-        return rows
-    parts: list[Any] = [None] * dist.get_world_size()
-    dist.all_gather_object(parts, rows)
-    return [row for part in parts for row in part]

@@ -51,18 +51,6 @@ def _number(value: float | None, form: str = ".3f") -> str:
     return "-" if value is None else f"{value:{form}}"
 
 
-def aligned(table: Sequence[Sequence[str]], columns: int) -> str:
-    """The first columns of a table in plain text, the head underlined."""
-    rows = [row[:columns] for row in table]
-    widths = [max(len(row[column]) for row in rows) for column in range(columns)]
-    texts = [
-        "  ".join(f"{cell:<{width}}" if place == 0 else f"{cell:>{width}}"
-                  for place, (cell, width) in enumerate(zip(row, widths, strict=True)))
-        for row in rows
-    ]  # fmt: skip
-    return "\n".join([texts[0], "-" * len(texts[0]), *texts[1:]])
-
-
 def markdown(table: Sequence[Sequence[str]]) -> str:
     """A Markdown table of lines, the head first."""
     head, *body = table

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from hypernoise_pl.metrics.intervals import Estimate, estimate, interval_in_words, wins
+from hypernoise_pl.report.aligned import aligned
 from hypernoise_pl.report.tally import Tally
 
 
@@ -116,15 +117,9 @@ def table(summary: Mapping[str, Any]) -> str:
     row("ms per image", [1000 * m["seconds_per_image"] for m in methods.values()], ".1f")
     rows.append(("NFE", [evaluations(m) for m in methods.values()]))
     row("images", [m["images"] for m in methods.values()], "d")
-    widths = [max(len(values[column]) for _, values in rows) for column in range(len(methods))]
-    left = max(len(name) for name, _ in rows)
-    lines = [
-        f"{name:<{left}}  " + "  ".join(f"{value:>{width}}" for value, width in zip(values, widths))
-        for name, values in rows
-    ]
-    lines.insert(1, "-" * len(lines[0]))
+    lines = aligned([(name, *values) for name, values in rows])
     credit = summary.get("judged_by")
-    return "\n".join([*lines, "", verdict(summary), *([credit] if credit else [])])
+    return "\n".join([lines, "", verdict(summary), *([credit] if credit else [])])
 
 
 def measured(summary: Mapping[str, Any]) -> dict[str, Any]:

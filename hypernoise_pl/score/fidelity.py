@@ -16,9 +16,10 @@ from hypernoise_pl.metrics.benchmark import Scored
 from hypernoise_pl.metrics.diversity import diversity
 from hypernoise_pl.metrics.encoding import Encoding
 from hypernoise_pl.metrics.fidelity import Fidelity
+from hypernoise_pl.report.aligned import aligned
 from hypernoise_pl.score.left_out import LeftOut, counts
 from hypernoise_pl.score.sources import Images, find_images
-from hypernoise_pl.score.table import WIDTH, aligned
+from hypernoise_pl.score.table import WIDTH
 
 AGAINST = "(against)"  # in the place of a method's name, of the images that others are held against
 

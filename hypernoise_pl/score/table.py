@@ -7,6 +7,7 @@ from textwrap import fill
 from typing import Any
 
 from hypernoise_pl.metrics.intervals import in_words
+from hypernoise_pl.report.aligned import aligned
 
 WIDTH = 80
 SHOWN = 10  # of what was left out
@@ -59,16 +60,6 @@ def left_out(summary: Mapping[str, Any], left: Sequence[object]) -> str:
     said = [f"left out     {' and '.join(parts)}; no figure counts them"]
     said += [f"             {each}" for each in left[:SHOWN]]
     return "\n".join([*said, *(["             and more, in summary.json"] if len(left) > SHOWN else [])])
-
-
-def aligned(rows: Sequence[Row]) -> str:
-    """Rows in columns, with a line below the first."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = [
-        "  ".join(f"{cell:<{width}}" if place == 0 else f"{cell:>{width}}" for place, (cell, width) in enumerate(cells))
-        for cells in (zip(row, widths, strict=True) for row in rows)
-    ]
-    return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])
 
 
 def _rows(figures: Mapping[str, Any], yes_or_no: bool) -> list[Row]:
