@@ -53,9 +53,9 @@ bench-gpu: $(VENV)/.installed ## full-size models with random weights on a GPU: 
 	$(RUN) benchmarks/real_models.py
 
 world: $(VENV)/.installed ## train the shapes world's own models anew (about forty minutes)
-	$(RUN) -m hypernoise_pl.shapes.train_generator --config experiments/shapes_world/generator.yaml --output hypernoise_pl/shapes/weights/generator
-	$(RUN) -m hypernoise_pl.shapes.train_rewards --config experiments/shapes_world/rewards.yaml --output hypernoise_pl/shapes/weights
-	$(RUN) -m hypernoise_pl.shapes.train_latent --config experiments/shapes_world/latent.yaml --output hypernoise_pl/shapes/weights/latent
+	$(RUN) -m hypernoise_pl.shapes.training.generator --config experiments/shapes_world/generator.yaml --output hypernoise_pl/shapes/weights/generator
+	$(RUN) -m hypernoise_pl.shapes.training.rewards --config experiments/shapes_world/rewards.yaml --output hypernoise_pl/shapes/weights
+	$(RUN) -m hypernoise_pl.shapes.training.latent --config experiments/shapes_world/latent.yaml --output hypernoise_pl/shapes/weights/latent
 
 clean: ## remove caches and builds; keeps .venv and runs
 	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

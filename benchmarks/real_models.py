@@ -26,9 +26,9 @@ import torch
 from full_size import ARCHITECTURES, MODELS, Options, Place, Towers, make_conditioning, make_generator
 from torch.utils.flop_counter import FlopCounterMode
 
+from hypernoise_pl.distributed.fsdp import block_names
 from hypernoise_pl.hypernetwork import LoraOptions, NoiseHypernetwork, trainable
-from hypernoise_pl.memory import LiveTensors
-from hypernoise_pl.parallelize import block_names
+from hypernoise_pl.training.memory import LiveTensors
 
 RESULTS = Path(__file__).parent / "results"
 PEAK = {"H100": 989.0, "H200": 989.0, "A100": 312.0, "L40S": 362.0, "4090": 165.0}  # dense bf16 TFLOP/s, data sheets

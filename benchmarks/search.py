@@ -24,9 +24,9 @@ from typing import Any
 import torch
 
 from hypernoise_pl.cli.commands import build
+from hypernoise_pl.config.options import Options
 from hypernoise_pl.noise import gaussian
 from hypernoise_pl.objective import weighted_sum
-from hypernoise_pl.options import Options
 from hypernoise_pl.search.base import Search
 from hypernoise_pl.search.dno import DNO
 from hypernoise_pl.search.evolution import Evolution

@@ -22,8 +22,8 @@ import lightning as L
 import torch
 
 from hypernoise_pl.cli.commands import build
+from hypernoise_pl.config.options import Options
 from hypernoise_pl.objective import weighted_sum
-from hypernoise_pl.options import Options
 
 
 class Turns(L.Callback):

@@ -9,12 +9,12 @@ if TYPE_CHECKING:
     from hypernoise_pl.api import build_run as build_run
     from hypernoise_pl.api import load_run as load_run
     from hypernoise_pl.api import score_images as score_images
-    from hypernoise_pl.attachment import attach as attach
-    from hypernoise_pl.attachment import detach as detach
+    from hypernoise_pl.attachment.attach import attach as attach
+    from hypernoise_pl.attachment.attach import detach as detach
 
 # public name -> module; imported when it is first asked for
 _PUBLIC = dict.fromkeys(("Run", "build_run", "load_run", "score_images"), "api") | dict.fromkeys(
-    ("attach", "detach"), "attachment"
+    ("attach", "detach"), "attachment.attach"
 )
 
 

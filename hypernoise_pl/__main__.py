@@ -9,8 +9,8 @@ from collections.abc import Sequence
 
 from hypernoise_pl.cli.parser import COMMANDS, closest, every_command, parse
 from hypernoise_pl.cli.result import only_json
-from hypernoise_pl.options import Options
-from hypernoise_pl.signals import Stopped, output_may_close, stoppable
+from hypernoise_pl.config.options import Options
+from hypernoise_pl.system.signals import Stopped, output_may_close, stoppable
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(command: str, arguments: list[str], options: Options, rest: list[str]) -> int:
     if command == "export":
-        from hypernoise_pl.export import main as export
+        from hypernoise_pl.cli.export import main as export
 
         return export(options)
     if command == "configs":
@@ -57,7 +57,7 @@ def _run(command: str, arguments: list[str], options: Options, rest: list[str]) 
 
         return configs(options)
     if command == "score":
-        from hypernoise_pl.score.command import main as score
+        from hypernoise_pl.cli.score import main as score
 
         return score(options, rest)
     if command == "sweep":

@@ -11,15 +11,15 @@ from typing import Any
 
 import torch
 
-from hypernoise_pl import runs
-from hypernoise_pl.adapter import restore
+from hypernoise_pl.adapters.files import restore
+from hypernoise_pl.cli import score
 from hypernoise_pl.cli.commands import OUTPUT_VARIABLE, build, quiet
+from hypernoise_pl.config.options import Options
 from hypernoise_pl.module import HyperNoiseModule
 from hypernoise_pl.noise import gaussian, seed_of
-from hypernoise_pl.options import Options
-from hypernoise_pl.run_folder import drop_if_empty, held
-from hypernoise_pl.score import command
+from hypernoise_pl.runs import commands as runs
 from hypernoise_pl.search.base import Search
+from hypernoise_pl.system.files import drop_if_empty, held
 from hypernoise_pl.types import Prompt, Rollout
 
 
@@ -165,7 +165,7 @@ def score_images(
         metadata=None if metadata is None else Path(metadata),
         output=None if output is None else Path(output),
     )
-    command.score_images(options, _flags(values))
+    score.score_images(options, _flags(values))
     found: dict[str, Any] = options.result
     return found
 

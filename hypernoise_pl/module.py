@@ -14,22 +14,22 @@ from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
 
-from hypernoise_pl.adapter import fingerprint, options_seen, settings_of
+from hypernoise_pl.adapters.files import fingerprint, options_seen, settings_of
+from hypernoise_pl.distributed.fsdp import gradients, shard
 from hypernoise_pl.generators.base import Generator
-from hypernoise_pl.generators.cache import ConditioningCache
-from hypernoise_pl.generators.prompt_cache import open_cache
+from hypernoise_pl.generators.conditioning_cache import ConditioningCache
+from hypernoise_pl.generators.conditioning_store import open_cache
 from hypernoise_pl.hypernetwork import LoraOptions, NoiseHypernetwork, assert_tied
 from hypernoise_pl.noise import IndependentNoise, NoiseSource, gaussian, seed_of, seeds_from
 from hypernoise_pl.objective import Objective, weighted_sum
-from hypernoise_pl.parallelize import gradients, shard
 from hypernoise_pl.progress import part
 from hypernoise_pl.rewards.base import Reward, Verifier
 from hypernoise_pl.rewards.preprocess import shared_preprocessing
 from hypernoise_pl.search.base import Search
 from hypernoise_pl.search.problem import NoiseProblem
-from hypernoise_pl.training import AdapterModule, RewardError
+from hypernoise_pl.training.adapter_module import AdapterModule, RewardError
+from hypernoise_pl.training.gradient_whitening import whiten_gradient
 from hypernoise_pl.types import Conditioning, Prompt, Rollout, nearest
-from hypernoise_pl.whitening import whiten_gradient
 
 
 class HyperNoiseModule(AdapterModule):

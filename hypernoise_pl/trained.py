@@ -9,7 +9,7 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from hypernoise_pl.adapter import WEIGHTS, describe, load_adapter, restore
+from hypernoise_pl.adapters.files import WEIGHTS, describe, load_adapter, restore
 from hypernoise_pl.finetune import AdaptedGenerator
 from hypernoise_pl.hypernetwork import LoraOptions
 from hypernoise_pl.module import HyperNoiseModule

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hypernoise_pl.autocast import without_autocast
+from hypernoise_pl.system.autocast import without_autocast
 
 SLACK = 0.1  # by which a value of an image may be outside [0, 1]: finite differences and soft decoders go there
 

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hypernoise_pl.adapter import save_adapter
-from hypernoise_pl.branches import Branches
+from hypernoise_pl.adapters.files import save_adapter
+from hypernoise_pl.attachment.branches import Branches
 from hypernoise_pl.hypernetwork import LoraOptions, NoiseHypernetwork
 from tests.families.family import SEED, Family
 from tests.tiny import randomise

@@ -17,16 +17,16 @@ import torch
 from torch import Tensor
 from torch.distributed.tensor import DTensor
 
-from hypernoise_pl.adapter import save_adapter
+from hypernoise_pl.adapters.files import save_adapter
+from hypernoise_pl.distributed.fsdp import whole
+from hypernoise_pl.distributed.strategy import Sharded
 from hypernoise_pl.finetune import FineTuneModule
 from hypernoise_pl.generators.flux import Flux
 from hypernoise_pl.hypernetwork import LoraOptions
 from hypernoise_pl.module import HyperNoiseModule
 from hypernoise_pl.noise import gaussian
 from hypernoise_pl.objective import L2Mean, Objective
-from hypernoise_pl.parallelize import whole
-from hypernoise_pl.strategy import Sharded
-from hypernoise_pl.training import NonFiniteError, WarmupCosine
+from hypernoise_pl.training.adapter_module import NonFiniteError, WarmupCosine
 from tests.tiny import DOUBLE, Brightness, sana
 from tests.worker import NeverGreen, Rings, quiet
 

@@ -13,9 +13,9 @@ from PIL import Image
 import hypernoise_pl
 from hypernoise_pl import build_run, load_run, score_images
 from hypernoise_pl.__main__ import main
-from hypernoise_pl.conf_files import PACKAGE
+from hypernoise_pl.config.files import PACKAGE
+from hypernoise_pl.config.signatures import ConfigError
 from hypernoise_pl.search.random_search import RandomSearch
-from hypernoise_pl.signatures import ConfigError
 
 pytestmark = pytest.mark.usefixtures("own_folder")
 FEW = {

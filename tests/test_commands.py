@@ -154,7 +154,7 @@ def test_commands_are_found_where_they_are_shown():
         "benchmarks/README.md",
         "conf/sana_sprint.yaml",
     } <= places
-    assert {"compare --help", "hypernoise_pl/chat.py"} <= places
+    assert {"compare --help", "hypernoise_pl/llm/endpoint.py"} <= places
     assert sum(command.startswith("python -m hypernoise_pl ") for command in SHOWN) > 30
 
 
@@ -306,7 +306,7 @@ def test_code_that_is_shown_runs(tmp_path, pipeline_folder, monkeypatch):
 
     from diffusers import StableDiffusionPipeline
 
-    from hypernoise_pl.adapter import save_adapter
+    from hypernoise_pl.adapters.files import save_adapter
     from hypernoise_pl.generators.stable_diffusion import SDTurbo
     from hypernoise_pl.hypernetwork import LoraOptions, NoiseHypernetwork
     from tests.tiny import randomise

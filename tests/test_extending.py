@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from hypernoise_pl.__main__ import main
-from hypernoise_pl.conf_files import PACKAGE
-from hypernoise_pl.generators.sana import SanaSprint
+from hypernoise_pl.config.files import PACKAGE
+from hypernoise_pl.generators.sana_sprint import SanaSprint
 from hypernoise_pl.hypernetwork import LoraOptions, NoiseHypernetwork
 from hypernoise_pl.metrics.benchmark import figures_of
 from hypernoise_pl.metrics.judged import Judged

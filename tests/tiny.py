@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from hypernoise_pl.generators.sana import SanaSprint
+from hypernoise_pl.generators.sana_sprint import SanaSprint
 from hypernoise_pl.module import HyperNoiseModule
 from hypernoise_pl.rewards.pixels import Brightness, Redness
 from hypernoise_pl.types import Prompt

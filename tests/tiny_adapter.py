@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from hypernoise_pl.adapter import save_adapter
-from hypernoise_pl.conf_files import PACKAGE
-from hypernoise_pl.generators.sana import SanaSprint
+from hypernoise_pl.adapters.files import save_adapter
+from hypernoise_pl.config.files import PACKAGE
+from hypernoise_pl.generators.sana_sprint import SanaSprint
 from hypernoise_pl.hypernetwork import LoraOptions, NoiseHypernetwork
 from tests.tiny import randomise
 

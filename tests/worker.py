@@ -24,7 +24,7 @@ from hypernoise_pl.hypernetwork import LoraOptions
 from hypernoise_pl.module import HyperNoiseModule
 from hypernoise_pl.noise import IndependentNoise, NoiseSource, SharedNoise
 from hypernoise_pl.objective import L2Mean, Objective
-from hypernoise_pl.training import NonFiniteError, WarmupCosine
+from hypernoise_pl.training.adapter_module import NonFiniteError, WarmupCosine
 from hypernoise_pl.types import Prompt
 from tests.tiny import Brightness, module
 

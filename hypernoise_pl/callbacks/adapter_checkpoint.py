@@ -9,7 +9,7 @@ from typing import Any, Literal
 import lightning as L
 from lightning.pytorch.utilities import rank_zero_warn
 
-from hypernoise_pl.adapter import save_adapter
+from hypernoise_pl.adapters.files import save_adapter
 from hypernoise_pl.callbacks.run_benchmark import resting
 from hypernoise_pl.types import nearest
 

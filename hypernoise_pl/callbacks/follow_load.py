@@ -6,7 +6,7 @@ from typing import Any
 
 import lightning as L
 
-from hypernoise_pl.threads import Threads
+from hypernoise_pl.system.threads import Threads
 
 
 class FollowLoad(L.Callback):

@@ -7,9 +7,9 @@ from typing import Any
 
 import lightning as L
 
-from hypernoise_pl.logs import show
 from hypernoise_pl.report.figures import image_grid
-from hypernoise_pl.run_folder import whole
+from hypernoise_pl.system.files import whole
+from hypernoise_pl.training.loggers import show
 
 
 class ImageGrid(L.Callback):

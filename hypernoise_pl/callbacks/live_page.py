@@ -14,12 +14,12 @@ from hypernoise_pl.callbacks.evaluate import Evaluate
 from hypernoise_pl.callbacks.hacking_alarm import HackingAlarm
 from hypernoise_pl.callbacks.image_grid import ImageGrid
 from hypernoise_pl.callbacks.run_benchmark import resting
-from hypernoise_pl.config import read_config
+from hypernoise_pl.config.merge import read_config
 from hypernoise_pl.report.history import TEST, TRAIN, VALIDATION, History
 from hypernoise_pl.report.live import PAGE, Told, live_page
 from hypernoise_pl.report.signs import Limits, signs, validated
 from hypernoise_pl.report.tables import summarise, table
-from hypernoise_pl.run_folder import write
+from hypernoise_pl.system.files import write
 
 OF_TRAINING = ("train/", "noise/train/", "speed/", "memory/")  # beginnings of the names of logged figures
 OF_VALIDATION = ("validation/", "noise/validation/", "noise/kl/", "noise/lipschitz", "noise/correlation/", "alarm/")

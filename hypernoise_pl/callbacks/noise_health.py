@@ -8,7 +8,7 @@ import lightning as L
 from torch import Tensor
 
 from hypernoise_pl.hypernetwork import NoiseHypernetwork
-from hypernoise_pl.kl import lipschitz, measured_kl
+from hypernoise_pl.metrics.kl import lipschitz, measured_kl
 from hypernoise_pl.noise import noise_correlations, noise_statistics
 from hypernoise_pl.progress import part
 from hypernoise_pl.types import Rollout

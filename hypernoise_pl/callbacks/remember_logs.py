@@ -6,7 +6,7 @@ from typing import Any
 
 import lightning as L
 
-from hypernoise_pl.logs import VERSIONS, versions
+from hypernoise_pl.training.loggers import VERSIONS, versions
 
 
 class RememberLogs(L.Callback):

@@ -8,7 +8,7 @@ from typing import Any
 
 import lightning as L
 
-from hypernoise_pl.signals import Asked, Stopped, stoppable_at_a_step
+from hypernoise_pl.system.signals import Asked, Stopped, stoppable_at_a_step
 
 
 class SaveWhenAsked(L.Callback):

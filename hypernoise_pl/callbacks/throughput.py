@@ -8,8 +8,8 @@ import lightning as L
 import psutil
 import torch
 
-from hypernoise_pl.flops import CountFlops, peak_flops
 from hypernoise_pl.progress import say
+from hypernoise_pl.training.flops import CountFlops, peak_flops
 
 FIRST = 2  # optimiser steps before the one whose operations are counted: they also compile, fill caches and check
 

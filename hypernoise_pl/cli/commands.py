@@ -21,22 +21,22 @@ from typing import Any, TextIO
 
 import yaml
 
-from hypernoise_pl.adapter_config import check_adapter, of_run, with_adapter, with_generator
-from hypernoise_pl.cache_prompts import without_rewards
-from hypernoise_pl.checkpoints import check_unused, newest_checkpoint, newest_run_to_continue, to_continue
-from hypernoise_pl.classes import families, page
+from hypernoise_pl.cli.adapter_config import check_adapter, of_run, with_adapter, with_generator
+from hypernoise_pl.cli.class_help import families, page
 from hypernoise_pl.cli.continuing import changes, run_of, to_look_at
 from hypernoise_pl.cli.dry_run import SPLITS, check_files, dry_run, in_lines, lines
 from hypernoise_pl.cli.errors import first_cause
 from hypernoise_pl.cli.parser import COMMANDS, closest, own_flags
-from hypernoise_pl.config import finished, merge_file, merge_flag, pairs_of, resolved, with_interpolations
-from hypernoise_pl.launched import new_run_of_all
-from hypernoise_pl.options import Options
+from hypernoise_pl.config.merge import finished, merge_file, merge_flag, pairs_of, resolved, with_interpolations
+from hypernoise_pl.config.options import Options
+from hypernoise_pl.config.signatures import ArgumentsOf, ConfigError
+from hypernoise_pl.distributed.launched import new_run_of_all
 from hypernoise_pl.progress import in_terminal, phase
-from hypernoise_pl.run_folder import drop_if_empty, held, kind_of_run, newest_run
-from hypernoise_pl.signals import Stopped
-from hypernoise_pl.signatures import ArgumentsOf, ConfigError
-from hypernoise_pl.truncation import counted
+from hypernoise_pl.progress.truncation import counted
+from hypernoise_pl.runs.cache_prompts import without_rewards
+from hypernoise_pl.system.files import drop_if_empty, held, kind_of_run, newest_run
+from hypernoise_pl.system.signals import Stopped
+from hypernoise_pl.training.checkpoint_io import check_unused, newest_checkpoint, newest_run_to_continue, to_continue
 from hypernoise_pl.types import Prompt
 
 OF_COMPARE = {  # flags of other commands -> what compare has in their place
@@ -76,7 +76,7 @@ def run(command: str, argv: Sequence[str], options: Options, rest: list[str]) ->
         0 on success, 2 for what the user wrote or gave, 1 for what went wrong later, 143 or 130 after SIGTERM or
         SIGINT.
     """
-    from hypernoise_pl.training import NonFiniteError
+    from hypernoise_pl.training.adapter_module import NonFiniteError
 
     first = OUTPUT_VARIABLE not in os.environ and os.environ.get("RANK", "0") == "0"  # of the run's processes
     started, began = False, time.time()
@@ -86,7 +86,7 @@ def run(command: str, argv: Sequence[str], options: Options, rest: list[str]) ->
             if cli is None:
                 return 0
             started = True
-            from hypernoise_pl import runs
+            from hypernoise_pl.runs import commands as runs
 
             alone = first and command in ("fit", "validate", "test")  # predict holds the folder that it finds
             with held(options.folder) if alone else contextlib.nullcontext():
@@ -259,7 +259,7 @@ def roots_of(command: str) -> dict[str, Any]:
     """The keys that a configuration has, and their types."""
     from lightning import Trainer
 
-    from hypernoise_pl.comparison import Comparison
+    from hypernoise_pl.compare.config import Comparison
     from hypernoise_pl.data.base import PromptDataModule
     from hypernoise_pl.metrics.judge import Judge
     from hypernoise_pl.module import HyperNoiseModule
@@ -357,8 +357,8 @@ def _read_benchmark(options: Options) -> None:
     Raises:
         ConfigError: for a benchmark that is not there, or prompts beside it.
     """
-    from hypernoise_pl.benchmark_config import class_of
-    from hypernoise_pl.benchmark_config import configuration as of_benchmark
+    from hypernoise_pl.cli.benchmark_config import class_of
+    from hypernoise_pl.cli.benchmark_config import configuration as of_benchmark
 
     if options.prompt or options.prompts is not None:
         raise ConfigError("--benchmark: has prompts of its own; leave --prompt and --prompts out")
@@ -461,7 +461,7 @@ def _lightning_cli(
             parser.add_argument("--output", default="runs/fit", help="run folder")
             parser.add_argument("--judge", type=Judge | None, default=None, help="held out; null for none")
             if command == "compare":
-                from hypernoise_pl.comparison import Comparison
+                from hypernoise_pl.compare.config import Comparison
 
                 parser.add_argument("--compare", type=Comparison, help="methods, prompts and noises")
 

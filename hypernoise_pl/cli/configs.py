@@ -8,8 +8,8 @@ from pathlib import Path
 import yaml
 
 from hypernoise_pl.cli.parser import PROGRAM, closest
-from hypernoise_pl.conf_files import BENCHMARKS, SWEEPS, benchmark_names, conf_folder, config_names, sweep_names
-from hypernoise_pl.options import Options
+from hypernoise_pl.config.files import BENCHMARKS, SWEEPS, benchmark_names, conf_folder, config_names, sweep_names
+from hypernoise_pl.config.options import Options
 
 
 def main(options: Options) -> int:

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from hypernoise_pl.checkpoints import newest_run_to_continue
-from hypernoise_pl.flat_config import leaves
+from hypernoise_pl.config.flat import leaves
 from hypernoise_pl.report.live import PAGE
 from hypernoise_pl.report.page import REPORT
+from hypernoise_pl.training.checkpoint_io import newest_run_to_continue
 
 CONFIG = "config.yaml"
 SHOWN = 6  # differences that are written out

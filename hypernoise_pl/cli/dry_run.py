@@ -12,15 +12,15 @@ from typing import Any
 import torch
 
 from hypernoise_pl.callbacks.progress import MEASURED, WARM_UP, spoken
+from hypernoise_pl.checkpoints.loading import check_place
 from hypernoise_pl.cli.errors import causes, first_cause
 from hypernoise_pl.cli.found import Found
 from hypernoise_pl.cli.models import look_at_generator, look_at_parts, look_at_reward, parts_with_models
+from hypernoise_pl.config.options import Options
+from hypernoise_pl.config.signatures import ConfigError
 from hypernoise_pl.metrics.judge import unjudged
-from hypernoise_pl.options import Options
-from hypernoise_pl.pretrained import check_place
-from hypernoise_pl.rates import device_of, kind_of_device, known_rate
-from hypernoise_pl.run_folder import kind_of_run
-from hypernoise_pl.signatures import ConfigError
+from hypernoise_pl.runs.rates import device_of, kind_of_device, known_rate
+from hypernoise_pl.system.files import kind_of_run
 
 SPLITS = {
     "fit": ("train", "validation", "test"),

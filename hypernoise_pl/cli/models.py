@@ -9,14 +9,20 @@ from typing import Any
 
 import torch
 
+from hypernoise_pl.checkpoints.loading import check_place, hub_reason
+from hypernoise_pl.checkpoints.weightless import (
+    folder_of,
+    missing_weights,
+    parameters_of,
+    stored_parameters,
+    weightless_pipeline,
+)
 from hypernoise_pl.cli.errors import first_cause
 from hypernoise_pl.cli.found import Found, counted, in_bytes
+from hypernoise_pl.config.signatures import find_class, parameters
 from hypernoise_pl.generators.loading import Loaded
 from hypernoise_pl.hypernetwork import LoraOptions, NoiseHypernetwork, lora_view, trainable
-from hypernoise_pl.memory import activations
-from hypernoise_pl.pretrained import check_place, hub_reason
-from hypernoise_pl.signatures import find_class, parameters
-from hypernoise_pl.weightless import folder_of, missing_weights, parameters_of, stored_parameters, weightless_pipeline
+from hypernoise_pl.training.memory import activations
 
 STATES = {"SGD": 1, "AdamW": 2, "Adam": 2}  # numbers that an optimiser keeps for each weight
 

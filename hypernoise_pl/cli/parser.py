@@ -13,8 +13,8 @@ from pathlib import Path
 from textwrap import fill
 from typing import Any, NoReturn
 
-from hypernoise_pl.conf_files import benchmark_names, config_names, sweep_names
-from hypernoise_pl.options import Options
+from hypernoise_pl.config.files import benchmark_names, config_names, sweep_names
+from hypernoise_pl.config.options import Options
 
 PROGRAM = "python -m hypernoise_pl"
 FORMATS = ("own", "peft", "reference")

@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Iterator
 
-from hypernoise_pl.options import Options
+from hypernoise_pl.config.options import Options
 
 
 @contextlib.contextmanager

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hypernoise_pl.checkpoints.loading import load_with
 from hypernoise_pl.data.columns import Columns, tag_of
 from hypernoise_pl.data.source import PromptSource
-from hypernoise_pl.pretrained import load_with
 from hypernoise_pl.progress import phase
 from hypernoise_pl.types import Prompt, nearest
 

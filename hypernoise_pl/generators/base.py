@@ -11,20 +11,26 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from hypernoise_pl.arguments import KeepsArguments
-from hypernoise_pl.autocast import without_autocast
+from hypernoise_pl.config.arguments import KeepsArguments
+from hypernoise_pl.generators.schedules.base import Schedule
+from hypernoise_pl.system.autocast import without_autocast
 from hypernoise_pl.types import Conditioning, check_shape
 
 
 class Generator(KeepsArguments, nn.Module, ABC):
     """A frozen text-to-image model, differentiable from images back to noise.
 
-    Public methods are final and check shapes once; a family fills in ``_encode``, ``_predict``, ``_latents`` and
-    ``_decode``. Everything model-specific (timestep, guidance, scaling, packing, scheduler) stays behind them.
+    Public methods are final and check shapes once; a family sets its ``schedule`` and fills in ``_encode``,
+    ``_predict``, ``_denoise`` and ``_decode``. Everything model-specific (timestep, guidance, scaling, packing,
+    scheduler) stays behind them.
+
+    The *level* of a state is the time of flow matching, in every family: 1 is pure noise, 0 is clean. A state at a
+    level is ``alpha clean + beta noise``, with alpha and beta of the schedule.
 
     Attributes:
         network: the module that is evaluated once per step; the hypernetwork is a LoRA view of it.
         last_layer: dotted name, inside ``network``, of the layer that writes its output.
+        schedule: noise schedule, and the sampler that walks on it.
         noise_shape: Z, the shape of one image's noise.
         name: folder or hub id and revision.
         shared_blocks: names of the network's blocks that it reaches into from elsewhere, so that their weights must be
@@ -38,6 +44,7 @@ class Generator(KeepsArguments, nn.Module, ABC):
     """
 
     network: nn.Module
+    schedule: Schedule
     last_layer: str
     noise_shape: tuple[int, ...]
     name: str
@@ -160,6 +167,41 @@ class Generator(KeepsArguments, nn.Module, ABC):
             raise ValueError(f"seeds: one an image is needed, got {len(seeds)} for {len(noise)} images")
         return self._latents(self.network if network is None else network, noise, conditioning, steps, seeds)
 
+    def levels(self, steps: int) -> list[float]:
+        """The levels at which the network is evaluated, falling from the noisiest; and the last, 0."""
+        return self.schedule.levels(steps)
+
+    def denoise(
+        self, state: Tensor, level: float, conditioning: Conditioning, network: nn.Module | None = None
+    ) -> Tensor:
+        """Clean latents seen from states [B, *Z] at a level: one network evaluation.
+
+        Raises:
+            ValueError: if shapes do not fit or the level is not in (0, 1].
+        """
+        self._check(state, conditioning)
+        if not 0 < level <= 1 + 1e-5:
+            raise ValueError(f"a level must be in (0, 1], got {level}")
+        return self._denoise(self.network if network is None else network, state, conditioning, level)
+
+    def mix(self, clean: Tensor, noise: Tensor, level: float) -> Tensor:
+        """The state at a level that has these clean latents and this noise in it."""
+        alpha, beta = self.schedule.coefficients(level)
+        return alpha * clean + beta * noise
+
+    def renoise(self, state: Tensor, low: float, high: float, noise: Tensor) -> Tensor:
+        """A state at a level, taken up to a higher one by the forward process with standard normal noise.
+
+        Raises:
+            ValueError: if the second level is below the first.
+        """
+        if high < low:
+            raise ValueError(f"the forward process goes up, from {low} to {high} it cannot")
+        alpha, beta = self.schedule.coefficients(low)
+        alpha_high, beta_high = self.schedule.coefficients(high)
+        kept = alpha_high / alpha
+        return kept * state + max(beta_high**2 - (kept * beta) ** 2, 0.0) ** 0.5 * noise
+
     def decode(self, latents: Tensor) -> Tensor:
         """Images [B, 3, H, W] in [0, 1] of clean latents [B, *Z], in the decoder's own precision; differentiable."""
         check_shape("latents", latents, (None, *self.noise_shape))
@@ -201,6 +243,8 @@ class Generator(KeepsArguments, nn.Module, ABC):
     def _predict(self, network: nn.Module, noise: Tensor, conditioning: Conditioning) -> Tensor: ...
 
     @abstractmethod
+    def _denoise(self, network: nn.Module, state: Tensor, conditioning: Conditioning, level: float) -> Tensor: ...
+
     def _latents(
         self,
         network: nn.Module,
@@ -208,7 +252,12 @@ class Generator(KeepsArguments, nn.Module, ABC):
         conditioning: Conditioning,
         steps: int,
         seeds: Sequence[int] | None,
-    ) -> Tensor: ...
+    ) -> Tensor:
+        def see(state: Tensor, level: float) -> Tensor:
+            return self._denoise(network, state, conditioning, level)
+
+        fresh = None if seeds is None else [torch.Generator().manual_seed(seed) for seed in seeds]
+        return self.schedule.walk(see, noise, steps, fresh)
 
     @abstractmethod
     def _decode(self, latents: Tensor) -> Tensor: ...

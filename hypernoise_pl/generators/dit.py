@@ -8,12 +8,12 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from hypernoise_pl.generators.diffusion import Diffusion
-from hypernoise_pl.generators.flow import EvenFlow
+from hypernoise_pl.checkpoints.conversion import Rule, empty, fill, read_checkpoint, renamed
+from hypernoise_pl.checkpoints.loading import find_file, load_with
 from hypernoise_pl.generators.loading import DecoderOptions, precision
 from hypernoise_pl.generators.pipeline import PipelineGenerator
-from hypernoise_pl.layouts import Rule, empty, fill, read_checkpoint, renamed
-from hypernoise_pl.pretrained import find_file, load_with
+from hypernoise_pl.generators.schedules.diffusion import Diffusion
+from hypernoise_pl.generators.schedules.flow import EvenFlow
 from hypernoise_pl.types import Conditioning, nearest
 
 # the names of DiT's and SiT's authors; tensors that diffusers repeats in every block are repeated before

@@ -8,9 +8,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from hypernoise_pl.generators.flow import EulerFlow
 from hypernoise_pl.generators.packing import packed, unpacked
 from hypernoise_pl.generators.pipeline import PipelineGenerator
+from hypernoise_pl.generators.schedules.flow import EulerFlow
 from hypernoise_pl.types import Conditioning
 
 

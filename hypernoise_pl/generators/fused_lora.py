@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hypernoise_pl.borrowed import network_of
-from hypernoise_pl.pretrained import load_with
+from hypernoise_pl.checkpoints.loading import load_with
+from hypernoise_pl.generators.loading import network_of
 
 
 @dataclass(frozen=True)

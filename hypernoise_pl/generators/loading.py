@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import torch
 
-from hypernoise_pl.pretrained import find_file, load_pretrained, load_with, quiet
+from hypernoise_pl.checkpoints.loading import find_file, load_pretrained, load_with, quiet
 
 
 @dataclass(frozen=True)
@@ -118,3 +118,14 @@ def precision(dtype: str) -> dict[str, Any]:
     if dtype not in ("float32", "bfloat16", "float16"):
         raise ValueError(f"dtype must be float32, bfloat16 or float16, got {dtype!r}")
     return {} if dtype == "float32" else {"torch_dtype": getattr(torch, dtype)}  # float32 is loaded unasked
+
+
+def network_of(pipe: Any) -> Any:
+    """The network that is evaluated once a step, without ``torch.compile``'s wrapper."""
+    network = getattr(pipe, network_name(pipe))
+    return getattr(network, "_orig_mod", network)
+
+
+def network_name(pipe: Any) -> str:
+    """The name of the pipeline's component that is evaluated once a step."""
+    return "transformer" if "transformer" in pipe.components else "unet"

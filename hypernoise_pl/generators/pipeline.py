@@ -9,15 +9,14 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from hypernoise_pl.autocast import without_autocast
-from hypernoise_pl.borrowed import network_of
-from hypernoise_pl.generators.loading import DecoderOptions, Loaded, decoder_of, load_pipeline
-from hypernoise_pl.generators.stepped import SteppedGenerator
-from hypernoise_pl.truncation import Truncation
+from hypernoise_pl.generators.base import Generator
+from hypernoise_pl.generators.loading import DecoderOptions, Loaded, decoder_of, load_pipeline, network_of
+from hypernoise_pl.progress.truncation import Truncation
+from hypernoise_pl.system.autocast import without_autocast
 from hypernoise_pl.types import Conditioning
 
 
-class PipelineGenerator(SteppedGenerator):
+class PipelineGenerator(Generator):
     """A pipeline of diffusers, real or in miniature; for the same noise its images equal the pipeline's own.
 
     A family names its ``pipelines``, sets its ``schedule``, and fills in ``_encode`` and ``_evaluate``; and ``_layout``

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from hypernoise_pl.conf_files import PACKAGE
+from hypernoise_pl.config.files import PACKAGE
 from hypernoise_pl.generators.base import Generator
 
 _OF_THE_MACHINE = ("local_only",)  # arguments that say how to load, not what

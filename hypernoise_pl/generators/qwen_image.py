@@ -8,11 +8,11 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from hypernoise_pl.generators.flow import EulerFlow
 from hypernoise_pl.generators.fused_lora import FusedLora, fuse
 from hypernoise_pl.generators.loading import DecoderOptions
 from hypernoise_pl.generators.packing import packed, unpacked
 from hypernoise_pl.generators.pipeline import PipelineGenerator, in_range
+from hypernoise_pl.generators.schedules.flow import EulerFlow
 from hypernoise_pl.types import Conditioning
 
 SIDE = 1024  # pixels a side where none is asked for

@@ -1,80 +1,43 @@
-"""SANA-Sprint: a TrigFlow consistency model; one step is ``noise - network(noise)``."""
+"""SANA and SANA 1.5: linear diffusion transformers of flow matching, in about twenty steps."""
 
 from __future__ import annotations
 
-import importlib
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from hypernoise_pl.generators.pipeline import PipelineGenerator
-from hypernoise_pl.generators.schedule import Schedule
+from hypernoise_pl.generators.schedules.flow import SolverFlow
 from hypernoise_pl.types import Conditioning
 
-FIRST_TIMESTEP = 1.57080  # diffusers' rounding of pi / 2, the pipeline's default ``max_timesteps``
-MIDDLE_TIMESTEP = 1.3  # the pipeline's default for two steps
 
+class Sana(PipelineGenerator):
+    """A SANA pipeline (diffusers ``SanaPipeline``); SANA-Sprint has a class of its own.
 
-class TrigFlow(Schedule):
-    """A consistency model whose state at TrigFlow's time t is ``cos t clean + sin t noise``.
-
-    Its level is SCM's time ``sin t / (cos t + sin t)``, which is what the network is told too.
-
-    Source: Lu and Song 2024 (sCM, arXiv 2410.11081), section 3; Chen et al. 2025 (arXiv 2503.09641), section 3.1.
-    """
-
-    def levels(self, steps: int) -> list[float]:
-        """The pipeline's own times, as SCM times."""
-        times = torch.linspace(FIRST_TIMESTEP, 0, steps + 1).tolist()
-        if steps == 2:
-            times[1] = MIDDLE_TIMESTEP
-        return [math.sin(time) / (math.cos(time) + math.sin(time)) for time in times]
-
-    def coefficients(self, level: float) -> tuple[float, float]:
-        """Cosine and sine."""
-        time = math.atan2(level, 1 - level)
-        return math.cos(time), math.sin(time)
-
-    def scaled(self, state: Tensor, level: float) -> Tensor:
-        """Of the variance that a flow matching network knows; noise alone as it is."""
-        return state * math.hypot(level, 1 - level)
-
-    def clean(self, state: Tensor, output: Tensor, level: float) -> Tensor:
-        """By TrigFlow's velocity, which the output and the input make together."""
-        (alpha, beta), norm = self.coefficients(level), math.hypot(level, 1 - level)
-        velocity = (1 - 2 * level) * state + (1 - 2 * level + 2 * level * level) / norm * output
-        return alpha * state - beta * velocity
-
-    def kept(self, level: float, lower: float) -> float:
-        """All noise is fresh."""
-        return 0.0
-
-
-class SanaSprint(PipelineGenerator):
-    """A SANA-Sprint pipeline (diffusers ``SanaSprintPipeline``).
+    Its images equal the pipeline's own at a size that the pipeline does not round to a bin.
 
     Args:
-        model: folder or hub id (``Efficient-Large-Model/Sana_Sprint_0.6B_1024px_diffusers``).
-        guidance_scale: what the network is told of guidance; 4.5 is the model's default.
+        model: folder or hub id (``Efficient-Large-Model/SANA1.5_1.6B_1024px_diffusers``).
+        guidance_scale: of classifier-free guidance, which doubles the batch of an evaluation; up to 1 there is none.
         max_sequence_length: text tokens, the first included; a longer prompt is cut, with a warning.
-        instruction: prepended to every prompt before encoding (the pipeline's ``complex_human_instruction``, which has
-            a default there); Noise Hypernetworks has none.
-        components: Python module to import first, where the folder names classes that are not diffusers' own.
+        instruction: prepended to every prompt before encoding (the pipeline's ``complex_human_instruction``).
         loading: what every generator takes: ``height``, ``width`` (multiples of 32), ``dtype``, ``revision``,
             ``local_only``, ``decoding``.
 
-    Source: Chen et al. 2025 (SANA-Sprint, arXiv 2503.09641); diffusers' pipeline for the constants.
+    Source: Xie et al. 2024 (SANA, arXiv 2410.10629); Xie et al. 2025 (SANA 1.5, arXiv 2501.18427).
     """
 
-    pipelines = ("SanaSprintPipeline",)
+    pipelines = ("SanaPipeline",)
+    stand_in: ClassVar[tuple[str, dict[str, Any]] | None] = (
+        "DPMSolverMultistepScheduler",
+        {"use_flow_sigmas": True, "prediction_type": "flow_prediction"},
+    )
     # text encoder and autoencoder overflow (diffusers' page of the pipeline has both in bfloat16), and under autocast
     # the linear attention divides by a number that is 0 in float16
     float16 = False
     options_seen: ClassVar[dict[str, str | None]] = {
-        "guidance_scale": "guidance_scale",
         "instruction": "complex_human_instruction",
         "max_sequence_length": None,  # padding is masked
     }
@@ -85,55 +48,41 @@ class SanaSprint(PipelineGenerator):
         guidance_scale: float = 4.5,
         max_sequence_length: int = 300,
         instruction: list[str] | None = None,
-        components: str | None = None,
         **loading: Any,
     ) -> None:
-        if components is not None:
-            importlib.import_module(components)
         super().__init__(model, **loading)
-        self.guidance_scale, self.max_sequence_length = guidance_scale, max_sequence_length
-        self.instruction = instruction
-        self.schedule = TrigFlow()
-
-    @classmethod
-    def pipeline_call(cls, steps: int) -> dict[str, Any]:
-        """Arguments of the pipeline's call; its default of a middle timestep is for two steps, others need None."""
-        return super().pipeline_call(steps) | ({} if steps == 2 else {"intermediate_timesteps": None})
-
-    @classmethod
-    def check_call(cls, arguments: Mapping[str, Any]) -> None:
-        """Raise ``ValueError`` for a middle timestep, which the pipeline has by default, at other than two steps."""
-        steps, middle = arguments["num_inference_steps"], arguments["intermediate_timesteps"]
-        if middle is not None and steps != 2:
-            raise ValueError(
-                f"SanaSprintPipeline: intermediate_timesteps={middle} is for num_inference_steps=2, this call has "
-                f"{steps}; pass intermediate_timesteps=None"
-            )
+        self.classifier_free_guidance = guidance_scale
+        self.max_sequence_length, self.instruction = max_sequence_length, instruction
+        self.schedule = SolverFlow(self.pipeline.scheduler)
 
     def _encode(self, prompts: list[str]) -> Conditioning:
         self.truncation.check(self.pipeline.tokenizer, prompts, self.max_sequence_length)
+        return self._read(prompts, self.instruction)
+
+    def _nothing(self) -> Conditioning:
+        return self._read([""], None)
+
+    def _read(self, prompts: list[str], instruction: list[str] | None) -> Conditioning:
         encoded = self.pipeline.encode_prompt(
             prompts,
+            do_classifier_free_guidance=False,
             device=self._device,
             max_sequence_length=self.max_sequence_length,
-            complex_human_instruction=self.instruction,
+            complex_human_instruction=instruction,
         )
         return self.conditioning_of(encoded)
 
     def conditioning_of(self, encoded: Sequence[Any]) -> Conditioning:
-        """Text features and which of them count."""
+        """Text features and which of them count; those of the negative prompt are left."""
         return Conditioning(encoded[0], encoded[1])
 
     def _evaluate(self, network: nn.Module, state: Tensor, conditioning: Conditioning, time: float) -> Tensor:
-        batch = len(state)
         dtype = self.network.dtype
-        guidance = self.guidance_scale * self.network.config.guidance_embeds_scale
         output: Tensor = network(
             state.to(dtype),
             encoder_hidden_states=conditioning.embeddings.to(dtype),
             encoder_attention_mask=conditioning.mask,
-            guidance=torch.full((batch,), guidance, device=state.device, dtype=conditioning.embeddings.dtype),
-            timestep=torch.full((batch,), time, device=state.device),
+            timestep=torch.full((len(state),), time * self.network.config.timestep_scale, device=state.device),
             return_dict=False,
         )[0]
         return output

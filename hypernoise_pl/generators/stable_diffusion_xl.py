@@ -8,10 +8,10 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from hypernoise_pl.generators.diffusion import Diffusion, Sampler, resample
 from hypernoise_pl.generators.fused_lora import FusedLora, fuse
 from hypernoise_pl.generators.loading import Loaded
 from hypernoise_pl.generators.pipeline import PipelineGenerator
+from hypernoise_pl.generators.schedules.diffusion import Diffusion, Sampler, resample
 from hypernoise_pl.types import Conditioning
 
 

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from hypernoise_pl.arguments import KeepsArguments
+from hypernoise_pl.config.arguments import KeepsArguments
 from hypernoise_pl.data.reading import read_prompts
 from hypernoise_pl.metrics.image_files import GenEvalFolder, ImageFile, ImageFolder
 from hypernoise_pl.metrics.intervals import estimate, with_tags

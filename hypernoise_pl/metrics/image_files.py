@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from hypernoise_pl.data.reading import read_prompts
-from hypernoise_pl.run_folder import whole, write
+from hypernoise_pl.system.files import whole, write
 from hypernoise_pl.types import Prompt, to_uint8
 
 

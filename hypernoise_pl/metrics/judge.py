@@ -4,14 +4,27 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from hypernoise_pl.arguments import KeepsArguments
-from hypernoise_pl.metrics.geneval.rules import Verdict
+from hypernoise_pl.config.arguments import KeepsArguments
 from hypernoise_pl.metrics.lacking import check_prompts
 from hypernoise_pl.types import Prompt, check_images, check_shape
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What is decided of one image.
+
+    Args:
+        correct: whether every clause holds.
+        reason: a line for each clause that does not, in the reference evaluation's words; empty if all do.
+    """
+
+    correct: bool
+    reason: str = ""
 
 
 def unjudged(lacks: Sequence[str], count: int) -> str:

@@ -20,7 +20,7 @@ from hypernoise_pl.report.page import (
 )
 from hypernoise_pl.report.results import Results
 from hypernoise_pl.report.standings import Looks, standings
-from hypernoise_pl.run_folder import write
+from hypernoise_pl.system.files import write
 
 EVERY = 30.0  # seconds between two pages, at least
 SHARE = 0.05  # of a comparison's time that its pages may take

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hypernoise_pl.run_folder import write
+from hypernoise_pl.system.files import write
 
 HISTORY = "history.jsonl"
 

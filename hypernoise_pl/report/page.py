@@ -23,7 +23,7 @@ from hypernoise_pl.report.results import JUDGE, Results, Row
 from hypernoise_pl.report.sections import hacking, lines, markdown, refinement
 from hypernoise_pl.report.standings import Looks, standings
 from hypernoise_pl.report.template import render
-from hypernoise_pl.run_folder import write
+from hypernoise_pl.system.files import write
 
 SHOWN = 8  # prompts in the picture grid
 THUMBNAIL = 192  # pixels a side of its pictures, at most

@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from hypernoise_pl.report.figures import to_tensor
-from hypernoise_pl.run_folder import whole, write
+from hypernoise_pl.system.files import whole, write
 from hypernoise_pl.types import to_uint8
 
 IDENTITY = "comparison.json"  # what a folder's figures depend on

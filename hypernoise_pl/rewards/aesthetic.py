@@ -9,7 +9,7 @@ from typing import ClassVar
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hypernoise_pl.layouts import fill, read_checkpoint, renamed
+from hypernoise_pl.checkpoints.conversion import fill, read_checkpoint, renamed
 from hypernoise_pl.rewards.base import Reward
 from hypernoise_pl.rewards.features import CLIPImageFeatures, clip_features
 from hypernoise_pl.rewards.key_maps import AESTHETIC_V1, AESTHETIC_V2

@@ -8,8 +8,8 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from hypernoise_pl.arguments import KeepsArguments
-from hypernoise_pl.autocast import without_autocast
+from hypernoise_pl.config.arguments import KeepsArguments
+from hypernoise_pl.system.autocast import without_autocast
 from hypernoise_pl.types import check_images, check_shape, left_alone
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from hypernoise_pl.pretrained import load_pretrained, load_whole
+from hypernoise_pl.checkpoints.loading import load_pretrained, load_whole
 from hypernoise_pl.rewards.preprocess import preprocessing_of
 from hypernoise_pl.rewards.running import Precision, frozen, wide
 

@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from hypernoise_pl.pretrained import load_whole
+from hypernoise_pl.checkpoints.loading import load_whole
 from hypernoise_pl.rewards.base import Reward
 from hypernoise_pl.rewards.preprocess import preprocessing_of
 from hypernoise_pl.types import nearest

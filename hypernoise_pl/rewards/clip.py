@@ -10,13 +10,13 @@ from typing import ClassVar, Literal
 import torch.nn.functional as F
 from torch import Tensor
 
-from hypernoise_pl.pretrained import find_file
+from hypernoise_pl.checkpoints.loading import find_file
+from hypernoise_pl.progress.truncation import Truncation
 from hypernoise_pl.rewards.base import Reward
 from hypernoise_pl.rewards.clip_models import is_checkpoint, load_clip, load_tokenizer
 from hypernoise_pl.rewards.features import clip_features
 from hypernoise_pl.rewards.running import Precision, frozen, wide
 from hypernoise_pl.rewards.texts import TextFeatures
-from hypernoise_pl.truncation import Truncation
 
 
 class Agreement(Reward, ABC):

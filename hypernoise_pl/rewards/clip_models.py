@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from hypernoise_pl.layouts import ENDINGS, empty, fill, read_checkpoint, renamed
-from hypernoise_pl.pretrained import load_pretrained, load_whole
+from hypernoise_pl.checkpoints.conversion import ENDINGS, empty, fill, read_checkpoint, renamed
+from hypernoise_pl.checkpoints.loading import load_pretrained, load_whole
 from hypernoise_pl.rewards.key_maps import OPEN_CLIP
 from hypernoise_pl.types import nearest
 

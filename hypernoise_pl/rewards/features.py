@@ -7,8 +7,8 @@ from typing import Any, ClassVar, Literal
 
 from torch import Tensor, nn
 
-from hypernoise_pl.arguments import KeepsArguments
-from hypernoise_pl.pretrained import load_whole
+from hypernoise_pl.checkpoints.loading import load_whole
+from hypernoise_pl.config.arguments import KeepsArguments
 from hypernoise_pl.rewards.clip_models import load_clip
 from hypernoise_pl.rewards.preprocess import preprocess, preprocessing_of
 from hypernoise_pl.rewards.running import Precision, frozen

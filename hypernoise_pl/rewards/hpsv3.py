@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from hypernoise_pl.layouts import empty, fill, read_checkpoint, renamed
-from hypernoise_pl.pretrained import find_file, load_pretrained
+from hypernoise_pl.checkpoints.conversion import empty, fill, read_checkpoint, renamed
+from hypernoise_pl.checkpoints.loading import find_file, load_pretrained
 from hypernoise_pl.rewards.base import Reward
 from hypernoise_pl.rewards.hpsv3_prompt import CONVERSATION, IMAGE_TOKEN, REWARD_TOKEN
 from hypernoise_pl.rewards.key_maps import HPSV3

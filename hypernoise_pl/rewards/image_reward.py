@@ -12,13 +12,13 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from hypernoise_pl.layouts import empty, fill, read_checkpoint, renamed
-from hypernoise_pl.pretrained import find_file, load_pretrained, load_tensors
+from hypernoise_pl.checkpoints.conversion import empty, fill, read_checkpoint, renamed
+from hypernoise_pl.checkpoints.loading import find_file, load_pretrained, load_tensors
+from hypernoise_pl.progress.truncation import Truncation
 from hypernoise_pl.rewards.base import Reward
 from hypernoise_pl.rewards.key_maps import IMAGE_REWARD
 from hypernoise_pl.rewards.preprocess import preprocess
 from hypernoise_pl.rewards.running import Precision, frozen
-from hypernoise_pl.truncation import Truncation
 
 _TOKENIZER = "google-bert/bert-base-uncased"
 _MEAN, _STD = 0.16717362830052426, 1.0333394966054072  # of ImageReward v1.0's raw scores

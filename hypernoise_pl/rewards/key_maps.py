@@ -5,7 +5,7 @@ A row is a pattern of the author's names and where these tensors go; ``\1`` is t
 
 from __future__ import annotations
 
-from hypernoise_pl.layouts import Rule
+from hypernoise_pl.checkpoints.conversion import Rule
 
 
 def _open_clip_blocks(theirs: str, ours: str) -> tuple[Rule, ...]:

@@ -9,10 +9,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from hypernoise_pl.pretrained import load_tensors
+from hypernoise_pl.checkpoints.loading import load_tensors
 from hypernoise_pl.rewards.base import Verifier
 from hypernoise_pl.rewards.features import ImageFeatures
-from hypernoise_pl.run_folder import write_tensors
+from hypernoise_pl.system.files import write_tensors
 from hypernoise_pl.types import check_shape
 
 _ELEMENTS = 2**24  # of matrices held at once: 128 MiB

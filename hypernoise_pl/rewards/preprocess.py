@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hypernoise_pl.pretrained import load_pretrained
+from hypernoise_pl.checkpoints.loading import load_pretrained
 from hypernoise_pl.rewards.running import wide
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)

@@ -8,12 +8,12 @@ from typing import Any, ClassVar
 import torch.nn.functional as F
 from torch import Tensor
 
-from hypernoise_pl.pretrained import load_pretrained, load_whole
+from hypernoise_pl.checkpoints.loading import load_pretrained, load_whole
+from hypernoise_pl.progress.truncation import Truncation
 from hypernoise_pl.rewards.base import Reward
 from hypernoise_pl.rewards.preprocess import preprocessing_of
 from hypernoise_pl.rewards.running import Precision, frozen, wide
 from hypernoise_pl.rewards.texts import TextFeatures
-from hypernoise_pl.truncation import Truncation
 
 
 class TransformersReward(Reward):

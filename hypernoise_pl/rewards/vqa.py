@@ -6,10 +6,10 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from hypernoise_pl.progress.truncation import Truncation
 from hypernoise_pl.rewards.base import Reward
 from hypernoise_pl.rewards.blip_vqa import BlipVQA
 from hypernoise_pl.rewards.running import Precision, wide
-from hypernoise_pl.truncation import Truncation
 
 
 class VQAScore(Reward):

@@ -8,12 +8,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hypernoise_pl.identity import difference
+from hypernoise_pl.config.identity import difference
+from hypernoise_pl.config.signatures import ConfigError
 from hypernoise_pl.metrics.benchmark import Outcome
 from hypernoise_pl.metrics.image_files import ImageFile
-from hypernoise_pl.run_folder import read_settings, write
 from hypernoise_pl.score.left_out import LeftOut
-from hypernoise_pl.signatures import ConfigError
+from hypernoise_pl.system.files import read_settings, write
 
 SETTINGS = "settings.json"
 Key = tuple[str, str, int]  # method, name and prompt of an image

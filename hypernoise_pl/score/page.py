@@ -13,10 +13,10 @@ from PIL import Image
 from hypernoise_pl.metrics.benchmark import Scored
 from hypernoise_pl.report.figures import image_of
 from hypernoise_pl.report.template import render
-from hypernoise_pl.run_folder import write
 from hypernoise_pl.score.left_out import LeftOut
 from hypernoise_pl.score.pictures import read_image
 from hypernoise_pl.score.table import table
+from hypernoise_pl.system.files import write
 
 MOST = 600  # images on a page; about 8 kB each
 SIZE = 192  # pixels of a picture's longer side

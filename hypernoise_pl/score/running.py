@@ -15,7 +15,7 @@ from hypernoise_pl.progress import Steps
 from hypernoise_pl.score.journal import Journal, key_of
 from hypernoise_pl.score.left_out import LeftOut
 from hypernoise_pl.score.pictures import Unreadable, read_image
-from hypernoise_pl.threads import following_load
+from hypernoise_pl.system.threads import following_load
 
 READERS = 4  # threads that decode the images of the next batch while one is scored
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass, fields
 from typing import ClassVar, Self
 
 from hypernoise_pl.generators.base import Generator
-from hypernoise_pl.generators.stepped import SteppedGenerator
 from hypernoise_pl.search.problem import NoiseProblem
 
 
@@ -85,14 +84,3 @@ class Search(ABC):
         if count < 1:
             raise ValueError(f"{type(self).__name__} needs a budget of {first + each} NFE at least, got {budget}")
         return count
-
-
-def check_stepped(generator: Generator) -> SteppedGenerator:
-    """The generator, where it can be walked step by step.
-
-    Raises:
-        ValueError: where it cannot.
-    """
-    if not isinstance(generator, SteppedGenerator):
-        raise ValueError(f"{type(generator).__name__} cannot be stopped on its way: it has no noise levels")
-    return generator

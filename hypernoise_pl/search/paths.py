@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Self
 
 from hypernoise_pl.generators.base import Generator
-from hypernoise_pl.search.base import Search, check_stepped
+from hypernoise_pl.search.base import Search
 from hypernoise_pl.search.problem import NoiseProblem
 from hypernoise_pl.search.trajectories import Trajectories
 
@@ -93,9 +93,8 @@ class SearchOverPaths(Search):
         return replace(self, paths=self._count(budget, 0, self._each(steps, drawing, verifying)))
 
     def check(self, generator: Generator, steps: int) -> None:
-        """The generator must have levels to stop at, and enough of them."""
+        """Raise ``ValueError`` for too few steps."""
         super().check(generator, steps)
-        check_stepped(generator)
         self.plan(steps)
 
     def _each(self, steps: int, drawing: int, verifying: int) -> int:

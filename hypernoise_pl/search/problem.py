@@ -10,11 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from hypernoise_pl.generators.base import Generator
-from hypernoise_pl.generators.stepped import SteppedGenerator
 from hypernoise_pl.noise import seed_of, seeds_from
+from hypernoise_pl.rewards.latent.base import LatentVerifier
 from hypernoise_pl.search.account import Account
 from hypernoise_pl.search.candidates import Candidates
-from hypernoise_pl.search.latent import LatentVerifier
 from hypernoise_pl.search.samples import Best, Ranking, Samples, mean_rank
 from hypernoise_pl.search.scoring import ByRow, Scorer, Scoring, gradient
 from hypernoise_pl.search.streams import Streams
@@ -204,10 +203,8 @@ class NoiseProblem:
         """
         count = states.shape[1]
         self.account.charge(self.budget, count, f"{count} states of 1 NFE")
-        generator = self.generator
-        assert isinstance(generator, SteppedGenerator), "Search.check comes first"
         seen = [
-            generator.denoise(part, level, self._conditioning(rows), self.network)
+            self.generator.denoise(part, level, self._conditioning(rows), self.network)
             for part, rows in self._chunks(states)
         ]
         return torch.cat(seen).view_as(states)

@@ -7,8 +7,8 @@ import math
 from dataclasses import dataclass, field, replace
 from typing import Self
 
-from hypernoise_pl.chat import ChatEndpoint, ChatError
-from hypernoise_pl.chat_form import Form
+from hypernoise_pl.llm.answer_schema import Form
+from hypernoise_pl.llm.endpoint import ChatEndpoint, ChatError
 from hypernoise_pl.search.base import Search
 from hypernoise_pl.search.candidates import Candidates
 from hypernoise_pl.search.problem import NoiseProblem

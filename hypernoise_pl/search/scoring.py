@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from hypernoise_pl.generators.base import Generator
-from hypernoise_pl.search.latent import LatentVerifier
+from hypernoise_pl.rewards.latent.base import LatentVerifier
 from hypernoise_pl.types import Conditioning, left_alone
 
 Scorer = Callable[[Tensor, list[str]], Tensor]

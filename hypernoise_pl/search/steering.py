@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from hypernoise_pl.generators.base import Generator
-from hypernoise_pl.search.base import Search, check_stepped
+from hypernoise_pl.search.base import Search
 from hypernoise_pl.search.candidates import picked
 from hypernoise_pl.search.problem import NoiseProblem
 from hypernoise_pl.search.trajectories import Trajectories
@@ -71,8 +71,7 @@ class Steering(Search):
         return replace(self, particles=1 + self._count(budget, cost, cost))
 
     def check(self, generator: Generator, steps: int) -> None:
-        """It must have levels to stop at, and steps between which to act."""
-        check_stepped(generator)
+        """Raise ``ValueError`` for fewer than two steps."""
         if steps < 2:
             raise ValueError("steering acts between steps and needs 2 at least; set steps (one step: random search)")
 

@@ -7,8 +7,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from hypernoise_pl.generators.schedule import Memory
-from hypernoise_pl.search.base import check_stepped
+from hypernoise_pl.generators.schedules.base import Memory
 from hypernoise_pl.search.candidates import Candidates, picked
 from hypernoise_pl.search.problem import NoiseProblem
 
@@ -32,7 +31,7 @@ class Trajectories:
     """
 
     def __init__(self, problem: NoiseProblem, candidates: Candidates) -> None:
-        generator = check_stepped(problem.generator)
+        generator = problem.generator
         self.problem, self.generator = problem, generator
         self.start, self.state, self.place = candidates, candidates.noise, 0
         self._levels, self._ends = generator.levels(problem.steps), generator.schedule.ends(problem.steps)

@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hypernoise_pl.metrics.geneval.rules import Detection, Verdict, verdict
-from hypernoise_pl.metrics.judge import Judge
+from hypernoise_pl.metrics.geneval.rules import Detection, verdict
+from hypernoise_pl.metrics.judge import Judge, Verdict
 from hypernoise_pl.shapes.caption import COLOURS, SHAPES
 from hypernoise_pl.shapes.render import render
 from hypernoise_pl.shapes.scene import PALETTE

@@ -6,9 +6,9 @@ import re
 from typing import Any
 
 from hypernoise_pl.cli.commands import check_flag, checked, configuration, roots_of
-from hypernoise_pl.config import merge_flag
-from hypernoise_pl.options import Options
-from hypernoise_pl.signatures import ConfigError
+from hypernoise_pl.config.merge import merge_flag
+from hypernoise_pl.config.options import Options
+from hypernoise_pl.config.signatures import ConfigError
 from hypernoise_pl.sweep.definition import Definition
 from hypernoise_pl.sweep.space import as_flags, text
 from hypernoise_pl.types import nearest

@@ -15,7 +15,7 @@ from typing import Any
 
 import psutil
 
-from hypernoise_pl.run_folder import write
+from hypernoise_pl.system.files import write
 
 BEAT = 20.0  # seconds between two signs of life
 GRACE = 240.0  # seconds without one after which a worker of another machine is taken for dead; NFS may show a change a

@@ -21,13 +21,11 @@ from hypernoise_pl.callbacks.progress import spoken
 from hypernoise_pl.cli.commands import quiet
 from hypernoise_pl.cli.continuing import changes
 from hypernoise_pl.cli.parser import PROGRAM
-from hypernoise_pl.config import pairs_of, read_mapping
-from hypernoise_pl.options import Options
+from hypernoise_pl.config.merge import pairs_of, read_mapping
+from hypernoise_pl.config.options import Options
+from hypernoise_pl.config.signatures import ConfigError
 from hypernoise_pl.progress import Steps, phase
-from hypernoise_pl.rates import known_rate
-from hypernoise_pl.run_folder import RUNS, write
-from hypernoise_pl.signals import Stopped
-from hypernoise_pl.signatures import ConfigError
+from hypernoise_pl.runs.rates import known_rate
 from hypernoise_pl.sweep.base import base_of, check, devices_of, seed_flags, steps_of
 from hypernoise_pl.sweep.definition import Definition, read_definition
 from hypernoise_pl.sweep.report import PAGE, write_report
@@ -36,6 +34,8 @@ from hypernoise_pl.sweep.space import grid_point, words
 from hypernoise_pl.sweep.study import JOURNAL, STORAGE_VARIABLE, open_storage, shown_url, storage_url
 from hypernoise_pl.sweep.table import table
 from hypernoise_pl.sweep.worker import Plan, Refused, Worker
+from hypernoise_pl.system.files import RUNS, write
+from hypernoise_pl.system.signals import Stopped
 
 DEFINITION, BASE = "sweep.yaml", "base.yaml"
 CORES = os.cpu_count() or 1

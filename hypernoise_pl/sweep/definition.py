@@ -11,9 +11,9 @@ from typing import Any
 import yaml
 
 from hypernoise_pl.cli.parser import PROGRAM
-from hypernoise_pl.conf_files import SWEEPS, conf_folder, sweep_names
-from hypernoise_pl.config import read_mapping
-from hypernoise_pl.signatures import ConfigError
+from hypernoise_pl.config.files import SWEEPS, conf_folder, sweep_names
+from hypernoise_pl.config.merge import read_mapping
+from hypernoise_pl.config.signatures import ConfigError
 from hypernoise_pl.sweep.space import Dimension, Value, choice, grid_size, of_groups, of_parameters
 from hypernoise_pl.types import nearest
 

@@ -13,11 +13,11 @@ from optuna.study import Study
 from hypernoise_pl.report.curves import Curve, over_steps
 from hypernoise_pl.report.parallel import Axis, Mark, parallel, scatter
 from hypernoise_pl.report.template import render
-from hypernoise_pl.run_folder import write
 from hypernoise_pl.sweep.definition import Definition
 from hypernoise_pl.sweep.results import SUMMARY, Point, as_json, best, command_of, points, summary
 from hypernoise_pl.sweep.space import labels, short, words
 from hypernoise_pl.sweep.table import ordered, rows
+from hypernoise_pl.system.files import write
 
 PAGE = "report.html"
 NAMED = 6  # curves with a name

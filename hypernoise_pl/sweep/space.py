@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from hypernoise_pl.signatures import ConfigError
+from hypernoise_pl.config.signatures import ConfigError
 from hypernoise_pl.types import nearest
 
 if TYPE_CHECKING:

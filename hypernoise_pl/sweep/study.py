@@ -17,7 +17,7 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from hypernoise_pl.signatures import ConfigError
+from hypernoise_pl.config.signatures import ConfigError
 from hypernoise_pl.sweep.definition import PRUNERS, SAMPLERS, Definition
 from hypernoise_pl.sweep.space import grid_point
 

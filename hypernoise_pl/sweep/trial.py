@@ -16,11 +16,11 @@ from typing import Any
 
 from hypernoise_pl.cli.commands import run
 from hypernoise_pl.cli.parser import parse
-from hypernoise_pl.run_folder import write
-from hypernoise_pl.signals import Stopped, output_may_close, stoppable
 from hypernoise_pl.sweep.definition import Definition
 from hypernoise_pl.sweep.reporting import Pruned, ReportTrial, mean, validations
 from hypernoise_pl.sweep.versions import versions
+from hypernoise_pl.system.files import write
+from hypernoise_pl.system.signals import Stopped, output_may_close, stoppable
 
 PRUNED = 3  # exit status
 RESULT = "result.json"

@@ -19,15 +19,15 @@ from optuna.storages import BaseStorage
 from optuna.study import Study
 from optuna.trial import Trial, TrialState
 
-from hypernoise_pl.checkpoints import newest_checkpoint
 from hypernoise_pl.progress import say
-from hypernoise_pl.run_folder import held, write
 from hypernoise_pl.sweep.claims import BEAT, Claim, Watch, new_folder
 from hypernoise_pl.sweep.definition import Definition
 from hypernoise_pl.sweep.reporting import mean, validations
 from hypernoise_pl.sweep.space import as_flags, flags_of, words
 from hypernoise_pl.sweep.study import POINT, STORAGE_VARIABLE, open_study, trial_for, trial_of
 from hypernoise_pl.sweep.trial import PRUNED, RESULT, Job
+from hypernoise_pl.system.files import held, write
+from hypernoise_pl.training.checkpoint_io import newest_checkpoint
 
 TRIALS = "trials"
 LOG = "log.txt"

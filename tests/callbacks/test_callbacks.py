@@ -6,7 +6,7 @@ import lightning as L
 import pytest
 import torch
 
-from hypernoise_pl.adapter import describe, load_adapter
+from hypernoise_pl.adapters.files import describe, load_adapter
 from hypernoise_pl.callbacks.adapter_checkpoint import AdapterCheckpoint
 from hypernoise_pl.callbacks.evaluate import Evaluate
 from hypernoise_pl.callbacks.noise_health import NoiseHealth

@@ -9,7 +9,7 @@ from hypernoise_pl.__main__ import main
 from hypernoise_pl.callbacks.adapter_checkpoint import AdapterCheckpoint
 from hypernoise_pl.callbacks.early_stop import EarlyStop
 from hypernoise_pl.cli import commands
-from hypernoise_pl.options import Options
+from hypernoise_pl.config.options import Options
 from tests.callbacks.test_callbacks import Figure, fit
 
 SHORT = ["--trainer.max_steps=8", "--trainer.val_check_interval=1", "--data.batch_size=2", "--data.test=6"]

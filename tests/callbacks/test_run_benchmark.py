@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from hypernoise_pl.adapter import load_adapter
+from hypernoise_pl.adapters.files import load_adapter
 from hypernoise_pl.callbacks.adapter_checkpoint import AdapterCheckpoint
 from hypernoise_pl.callbacks.early_stop import EarlyStop
 from hypernoise_pl.callbacks.live_page import LivePage

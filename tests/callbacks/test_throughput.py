@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from hypernoise_pl.callbacks.throughput import Throughput
-from hypernoise_pl.flops import CountFlops
 from hypernoise_pl.hypernetwork import LoraOptions
+from hypernoise_pl.training.flops import CountFlops
 from tests.tiny import module
 from tests.worker import Rings, quiet
 

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from hypernoise_pl import attach, detach
-from hypernoise_pl.adapter import options_seen
+from hypernoise_pl.adapters.files import options_seen
+from hypernoise_pl.config.signatures import parameters
 from hypernoise_pl.generators.pipeline import PipelineGenerator
-from hypernoise_pl.signatures import parameters
 from tests.attached import made
 from tests.families import FAMILIES
 from tests.families.family import noise_for

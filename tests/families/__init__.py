@@ -9,8 +9,8 @@ from hypernoise_pl.generators.dit import DiT
 from hypernoise_pl.generators.flux import Flux
 from hypernoise_pl.generators.pixart import PixArt
 from hypernoise_pl.generators.qwen_image import QwenImage
-from hypernoise_pl.generators.sana import SanaSprint
-from hypernoise_pl.generators.sana_flow import Sana
+from hypernoise_pl.generators.sana import Sana
+from hypernoise_pl.generators.sana_sprint import SanaSprint
 from hypernoise_pl.generators.stable_diffusion import SDTurbo
 from hypernoise_pl.generators.stable_diffusion_3 import StableDiffusion3
 from hypernoise_pl.generators.stable_diffusion_xl import SDXLTurbo

@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 import yaml
 
-from hypernoise_pl.adapter import fingerprint, generator_of, save_adapter
-from hypernoise_pl.conf_files import PACKAGE
+from hypernoise_pl.adapters.files import fingerprint, generator_of, save_adapter
+from hypernoise_pl.config.files import PACKAGE
+from hypernoise_pl.config.signatures import find_class
 from hypernoise_pl.generators.loading import DecoderOptions
 from hypernoise_pl.generators.portable import described
-from hypernoise_pl.generators.sana import SanaSprint
+from hypernoise_pl.generators.sana_sprint import SanaSprint
 from hypernoise_pl.hypernetwork import LoraOptions, NoiseHypernetwork
-from hypernoise_pl.signatures import find_class
 from tests.families import FAMILIES
 from tests.tiny import sana
 
@@ -44,7 +44,7 @@ def test_a_folder_of_this_package_is_named_from_the_package_on(tmp_path):
     about = json.loads((saved(generator, tmp_path / "adapter") / "hypernoise.json").read_text())["generator"]
     assert about == {
         "name": "generator",
-        "class_path": "hypernoise_pl.generators.sana.SanaSprint",
+        "class_path": "hypernoise_pl.generators.sana_sprint.SanaSprint",
         "init_args": {
             "model": "${package:shapes/weights/generator}",
             "components": "hypernoise_pl.shapes.models",

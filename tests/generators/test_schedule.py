@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from hypernoise_pl.generators.diffusion import SCHEDULERS, Diffusion, resample
-from hypernoise_pl.generators.flow import EulerFlow, SolverFlow
+from hypernoise_pl.generators.schedules.diffusion import SCHEDULERS, Diffusion, resample
+from hypernoise_pl.generators.schedules.flow import EulerFlow, SolverFlow
 
 
 def test_timesteps_and_levels_are_each_others_inverse():

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from jsonargparse import ArgumentParser
 from torch import Tensor
 
-from hypernoise_pl.conf_files import PACKAGE
+from hypernoise_pl.config.files import PACKAGE
 from hypernoise_pl.metrics.benchmark import Benchmark, figures_of
 from hypernoise_pl.metrics.compbench.benchmark import T2ICompBench
 from hypernoise_pl.metrics.compbench.found import Spatial

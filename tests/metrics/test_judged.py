@@ -7,7 +7,7 @@ import pytest
 import torch
 from jsonargparse import ArgumentParser
 
-from hypernoise_pl.conf_files import conf_folder
+from hypernoise_pl.config.files import conf_folder
 from hypernoise_pl.metrics.benchmark import Benchmark
 from hypernoise_pl.metrics.judge import Judge
 from hypernoise_pl.metrics.judged import Judged

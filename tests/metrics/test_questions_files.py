@@ -12,9 +12,9 @@ import torch
 import yaml
 from jsonargparse import ArgumentParser
 
-from hypernoise_pl.chat import ChatEndpoint
-from hypernoise_pl.conf_files import conf_folder, config_names
-from hypernoise_pl.identity import described
+from hypernoise_pl.config.files import conf_folder, config_names
+from hypernoise_pl.config.identity import described
+from hypernoise_pl.llm.endpoint import ChatEndpoint
 from hypernoise_pl.metrics.benchmark import Benchmark, Outcome, Scored
 from hypernoise_pl.metrics.image_files import ImageFile
 from hypernoise_pl.metrics.questions.answerer import Answer, Answerer

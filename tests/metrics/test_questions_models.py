@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from hypernoise_pl.chat import ChatEndpoint, EndpointUnusable, Spending
+from hypernoise_pl.llm.endpoint import ChatEndpoint, EndpointUnusable, Spending
 from hypernoise_pl.metrics.benchmark import figures_of
 from hypernoise_pl.metrics.questions.benchmark import QuestionBenchmark
 from hypernoise_pl.metrics.questions.blip import BlipAnswerer

@@ -12,7 +12,7 @@ import pytest
 import torch
 import yaml
 
-from hypernoise_pl.conf_files import PACKAGE, benchmark_names, conf_folder
+from hypernoise_pl.config.files import PACKAGE, benchmark_names, conf_folder
 from hypernoise_pl.data.hub import HubDataset
 from hypernoise_pl.metrics.benchmark import figures_of
 from hypernoise_pl.metrics.reward_set import RewardSet

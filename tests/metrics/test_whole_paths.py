@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from hypernoise_pl.__main__ import main
-from hypernoise_pl.conf_files import PACKAGE, benchmark_names
+from hypernoise_pl.config.files import PACKAGE, benchmark_names
 from tests.metrics import mask2former
 from tests.metrics.test_questions_files import dpg, geneval2, tiif, unigen
 from tests.rewards import zoo

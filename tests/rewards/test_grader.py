@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from hypernoise_pl.chat import ChatEndpoint, EndpointUnusable, Spending
+from hypernoise_pl.llm.endpoint import ChatEndpoint, EndpointUnusable, Spending
 from hypernoise_pl.rewards.grader import ASPECTS, VisionLanguageGrader
 from hypernoise_pl.search.problem import NoiseProblem
 from hypernoise_pl.search.random_search import RandomSearch

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hypernoise_pl import layouts
+from hypernoise_pl.checkpoints import conversion as layouts
 from hypernoise_pl.rewards.aesthetic import Aesthetic
 from hypernoise_pl.rewards.clip import CLIPScore, HPSv2, PickScore
 from hypernoise_pl.rewards.clip_models import ARCHITECTURES, clip_config

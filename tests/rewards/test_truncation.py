@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from hypernoise_pl.cli.commands import _cut_prompts
+from hypernoise_pl.progress.truncation import Truncation, counted
 from hypernoise_pl.rewards.clip import CLIPScore
 from hypernoise_pl.shapes.tokenizer import clip_tokenizer
-from hypernoise_pl.truncation import Truncation, counted
 
 SHORT = ["a red circle", "two squares", "a star left of a ring"]
 LONG = ["a red circle left of " * 4 + "a blue star", "two squares and " * 8 + "a ring"]

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from hypernoise_pl.conf_files import PACKAGE
+from hypernoise_pl.config.files import PACKAGE
 from hypernoise_pl.metrics.fidelity import Fidelity
 from hypernoise_pl.rewards.features import CLIPImageFeatures
 from tests.score.drawn import PROMPTS, picture, score, write_lines

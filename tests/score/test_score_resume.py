@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from hypernoise_pl.__main__ import main
-from hypernoise_pl.run_folder import held
+from hypernoise_pl.system.files import held
 from tests.score.drawn import score, write_folder
 
 pytestmark = pytest.mark.usefixtures("own_folder")

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import hypernoise_pl.search
-from hypernoise_pl.chat import ChatEndpoint
+from hypernoise_pl.llm.endpoint import ChatEndpoint
 from hypernoise_pl.search.base import Search
 from hypernoise_pl.search.dno import DNO
 from hypernoise_pl.search.evolution import Evolution

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from hypernoise_pl.generators.diffusion import Diffusion
-from hypernoise_pl.generators.flow import EvenFlow, SolverFlow
+from hypernoise_pl.generators.schedules.diffusion import Diffusion
+from hypernoise_pl.generators.schedules.flow import EvenFlow, SolverFlow
 from hypernoise_pl.search.none import NoSearch
 from hypernoise_pl.search.paths import SearchOverPaths
 from hypernoise_pl.search.problem import NoiseProblem

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hypernoise_pl.generators.flow import EvenFlow
+from hypernoise_pl.generators.schedules.flow import EvenFlow
 from hypernoise_pl.noise import seeds_from
 from hypernoise_pl.search.account import BudgetExceeded
 from hypernoise_pl.search.base import Search

@@ -5,9 +5,9 @@ import math
 import torch
 from torch import Tensor, nn
 
-from hypernoise_pl.generators.flow import EvenFlow
-from hypernoise_pl.generators.schedule import Schedule
-from hypernoise_pl.generators.stepped import SteppedGenerator
+from hypernoise_pl.generators.base import Generator
+from hypernoise_pl.generators.schedules.base import Schedule
+from hypernoise_pl.generators.schedules.flow import EvenFlow
 from hypernoise_pl.types import Conditioning
 
 RADIUS, DEVIATION = 2.0, 0.1
@@ -16,7 +16,7 @@ MODES = RADIUS * torch.stack([ANGLES.cos(), ANGLES.sin()], 1)  # [8, 2]
 ON_DATA = 5 * DEVIATION  # distance from the nearest mode; half way to the next mode is 0.77
 
 
-class EightGaussians(SteppedGenerator):
+class EightGaussians(Generator):
     """Predicts the exact posterior mean of clean latents, the best that a network could learn; reads no prompt."""
 
     last_layer = ""

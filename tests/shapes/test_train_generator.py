@@ -7,11 +7,11 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from hypernoise_pl.generators.sana import SanaSprint
-from hypernoise_pl.shapes import train_generator
+from hypernoise_pl.generators.sana_sprint import SanaSprint
 from hypernoise_pl.shapes.caption import combinations
-from hypernoise_pl.shapes.train_generator import Reader, TextToLatent, main, reader_loss, shown, solve
-from hypernoise_pl.shapes.training.lessons import is_trained
+from hypernoise_pl.shapes.training import generator as train_generator
+from hypernoise_pl.shapes.training.generator import Reader, TextToLatent, main, reader_loss, shown, solve
+from hypernoise_pl.shapes.training.training_batches import is_trained
 
 CONFIG = Path(__file__).parents[2] / "experiments" / "shapes_world" / "generator.yaml"
 

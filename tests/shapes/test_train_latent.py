@@ -7,14 +7,14 @@ import torch
 from omegaconf import OmegaConf
 
 import hypernoise_pl
-from hypernoise_pl.generators.sana import SanaSprint
-from hypernoise_pl.search.distilled import DistilledVerifier
-from hypernoise_pl.shapes import train_latent
+from hypernoise_pl.generators.sana_sprint import SanaSprint
+from hypernoise_pl.rewards.latent.distilled import DistilledVerifier
 from hypernoise_pl.shapes.prompts import ShapesPrompts
-from hypernoise_pl.shapes.train_latent import main
+from hypernoise_pl.shapes.training import latent as train_latent
+from hypernoise_pl.shapes.training.latent import main
 from hypernoise_pl.shapes.training.latent_quality import rank_correlations
 from hypernoise_pl.shapes.training.quality import load_rewards
-from hypernoise_pl.shapes.training.sightings import Ensemble, add_strangers, watch
+from hypernoise_pl.shapes.training.search_traces import Ensemble, add_strangers, watch
 
 WEIGHTS = Path(hypernoise_pl.__file__).parent / "shapes" / "weights"
 CONFIG = Path(__file__).parents[2] / "experiments" / "shapes_world" / "latent.yaml"
@@ -58,7 +58,7 @@ def test_the_command_distils_and_measures(config, tmp_path, monkeypatch):
 
     # a second call finds data and network done, and writes the same
     monkeypatch.setattr(train_latent, "distillation_loss", None)
-    monkeypatch.setattr("hypernoise_pl.shapes.training.sightings.watch", None)
+    monkeypatch.setattr("hypernoise_pl.shapes.training.search_traces.watch", None)
     main([*arguments, "--output", str(tmp_path / "again")])
     assert (tmp_path / "made" / "model.safetensors").read_bytes() == (
         tmp_path / "again" / "model.safetensors"

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from hypernoise_pl.shapes.train_loop import LoopOptions, train
+from hypernoise_pl.shapes.training.loop import LoopOptions, train
 
 
 class Stopped(Exception):

@@ -7,8 +7,8 @@ import pytest
 import yaml
 
 from hypernoise_pl.__main__ import main
-from hypernoise_pl.conf_files import sweep_names
-from hypernoise_pl.signatures import ConfigError
+from hypernoise_pl.config.files import sweep_names
+from hypernoise_pl.config.signatures import ConfigError
 from hypernoise_pl.sweep.command import environments
 from hypernoise_pl.sweep.definition import read_definition
 from hypernoise_pl.sweep.space import as_flags, flags_of, grid_point

@@ -16,10 +16,10 @@ import optuna
 import pytest
 import yaml
 
-from hypernoise_pl.checkpoints import newest_checkpoint
 from hypernoise_pl.sweep.definition import Definition
 from hypernoise_pl.sweep.reporting import validations
 from hypernoise_pl.sweep.study import open_storage, open_study
+from hypernoise_pl.training.checkpoint_io import newest_checkpoint
 
 ROOT = Path(__file__).parents[2]
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("own_folder")]

@@ -8,12 +8,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from hypernoise_pl.autocast import without_autocast
 from hypernoise_pl.metrics.benchmark import Outcome
 from hypernoise_pl.metrics.compbench.parsed import Parses
 from hypernoise_pl.metrics.compbench.part import Part
 from hypernoise_pl.rewards.base import Reward
 from hypernoise_pl.rewards.clip import Agreement
+from hypernoise_pl.system.autocast import without_autocast
 from hypernoise_pl.types import Prompt
 
 SURE = 0.5  # probability below which a chunk is named as the reason

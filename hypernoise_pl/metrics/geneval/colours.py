@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hypernoise_pl.arguments import KeepsArguments
+from hypernoise_pl.config.arguments import KeepsArguments
 from hypernoise_pl.metrics.geneval.detector import Found
 from hypernoise_pl.metrics.geneval.rules import COLOURS
 from hypernoise_pl.rewards.clip_models import load_clip, load_tokenizer

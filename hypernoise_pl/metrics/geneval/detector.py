@@ -11,13 +11,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hypernoise_pl.arguments import KeepsArguments
-from hypernoise_pl.layouts import ENDINGS
+from hypernoise_pl.checkpoints.conversion import ENDINGS
+from hypernoise_pl.checkpoints.loading import load_whole
+from hypernoise_pl.config.arguments import KeepsArguments
 from hypernoise_pl.metrics.geneval.classes import COCO_NAMES, class_names
 from hypernoise_pl.metrics.geneval.mask2former_keys import load_mmdet, original_of
 from hypernoise_pl.metrics.geneval.resize import resized
 from hypernoise_pl.metrics.geneval.rules import THRESHOLD, Detection
-from hypernoise_pl.pretrained import load_whole
 from hypernoise_pl.rewards.running import Precision, frozen
 from hypernoise_pl.types import check_images
 

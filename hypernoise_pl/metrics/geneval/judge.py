@@ -12,8 +12,8 @@ from torch import Tensor
 from hypernoise_pl.metrics.geneval.colours import ClipColours
 from hypernoise_pl.metrics.geneval.detector import Detector, Found
 from hypernoise_pl.metrics.geneval.results import CAVEAT
-from hypernoise_pl.metrics.geneval.rules import COLOURS, RELATIONS, Detection, Verdict, kept, taken, verdict
-from hypernoise_pl.metrics.judge import Judge
+from hypernoise_pl.metrics.geneval.rules import COLOURS, RELATIONS, Detection, kept, taken, verdict
+from hypernoise_pl.metrics.judge import Judge, Verdict
 from hypernoise_pl.types import Prompt, nearest
 
 

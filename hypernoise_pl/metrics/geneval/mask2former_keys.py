@@ -14,8 +14,8 @@ from typing import Any
 
 from torch import Tensor
 
-from hypernoise_pl.layouts import Rule, read_checkpoint, renamed
-from hypernoise_pl.pretrained import load_pretrained, quiet
+from hypernoise_pl.checkpoints.conversion import Rule, read_checkpoint, renamed
+from hypernoise_pl.checkpoints.loading import load_pretrained, quiet
 
 # GenEval's detector as mmdet 2.x and 3.x publish it; both are named after the first letters of their sha256
 ORIGINALS = {

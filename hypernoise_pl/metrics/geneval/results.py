@@ -8,7 +8,8 @@ from typing import Any
 
 from hypernoise_pl.metrics.benchmark import Scored
 from hypernoise_pl.metrics.geneval.classes import class_names
-from hypernoise_pl.metrics.geneval.rules import Detection, Verdict
+from hypernoise_pl.metrics.geneval.rules import Detection
+from hypernoise_pl.metrics.judge import Verdict
 from hypernoise_pl.types import Prompt
 
 RESULTS = "results.jsonl"

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from hypernoise_pl.metrics.judge import Verdict
+
 THRESHOLD, COUNTING_THRESHOLD = 0.3, 0.9  # of confidence, which must lie above; the second for the tag ``counting``
 MOST = 16  # objects of a class that are kept
 POSITION_THRESHOLD = 0.1  # share of the two sizes by which an offset is reduced before it counts
@@ -29,19 +31,6 @@ class Detection:
     box: tuple[float, float, float, float]
     colour: str | None = None
     score: float = 1.0
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What is decided of one image.
-
-    Args:
-        correct: whether every clause holds.
-        reason: a line for each clause that does not, in the reference evaluation's words; empty if all do.
-    """
-
-    correct: bool
-    reason: str = ""
 
 
 def kept(detections: Sequence[Detection], tag: str) -> list[Detection]:

@@ -11,9 +11,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from hypernoise_pl.arguments import KeepsArguments
-from hypernoise_pl.autocast import without_autocast
+from hypernoise_pl.config.arguments import KeepsArguments
 from hypernoise_pl.metrics.questions.question import Question
+from hypernoise_pl.system.autocast import without_autocast
 from hypernoise_pl.types import check_images
 
 

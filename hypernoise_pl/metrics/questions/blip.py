@@ -10,9 +10,9 @@ from torch import Tensor
 from hypernoise_pl.metrics.questions.answerer import Answer, Answerer
 from hypernoise_pl.metrics.questions.question import Question
 from hypernoise_pl.metrics.questions.words import spellings
+from hypernoise_pl.progress.truncation import Truncation
 from hypernoise_pl.rewards.blip_vqa import BlipVQA
 from hypernoise_pl.rewards.running import Precision, wide
-from hypernoise_pl.truncation import Truncation
 
 
 class BlipAnswerer(Answerer):

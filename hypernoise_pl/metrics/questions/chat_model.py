@@ -11,9 +11,9 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from hypernoise_pl.chat import ChatEndpoint, ChatError
-from hypernoise_pl.chat_form import Form
-from hypernoise_pl.chat_pictures import Kept, Picture, pictures
+from hypernoise_pl.llm.answer_schema import Form
+from hypernoise_pl.llm.endpoint import ChatEndpoint, ChatError
+from hypernoise_pl.llm.pictures import Kept, Picture, pictures
 from hypernoise_pl.metrics.questions.answerer import Answer, Answerer
 from hypernoise_pl.metrics.questions.question import Question
 

@@ -14,8 +14,8 @@ from torchmetrics.functional import spearman_corrcoef
 from hypernoise_pl.generators.base import Generator
 from hypernoise_pl.metrics.intervals import bootstrap, mean_over_tags
 from hypernoise_pl.noise import gaussian, seed_of
+from hypernoise_pl.rewards.latent.base import LatentVerifier
 from hypernoise_pl.search.base import Search
-from hypernoise_pl.search.latent import LatentVerifier
 from hypernoise_pl.search.none import NoSearch
 from hypernoise_pl.search.problem import NoiseProblem
 from hypernoise_pl.search.random_search import RandomSearch
@@ -23,7 +23,7 @@ from hypernoise_pl.search.reno import ReNO
 from hypernoise_pl.search.scoring import Scorer
 from hypernoise_pl.shapes.judge import ShapesJudge
 from hypernoise_pl.shapes.prompts import ShapesPrompts
-from hypernoise_pl.shapes.training.sightings import Ensemble
+from hypernoise_pl.shapes.training.search_traces import Ensemble
 from hypernoise_pl.types import Prompt
 
 BASE = "none"

@@ -14,15 +14,15 @@ from torch import Tensor, nn
 
 from hypernoise_pl.rewards.image_reward import BlipScorer
 from hypernoise_pl.rewards.preprocess import preprocess
-from hypernoise_pl.run_folder import write_tensors
 from hypernoise_pl.shapes.caption import say
 from hypernoise_pl.shapes.facts import agree
 from hypernoise_pl.shapes.flaws import Slots
 from hypernoise_pl.shapes.tokenizer import bert_tokenizer
-from hypernoise_pl.shapes.training.crowds import draw_crowd
-from hypernoise_pl.shapes.training.lessons import draw_lesson, join
-from hypernoise_pl.shapes.training.sight import Sight
-from hypernoise_pl.shapes.training.words import Words
+from hypernoise_pl.shapes.training.patch_heads import Sight
+from hypernoise_pl.shapes.training.random_scenes import draw_crowd
+from hypernoise_pl.shapes.training.training_batches import draw_lesson, join
+from hypernoise_pl.shapes.training.word_heads import Words
+from hypernoise_pl.system.files import write_tensors
 
 CAPTIONS = 4  # a picture
 

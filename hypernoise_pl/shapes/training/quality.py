@@ -16,7 +16,7 @@ from hypernoise_pl.rewards.image_reward import ImageReward
 from hypernoise_pl.shapes.caption import TAGS, Split, combinations, say
 from hypernoise_pl.shapes.flaws import Slots, hard_negatives
 from hypernoise_pl.shapes.scene import sample_scenes
-from hypernoise_pl.shapes.training.lessons import draw_lesson
+from hypernoise_pl.shapes.training.training_batches import draw_lesson
 
 KINDS = ("shape", "colour", "binding", "side", "count")
 

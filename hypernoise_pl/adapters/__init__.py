@@ -1,0 +1,1 @@
+"""What was trained, in files: our adapter folder, PEFT and LoRA formats, the model card."""

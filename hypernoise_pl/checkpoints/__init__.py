@@ -1,0 +1,1 @@
+"""Models that others have published: found, downloaded, loaded, their keys converted."""

@@ -1,0 +1,106 @@
+"""Models without their weights, on PyTorch's meta device: what they are, and how large they would be."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import nn
+
+from hypernoise_pl.checkpoints.loading import quiet
+
+
+def folder_of(model: str) -> Path | None:
+    """The folder of a model: its own, or where the hub's client keeps it; None if it is not on this machine."""
+    if Path(model).is_dir():
+        return Path(model)
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(model, local_files_only=True))
+    except (LocalEntryNotFoundError, HFValidationError):
+        return None
+
+
+def weightless_pipeline(folder: Path, dtype: torch.dtype) -> Any:
+    """A diffusers pipeline whose networks have shapes and no data; tokenizers and schedulers are the folder's own.
+
+    Args:
+        folder: of a saved pipeline.
+        dtype: of the networks.
+
+    Raises:
+        OSError, ValueError, AttributeError: if a file is missing or damaged, or names a class that is not installed.
+    """
+    import diffusers
+
+    index = json.loads((folder / "model_index.json").read_text())
+    parts: dict[str, Any] = {}
+    with quiet():
+        for name, told in index.items():
+            if name.startswith("_"):
+                continue
+            parts[name] = _part(folder / name, told[0], told[1], dtype) if isinstance(told, list) else told
+        return getattr(diffusers, index["_class_name"])(**parts)
+
+
+def stored_parameters(folder: Path) -> tuple[int, int]:
+    """Parameters in a folder's safetensors files, and their size in bytes; nothing but headers is read.
+
+    Raises:
+        ValueError: if one of the files is damaged.
+    """
+    count = size = 0
+    for file in sorted(folder.rglob("*.safetensors")):
+        try:
+            with safe_open(file, "pt") as opened:
+                count += sum(_elements(opened.get_slice(key).get_shape()) for key in opened.keys())  # noqa: SIM118
+        except (SafetensorError, OSError) as error:
+            raise ValueError(f"{file}: damaged file: {error}") from error
+        size += file.stat().st_size
+    return count, size
+
+
+def missing_weights(folder: Path) -> list[str]:
+    """What a pipeline's folder lacks: networks without weights, and files of weights that an index names."""
+    lacking: list[str] = []
+    for config in sorted(folder.glob("*/config.json")):
+        part = config.parent
+        indices = [*part.glob("*.index.json")]
+        named = {name for index in indices for name in json.loads(index.read_text())["weight_map"].values()}
+        lacking.extend(f"no {part.name}/{name}" for name in sorted(named) if not (part / name).is_file())
+        if not named and not any(file.suffix in (".safetensors", ".bin") for file in part.iterdir()):
+            lacking.append(f"no weights in {part.name}/")
+    return lacking
+
+
+def parameters_of(part: nn.Module) -> tuple[int, int]:
+    """Parameters of a module, and their size in bytes."""
+    every = list(part.parameters())
+    return sum(p.numel() for p in every), sum(p.numel() * p.element_size() for p in every)
+
+
+def _part(folder: Path, library: str | None, name: str | None, dtype: torch.dtype) -> Any:
+    if library is None or name is None:
+        return None
+    kind: Any = getattr(importlib.import_module(library), name)
+    if not any(part is nn.Module for part in kind.__mro__):  # a tokenizer, a scheduler
+        return kind.from_pretrained(folder)
+    with torch.device("meta"):
+        if hasattr(kind, "load_config"):  # of diffusers
+            made = kind.from_config(kind.load_config(folder))
+        else:
+            made = kind(kind.config_class.from_pretrained(folder))
+    return made.to(dtype)
+
+
+def _elements(shape: Any) -> int:
+    count = 1
+    for side in shape:
+        count *= side
+    return count

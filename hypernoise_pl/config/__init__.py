@@ -1,0 +1,1 @@
+"""Configurations: files merged, keys checked against signatures, the identity of a run."""

@@ -1,0 +1,1 @@
+"""Several processes: FSDP over tied modules, the strategy, one run folder for all."""

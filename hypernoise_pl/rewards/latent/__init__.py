@@ -1,0 +1,1 @@
+"""Verifiers that score latents before anything is decoded."""

@@ -1,0 +1,116 @@
+"""How the shapes world's verifier on latents was made: distilled from the rewards' weighted sum.
+
+    python -m hypernoise_pl.shapes.training.latent --config experiments/shapes_world/latent.yaml --output FOLDER
+
+Searches on training prompts are watched (best-of-N, zero-order walks, climbs by gradient), and a small transformer
+learns to give the ensemble's score without an image. ``--measure`` then says what that is worth on test prompts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from omegaconf import DictConfig, OmegaConf
+from torch import Tensor
+
+from hypernoise_pl.generators.sana_sprint import SanaSprint
+from hypernoise_pl.noise import seed_of
+from hypernoise_pl.rewards.latent.distilled import DistilledOptions, DistilledVerifier, LatentScorer
+from hypernoise_pl.shapes.prompts import ShapesPrompts
+from hypernoise_pl.shapes.training.latent_quality import measure
+from hypernoise_pl.shapes.training.loop import LoopOptions, train
+from hypernoise_pl.shapes.training.quality import load_rewards
+from hypernoise_pl.shapes.training.search_traces import Ensemble, Sightings, gather
+from hypernoise_pl.system.signals import run_script
+
+WEIGHTS = Path(__file__).parents[1] / "weights"
+
+
+def distillation_loss(
+    network: LatentScorer, sightings: Sightings, config: DictConfig, step: int
+) -> tuple[Tensor, dict[str, float]]:
+    """Regression on the score, and the cross-entropy of who is best among one prompt's latents (ListNet).
+
+    Both are in units of the score's deviation. The softmax looks at the top, where a search chooses.
+
+    Source: Cao et al. 2007 (ListNet, top-one probabilities) for the second.
+    """
+    draws = torch.Generator().manual_seed(seed_of(config.seed, step))
+    rows = torch.randint(len(sightings.scores), (config.prompts,), generator=draws)
+    columns = torch.rand(config.prompts, sightings.scores.shape[1], generator=draws).argsort(1)[:, : config.latents]
+    latents = sightings.latents[rows[:, None], columns]
+    conditioning = sightings.conditioning.map(lambda tensor: tensor[rows])
+    text = network.read(conditioning.embeddings, conditioning.mask).repeat_interleave(columns.shape[1], 0)
+    deviation = network.options.deviation
+    found = network(latents.flatten(0, 1), text).view_as(columns) / deviation
+    wanted = sightings.scores[rows[:, None], columns] / deviation
+    regression = (found - wanted).square().mean()
+    target = (wanted / config.temperature).softmax(1)
+    ranking = (
+        F.cross_entropy(found / config.temperature, target) + (target * target.clamp(min=1e-30).log()).sum(1).mean()
+    )
+    figures = {"regression": regression.item(), "ranking": ranking.item()}
+    return regression + config.ranking * ranking, figures
+
+
+def distil(generator: SanaSprint, ensemble: Ensemble, config: DictConfig, work: Path) -> LatentScorer:
+    """Gather what is not gathered, train what is not trained.
+
+    Args:
+        generator: whose latents are read.
+        ensemble: what is distilled.
+        config: ``data``, ``model``, ``training``.
+        work: where blocks, checkpoints and logs are kept.
+    """
+    texts = [prompt.text for prompt in ShapesPrompts(train=config.data.prompts).prompts("train")]
+    sightings = gather(generator, ensemble, texts, config.data, work / "sightings")
+    options = DistilledOptions(
+        noise_shape=generator.noise_shape,
+        embedding_width=sightings.conditioning.embeddings.shape[-1],
+        weights=ensemble.weights,
+        mean=sightings.scores.mean().item(),
+        deviation=sightings.scores.std().item(),
+        **config.model,
+    )
+    torch.manual_seed(config.training.seed)
+    network = LatentScorer(options)
+    loop = LoopOptions(**config.training.loop)
+    return train("latent", network, lambda s: distillation_loss(network, sightings, config.training, s), loop, work)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Distil and save; or, with ``--measure``, measure what was saved."""
+    parser = argparse.ArgumentParser(prog="python -m hypernoise_pl.shapes.training.latent", description=__doc__)
+    parser.add_argument("--config", type=Path, required=True, help="YAML: data, sizes, steps and rates")
+    parser.add_argument("--work", type=Path, default=Path("runs/shapes_world/latent"), help="blocks, checkpoints, logs")
+    parser.add_argument("--output", type=Path, required=True, help="the verifier's folder")
+    parser.add_argument("--weights", type=Path, default=WEIGHTS, help="folder of the generator and the rewards")
+    parser.add_argument("--measure", type=Path, metavar="JSON", help="measure the saved verifier, and write this file")
+    arguments = parser.parse_args(argv)
+    config = OmegaConf.load(arguments.config)
+    assert isinstance(config, DictConfig)
+    start = time.monotonic()
+    folder = str(arguments.weights / "generator")
+    generator = SanaSprint(folder, max_sequence_length=config.length, components="hypernoise_pl.shapes.models")
+    weights = {name: float(weight) for name, weight in config.weights.items()}
+    ensemble = Ensemble(load_rewards(arguments.weights), weights)
+    if arguments.measure is None:
+        distil(generator, ensemble, config, arguments.work).save(arguments.output)
+        print(f"saved to {arguments.output}; {time.monotonic() - start:.0f} s")
+        return
+    report = measure(generator, ensemble, DistilledVerifier(str(arguments.output)), config.measure)
+    report["seconds_of_measurement"] = round(time.monotonic() - start)
+    text = json.dumps(report, indent=1) + "\n"
+    arguments.measure.write_text(text)
+    print(text)
+
+
+if __name__ == "__main__":
+    sys.exit(run_script(main))

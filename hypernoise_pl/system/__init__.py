@@ -1,0 +1,1 @@
+"""Files, signals, threads and autocast: what is asked of the machine. Knows nothing of the method."""

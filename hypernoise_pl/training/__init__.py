@@ -1,0 +1,1 @@
+"""What every training shares: the adapter module, its checks, checkpoints, schedules and loggers."""

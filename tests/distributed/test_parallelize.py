@@ -1,0 +1,103 @@
+"""Every family's network, spread: the same images and gradients, and no more than a block of it gathered at a time."""
+
+import copy
+
+import pytest
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.tensor import DTensor, Shard, distribute_tensor
+
+from hypernoise_pl.distributed.fsdp import block_names, gradients, shard, share_of, whole
+from hypernoise_pl.hypernetwork import LoraOptions, NoiseHypernetwork, assert_tied
+from tests.families import FAMILIES
+from tests.families.family import noise_for
+from tests.tiny import randomise
+
+
+@pytest.fixture
+def mesh():
+    """Of this process alone: what is gathered then comes from nowhere else, but it is gathered and given back."""
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    yield init_device_mesh("cpu", (1,), mesh_dim_names=("data_parallel",))["data_parallel"]
+    dist.destroy_process_group()
+
+
+def made(family, folder, checkpointing: bool):
+    generator = family.generator(folder)
+    hypernetwork = NoiseHypernetwork(generator, LoraOptions(4, 8.0))
+    randomise(hypernetwork)
+    if checkpointing:
+        generator.checkpoint_activations()
+        generator.checkpoint_activations(hypernetwork.view)
+    return generator, hypernetwork
+
+
+def step(generator, hypernetwork, prompts):
+    """Images of two steps, and the gradient of the LoRA; layers that a single evaluation does not reach have none."""
+    conditioning, noise = generator.encode(prompts), noise_for(generator)
+    residual = hypernetwork(noise, conditioning)
+    images = generator.generate(noise + residual, conditioning, 2, seeds=[1, 2])
+    value = images.square().sum() + residual.square().sum()
+    weights = {name: p for name, p in hypernetwork.named_parameters() if p.requires_grad}
+    found = zip(weights, gradients(value, [*weights.values()]), strict=True)
+    return images.detach(), {name: gradient for name, gradient in found if gradient is not None}
+
+
+def gathered(network: nn.Module) -> int:
+    return sum(p.numel() for p in network.parameters() if not isinstance(p, DTensor))
+
+
+@pytest.mark.parametrize(
+    ("name", "checkpointing"), [*((name, True) for name in FAMILIES), ("sana-sprint", False), ("sd-turbo", False)]
+)
+def test_images_and_gradients_are_those_of_the_whole_network(name, checkpointing, pipeline_folder, mesh):
+    family = FAMILIES[name]
+    expected = step(*made(family, pipeline_folder(name), checkpointing), family.prompts)
+    generator, hypernetwork = made(family, pipeline_folder(name), checkpointing)
+    network, view = generator.network, hypernetwork.view
+    total = gathered(network)
+    blocks = {n: gathered(network.get_submodule(n)) for n in block_names(network) if n not in generator.shared_blocks}
+    shard(network, view, mesh, generator.shared_blocks)
+    shard(network, view, mesh, generator.shared_blocks)  # Lightning asks before every run
+    assert gathered(network) == 0
+    seen: list[int] = []
+    leaves = {m for tree in (network, view) for m in tree.modules() if not [*m.children()] and [*m.parameters()]}
+    for leaf in leaves:
+        leaf.register_forward_pre_hook(lambda *_: seen.append(gathered(network)))
+    for _ in range(2):  # what the first step leaves behind must not change the second
+        images, found = step(generator, hypernetwork, family.prompts)
+        torch.testing.assert_close(images, expected[0], rtol=0, atol=1e-6)
+        assert found.keys() == expected[1].keys()
+        for key, gradient in expected[1].items():
+            assert (found[key] - gradient).norm() <= 2e-5 * gradient.norm(), key
+        assert gathered(network) == 0
+    assert 0 < max(seen) <= total - sum(blocks.values()) + max(blocks.values())
+    assert_tied(network, view)
+
+
+@pytest.mark.parametrize(
+    ("name", "blocks"),
+    [
+        ("flux-schnell", ["transformer_blocks.0", "single_transformer_blocks.0"]),
+        ("sd-turbo", ["down_blocks.0", "down_blocks.1", "up_blocks.0", "up_blocks.1", "mid_block"]),
+    ],
+)
+def test_blocks_are_the_entries_of_the_networks_lists_and_what_is_as_large(name, blocks, pipeline_folder):
+    assert block_names(FAMILIES[name].generator(pipeline_folder(name)).network) == blocks
+
+
+def test_a_network_without_lists_is_refused():
+    with pytest.raises(ValueError, match="Sequential has no list of blocks to spread over processes; use strategy/ddp"):
+        block_names(nn.Sequential(nn.Linear(2, 2)))
+
+
+def test_a_share_of_a_whole_is_the_whole_again(mesh):
+    tensor = torch.arange(6.0).view(3, 2)
+    like = distribute_tensor(torch.zeros(3, 2), mesh, [Shard(0)])
+    share = share_of(copy.deepcopy(tensor), like)
+    assert isinstance(share, DTensor) and torch.equal(whole(share), tensor)
+    count = torch.tensor(3.0)  # an optimiser's count of steps is of no weight's shape
+    assert share_of(count, like) is count
+    assert share_of(tensor, torch.zeros(3, 2)) is tensor

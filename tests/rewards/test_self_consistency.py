@@ -1,0 +1,164 @@
+"""The self-supervised verifier, by hand and in searches: same score in any chunk, every evaluation counted."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from hypernoise_pl.finetune import AdaptedGenerator
+from hypernoise_pl.generators.sana_sprint import SanaSprint
+from hypernoise_pl.hypernetwork import LoraOptions
+from hypernoise_pl.noise import gaussian, seed_of
+from hypernoise_pl.rewards.features import ImageFeatures, VisionFeatures
+from hypernoise_pl.rewards.latent.self_consistency import SelfConsistency
+from hypernoise_pl.search.account import BudgetExceeded
+from hypernoise_pl.search.problem import NoiseProblem
+from hypernoise_pl.search.random_search import RandomSearch
+from hypernoise_pl.types import Conditioning
+from tests import tiny, vision
+from tests.search.methods import every_method, ready, rewriter  # noqa: F401 - a fixture
+from tests.search.test_search import PROMPTS, halfway
+from tests.search.test_walks import Walk
+
+
+@pytest.fixture(scope="module")
+def features(tmp_path_factory: pytest.TempPathFactory) -> ImageFeatures:
+    return VisionFeatures(str(vision.dinov2(tmp_path_factory.mktemp("dinov2"))))
+
+
+@pytest.fixture(scope="module")
+def generator(sana_folder: Path) -> SanaSprint:
+    return tiny.sana(sana_folder)
+
+
+class Counting(Walk):
+    """Counts the images it decodes, too."""
+
+    decoded = 0
+
+    def _decode(self, latents: Tensor) -> Tensor:
+        self.decoded += len(latents)
+        return super()._decode(latents)
+
+
+def problem(scorer: SelfConsistency, budget: int, steps: int = 4, chunk: int = 256, **options) -> NoiseProblem:
+    start = torch.randn(3, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    return NoiseProblem(
+        options.pop("generator", Counting()), scorer, PROMPTS, start, budget, 1, steps, chunk, **options
+    )
+
+
+def by_hand(generator: SanaSprint, features: ImageFeatures, latents: Tensor, network=None) -> Tensor:
+    """Of the real generator: TrigFlow at the time whose tangent is 0.4 / 0.6."""
+    conditioning, time = generator.encode(PROMPTS), math.atan2(0.4, 0.6)
+    noise = gaussian(generator.noise_shape, [seed_of(0, 400_000)])
+    noised = math.cos(time) * latents + math.sin(time) * noise
+    with torch.no_grad():
+        images = [generator.decode(generator.denoise(noised, 0.4, conditioning, network)), generator.decode(latents)]
+        seen = [features.encoder(pixel_values=features.preprocess(x)).pooler_output for x in images]
+    return (F.normalize(seen[0]) * F.normalize(seen[1])).sum(1)
+
+
+def test_score_by_hand_and_by_the_network_that_made_the_sample(generator: SanaSprint, features: ImageFeatures) -> None:
+    adapted = AdaptedGenerator(generator, LoraOptions(4))
+    tiny.randomise(adapted)
+    noise = gaussian(generator.noise_shape, [1, 2, 3])
+    found = {}
+    for name, network in (("own", None), ("adapted", adapted.view)):
+        task = NoiseProblem(generator, SelfConsistency(features), PROMPTS, noise, 2, network=network)
+        RandomSearch(1).run(task)
+        found[name] = task.answer().scores
+        torch.testing.assert_close(found[name], by_hand(generator, features, task.best.latents, network))
+        assert task.account.nfe == 2
+    assert found["own"].std() > 1e-4 and (found["own"] - found["adapted"]).abs().max() > 1e-4
+    crossed = by_hand(generator, features, task.best.latents)  # the adapted network's samples, the other network's eye
+    assert (crossed - found["adapted"]).abs().max() > 1e-5
+
+
+def test_in_a_search_with_the_real_generator_chunks_change_nothing(
+    generator: SanaSprint, features: ImageFeatures
+) -> None:
+    noise, found = gaussian(generator.noise_shape, [1, 2, 3]), []
+    for chunk in (1, 4, 256):
+        task = NoiseProblem(generator, SelfConsistency(features), PROMPTS, noise, 12, chunk=chunk)
+        RandomSearch(6).run(task)
+        found.append(task.answer())
+        assert (task.account.nfe, task.account.verified, task.account.decodes) == (12, 6, 13)
+    for other in found[:2]:
+        assert torch.equal(other.noise, found[2].noise)
+        torch.testing.assert_close(other.scores, found[2].scores, rtol=0, atol=1e-5)
+
+
+@every_method
+@pytest.mark.parametrize("drawing", [0, 1])
+def test_every_method_is_sized_with_what_verifying_costs_and_pays_exactly_that(
+    search,
+    drawing: int,
+    features: ImageFeatures,
+    rewriter: str,  # noqa: F811
+) -> None:
+    search = ready(search, rewriter)
+    scorer, refined = SelfConsistency(features), []
+
+    def refine(noise: Tensor, conditioning: Conditioning) -> Tensor:
+        refined.append(len(noise))
+        return halfway(noise, conditioning)
+
+    for budget in (search.budget(4, drawing, 1), 62, 71):
+        sized = search.within(budget, 4, drawing, 1)
+        wanted = sized.budget(4, drawing, 1)
+        assert wanted <= budget
+        task = problem(scorer, wanted, refine=refine if drawing else None)
+        refined.clear()
+        sized.run(task)
+        task.answer()
+        assert bool(refined) == bool(drawing)
+        assert task.account.nfe == wanted == (task.generator.evaluations + sum(refined)) / 3
+        assert task.account.decodes == task.generator.decoded / 3 == 2 * task.account.verified + 1
+        assert task.account.nfe_backward == (wanted - drawing if search.needs_gradient else 0)
+    shortest = search.shortest(4, drawing, 1)
+    assert search.within(shortest, 4, drawing, 1).budget(4, drawing, 1) <= shortest
+    with pytest.raises(ValueError, match="needs a budget of"):
+        search.within(shortest - 1, 4, drawing, 1)
+
+
+def test_a_search_sized_without_it_does_not_overdraw(features: ImageFeatures) -> None:
+    task = problem(SelfConsistency(features), RandomSearch(5).budget(4))
+    with pytest.raises(BudgetExceeded, match="5 NFE do not fit: 0 of 20"):
+        RandomSearch(5).run(task)
+    assert task.generator.evaluations == task.generator.decoded == 0
+
+
+@every_method
+def test_chunk_size_changes_nothing(search, features: ImageFeatures, rewriter: str) -> None:  # noqa: F811
+    search = ready(search, rewriter)
+    steps, found = 4, []
+    for chunk in (1, 4, 256):
+        task = problem(SelfConsistency(features), search.budget(steps, 0, 1), steps, chunk)
+        search.run(task)
+        found.append(task.answer().latents)
+    for other in found[:2]:  # the features are in float32, whose rounding four gradient steps enlarge: 2e-4 seen
+        torch.testing.assert_close(other, found[2], rtol=0, atol=2e-3)
+
+
+def test_gradient_against_finite_differences(features: ImageFeatures) -> None:
+    task = problem(SelfConsistency(features, level=0.7), 1000, steps=1)
+    start = task.draw(1)
+    _, gradient = task.score_and_grad(start)
+    slope = gradient.flatten(1).norm(dim=1)
+    direction = gradient / slope[:, None, None, None, None]
+    up, down = (task.score_and_grad(start.moved(start.noise + sign * 0.05 * direction))[0][:, 0] for sign in (1, -1))
+    assert slope.min() > 1e-3
+    torch.testing.assert_close((up - down) / 0.1, slope, rtol=0.02, atol=0)  # the features are in float32
+    assert task.account.nfe == task.account.nfe_backward == 6
+
+
+def test_what_cannot_serve_is_said_before_anything_is_spent(features: ImageFeatures) -> None:
+    for level in (0.0, 1.0):
+        with pytest.raises(ValueError, match=r"needs a level inside \(0, 1\)"):
+            SelfConsistency(features, level)

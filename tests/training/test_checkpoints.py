@@ -1,0 +1,32 @@
+"""Checkpoints are whole, or not there."""
+
+import contextlib
+import resource
+
+import pytest
+import torch
+
+from hypernoise_pl.training.checkpoint_io import WholeCheckpointIO
+
+
+@contextlib.contextmanager
+def largest_file(size):
+    """As a disk that is full after ``size`` bytes of a file: the system itself refuses the rest."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_full_disk_leaves_the_older_checkpoint(tmp_path):
+    checkpoints, file = WholeCheckpointIO(), tmp_path / "checkpoints" / "last.ckpt"
+    checkpoints.save_checkpoint({"step": 1}, file)
+    with largest_file(5000), pytest.raises(OSError, match=r"last\.ckpt"):
+        checkpoints.save_checkpoint({"step": 2, "weights": torch.zeros(10_000)}, file)
+    assert checkpoints.load_checkpoint(file, weights_only=True)["step"] == 1
+    assert [found.name for found in file.parent.iterdir()] == ["last.ckpt"]
+
+    checkpoints.save_checkpoint({"step": 3}, str(file))
+    assert checkpoints.load_checkpoint(file, weights_only=True)["step"] == 3
