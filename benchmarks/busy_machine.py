@@ -58,7 +58,7 @@ def fit(setting: str, others: int, steps: int, batch: int, limit: float | None) 
         command = [
             *(sys.executable, "-m", "hypernoise_pl", "fit", f"--output={folder}/run"),
             *(f"--trainer.max_steps={steps}", f"--data.batch_size={batch}", "--trainer.limit_val_batches=0"),
-            *("--trainer.limit_test_batches=1", "--model.reference=null"),
+            *("--trainer.limit_test_batches=1", "--model.reference_search=null"),
         ]
         try:
             subprocess.run(command, env=environment(setting), capture_output=True, text=True, check=True, timeout=limit)

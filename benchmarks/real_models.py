@@ -27,7 +27,8 @@ from full_size import ARCHITECTURES, MODELS, Options, Place, Towers, make_condit
 from torch.utils.flop_counter import FlopCounterMode
 
 from hypernoise_pl.distributed.fsdp import block_names
-from hypernoise_pl.hypernetwork import LoraOptions, NoiseHypernetwork, trainable
+from hypernoise_pl.hypernetwork import NoiseHypernetwork
+from hypernoise_pl.lora.view import LoraOptions, trainable
 from hypernoise_pl.training.memory import LiveTensors
 
 RESULTS = Path(__file__).parent / "results"

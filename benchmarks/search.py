@@ -26,7 +26,6 @@ import torch
 from hypernoise_pl.cli.commands import build
 from hypernoise_pl.config.options import Options
 from hypernoise_pl.noise import gaussian
-from hypernoise_pl.objective import weighted_sum
 from hypernoise_pl.search.base import Search
 from hypernoise_pl.search.dno import DNO
 from hypernoise_pl.search.evolution import Evolution
@@ -57,10 +56,7 @@ def searched(model: Any, search: Search, texts: list[str], chunk: int = CHUNK) -
     """Seconds of a method's run, and the problem it ran on."""
     noise = gaussian(model.generator.noise_shape, range(len(texts)))
 
-    def scorer(images: torch.Tensor, prompts: list[str]) -> torch.Tensor:
-        return weighted_sum(model.score(images, prompts), model.reward_weights)
-
-    problem = NoiseProblem(model.generator, scorer, texts, noise, search.budget(), chunk=chunk)
+    problem = NoiseProblem(model.generator, model.ensemble, texts, noise, search.budget(), chunk=chunk)
     start = time.perf_counter()
     search.run(problem)
     problem.answer()
@@ -81,7 +77,7 @@ def bare(model: Any, texts: list[str], calls: list[int], backward: bool) -> floa
     for noise, read, said in plan:
         with torch.set_grad_enabled(backward):
             images = model.generator.generate(noise, read)
-            score = weighted_sum(model.score(images, said), model.reward_weights)
+            score = model.ensemble(images, said)
             if backward:
                 torch.autograd.grad(score.sum(), noise)
     return time.perf_counter() - start

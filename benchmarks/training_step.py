@@ -56,10 +56,10 @@ class Turns(L.Callback):
         texts = [prompt.text for prompt in batch]
         conditioning = module.encode(texts)
         noise = module.noise(module.generator.noise_shape, module.global_step, [prompt.index for prompt in batch])
-        residual = module.hypernetwork(noise, conditioning)
+        residual = module.adapter(noise, conditioning)
         images = module.generator.generate(noise + residual, conditioning, 1)
-        scores = {name: reward(images, texts) for name, reward in module.rewards.items()}
-        reward = weighted_sum(scores, module.reward_weights)
+        scores = {name: reward(images, texts) for name, reward in module.ensemble.members.items()}
+        reward = weighted_sum(scores, module.ensemble.weights)
         loss = (0.5 * residual.flatten(1).square().sum(1) - module.objective.reward_scale * reward).mean()
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()

@@ -136,7 +136,7 @@ def load_run(adapter: str | Path, *configs: str | Path, values: Mapping[str, Any
     parts = _built("test", options, values)
     if options.made is not None:
         drop_if_empty(options.made)  # nothing is measured
-    restore(parts.model.hypernetwork, parts.model.generator, Path(adapter))
+    restore(parts.model.adapter, Path(adapter))
     return Run(parts, options)
 
 

@@ -1,181 +1,79 @@
-"""The noise hypernetwork: the generator's own network, seen again with LoRA, that predicts a residual for the noise.
+"""The noise hypernetwork: the generator's own network with LoRA, which predicts a residual for the noise.
 
-Generator and hypernetwork are two module trees over the same frozen Parameters; only the second has LoRA. Switching
-one tree's adapters on and off instead would be silently wrong: backward recomputes checkpointed forwards, and peft's
-own switch clears ``requires_grad``, both without a word.
+Generator and hypernetwork are two module trees over the same frozen Parameters; only the second has LoRA:
+
+    generator.network            hypernetwork.view
+      block 1 ----- W1 ------------ block 1 + LoRA
+      block 2 ----- W2 ------------ block 2 + LoRA
+      last layer -- W3              last layer: LoRA alone, hence f = 0 at the start
+           |                            |
+      noise to images              noise to residual
+
+One tree with LoRA switched on and off gives wrong gradients: activation checkpointing evaluates blocks again in
+backward, when the switch is in the other position; and peft's switch clears ``requires_grad``.
 """
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from hypernoise_pl.generators.base import Generator
+from hypernoise_pl.lora.adapter import Adapter
+from hypernoise_pl.lora.view import LoraOptions, ZeroBase
 from hypernoise_pl.types import Conditioning
 
-ADAPTER = "hypernoise"  # peft's name for our LoRA inside a view
 
-
-@dataclass(frozen=True)
-class LoraOptions:
-    """What trains.
-
-    Args:
-        rank: rank of every LoRA matrix; at least 1. The paper's 128 is for networks of a billion parameters.
-        alpha: numerator of the LoRA branch's scale, alpha / rank; the paper's scale is 2 (256 / 128).
-        targets: ``all`` for every linear and ungrouped convolution layer, or the ends of layer names
-            (``[to_q, to_k, to_v]``).
-        init: law of the first weights of every down-projection: ``kaiming``, peft's default, uniform with standard
-            deviation 1 / sqrt(3 fan_in); or ``gaussian``, the reference code's, normal with standard deviation
-            1 / rank. Up-projections start at zero.
-    """
-
-    rank: int = 32
-    alpha: float = 64.0
-    targets: Literal["all"] | list[str] = "all"
-    init: Literal["kaiming", "gaussian"] = "kaiming"
-
-    def __post_init__(self) -> None:
-        if self.rank < 1:
-            raise ValueError(f"LoRA rank must be at least 1, got {self.rank}")
-
-
-class Silenced(nn.Module):
-    """A frozen layer whose output is dropped: the zero of the right shape and type, at no cost of its own weights.
-
-    Args:
-        layer: a linear or convolution layer.
-    """
-
-    def __init__(self, layer: nn.Linear | nn.Conv2d) -> None:
-        super().__init__()
-        self.layer = layer
-        self.weight = layer.weight  # peft reads the device and type of a base layer here
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Zeros where the layer would have written."""
-        if isinstance(self.layer, nn.Linear):
-            return x.new_zeros(*x.shape[:-1], self.layer.out_features)
-        return torch.zeros_like(self.layer(x))
-
-
-def tied_view(network: nn.Module) -> nn.Module:
-    """A second module tree over the same Parameters and buffers; no weight is copied."""
-    network.requires_grad_(False)
-    shared = {id(tensor): tensor for tensor in (*network.parameters(), *network.buffers())}
-    return copy.deepcopy(network, shared)
-
-
-def lora_view(network: nn.Module, options: LoraOptions, without: Collection[str] = ()) -> nn.Module:
-    """A tied view of a network with fresh LoRA on it; the LoRA's output is zero at first, its weights in float32.
-
-    Args:
-        network: frozen.
-        options: rank, scale, first weights and target layers.
-        without: names of layers that get no LoRA, whatever the targets say.
-
-    Raises:
-        ValueError: if no layer fits the targets.
-    """
-    from peft import LoraConfig, inject_adapter_in_model
-
-    names = [name for name in _target_names(network, options.targets) if name not in without]
-    if not names:
-        raise ValueError(f"LoRA targets {options.targets} fit no linear or convolution layer of the network")
-    config = LoraConfig(
-        r=options.rank,
-        lora_alpha=options.alpha,  # type: ignore[arg-type]
-        target_modules=names,
-        init_lora_weights="gaussian" if options.init == "gaussian" else True,
-    )
-    view = inject_adapter_in_model(config, tied_view(network), ADAPTER)
-    for parameter in trainable(view):
-        parameter.data = parameter.data.float()
-    return view
-
-
-def trainable(view: nn.Module) -> list[nn.Parameter]:
-    """The LoRA Parameters of a view."""
-    return [p for p in view.parameters() if p.requires_grad]
-
-
-def assert_tied(network: nn.Module, view: nn.Module) -> None:
-    """Check that a view still shares every frozen Parameter with its network.
-
-    Raises:
-        RuntimeError: if it does not: something copied or re-assigned weights after the view was made.
-    """
-    own = {id(p) for p in network.parameters()}
-    lost = sum(id(p) not in own for name, p in view.named_parameters() if ".lora_" not in name)
-    if lost:
-        raise RuntimeError(
-            f"{lost} frozen parameters are no longer shared between generator and hypernetwork; load weights and "
-            "move or convert the generator before the hypernetwork is made, and never with assign=True"
-        )
-
-
-class NoiseHypernetwork(nn.Module):
+class NoiseHypernetwork(Adapter):
     """f(x0, c): a LoRA view of the generator's network, evaluated once at the first timestep.
 
-    In the last layer the base weight's output is dropped, so that only the LoRA branch speaks and f = 0 at the start.
+    In the last layer the base weight's output is replaced by zeros. LoRA's output is zero at first, hence f = 0.
 
     Args:
-        generator: frozen; its network is shared, not copied.
-        options: rank, scale and target layers.
-        mode: ``residual``: the output is added to the noise. ``replacing``: the output is the new noise, and starts
-            as the generator's own raw prediction, so the last layer keeps its base weight.
+        generator: frozen text-to-image model; its network is shared, not copied.
+        lora: rank, scale, first weights and target layers of the LoRA.
+        mode: ``residual``: the output is added to the noise. ``absolute``: the output is the new noise; it starts as
+            the generator's own raw prediction, and the last layer keeps its base weight.
+
+    Raises:
+        ValueError: if the network's last layer is not among the LoRA targets, in mode ``residual``.
 
     Source: Eyring et al. 2025, section 3.3 and its reference implementation.
     """
 
+    adapts = "noise"
+    label = "hypernetwork"
+    nfe = 1
+
     def __init__(
         self,
         generator: Generator,
-        options: LoraOptions = LoraOptions(),
-        mode: Literal["residual", "replacing"] = "residual",
+        lora: LoraOptions = LoraOptions(),
+        mode: Literal["residual", "absolute"] = "residual",
     ) -> None:
-        super().__init__()
-        self.options, self.mode = options, mode
-        self.view: nn.Module = lora_view(generator.network, options, generator.unused_layers)
-        self._generator = [generator]  # in a list, so that it is not registered a second time
+        super().__init__(generator, lora)
+        self.mode = mode
         if mode == "residual":
             last: Any = self.view.get_submodule(generator.last_layer)
             if not hasattr(last, "base_layer"):
                 raise ValueError(f"the last layer {generator.last_layer!r} must be among the LoRA targets")
-            last.base_layer = Silenced(last.base_layer)
-
-    @property
-    def generator(self) -> Generator:
-        """The generator whose noise is refined."""
-        return self._generator[0]
+            last.base_layer = ZeroBase(last.base_layer)
 
     def forward(self, noise: Tensor, conditioning: Conditioning) -> Tensor:
-        """[B, *Z] the residual for noise [B, *Z]."""
+        """[B, *Z] the residual f(x0, c) for noise x0 [B, *Z]."""
         return self.through(self.generator, noise, conditioning)
 
     def through(self, generator: Generator, noise: Tensor, conditioning: Conditioning) -> Tensor:
-        """The residual by another backend over the same network, for noise of another size."""
+        """The residual for noise of another size, by another generator object over the same network."""
         output = generator.predict(self.view, noise, conditioning).to(noise.dtype)
         return output if self.mode == "residual" else output - noise
 
+    def residual(self, noise: Tensor, conditioning: Conditioning, strength: float = 1.0) -> Tensor:
+        """[B, *Z] strength * f(x0, c); zeros, without an evaluation, at strength 0."""
+        return strength * self(noise, conditioning) if strength else torch.zeros_like(noise)
 
-def _target_names(network: nn.Module, targets: str | Sequence[str]) -> Iterator[str]:
-    for name, layer in network.named_modules():
-        # a grouped convolution's LoRA would need a rank its groups divide; peft refuses the others
-        fits = isinstance(layer, nn.Linear) or (isinstance(layer, nn.Conv2d) and layer.groups == 1)
-        if fits and (targets == "all" or any(name == t or name.endswith("." + t) for t in targets)):
-            yield name
-
-
-def lora_state(view: nn.Module) -> dict[str, Any]:
-    """The LoRA weights of a view under peft's own names (``layer.lora_A.weight``)."""
-    return {
-        name.replace(f".{ADAPTER}.", "."): parameter
-        for name, parameter in view.named_parameters()
-        if parameter.requires_grad
-    }
+    def network(self, strength: float = 1.0) -> nn.Module | None:
+        """None: images are made by the generator's own network."""
+        return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -82,14 +83,17 @@ class Objective:
     penalty_weight: float = 1.0
     reward_scale: float = 1.0
 
-    def __call__(self, rollout: Rollout, weights: dict[str, float]) -> tuple[Tensor, dict[str, Tensor]]:
-        """The loss and the terms it is made of.
+    def __call__(self, rollout: Rollout, reward: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss and its terms.
+
+        Args:
+            rollout: one pass of the method.
+            reward: [B] weighted sum of its scores.
 
         Returns:
             A scalar, and ``penalty``, ``reward`` (weighted sum) and ``total``, each [B].
         """
         penalty = self.penalty(rollout)
-        reward = weighted_sum(rollout.scores, weights)
         total = self.penalty_weight * penalty - self.reward_scale * reward
         return total.mean(), {"penalty": penalty, "reward": reward, "total": total}
 
@@ -99,7 +103,7 @@ class Objective:
         return {"class": type(self.penalty).__name__, **numbers}
 
 
-def weighted_sum(scores: dict[str, Tensor], weights: dict[str, float]) -> Tensor:
+def weighted_sum(scores: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:
     """[B] the ensemble's reward: sum of weight * score; a weight of 0 leaves a reward out, whatever its score."""
     counted = [weights[name] * score for name, score in scores.items() if weights[name] != 0]
     return torch.stack(counted).sum(0) if counted else torch.zeros_like(next(iter(scores.values())))

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from hypernoise_pl.adapters.files import save_adapter
 from hypernoise_pl.attachment.branches import Branches
-from hypernoise_pl.hypernetwork import LoraOptions, NoiseHypernetwork
+from hypernoise_pl.hypernetwork import NoiseHypernetwork
+from hypernoise_pl.lora.view import LoraOptions
 from tests.families.family import SEED, Family
 from tests.tiny import randomise
 
@@ -19,7 +20,7 @@ def made(generator: Any, folder: Path, seed: int, **options: Any) -> tuple[Noise
     """A hypernetwork whose residual is not zero, and the folder of its adapter."""
     hypernetwork = NoiseHypernetwork(generator, LoraOptions(rank=2, alpha=4), **options)
     randomise(hypernetwork, seed)
-    return hypernetwork, save_adapter(hypernetwork, generator, folder / "adapter")
+    return hypernetwork, save_adapter(hypernetwork, folder / "adapter")
 
 
 def refined(case: Family, pipe: Any, **more: Any) -> Tensor:

@@ -18,10 +18,10 @@ from torch import Tensor
 
 from hypernoise_pl.callbacks.evaluate import Evaluate
 from hypernoise_pl.callbacks.run_benchmark import RunBenchmark
-from hypernoise_pl.hypernetwork import LoraOptions
+from hypernoise_pl.hypernetwork import NoiseHypernetwork
+from hypernoise_pl.lora.view import LoraOptions
 from hypernoise_pl.metrics.benchmark import Benchmark, Outcome
 from hypernoise_pl.metrics.judge import Judge
-from hypernoise_pl.module import HyperNoiseModule
 from hypernoise_pl.types import Prompt
 from tests.tiny import module
 from tests.worker import Rings, quiet
@@ -87,11 +87,11 @@ class Logged(L.Callback):
     def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
         figures = {name: float(value) for name, value in trainer.callback_metrics.items()}
         self.rows.append((trainer.global_step, {n: v for n, v in figures.items() if n.startswith("validation/")}))
-        self.weights.append(pl_module.hypernetwork.view.proj_out.lora_B["hypernoise"].weight.detach().clone())
+        self.weights.append(pl_module.adapter.view.proj_out.lora_B["hypernoise"].weight.detach().clone())
 
 
 def fitted(
-    sana: Path, output: Path, *callbacks: L.Callback, kind: Any = HyperNoiseModule, checkpoint: Path | None = None,
+    sana: Path, output: Path, *callbacks: L.Callback, kind: Any = NoiseHypernetwork, checkpoint: Path | None = None,
     **options: Any,
 ) -> L.Trainer:  # fmt: skip
     """A training of four steps, a validation after each, and its test."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sys
 import warnings
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,10 @@ import torch
 from torch import Tensor
 
 from hypernoise_pl.data.base import PromptDataModule
-from hypernoise_pl.finetune import FineTuneModule
-from hypernoise_pl.hypernetwork import LoraOptions
+from hypernoise_pl.hypernetwork import NoiseHypernetwork
+from hypernoise_pl.lora.adapter import Adapter
+from hypernoise_pl.lora.generator_lora import GeneratorLora
+from hypernoise_pl.lora.view import LoraOptions
 from hypernoise_pl.module import HyperNoiseModule
 from hypernoise_pl.objective import L2Mean, Objective
 from hypernoise_pl.types import Prompt
@@ -26,7 +29,7 @@ from tests.families.family import Family
 from tests.tiny import Brightness, Redness
 from tests.worker import quiet
 
-KINDS: dict[str, type[HyperNoiseModule]] = {"noise": HyperNoiseModule, "generator": FineTuneModule}
+KINDS: dict[str, type[Adapter]] = {"noise": NoiseHypernetwork, "generator": GeneratorLora}
 STEPS = 3
 
 
@@ -39,17 +42,17 @@ class FamilyPrompts(PromptDataModule):
         return [Prompt(text, index=index) for index, text in enumerate(self.family.prompts * 4)]
 
 
-def make(name: str, folder: Path, kind: type[HyperNoiseModule] = HyperNoiseModule, **options: Any) -> HyperNoiseModule:
+def make(name: str, folder: Path, kind: type[Adapter] = NoiseHypernetwork, **options: Any) -> HyperNoiseModule:
     """A family's module, its generator's options among those of the module."""
     torch.manual_seed(0)
     family = FAMILIES[name]
     size = {option: options.pop(option) for option in ("dtype", "guidance_scale") if option in options}
-    options.setdefault("whiten_gradient", 1.0 if kind is HyperNoiseModule else None)
-    return kind(
+    options.setdefault("whiten_gradient", 1.0 if kind is NoiseHypernetwork else None)
+    return HyperNoiseModule(
         family.generator(folder, **size),
         {"bright": Brightness(), "red": Redness()},
         {"bright": 1.0, "red": 0.5},
-        lora=LoraOptions(2, 4.0, init="gaussian"),
+        adapter=partial(kind, lora=LoraOptions(2, 4.0, init="gaussian")),
         objective=options.pop("objective", Objective(L2Mean(), 1.0, 10.0)),
         optimizer=lambda parameters: torch.optim.SGD(parameters, lr=0.01, momentum=0.9),
         **options,

@@ -9,6 +9,7 @@ import os
 import sys
 import warnings
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +21,15 @@ from torch.distributed.tensor import DTensor
 from hypernoise_pl.adapters.files import save_adapter
 from hypernoise_pl.distributed.fsdp import whole
 from hypernoise_pl.distributed.strategy import Sharded
-from hypernoise_pl.finetune import FineTuneModule
 from hypernoise_pl.generators.flux import Flux
-from hypernoise_pl.hypernetwork import LoraOptions
+from hypernoise_pl.hypernetwork import NoiseHypernetwork
+from hypernoise_pl.lora.generator_lora import GeneratorLora
+from hypernoise_pl.lora.view import LoraOptions
 from hypernoise_pl.module import HyperNoiseModule
 from hypernoise_pl.noise import gaussian
 from hypernoise_pl.objective import L2Mean, Objective
-from hypernoise_pl.training.adapter_module import NonFiniteError, WarmupCosine
+from hypernoise_pl.training.schedules import WarmupCosine
+from hypernoise_pl.training.step_guard import NonFiniteError
 from tests.tiny import DOUBLE, Brightness, sana
 from tests.worker import NeverGreen, Rings, quiet
 
@@ -39,7 +42,7 @@ class Setting:
     """What is trained, and how."""
 
     family: str = "sana"
-    kind: Any = HyperNoiseModule
+    kind: Any = NoiseHypernetwork
     checkpointing: bool = False
     reward: type[Brightness] = Brightness
     clip: float | None = None
@@ -54,7 +57,7 @@ SETTINGS = {
     "checkpointed": Setting(checkpointing=True),
     "clipped_accumulated": Setting(clip=0.01, accumulate=2),
     "whitened": Setting(whiten=1.0, accumulate=2),
-    "fine_tuned": Setting(kind=FineTuneModule, checkpointing=True),
+    "fine_tuned": Setting(kind=GeneratorLora, checkpointing=True),
     "flux_checkpointed": Setting(family="flux", checkpointing=True),
     "flux_half": Setting("flux", checkpointing=True, half=True, tolerance=0.05),
     "bad_in_one_process": Setting(reward=NeverGreen),
@@ -68,11 +71,11 @@ def make(folders: dict[str, Path], setting: Setting, optimizer: Any, schedule: A
     dtype = "bfloat16" if setting.half else "float32"
     sizes: dict[str, Any] = {"max_sequence_length": 20, "height": 16, "width": 16}
     generator = Flux(str(folder), dtype=dtype, **sizes) if flux else sana(folder, dtype=dtype)
-    method = setting.kind(
+    method = HyperNoiseModule(
         generator,
         {"bright": setting.reward()},
         {"bright": 1.0},
-        lora=LoraOptions(4, 8.0),
+        adapter=partial(setting.kind, lora=LoraOptions(4, 8.0)),
         objective=Objective(L2Mean(), 1.0, 10.0),
         optimizer=optimizer,
         lr_scheduler=schedule,
@@ -145,7 +148,7 @@ def train(
 @torch.no_grad()
 def residual(method: HyperNoiseModule) -> Tensor:
     noise = gaussian(method.generator.noise_shape, [1, 2]).double()
-    return method.hypernetwork(noise, method.conditioning(TEXTS))
+    return method.adapter(noise, method.conditioning(TEXTS))
 
 
 def held(method: HyperNoiseModule) -> float:
@@ -164,7 +167,7 @@ def main(folders: dict[str, Path], output: Path) -> None:
     found["whole"] = weights(method)
     found["residual"] = residual(method)
     rank = int(os.environ.get("LOCAL_RANK", 0))
-    save_adapter(method.hypernetwork, method.generator, output / "adapter", writes=rank == 0)
+    save_adapter(method.adapter, output / "adapter", writes=rank == 0)
     for name in ("sharded", "single"):
         found[f"from_{name}"] = weights(train(folders, 2, STEPS, begun=output / f"{name}.ckpt"))
     torch.save(found, output / f"rank{rank}.pt")

@@ -23,7 +23,7 @@ FEW = {
     "trainer.limit_val_batches": 0,
     "data.batch_size": 4,
     "data.test": 6,
-    "model.reference": None,
+    "model.reference_search": None,
     "model.images_per_prompt": 2,
     "trainer.callbacks": [],
 }
@@ -58,7 +58,7 @@ def test_a_run_is_trained_loaded_and_asked_as_by_the_commands(capsys):
 
     searched = loaded.search(texts, RandomSearch(8), seeds=[3])
     base = loaded.generate(texts, seeds=[3], strength=0.0)
-    weighted = [sum(weight * rollout.scores[name] for name, weight in loaded.model.reward_weights.items())
+    weighted = [sum(weight * rollout.scores[name] for name, weight in loaded.model.ensemble.weights.items())
                 for rollout in (searched, base)]  # fmt: skip
     assert bool((weighted[0] >= weighted[1] - 1e-5).all()) and searched.nfe == 8
 

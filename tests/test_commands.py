@@ -47,7 +47,7 @@ TINY = [
     "--trainer.log_every_n_steps=1",
     "--data.batch_size=2",
 ]
-TINY += ["--data.validation=6", "--data.test=6", "--model.reference=null", "--model.images_per_prompt=1"]
+TINY += ["--data.validation=6", "--data.test=6", "--model.reference_search=null", "--model.images_per_prompt=1"]
 SAVES = "--trainer.callbacks.3.every_n_train_steps=1"  # of ModelCheckpoint
 METHODS = "--compare.methods=[{name: none}, {name: hypernetwork, start: hypernetwork}]"
 REAL = ("sana_sprint", "sd_turbo", "sdxl_turbo", "flux_schnell", "pixart_dmd", "strategy/", "human_preference")
@@ -134,7 +134,7 @@ def folder(tmp_path_factory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(here)
         assert main(["fit", *TINY, SAVES, "--output=runs/fit/first"]) == 0
-        assert main(["fit", *TINY, "--model=FineTuneModule", "--output=runs/finetune"]) == 0
+        assert main(["fit", *TINY, "--model.adapter=GeneratorLora", "--output=runs/finetune"]) == 0
         predicted = ["--benchmark=shapes", "--data.test=2", "--adapter=runs/fit/first/adapter"]
         assert main(["predict", *predicted, "--output=runs/predict/first"]) == 0
     return here
@@ -282,7 +282,7 @@ def test_what_a_run_prints_works_with_any_name_of_a_folder_and_any_prompt(tmp_pa
     prompt = """a's "b" & $C \\ *"""
     Path("my prompts").mkdir()
     Path("my prompts/mine.txt").write_text(f"{prompt}\na castle\n")
-    flags = ["--data=TextPrompts", "--data.train=my prompts/mine.txt", "--judge=null", "--model.lora.rank=4"]
+    flags = ["--data=TextPrompts", "--data.train=my prompts/mine.txt", "--judge=null", "--model.adapter.lora.rank=4"]
     tiny = [flag for flag in TINY if not flag.startswith(("--data.test", "--data.validation"))]
     assert main(["fit", *tiny, *flags, "--output=a run's $folder"]) == 0
     printed = dict(re.findall(r"^(\w+)\s+(.+)$", capsys.readouterr().out, re.M))
@@ -308,7 +308,8 @@ def test_code_that_is_shown_runs(tmp_path, pipeline_folder, monkeypatch):
 
     from hypernoise_pl.adapters.files import save_adapter
     from hypernoise_pl.generators.stable_diffusion import SDTurbo
-    from hypernoise_pl.hypernetwork import LoraOptions, NoiseHypernetwork
+    from hypernoise_pl.hypernetwork import NoiseHypernetwork
+    from hypernoise_pl.lora.view import LoraOptions
     from tests.tiny import randomise
 
     monkeypatch.chdir(tmp_path)
@@ -316,7 +317,7 @@ def test_code_that_is_shown_runs(tmp_path, pipeline_folder, monkeypatch):
     generator = SDTurbo(str(pipeline_folder("sd-turbo")))
     hypernetwork = NoiseHypernetwork(generator, LoraOptions(2, 4.0))
     randomise(hypernetwork)
-    save_adapter(hypernetwork, generator, Path("runs/fit/TIME/adapter"))
+    save_adapter(hypernetwork, Path("runs/fit/TIME/adapter"))
     import torch
 
     pipe = StableDiffusionPipeline.from_pretrained(pipeline_folder("sd-turbo"))

@@ -15,7 +15,8 @@ from torch import Tensor
 from hypernoise_pl.__main__ import main
 from hypernoise_pl.config.files import PACKAGE
 from hypernoise_pl.generators.sana_sprint import SanaSprint
-from hypernoise_pl.hypernetwork import LoraOptions, NoiseHypernetwork
+from hypernoise_pl.hypernetwork import NoiseHypernetwork
+from hypernoise_pl.lora.view import LoraOptions
 from hypernoise_pl.metrics.benchmark import figures_of
 from hypernoise_pl.metrics.judged import Judged
 from hypernoise_pl.noise import gaussian

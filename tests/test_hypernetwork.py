@@ -6,16 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from hypernoise_pl.hypernetwork import (
-    LoraOptions,
-    NoiseHypernetwork,
-    Silenced,
-    assert_tied,
-    lora_state,
-    lora_view,
-    tied_view,
-    trainable,
-)
+from hypernoise_pl.hypernetwork import NoiseHypernetwork
+from hypernoise_pl.lora.view import LoraOptions, ZeroBase, assert_tied, lora_state, lora_view, tied_view, trainable
 from hypernoise_pl.noise import gaussian
 from tests.tiny import PROMPTS, randomise, sana
 
@@ -109,7 +101,7 @@ def test_residual_is_zero_at_the_start_and_not_after_a_step(sana_folder):
 
 def test_replacing_starts_as_the_generators_own_prediction(sana_folder):
     generator = sana(sana_folder)
-    hypernetwork = NoiseHypernetwork(generator, OPTIONS, mode="replacing")
+    hypernetwork = NoiseHypernetwork(generator, OPTIONS, mode="absolute")
     noise, conditioning = noise_for(generator), generator.encode(TEXTS)
     own = generator.predict(generator.network, noise, conditioning)
     torch.testing.assert_close(noise + hypernetwork(noise, conditioning), own)
@@ -154,7 +146,7 @@ def test_lora_of_a_half_precision_network_is_in_single_precision(sana_folder):
 @pytest.mark.parametrize("layer", [nn.Linear(3, 5), nn.Conv2d(3, 5, 3, 2, 1)])
 def test_a_silenced_layer_writes_zeros_of_the_right_shape(layer):
     x = torch.randn(2, 4, 3) if isinstance(layer, nn.Linear) else torch.randn(2, 3, 8, 8)
-    silent = Silenced(layer)(x)
+    silent = ZeroBase(layer)(x)
     assert silent.shape == layer(x).shape
     assert not silent.any()
 

@@ -37,8 +37,8 @@ def test_l2_as_a_sum_is_half_the_square_and_as_a_mean_a_dth_of_it():
 def test_the_two_l2_penalties_differ_by_the_rewards_scale_alone():
     one, weights = rollout(a=[1.0, 2.0, 4.0]), {"a": 1.0}
     d = one.residual[0].numel()
-    by_mean, _ = Objective(L2Mean(), reward_scale=0.3)(one, weights)
-    by_sum, _ = Objective(L2Sum(), reward_scale=0.3 * d)(one, weights)
+    by_mean, _ = Objective(L2Mean(), reward_scale=0.3)(one, weighted_sum(one.scores, weights))
+    by_sum, _ = Objective(L2Sum(), reward_scale=0.3 * d)(one, weighted_sum(one.scores, weights))
     torch.testing.assert_close(by_mean * d, by_sum)
 
 
@@ -57,7 +57,7 @@ def test_norm_penalty_is_the_density_of_the_norm_less_its_best():
 
 def test_the_loss_is_weighted_penalty_less_scaled_reward():
     one = rollout(a=[1.0, 2.0, 3.0], b=[0.5, 0.0, -1.0])
-    loss, terms = Objective(L2Sum(), 0.1, 5.0)(one, {"a": 2.0, "b": -1.0})
+    loss, terms = Objective(L2Sum(), 0.1, 5.0)(one, weighted_sum(one.scores, {"a": 2.0, "b": -1.0}))
     reward = torch.tensor([1.5, 4.0, 7.0])
     torch.testing.assert_close(terms["reward"], reward)
     torch.testing.assert_close(terms["total"], 0.1 * L2Sum()(one) - 5.0 * reward)

@@ -1,11 +1,14 @@
 """Small parts of the real kinds, for tests."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from hypernoise_pl.generators.sana_sprint import SanaSprint
+from hypernoise_pl.hypernetwork import NoiseHypernetwork
+from hypernoise_pl.lora.view import LoraOptions
 from hypernoise_pl.module import HyperNoiseModule
 from hypernoise_pl.rewards.pixels import Brightness, Redness
 from hypernoise_pl.types import Prompt
@@ -21,11 +24,13 @@ def sana(folder: Path, **options: Any) -> SanaSprint:
     return SanaSprint(str(folder), max_sequence_length=20, **options)
 
 
-def module(folder: Path, kind=HyperNoiseModule, **options) -> HyperNoiseModule:
+def module(folder: Path, kind=NoiseHypernetwork, lora=LoraOptions(), mode=None, **options) -> HyperNoiseModule:
+    """A module on the tiny SANA-Sprint, which trains an adapter of a kind."""
     torch.manual_seed(0)
     options.setdefault("rewards", {"bright": Brightness(), "red": Redness()})
     options.setdefault("reward_weights", {"bright": 1.0, "red": 0.5})
-    return kind(sana(folder), **options)
+    adapter = partial(kind, lora=lora) if mode is None else partial(kind, lora=lora, mode=mode)
+    return HyperNoiseModule(sana(folder), adapter=adapter, **options)
 
 
 def randomise(hypernetwork, seed: int = 0) -> None:

@@ -20,11 +20,12 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor
 
 from hypernoise_pl.data.base import PromptDataModule
-from hypernoise_pl.hypernetwork import LoraOptions
+from hypernoise_pl.lora.view import LoraOptions
 from hypernoise_pl.module import HyperNoiseModule
 from hypernoise_pl.noise import IndependentNoise, NoiseSource, SharedNoise
 from hypernoise_pl.objective import L2Mean, Objective
-from hypernoise_pl.training.adapter_module import NonFiniteError, WarmupCosine
+from hypernoise_pl.training.schedules import WarmupCosine
+from hypernoise_pl.training.step_guard import NonFiniteError
 from hypernoise_pl.types import Prompt
 from tests.tiny import Brightness, module
 

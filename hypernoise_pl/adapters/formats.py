@@ -10,17 +10,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hypernoise_pl.adapters.files import PEFT_CONFIG, PREFIX, WEIGHTS, check_folder, fill, write_folder
+from hypernoise_pl.adapters.files import fill
+from hypernoise_pl.adapters.folder import PEFT_CONFIG, PREFIX, WEIGHTS, check_folder, write_folder
 from hypernoise_pl.checkpoints.loading import load_tensors
 from hypernoise_pl.generators.base import Generator
 from hypernoise_pl.generators.portable import described
-from hypernoise_pl.hypernetwork import ADAPTER, LoraOptions, NoiseHypernetwork, lora_state
+from hypernoise_pl.hypernetwork import NoiseHypernetwork
+from hypernoise_pl.lora.view import ADAPTER, LoraOptions, lora_state
 
 PICKLED = "adapter_model.bin"  # what older peft and the reference code write
 _PLAIN = {"bias": "none", "use_rslora": False, "use_dora": False, "lora_bias": False, "fan_in_fan_out": False}
 
 
-def export_peft(hypernetwork: NoiseHypernetwork, generator: Generator, folder: Path) -> Path:
+def export_peft(hypernetwork: NoiseHypernetwork, folder: Path) -> Path:
     """Write an adapter that ``peft.PeftModel.from_pretrained(network, folder)`` makes the hypernetwork of.
 
     The last layer's LoRA, which is to speak alone, becomes one that first takes the layer's own output away:
@@ -30,15 +32,16 @@ def export_peft(hypernetwork: NoiseHypernetwork, generator: Generator, folder: P
     generator's own output: 1.6 %, 14 % and 139 % of |f|, where our own format has 0.7 % throughout. Use it in float32.
 
     Raises:
-        ValueError: for a hypernetwork in mode ``replacing``, which is an ordinary LoRA already, or with LoRA on
+        ValueError: for a hypernetwork in mode ``absolute``, which is an ordinary LoRA already, or with LoRA on
             grouped convolutions.
         OSError: if it cannot be written; what was there before is still there.
     """
     if hypernetwork.mode != "residual":
-        raise ValueError("export: a hypernetwork in mode 'replacing' is an ordinary PEFT LoRA as it is saved")
+        raise ValueError("export: a hypernetwork in mode 'absolute' is an ordinary PEFT LoRA as it is saved")
     if any(isinstance(layer, UngroupedLora) for layer in hypernetwork.view.modules()):
         raise ValueError("export: peft takes no such LoRA on grouped convolutions any more, as this old adapter has")
-    last, options = generator.last_layer, hypernetwork.options
+    generator, options = hypernetwork.generator, hypernetwork.lora
+    last = generator.last_layer
     own: Any = generator.network.get_submodule(last)
     state = {name: weight.detach().cpu().float() for name, weight in lora_state(hypernetwork.view).items()}
     up, down = state[f"{last}.lora_B.weight"], state[f"{last}.lora_A.weight"]
@@ -55,25 +58,22 @@ def export_peft(hypernetwork: NoiseHypernetwork, generator: Generator, folder: P
     return write_folder(folder, state, described(generator)["name"], options, patterns)
 
 
-def export_reference(
-    hypernetwork: NoiseHypernetwork, generator: Generator, folder: Path, pickled: bool = False
-) -> Path:
+def export_reference(hypernetwork: NoiseHypernetwork, folder: Path, pickled: bool = False) -> Path:
     """Write the folder that the reference implementation loads: PEFT's files, the last layer to be patched by it.
 
     Args:
         hypernetwork: in mode ``residual``.
-        generator: the one it was trained with.
         folder: to write.
         pickled: ``adapter_model.bin``, as its trainer writes, in the place of safetensors.
 
     Raises:
-        ValueError: for a hypernetwork in mode ``replacing``, which the reference code does not have.
+        ValueError: for a hypernetwork in mode ``absolute``, which the reference code does not have.
         OSError: if it cannot be written; what was there before is still there.
     """
     if hypernetwork.mode != "residual":
-        raise ValueError("export: the reference format has no mode 'replacing'")
-    base = described(generator)["name"]
-    return write_folder(folder, lora_state(hypernetwork.view), base, hypernetwork.options, {}, pickled=pickled)
+        raise ValueError("export: the reference format has no mode 'absolute'")
+    base = described(hypernetwork.generator)["name"]
+    return write_folder(folder, lora_state(hypernetwork.view), base, hypernetwork.lora, {}, pickled=pickled)
 
 
 def load_reference(folder: Path, generator: Generator) -> NoiseHypernetwork:

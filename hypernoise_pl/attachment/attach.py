@@ -16,7 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from hypernoise_pl import generators
-from hypernoise_pl.adapters.files import OWN_CONFIG, PEFT_CONFIG, WEIGHTS, describe, load_adapter, options_seen
+from hypernoise_pl.adapters.description import describe, options_seen
+from hypernoise_pl.adapters.files import load_hypernetwork
+from hypernoise_pl.adapters.folder import OWN_CONFIG, PEFT_CONFIG, WEIGHTS
 from hypernoise_pl.adapters.formats import PICKLED, load_reference
 from hypernoise_pl.attachment.branches import Branches
 from hypernoise_pl.attachment.pipeline_checks import (
@@ -146,7 +148,7 @@ class Attachment:
             for option in self.options:  # what differs there was asked for
                 warnings.filterwarnings("ignore", f"adapter .*: trained with {option} ")
             generator = self._backend(settings, self._size(folder) if is_own else (), without_additions(network))
-            branches = Branches((load_adapter if is_own else load_reference)(folder, generator))
+            branches = Branches((load_hypernetwork if is_own else load_reference)(folder, generator))
         if unknown := remembered.keys() - self._takes:
             raise ValueError(f"adapter {folder}: trained with {min(unknown)}, which a {self._kind.__name__} has not")
         self._adapters[name] = branches

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from hypernoise_pl.generators.base import Generator
-from hypernoise_pl.hypernetwork import ADAPTER, NoiseHypernetwork, Silenced
+from hypernoise_pl.hypernetwork import NoiseHypernetwork
+from hypernoise_pl.lora.view import ADAPTER, ZeroBase
 
 # layer that diffusers' fused projections evaluate -> the layers beside it whose outputs it writes side by side
 FUSED = {
@@ -31,7 +32,7 @@ class Branch(nn.Module):
         super().__init__()
         self.down, self.up = layer.lora_A[ADAPTER], layer.lora_B[ADAPTER]
         self.scaling: float = layer.scaling if isinstance(layer.scaling, float) else layer.scaling[ADAPTER]
-        self.alone = isinstance(layer.base_layer, Silenced)
+        self.alone = isinstance(layer.base_layer, ZeroBase)
 
     def forward(self, x: Tensor) -> Tensor:
         """What is added to the layer's output for its input, in the LoRA's precision."""

@@ -112,4 +112,4 @@ class AdapterCheckpoint(L.Callback):
     def _save(self, trainer: L.Trainer, pl_module: Any, name: str) -> None:
         folder = Path(self.folder or trainer.default_root_dir) / name
         penalty = pl_module.objective.record()
-        save_adapter(pl_module.hypernetwork, pl_module.generator, folder, penalty, trainer.is_global_zero)
+        save_adapter(pl_module.adapter, folder, penalty, trainer.is_global_zero)

@@ -38,7 +38,7 @@ class Evaluate(L.Callback):
         self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
         """Enter a batch."""
-        self._enter(outputs, pl_module.reward_weights, "validation")
+        self._enter(outputs, pl_module.ensemble.weights, "validation")
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Log what all processes have seen."""
@@ -52,7 +52,7 @@ class Evaluate(L.Callback):
         self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
         """Enter a batch."""
-        self._enter(outputs, pl_module.reward_weights, "test")
+        self._enter(outputs, pl_module.ensemble.weights, "test")
 
     def on_test_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Log what all processes have seen."""

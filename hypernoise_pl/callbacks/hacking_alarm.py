@@ -54,7 +54,7 @@ class HackingAlarm(L.Callback):
         if not tallies:
             return
         step = trainer.global_step
-        row = {"step": step} | validated(tallies, pl_module.reward_weights, trainer.callback_metrics)
+        row = {"step": step} | validated(tallies, pl_module.ensemble.weights, trainer.callback_metrics)
         self._validations = [*(each for each in self._validations if each["step"] < step), row]
         found = signs(self._validations, self.limits)
         pl_module.log("alarm/signs", float(len(found)))

@@ -82,7 +82,9 @@ class LivePage(L.Callback):
         every, tallies = _figures(trainer, OF_VALIDATION), _tallies(trainer)
         figures = {name: value for name, value in every.items() if not resting(trainer, name)}
         if trainer.is_global_zero and tallies:
-            row = {"step": trainer.global_step} | validated(tallies, pl_module.reward_weights, trainer.callback_metrics)
+            row = {"step": trainer.global_step} | validated(
+                tallies, pl_module.ensemble.weights, trainer.callback_metrics
+            )
             before = [each for each in self._history.of(VALIDATION) if each["step"] < row["step"]]
             row["signs"] = {sign.name: sign.text for sign in signs([*before, row], self._limits(trainer))}
             row["picture"] = self._picture(trainer, "validation")
@@ -137,7 +139,7 @@ class LivePage(L.Callback):
         assert self._history is not None
         total = trainer.max_steps if trainer.max_steps and trainer.max_steps > 0 else None
         written = time.strftime("%Y-%m-%d %H:%M:%S")
-        told = Told(self._about, pl_module.adapted, state, not ended, total, self._config, written)
+        told = Told(self._about, pl_module.adapter.label, state, not ended, total, self._config, written)
         write(self._history.folder / PAGE, live_page(self._history, told))
         self._written = time.monotonic()
 

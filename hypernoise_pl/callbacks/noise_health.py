@@ -35,14 +35,14 @@ class NoiseHealth(L.Callback):
         self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
         """Measure on the first batch."""
-        if batch_idx or trainer.sanity_checking or not isinstance(pl_module.hypernetwork, NoiseHypernetwork):
+        if batch_idx or trainer.sanity_checking or not isinstance(pl_module.adapter, NoiseHypernetwork):
             return
         rollout: Rollout = outputs["hypernetwork"]
         conditioning = pl_module.conditioning(rollout.texts[: self.images])
         noise = rollout.noise[: self.images]
 
         def residual(x: Tensor) -> Tensor:
-            return pl_module.hypernetwork(x, conditioning)  # type: ignore[no-any-return]
+            return pl_module.adapter(x, conditioning)  # type: ignore[no-any-return]
 
         with part("KL of the noise"):
             kl = measured_kl(residual, noise, self.probes, self.order)

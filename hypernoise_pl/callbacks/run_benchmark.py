@@ -84,7 +84,7 @@ class RunBenchmark(L.Callback):
         callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
         if any(isinstance(c, RunBenchmark) and c is not self and c.name == self.name for c in callbacks):
             raise ValueError(f"RunBenchmark: two are called {self.name!r}; give one of them another name")
-        self._trained = pl_module.adapted
+        self._trained = pl_module.adapter.label
         if stage == "fit":  # a callback may be fitted with again; a checkpoint's own step comes later
             self._next, self._step, self._base = 0, -1, []
         splits = {"fit": ("validation", "test"), "validate": ("validation",), "test": ("test",)}

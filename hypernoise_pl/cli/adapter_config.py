@@ -9,12 +9,11 @@ from typing import Any
 
 import yaml
 
-from hypernoise_pl.adapters.files import describe, generator_of
+from hypernoise_pl.adapters.description import describe, generator_of
+from hypernoise_pl.adapters.files import KINDS
 from hypernoise_pl.config.merge import merge_config
 from hypernoise_pl.config.signatures import ConfigError, class_path_of, find_class
-from hypernoise_pl.finetune import FineTuneModule
-from hypernoise_pl.hypernetwork import LoraOptions
-from hypernoise_pl.module import HyperNoiseModule
+from hypernoise_pl.lora.view import LoraOptions
 
 OF_THE_MACHINE = ("accelerator", "devices", "num_nodes", "strategy")  # Trainer's: where a run is, not what it is
 
@@ -80,14 +79,13 @@ def with_adapter(config: dict[str, Any], adapter: Path, roots: Mapping[str, Any]
         ValueError: if its description is damaged.
     """
     about = describe(adapter)
-    wanted = FineTuneModule if about["adapts"] == "generator" else HyperNoiseModule
-    fits = _kind(config) is wanted or (wanted is not FineTuneModule and not issubclass(_kind(config), FineTuneModule))
-    model: dict[str, Any] = {"init_args": {"lora": {key: about[key] for key in _lora_keys(about)}}}
+    trained: dict[str, Any] = {
+        "class_path": class_path_of(KINDS[about["adapts"]]),
+        "init_args": {"lora": {key: about[key] for key in _lora_keys(about)}},
+    }
     if about["mode"] is not None:
-        model["init_args"]["mode"] = about["mode"]
-    if not fits:
-        model["class_path"] = class_path_of(wanted)
-    return merge_config(config, {"model": model}, roots, f"adapter {adapter}")
+        trained["init_args"]["mode"] = about["mode"]
+    return merge_config(config, {"model": {"init_args": {"adapter": trained}}}, roots, f"adapter {adapter}")
 
 
 def check_adapter(config: Mapping[str, Any], adapter: Path) -> None:
@@ -97,24 +95,22 @@ def check_adapter(config: Mapping[str, Any], adapter: Path) -> None:
         ConfigError: naming the first difference and the flag to leave out.
     """
     about, arguments = describe(adapter), config["model"]["init_args"]
+    trained = arguments["adapter"]
+    options = trained["init_args"]
     generator = find_class(arguments["generator"]["class_path"])
     differences = {
-        "model": (about["adapts"], "generator" if issubclass(_kind(config), FineTuneModule) else "noise"),
+        "model.adapter": (about["adapts"], getattr(find_class(trained["class_path"]), "adapts", None)),
         "model.generator": (about["generator"]["class_path"].rpartition(".")[2], generator.__name__),
-        "model.mode": (about["mode"] or arguments.get("mode"), arguments.get("mode")),
+        "model.adapter.mode": (about["mode"] or options.get("mode"), options.get("mode")),
     }
     for key in _lora_keys(about):
-        differences[f"model.lora.{key}"] = (about[key], arguments["lora"][key])
+        differences[f"model.adapter.lora.{key}"] = (about[key], options["lora"][key])
     for flag, (theirs, ours) in differences.items():
         if theirs != ours and "${" not in str(ours):
-            what = "it adapts" if flag == "model" else f"its {flag.rpartition('.')[2]} is"
+            what = "it adapts" if flag == "model.adapter" else f"its {flag.rpartition('.')[2]} is"
             raise ConfigError(
                 f"adapter {adapter}: {what} {theirs}, not {ours}; leave out what says otherwise (--{flag})"
             )
-
-
-def _kind(config: Mapping[str, Any]) -> type:
-    return find_class(config["model"]["class_path"])
 
 
 def _lora_keys(about: Mapping[str, Any]) -> list[str]:

@@ -76,7 +76,7 @@ def run(command: str, argv: Sequence[str], options: Options, rest: list[str]) ->
         0 on success, 2 for what the user wrote or gave, 1 for what went wrong later, 143 or 130 after SIGTERM or
         SIGINT.
     """
-    from hypernoise_pl.training.adapter_module import NonFiniteError
+    from hypernoise_pl.training.step_guard import NonFiniteError
 
     first = OUTPUT_VARIABLE not in os.environ and os.environ.get("RANK", "0") == "0"  # of the run's processes
     started, began = False, time.time()
@@ -451,7 +451,8 @@ def _lightning_cli(
     from hypernoise_pl.callbacks.follow_load import FollowLoad
     from hypernoise_pl.data.base import PromptDataModule
     from hypernoise_pl.metrics.judge import Judge
-    from hypernoise_pl.module import HyperNoiseModule, check_rewards
+    from hypernoise_pl.module import HyperNoiseModule
+    from hypernoise_pl.rewards.ensemble import check_names
 
     class CLI(LightningCLI):
         written_config = ""  # YAML: every default filled in, every ${...} as it was written
@@ -468,7 +469,7 @@ def _lightning_cli(
         def before_instantiate_classes(self) -> None:
             arguments = self.config.model.init_args
             try:
-                check_rewards(arguments.rewards or {}, arguments.reward_weights or {})
+                check_names(arguments.rewards or {}, arguments.reward_weights or {})
             except ValueError as error:
                 raise ConfigError(f"model.{error}") from None
             full = yaml.safe_load(self.parser.dump(self.config, skip_none=False, skip_check=True))

@@ -12,15 +12,9 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from hypernoise_pl.adapters.files import (
-    OWN_CONFIG,
-    PEFT_CONFIG,
-    WEIGHTS,
-    check_weights,
-    describe,
-    load_adapter,
-    replace_folder,
-)
+from hypernoise_pl.adapters.description import describe
+from hypernoise_pl.adapters.files import check_weights, load_hypernetwork
+from hypernoise_pl.adapters.folder import OWN_CONFIG, PEFT_CONFIG, WEIGHTS, replace_folder
 from hypernoise_pl.adapters.formats import export_peft
 from hypernoise_pl.adapters.model_card import HUB_ID, model_card
 from hypernoise_pl.config.merge import read_config
@@ -104,7 +98,7 @@ def export(adapter: Path | None, run: Path | None, output: Path | None, layout: 
         if layout == "peft":
             with phase("export: loading the generator"):
                 generator = _generator(config, run)
-            export_peft(load_adapter(adapter, generator), generator, partial)
+            export_peft(load_hypernetwork(adapter, generator), partial)
         else:
             partial.mkdir(parents=True)
             for file in FORMATS[layout]:

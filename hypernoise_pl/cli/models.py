@@ -19,9 +19,11 @@ from hypernoise_pl.checkpoints.weightless import (
 )
 from hypernoise_pl.cli.errors import first_cause
 from hypernoise_pl.cli.found import Found, counted, in_bytes
-from hypernoise_pl.config.signatures import find_class, parameters
+from hypernoise_pl.config.signatures import class_path_of, find_class, parameters
 from hypernoise_pl.generators.loading import Loaded
-from hypernoise_pl.hypernetwork import LoraOptions, NoiseHypernetwork, lora_view, trainable
+from hypernoise_pl.hypernetwork import NoiseHypernetwork
+from hypernoise_pl.lora.adapter import Adapter
+from hypernoise_pl.lora.view import trainable
 from hypernoise_pl.training.memory import activations
 
 STATES = {"SGD": 1, "AdamW": 2, "Adam": 2}  # numbers that an optimiser keeps for each weight
@@ -47,9 +49,9 @@ def look_at_generator(command: str, config: Mapping[str, Any], found: Found) -> 
             if isinstance(module, torch.nn.Module):
                 found.say(f"generator, {part}", counted(*parameters_of(module)) + _kept(name))
         if command == "fit":
-            trained = _trained_part(config, generator)
-            found.say("trains", _trained(config, generator, trained))
-            found.say("", _activations(config, generator, trained))
+            adapter = _adapter(config, generator)
+            found.say("trains", _trained(config, adapter))
+            found.say("", _activations(config, adapter))
     except (OSError, ValueError) as error:
         found.missing.append(f"model.generator: {' '.join(str(error).split())}")
     except Exception as error:  # an option that needs the weights themselves
@@ -65,43 +67,37 @@ def _with_dataclasses(kind: type, arguments: Mapping[str, Any]) -> dict[str, Any
     }
 
 
-def _trained_part(config: Mapping[str, Any], generator: Any) -> torch.nn.Module:
-    """The hypernetwork, or the view of the generator's network that is trained."""
+def _adapter(config: Mapping[str, Any], generator: Any) -> Adapter:
+    """The adapter that is trained, over a generator without weights."""
+    trained = config["model"]["init_args"].get("adapter") or {"class_path": class_path_of(NoiseHypernetwork)}
+    cls: Any = find_class(trained["class_path"])
+    adapter: Adapter = cls(generator, **_with_dataclasses(cls, trained.get("init_args") or {}))
+    return adapter
+
+
+def _trained(config: Mapping[str, Any], adapter: Adapter) -> str:
     model = config["model"]["init_args"]
-    lora = LoraOptions(**model.get("lora") or {})
-    if _on_generator(config):
-        return lora_view(generator.network, lora, generator.unused_layers)
-    return NoiseHypernetwork(generator, lora, model.get("mode") or "residual")
-
-
-def _on_generator(config: Mapping[str, Any]) -> bool:
-    return str(config["model"]["class_path"]).endswith(".FineTuneModule")
-
-
-def _trained(config: Mapping[str, Any], generator: Any, trained: torch.nn.Module) -> str:
-    model = config["model"]["init_args"]
-    weights = sum(parameter.numel() for parameter in trainable(trained))
+    weights = sum(parameter.numel() for parameter in trainable(adapter.view))
     optimizer = model.get("optimizer") or {}
     states = STATES.get(str(optimizer.get("class_path", "AdamW")).rpartition(".")[2])
     memory = "" if states is None else f"; with gradient and optimiser {in_bytes(weights * 4 * (2 + states))}"
-    noise = " x ".join(map(str, generator.noise_shape))
-    kind = "generator itself" if _on_generator(config) else "noise hypernetwork"
-    rank = LoraOptions(**model.get("lora") or {}).rank
+    noise = " x ".join(map(str, adapter.generator.noise_shape))
+    kind = {"generator": "generator itself", "noise": "noise hypernetwork"}[adapter.adapts]
+    rank = adapter.lora.rank
     return f"{weights:,} weights, LoRA of rank {rank}, {kind}{memory}; noise {noise}"
 
 
-def _activations(config: Mapping[str, Any], generator: Any, trained: torch.nn.Module) -> str:
+def _activations(config: Mapping[str, Any], adapter: Adapter) -> str:
     """What a step's forward and backward hold."""
     model, batch = config["model"]["init_args"], (config["data"].get("init_args") or {}).get("batch_size")
     if not isinstance(batch, int) or batch < 1:
         return "activations not estimated: no data.batch_size"
     try:
         if model.get("checkpoint_activations"):
-            generator.checkpoint_activations()
-            if not _on_generator(config):
-                generator.checkpoint_activations(trained.view)
+            adapter.generator.checkpoint_activations()
+            adapter.generator.checkpoint_activations(adapter.view)
         half = "mixed" in str((config.get("trainer") or {}).get("precision"))
-        size = activations(generator, trained, batch, model.get("steps") or 1, half)
+        size = activations(adapter, batch, model.get("steps") or 1, half)
     except Exception as error:  # a model that looks at values, which a tensor without data does not have
         return f"activations not estimated: {type(error).__name__}: {first_cause(error)[:120]}"
     return f"activations of {batch} images about {in_bytes(size)}, besides those of the rewards"

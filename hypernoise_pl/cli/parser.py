@@ -31,8 +31,8 @@ takes by the same name and type.
 
   --KEY=VALUE         any value of the configuration, for example
     --model.reward_weights.clip=0.5    one weight
-    --model.lora.rank=64               one argument
-    --model=FineTuneModule             another class: LoRA on the generator
+    --model.adapter.lora.rank=64               one argument
+    --model.adapter=GeneratorLora             another class: LoRA on the generator
     --model.optimizer=SGD --model.optimizer.momentum=0.9
                                        another class and what it takes
     --judge=null                       no judge: rewards alone are measured

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, fields, replace
@@ -13,22 +12,24 @@ import torch
 from torch import Tensor
 
 from hypernoise_pl import __version__
+from hypernoise_pl.adapters.description import digest
+from hypernoise_pl.adapters.files import load_adapter
 from hypernoise_pl.compare.config import Cell, Comparison, Method
 from hypernoise_pl.config.identity import described, digest_of
 from hypernoise_pl.config.signatures import ConfigError
+from hypernoise_pl.lora.adapter import Adapter
 from hypernoise_pl.metrics.judge import Judge
 from hypernoise_pl.module import HyperNoiseModule
 from hypernoise_pl.noise import gaussian, seed_of
-from hypernoise_pl.objective import weighted_sum
 from hypernoise_pl.progress import Steps, part
 from hypernoise_pl.report.results import ENSEMBLES, JUDGE, RANKED, WEIGHTED, Results, Row
 from hypernoise_pl.rewards.base import Reward, Verifier
+from hypernoise_pl.rewards.ensemble import RankMean
 from hypernoise_pl.rewards.latent.base import LatentVerifier
 from hypernoise_pl.search.none import NoSearch
-from hypernoise_pl.search.problem import NoiseProblem
-from hypernoise_pl.search.scoring import ByRow, Scorer
+from hypernoise_pl.search.running import SearchResult, run_search
+from hypernoise_pl.search.scoring import AnyScorer, ByRow
 from hypernoise_pl.system.threads import following_load
-from hypernoise_pl.trained import Trained, digest, load_trained
 from hypernoise_pl.types import Prompt, nearest
 
 MEASURED = 8  # network evaluations, at least, by which a search's speed is measured
@@ -63,7 +64,7 @@ class Comparing:
     computing: Callable[[], AbstractContextManager[Any]] = nullcontext
     skipped: dict[str, str] = field(default_factory=dict, init=False)
     over: dict[str, str] = field(default_factory=dict, init=False)  # what a budget of seconds does not hold
-    _trained: dict[Path, Trained] = field(default_factory=dict, init=False)
+    _adapters: dict[Path, Adapter] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
         if not self.prompts:
@@ -81,7 +82,7 @@ class Comparing:
                 raise ConfigError(f"method {method.name!r} is the base and cannot run: {missing}")
             else:
                 self.skipped[method.name] = missing
-        names = [*ENSEMBLES, JUDGE, *self.model.rewards, *self.comparison.verifiers]
+        names = [*ENSEMBLES, JUDGE, *self.model.ensemble.members, *self.comparison.verifiers]
         for name in names:
             if names.count(name) > 1:
                 raise ConfigError(f"compare.verifiers: {name!r} is the name of something else too; choose another")
@@ -136,24 +137,21 @@ class Comparing:
         prompts, texts = [prompt for prompt, _ in block], [prompt.text for prompt, _ in block]
         noises = [seed_of(self.model.seed, prompt.index, draw) for prompt, draw in block]
         noise = gaussian(self.model.generator.noise_shape, noises).to(self.model.device)
-        trained = self._trained_of(cell.method)
-        problem = NoiseProblem(
-            self.model.generator,
-            self._scorer(cell.method, prompts),
-            texts,
-            noise,
-            cell.budget,
-            self.model.seed,
-            cell.method.steps,
-            self.comparison.chunk,
-            trained.refine,
-            trained.network,
-        )
         with self.computing():
-            cell.search.run(problem)
-        images = problem.answer().images
-        assert images is not None
-        return self._rows(cell, block, problem, images), images
+            best = run_search(
+                cell.search,
+                self.model.generator,
+                self._scorer(cell.method, prompts),
+                texts,
+                noise,
+                adapter=self._adapter_of(cell.method),
+                steps=cell.method.steps,
+                seed=self.model.seed,
+                budget=cell.budget,
+                chunk=self.comparison.chunk,
+                label=cell.label,
+            )
+        return self._rows(cell, block, best), best.images
 
     @property
     def device(self) -> str:
@@ -178,8 +176,8 @@ class Comparing:
         return {
             "version": __version__,
             "generator": described(model.generator) | {"noise_shape": list(model.generator.noise_shape)},
-            "rewards": described(dict(model.rewards.items())),
-            "reward_weights": dict(model.reward_weights),
+            "rewards": described(dict(model.ensemble.members.items())),
+            "reward_weights": dict(model.ensemble.weights),
             "verifiers": described(comparison.verifiers),
             "judge": described(self.judge),
             "features": described(comparison.features),
@@ -201,14 +199,12 @@ class Comparing:
         uses = method.start == "hypernetwork" and method.name not in self.skipped
         return found | {"adapter": digest(self._folder(method)) if uses else None}
 
-    def _rows(
-        self, cell: Cell, block: Sequence[tuple[Prompt, int]], problem: NoiseProblem, images: Tensor
-    ) -> list[Row]:
-        seconds, account = problem.seconds / len(block), problem.account
+    def _rows(self, cell: Cell, block: Sequence[tuple[Prompt, int]], best: SearchResult) -> list[Row]:
+        images, account, ensemble = best.images, best.account, self.model.ensemble
         prompts = [prompt for prompt, _ in block]
         with torch.no_grad(), self.computing():
-            scores = self.model.score(images, [prompt.text for prompt in prompts])
-            weighted = weighted_sum(scores, self.model.reward_weights)
+            scores = ensemble.scores(images, [prompt.text for prompt in prompts])
+            weighted = ensemble.combine(scores)
         verdict = None if self.judge is None else self.judge(images, prompts).tolist()
         return [
             Row(
@@ -229,7 +225,7 @@ class Comparing:
                 decodes=account.decodes,
                 verified=account.verified,
                 missing=account.missing / len(block),
-                seconds=seconds,
+                seconds=best.seconds,
                 device=self._where,
                 judge=None if verdict is None else float(verdict[place]),
                 reward=weighted[place].item(),
@@ -266,16 +262,16 @@ class Comparing:
 
     def _check(self, method: Method) -> None:
         """Whatever can be wrong with a method is said here."""
-        known = [*ENSEMBLES, *self.model.rewards, *self.comparison.verifiers, *([JUDGE] if self.judge else [])]
+        known = [*ENSEMBLES, *self.model.ensemble.members, *self.comparison.verifiers, *([JUDGE] if self.judge else [])]
         name, where = method.verifier, f"method {method.name!r}"
         if name not in known:
             raise ConfigError(
                 f"{where}: no verifier is called {name!r}{nearest(name, known)}; there are {', '.join(known)}"
             )
-        if name == RANKED and not self._signs:
+        if name == RANKED and not self.model.ensemble.counted:
             raise ConfigError(f"{where}: every reward has weight 0, so that {name!r} has no member; give one a weight")
-        verifier = {**self.model.rewards, **self.comparison.verifiers}.get(name)
-        blind = name in (RANKED, JUDGE) or not isinstance(verifier, (Reward, LatentVerifier, type(None)))
+        verifier = self._verifiers.get(name)
+        blind = not isinstance(verifier, (Reward, LatentVerifier))
         if method.search.needs_gradient and blind:
             raise ConfigError(f"{where}: {type(method.search).__name__} differentiates, and {name!r} has no gradient")
         try:
@@ -284,21 +280,24 @@ class Comparing:
                 verifier.check(self.model.generator)
         except ValueError as error:
             raise ConfigError(f"{where}: {error}") from None
-        self._trained_of(method)
+        self._adapter_of(method)
 
     def _costs(self, method: Method) -> tuple[int, int, int]:
         """Network evaluations per image generated, per noise drawn and per sample verified."""
         verifier = self.comparison.verifiers.get(method.verifier)
         verifying = verifier.nfe if isinstance(verifier, LatentVerifier) else 0
-        return method.steps, self._trained_of(method).drawing, verifying
+        adapter = self._adapter_of(method)
+        return method.steps, 0 if adapter is None else adapter.nfe, verifying
 
-    def _trained_of(self, method: Method) -> Trained:
+    def _adapter_of(self, method: Method) -> Adapter | None:
+        """The adapter that a method's noises go through; None for gaussian noises and the base generator."""
         if method.start == "gaussian":
-            return Trained()
+            return None
         folder = self._folder(method)
-        if folder not in self._trained:
-            self._trained[folder] = load_trained(folder, self.model)
-        return self._trained[folder]
+        if folder not in self._adapters:
+            adapter = load_adapter(folder, self.model.generator).eval().requires_grad_(False)
+            self._adapters[folder] = adapter.to(self.model.device)
+        return self._adapters[folder]
 
     def _folder(self, method: Method) -> Path:
         if method.adapter is not None:
@@ -310,31 +309,23 @@ class Comparing:
             )
         return self.adapter
 
-    def _scorer(self, method: Method, prompts: Sequence[Prompt]) -> Scorer | ByRow | LatentVerifier:
+    def _scorer(self, method: Method, prompts: Sequence[Prompt]) -> AnyScorer:
         """The verifier a method searches by, in the form a problem takes."""
-        model, signs = self.model, self._signs
 
         def judged(images: Tensor, places: list[int]) -> Tensor:
             assert self.judge is not None
             return self.judge(images, [prompts[place] for place in places]).float()
 
-        def members(images: Tensor, texts: list[str]) -> Tensor:
-            scores = model.score(images, texts)
-            return torch.stack([sign * scores[name] for name, sign in signs.items()], 1)
-
-        if method.verifier == WEIGHTED:
-            return model.weighted
-        if method.verifier == RANKED:
-            return members
         if method.verifier == JUDGE:
             return ByRow(judged)
-        found: Scorer = {**model.rewards, **self.comparison.verifiers}[method.verifier]
-        return found
+        return self._verifiers[method.verifier]
 
     @property
-    def _signs(self) -> dict[str, float]:
-        """The members of the ensemble, and -1 for those of which less is better: what weighs nothing is only logged."""
-        return {name: math.copysign(1.0, weight) for name, weight in self.model.reward_weights.items() if weight}
+    def _verifiers(self) -> dict[str, Any]:
+        """Name -> every verifier that a method may search by, but for the judge."""
+        ensemble = self.model.ensemble
+        ranked = {RANKED: RankMean(ensemble)} if ensemble.counted else {}
+        return {WEIGHTED: ensemble, **ranked, **ensemble.members, **self.comparison.verifiers}
 
     def _affordable(self, method: Method) -> int:
         """The budget that a method's own speed, measured once for the run folder, allows."""

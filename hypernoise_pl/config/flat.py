@@ -9,8 +9,9 @@ from typing import Any
 _TELLING = (
     "model.class_path",
     "model.generator.class_path",
-    "model.lora.",
-    "model.mode",
+    "model.adapter.class_path",
+    "model.adapter.lora.",
+    "model.adapter.mode",
     "model.objective.",
     "model.noise.",
     "model.whiten_gradient",

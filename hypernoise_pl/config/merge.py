@@ -98,8 +98,8 @@ def merge_flag(config: dict[str, Any], flag: str, text: str, roots: Mapping[str,
 
     Args:
         config: plain, merged so far.
-        flag: dotted name, without init_args (``model.lora.rank``); a class or a number is a place in a list, a ``+`` at
-            the end appends to one.
+        flag: dotted name, without init_args (``model.adapter.lora.rank``); a class or a number is a place in a
+            list, a ``+`` at the end appends to one.
         text: value, as YAML; where a text is wanted, the text itself.
         roots: top-level key -> its type.
 

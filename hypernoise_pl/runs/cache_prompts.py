@@ -9,11 +9,11 @@ from typing import Any
 
 import torch
 
+from hypernoise_pl.config.options import Options
+from hypernoise_pl.config.signatures import ConfigError
 from hypernoise_pl.generators.base import Generator
 from hypernoise_pl.generators.conditioning_store import PromptCache
-from hypernoise_pl.config.options import Options
 from hypernoise_pl.progress import Steps
-from hypernoise_pl.config.signatures import ConfigError
 from hypernoise_pl.system.threads import following_load
 
 SHARD = 64  # prompts encoded together and written as one file: some 100 MB for the largest text encoders
@@ -29,7 +29,7 @@ def without_rewards(config: Mapping[str, Any]) -> dict[str, Any]:
     if arguments.get("prompt_cache") is None:
         raise ConfigError("cache-prompts: into which folder? give --model.prompt_cache=DIR, here as for fit")
     none = {"rewards": {"none": {"class_path": "hypernoise_pl.rewards.pixels.Brightness"}}}
-    arguments = arguments | none | {"reward_weights": {"none": 0.0}, "reference": None}
+    arguments = arguments | none | {"reward_weights": {"none": 0.0}, "reference_search": None}
     return {**config, "judge": None, "model": {**config["model"], "init_args": arguments}}
 
 

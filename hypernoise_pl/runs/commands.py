@@ -17,8 +17,8 @@ from typing import Any
 
 import torch
 
+from hypernoise_pl.adapters.description import digest
 from hypernoise_pl.adapters.files import restore, save_adapter
-from hypernoise_pl.runs.cache_prompts import cache_prompts as cache_prompts
 from hypernoise_pl.callbacks.early_stop import EarlyStop
 from hypernoise_pl.callbacks.evaluate import Evaluate
 from hypernoise_pl.callbacks.image_grid import ImageGrid
@@ -27,24 +27,19 @@ from hypernoise_pl.callbacks.progress import Progress
 from hypernoise_pl.callbacks.remember_logs import RememberLogs
 from hypernoise_pl.callbacks.run_benchmark import RunBenchmark
 from hypernoise_pl.callbacks.stop import SaveWhenAsked
-from hypernoise_pl.training.checkpoint_io import read_checkpoint, to_continue
-from hypernoise_pl.compare.runner import Comparing
 from hypernoise_pl.compare.config import shard_of
+from hypernoise_pl.compare.runner import Comparing
+from hypernoise_pl.config.identity import described, difference, digest_of
 from hypernoise_pl.config.merge import read_config
+from hypernoise_pl.config.options import Options
+from hypernoise_pl.config.signatures import ConfigError
 from hypernoise_pl.data.base import Split, check_prompts
 from hypernoise_pl.data.columns import NUMBER
 from hypernoise_pl.data.subset import some
-from hypernoise_pl.config.identity import described, difference, digest_of
-from hypernoise_pl.training.loggers import conclude, end, go_on, tell, where
 from hypernoise_pl.metrics.image_files import ImageFolder, save_png
 from hypernoise_pl.metrics.judge import Judge, unjudged
 from hypernoise_pl.noise import gaussian, seed_of
-from hypernoise_pl.config.options import Options
-from hypernoise_pl.training.precision import check_trainer
-from hypernoise_pl.runs.predictions import END, ROWS, Predictions
-from hypernoise_pl.training.profiling import traces
 from hypernoise_pl.progress import Steps, phase
-from hypernoise_pl.runs.rates import DEVICE, SECONDS, kind_of_device
 from hypernoise_pl.report.aligned import aligned
 from hypernoise_pl.report.figures import image_grid, to_tensor
 from hypernoise_pl.report.growing import Growing
@@ -53,10 +48,15 @@ from hypernoise_pl.report.page import verdict, write_report
 from hypernoise_pl.report.results import Results
 from hypernoise_pl.report.sections import lines
 from hypernoise_pl.report.tables import summarise, table
+from hypernoise_pl.runs.cache_prompts import cache_prompts as cache_prompts
+from hypernoise_pl.runs.predictions import END, ROWS, Predictions
+from hypernoise_pl.runs.rates import DEVICE, SECONDS, kind_of_device
 from hypernoise_pl.system.files import held, write
-from hypernoise_pl.config.signatures import ConfigError
 from hypernoise_pl.system.threads import following_load
-from hypernoise_pl.trained import digest
+from hypernoise_pl.training.checkpoint_io import read_checkpoint, to_continue
+from hypernoise_pl.training.loggers import conclude, end, go_on, tell, where
+from hypernoise_pl.training.precision import check_trainer
+from hypernoise_pl.training.profiling import traces
 from hypernoise_pl.types import Prompt, Rollout, to_uint8
 
 
@@ -88,7 +88,7 @@ def fit(cli: Any, options: Options) -> None:
     if validation.missed(trainer):  # at the last step, with nothing left to train
         trainer.validate(model, datamodule=cli.datamodule, verbose=False)
     adapter = output / "adapter"
-    save_adapter(model.hypernetwork, model.generator, adapter, model.objective.record(), trainer.is_global_zero)
+    save_adapter(model.adapter, adapter, model.objective.record(), trainer.is_global_zero)
     _measure(cli, options, "test", fit_seconds, adapter)
     if trainer.is_global_zero:
         if options.result is not None:
@@ -101,7 +101,7 @@ def validate(cli: Any, options: Options) -> None:
     _judge_of(cli, "validation")
     _check_measures(cli, "limit_val_batches")
     adapter = _adapter_of(options)
-    restore(cli.model.hypernetwork, cli.model.generator, adapter)
+    restore(cli.model.adapter, adapter)
     _measure(cli, options, "validation", 0.0, adapter)
 
 
@@ -110,7 +110,7 @@ def test(cli: Any, options: Options) -> None:
     _judge_of(cli, "test")
     _check_measures(cli, "limit_test_batches")
     adapter = _adapter_of(options)
-    restore(cli.model.hypernetwork, cli.model.generator, adapter)
+    restore(cli.model.adapter, adapter)
     _measure(cli, options, "test", 0.0, adapter)
 
 
@@ -121,7 +121,7 @@ def predict(cli: Any, options: Options) -> None:
     seeds, adapter = options.seed_numbers, _adapter_of(options)
     prompts = options.requested or cli.datamodule.prompts("test")  # a benchmark's, of which no file was given
     check_trainer(cli.trainer)
-    restore(model.hypernetwork, model.generator, adapter)
+    restore(model.adapter, adapter)
     model.to(cli.trainer.strategy.root_device)
     with phase("predict: hashing the weights"):
         settings = _settings(cli, options, adapter, prompts, seeds)
@@ -163,7 +163,7 @@ def _settings(cli: Any, options: Options, adapter: Path, prompts: Sequence[Promp
         "precision": cli.trainer.precision,
         "seeds": seeds,
         "prompts": {"count": len(prompts), "contents": digest_of(texts)},
-        "rewards": described(dict(model.rewards.items())),
+        "rewards": described(dict(model.ensemble.members.items())),
         **layout,
     }
 

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from hypernoise_pl.generators.base import Generator
+from hypernoise_pl.lora.adapter import Adapter
 from hypernoise_pl.noise import seed_of, seeds_from
-from hypernoise_pl.rewards.latent.base import LatentVerifier
 from hypernoise_pl.search.account import Account
 from hypernoise_pl.search.candidates import Candidates
 from hypernoise_pl.search.samples import Best, Ranking, Samples, mean_rank
-from hypernoise_pl.search.scoring import ByRow, Scorer, Scoring, gradient
+from hypernoise_pl.search.scoring import AnyScorer, Scoring, gradient
 from hypernoise_pl.search.streams import Streams
+from hypernoise_pl.system.stopwatch import Stopwatch
 from hypernoise_pl.types import Conditioning, check_shape
-
-Refine = Callable[[Tensor, Conditioning], Tensor]
 
 
 @dataclass
@@ -40,24 +38,22 @@ class NoiseProblem:
         seed: of every further draw.
         steps: network evaluations per image.
         chunk: images generated at once; bounds memory, never changes a result.
-        refine: noises [M, *Z] and their conditioning -> refined noises, one network evaluation each: every noise drawn
-            goes through it, so that a search starts where a hypernetwork ends.
-        network: view of the generator's network to generate with; None for its own.
+        adapter: adapter that every candidate goes through: a noise hypernetwork refines each noise drawn, a LoRA on
+            the generator makes the images; None for the base generator.
 
     Raises:
         ValueError: if there is not one start noise a prompt, or the chunk is empty.
     """
 
     generator: Generator
-    scorer: Scorer | ByRow | LatentVerifier
+    scorer: AnyScorer
     prompts: Sequence[str]
     start: Tensor
     budget: int
     seed: int = 0
     steps: int = 1
     chunk: int = 256
-    refine: Refine | None = None
-    network: nn.Module | None = None
+    adapter: Adapter | None = None
     account: Account = field(default_factory=Account, init=False)
     best: Best | None = field(default=None, init=False)
 
@@ -66,12 +62,13 @@ class NoiseProblem:
             raise ValueError(f"chunk must be at least 1, got {self.chunk}")
         check_shape("start", self.start, (len(self.prompts), *self.generator.noise_shape))
         self.start = self.start.detach()
+        self.network = None if self.adapter is None else self.adapter.network()
         self._scoring.check()
         self.conditioning: Conditioning = self.generator.encode(self.prompts)
         self.streams = Streams([seed_of(self.seed, row) for row in seeds_from(self.start)], self.start)
         self._ranking: Ranking | None = None
         self._drawn = False
-        self._clock = time.perf_counter()
+        self._stopwatch = Stopwatch(self.start.device)
 
     # what a method draws
 
@@ -114,11 +111,15 @@ class NoiseProblem:
         Raises:
             BudgetExceeded: before anything is spent, if the budget does not hold refining them.
         """
-        if self.refine is None:
+        adapter = self.adapter
+        if adapter is None or not adapter.nfe:
             return candidates
-        self.account.charge(self.budget, len(candidates), f"refining {len(candidates)} noises of 1 NFE")
+        count = len(candidates)
+        self.account.charge(self.budget, count * adapter.nfe, f"refining {count} noises of {adapter.nfe} NFE")
         with torch.no_grad():
-            parts = [self.refine(part, self._conditioning(rows)) for part, rows in self._chunks(candidates.noise)]
+            parts = [
+                part + adapter.residual(part, self._conditioning(rows)) for part, rows in self._chunks(candidates.noise)
+            ]
         return candidates.moved(torch.cat(parts).view_as(candidates.noise))
 
     # what a method asks of noises
@@ -239,9 +240,7 @@ class NoiseProblem:
     @property
     def seconds(self) -> float:
         """Since the problem was posed, everything included but the encoding of the prompts."""
-        if self.start.is_cuda:
-            torch.cuda.synchronize(self.start.device)
-        return time.perf_counter() - self._clock
+        return self._stopwatch.seconds
 
     # how it is done
 

@@ -20,7 +20,7 @@ class ReNO(Search):
         iterations: gradient steps; each is one forward and one backward pass.
         lr: of SGD with Nesterov momentum.
         momentum: in [0, 1).
-        clip: largest norm of the gradient of one prompt's objective (the reference works one prompt at a time).
+        max_grad_norm: largest norm of the gradient of a prompt's objective (the reference has one prompt at a time).
         penalty: weight of the negative log density of the noise's norm, 1/2 |x|^2 - (d - 1) log |x|.
         white: give the reward's gradient the flat power spectrum of white noise, every channel and frequency alike, its
             phases kept; the claim is the same score in fewer iterations (after arXiv 2602.08646).
@@ -36,7 +36,7 @@ class ReNO(Search):
     iterations: int = 50
     lr: float = 5.0
     momentum: float = 0.9
-    clip: float = 0.1
+    max_grad_norm: float = 0.1
     penalty: float = 0.01
     white: bool = False
 
@@ -54,7 +54,7 @@ class ReNO(Search):
                 return
             _, gradient = problem.score_and_grad(start.moved(noise))
             gradient = whitened(gradient) if self.white else gradient
-            noise.grad = _clipped(self.penalty * _norm_gradient(noise.detach()) - gradient, self.clip)
+            noise.grad = _clipped(self.penalty * _norm_gradient(noise.detach()) - gradient, self.max_grad_norm)
             optimizer.step()
 
     def budget(self, steps: int = 1, drawing: int = 0, verifying: int = 0) -> int:

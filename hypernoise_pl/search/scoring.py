@@ -26,6 +26,9 @@ class ByRow:
     score: Callable[[Tensor, list[int]], Tensor]
 
 
+AnyScorer = Scorer | ByRow | LatentVerifier
+
+
 @dataclass(frozen=True)
 class Scoring:
     """A scorer of any kind, asked in one way.
@@ -37,7 +40,7 @@ class Scoring:
         network: view of the generator's network, for a latent verifier; None for its own.
     """
 
-    scorer: Scorer | ByRow | LatentVerifier
+    scorer: AnyScorer
     generator: Generator
     prompts: Sequence[str]
     network: nn.Module | None = None

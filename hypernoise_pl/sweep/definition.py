@@ -81,7 +81,7 @@ class Definition:
             if not isinstance(getattr(self, key), kind):
                 raise ConfigError(f"{key}: needs a {'list' if kind is list else 'mapping'}")
         if not self.dimensions:
-            raise ConfigError("parameters: none are given; name at least one, as model.lora.rank: [8, 16]")
+            raise ConfigError("parameters: none are given; name at least one, as model.adapter.lora.rank: [8, 16]")
         if not self.objectives:
             raise ConfigError("objectives: none is given; for example validation/gain: maximize")
         for figure, direction in self.objectives.items():

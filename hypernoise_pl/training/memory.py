@@ -6,12 +6,11 @@ import weakref
 from typing import Any
 
 import torch
-from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from hypernoise_pl.generators.base import Generator
-from hypernoise_pl.hypernetwork import NoiseHypernetwork, trainable
+from hypernoise_pl.lora.adapter import Adapter
+from hypernoise_pl.lora.view import trainable
 
 
 class LiveTensors(TorchDispatchMode):
@@ -48,32 +47,29 @@ class LiveTensors(TorchDispatchMode):
         self.now -= size
 
 
-def activations(generator: Generator, trained: nn.Module, batch: int, steps: int = 1, half: bool = False) -> int:
+def activations(adapter: Adapter, batch: int, steps: int = 1, half: bool = False) -> int:
     """The most bytes that forward and backward of a batch hold besides weights and their gradients, rewards left out.
 
     Args:
-        generator: frozen; on the meta device nothing is computed.
-        trained: hypernetwork, or a view of the generator's own network that is trained.
+        adapter: what trains, with its generator; on the meta device nothing is computed.
         batch: images.
         steps: network evaluations of the generator per image.
         half: whether the LoRA's branches are computed in bfloat16, as autocast has it; its weights become that.
     """
-    weights = trainable(trained)
+    generator, weights = adapter.generator, trainable(adapter)
     for weight in weights if half else ():
         weight.data = weight.data.bfloat16()
     conditioning = generator.encode(["a prompt"] * batch)
     device = next(generator.network.parameters()).device
     noise = torch.randn(batch, *generator.noise_shape, device=device)
-    before = [tensor for part in (generator, trained) for tensor in (*part.parameters(), *part.buffers())]
+    before = [tensor for part in (generator, adapter) for tensor in (*part.parameters(), *part.buffers())]
     seeds = [*range(batch)] if steps > 1 else None
     with LiveTensors(
         [*before, noise, *(t for t in tree_leaves(vars(conditioning)) if isinstance(t, torch.Tensor))]
     ) as live:
-        if isinstance(trained, NoiseHypernetwork):
-            residual = trained(noise, conditioning)
-            images = generator.generate(noise + residual, conditioning, steps, seeds=seeds)
-            loss = images.mean() + residual.square().mean()
-        else:
-            loss = generator.generate(noise, conditioning, steps, network=trained, seeds=seeds).mean()
+        residual = adapter.residual(noise, conditioning) if adapter.nfe else None
+        refined = noise if residual is None else noise + residual
+        images = generator.generate(refined, conditioning, steps, network=adapter.network(), seeds=seeds)
+        loss = images.mean() if residual is None else images.mean() + residual.square().mean()
         loss.backward()  # type: ignore[no-untyped-call]
     return int(live.peak) - sum(weight.nbytes for weight in weights)

@@ -11,10 +11,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from hypernoise_pl.adapters.files import load_adapter, restore, save_adapter
-from hypernoise_pl.finetune import FineTuneModule
+from hypernoise_pl.adapters.files import load_adapter, load_hypernetwork, restore, save_adapter
 from hypernoise_pl.generators.sana_sprint import SanaSprint
-from hypernoise_pl.hypernetwork import LoraOptions, NoiseHypernetwork, lora_state
+from hypernoise_pl.hypernetwork import NoiseHypernetwork
+from hypernoise_pl.lora.generator_lora import GeneratorLora
+from hypernoise_pl.lora.view import LoraOptions, lora_state
 from tests.tiny import PROMPTS, module, randomise, sana
 
 TEXTS = [prompt.text for prompt in PROMPTS]
@@ -35,14 +36,14 @@ def residual(generator: SanaSprint, hypernetwork: NoiseHypernetwork) -> torch.Te
         return hypernetwork(noise, generator.encode(TEXTS))
 
 
-@pytest.mark.parametrize("mode", ["residual", "replacing"])
+@pytest.mark.parametrize("mode", ["residual", "absolute"])
 def test_what_is_loaded_computes_the_same(sana_folder, tmp_path, mode):
     generator, hypernetwork = trained(sana_folder, mode=mode)
-    folder = save_adapter(hypernetwork, generator, tmp_path / "adapter", {"class": "L2Sum"})
+    folder = save_adapter(hypernetwork, tmp_path / "adapter", {"class": "L2Sum"})
     assert sorted(file.name for file in folder.iterdir()) == sorted(FILES)
     other = sana(sana_folder)
     loaded = load_adapter(folder, other)
-    assert loaded.mode == mode and loaded.options == OPTIONS
+    assert loaded.mode == mode and loaded.lora == OPTIONS
     assert torch.equal(residual(other, loaded), residual(generator, hypernetwork))
     about = json.loads((folder / "hypernoise.json").read_text())
     assert about["generator"]["name"] == sana_folder.name and about["penalty"] == {"class": "L2Sum"}
@@ -51,8 +52,8 @@ def test_what_is_loaded_computes_the_same(sana_folder, tmp_path, mode):
 
 
 def test_options_of_the_generator_that_the_hypernetwork_saw_are_remembered(sana_folder, tmp_path):
-    generator, hypernetwork = trained(sana_folder)
-    folder = save_adapter(hypernetwork, generator, tmp_path / "adapter")
+    _generator, hypernetwork = trained(sana_folder)
+    folder = save_adapter(hypernetwork, tmp_path / "adapter")
     about = json.loads((folder / "hypernoise.json").read_text())
     assert about["options"] == {"guidance_scale": 4.5, "instruction": None, "max_sequence_length": 20}
     load_adapter(folder, sana(sana_folder))  # warnings are errors here
@@ -66,8 +67,8 @@ def test_options_of_the_generator_that_the_hypernetwork_saw_are_remembered(sana_
 def test_peft_reads_it_as_its_own(sana_folder, tmp_path):
     from peft import PeftModel
 
-    generator, hypernetwork = trained(sana_folder, mode="replacing")  # the base output stays, as peft has it
-    folder = save_adapter(hypernetwork, generator, tmp_path / "adapter")
+    generator, hypernetwork = trained(sana_folder, mode="absolute")  # the base output stays, as peft has it
+    folder = save_adapter(hypernetwork, tmp_path / "adapter")
     theirs = PeftModel.from_pretrained(copy.deepcopy(generator.network), folder)
     noise = torch.randn(3, *generator.noise_shape, generator=torch.Generator().manual_seed(0))
     conditioning = generator.encode(TEXTS)
@@ -78,21 +79,21 @@ def test_peft_reads_it_as_its_own(sana_folder, tmp_path):
 
 
 def test_a_fine_tuned_generator_is_saved_and_restored(sana_folder, tmp_path):
-    method = module(sana_folder, FineTuneModule, lora=OPTIONS)
-    randomise(method.hypernetwork)
-    folder = save_adapter(method.hypernetwork, method.generator, tmp_path / "adapter")
-    other = module(sana_folder, FineTuneModule, lora=OPTIONS)
-    restore(other.hypernetwork, other.generator, folder)
+    method = module(sana_folder, GeneratorLora, lora=OPTIONS)
+    randomise(method.adapter)
+    folder = save_adapter(method.adapter, tmp_path / "adapter")
+    other = module(sana_folder, GeneratorLora, lora=OPTIONS)
+    restore(other.adapter, folder)
     noise = method.eval_noise(PROMPTS, 1)
     with torch.no_grad():
         assert torch.equal(method(PROMPTS, noise).images, other(PROMPTS, noise).images)
     with pytest.raises(ValueError, match="it adapts the generator itself"):
-        load_adapter(folder, other.generator)
+        load_hypernetwork(folder, other.generator)
 
 
 def test_precision_and_place_of_the_generator_do_not_matter(sana_folder, tmp_path):
-    generator, hypernetwork = trained(sana_folder)
-    folder = save_adapter(hypernetwork, generator, tmp_path / "adapter")
+    _generator, hypernetwork = trained(sana_folder)
+    folder = save_adapter(hypernetwork, tmp_path / "adapter")
     (tmp_path / "elsewhere").symlink_to(sana_folder)
     half = SanaSprint(str(tmp_path / "elsewhere"), max_sequence_length=20, dtype="bfloat16")
     load_adapter(folder, half)
@@ -101,8 +102,8 @@ def test_precision_and_place_of_the_generator_do_not_matter(sana_folder, tmp_pat
 
 
 def test_another_generator_is_refused_even_of_the_same_shape(sana_folder, tmp_path):
-    generator, hypernetwork = trained(sana_folder)
-    folder = save_adapter(hypernetwork, generator, tmp_path / "adapter")
+    _generator, hypernetwork = trained(sana_folder)
+    folder = save_adapter(hypernetwork, tmp_path / "adapter")
     other = sana(sana_folder)
     other.name = "owner/other"
     with torch.no_grad():
@@ -119,24 +120,24 @@ def test_another_generator_is_refused_even_of_the_same_shape(sana_folder, tmp_pa
 
 
 def test_another_kind_of_adapter_or_other_options_are_refused(sana_folder, tmp_path):
-    generator, hypernetwork = trained(sana_folder)
-    folder = save_adapter(hypernetwork, generator, tmp_path / "adapter")
-    tuned = module(sana_folder, FineTuneModule, lora=OPTIONS)
+    _generator, hypernetwork = trained(sana_folder)
+    folder = save_adapter(hypernetwork, tmp_path / "adapter")
+    tuned = module(sana_folder, GeneratorLora, lora=OPTIONS)
     with pytest.raises(ValueError, match="'adapts' is 'noise', this configuration has 'generator'"):
-        restore(tuned.hypernetwork, tuned.generator, folder)
+        restore(tuned.adapter, folder)
     for options, name in ((LoraOptions(2, 8.0), "rank"), (LoraOptions(4, 4.0), "alpha")):
         with pytest.raises(ValueError, match=f"'{name}' is"):
-            restore(NoiseHypernetwork(sana(sana_folder), options), generator, folder)
-    with pytest.raises(ValueError, match="'mode' is 'residual', this configuration has 'replacing'"):
-        restore(NoiseHypernetwork(sana(sana_folder), OPTIONS, "replacing"), generator, folder)
+            restore(NoiseHypernetwork(sana(sana_folder), options), folder)
+    with pytest.raises(ValueError, match="'mode' is 'residual', this configuration has 'absolute'"):
+        restore(NoiseHypernetwork(sana(sana_folder), OPTIONS, "absolute"), folder)
     with pytest.raises(ValueError, match="'targets' is 'all'"):
-        restore(NoiseHypernetwork(sana(sana_folder), LoraOptions(4, 8.0, ["to_q", "proj_out"])), generator, folder)
+        restore(NoiseHypernetwork(sana(sana_folder), LoraOptions(4, 8.0, ["to_q", "proj_out"])), folder)
 
 
 @pytest.mark.parametrize("file", FILES)
 def test_a_missing_file_is_named(sana_folder, tmp_path, file):
     generator, hypernetwork = trained(sana_folder)
-    folder = save_adapter(hypernetwork, generator, tmp_path / "adapter")
+    folder = save_adapter(hypernetwork, tmp_path / "adapter")
     (folder / file).unlink()
     with pytest.raises(FileNotFoundError, match=file):
         load_adapter(folder, generator)
@@ -146,7 +147,7 @@ def test_a_missing_file_is_named(sana_folder, tmp_path, file):
 @pytest.mark.parametrize("keep", [0, 10, 0.5])
 def test_a_damaged_file_is_named(sana_folder, tmp_path, file, keep):
     generator, hypernetwork = trained(sana_folder)
-    folder = save_adapter(hypernetwork, generator, tmp_path / "adapter")
+    folder = save_adapter(hypernetwork, tmp_path / "adapter")
     data = (folder / file).read_bytes()
     (folder / file).write_bytes(data[: keep if isinstance(keep, int) else int(keep * len(data))])
     with pytest.raises(ValueError, match=f"{file}: damaged( file)?") as error:
@@ -156,7 +157,7 @@ def test_a_damaged_file_is_named(sana_folder, tmp_path, file, keep):
 
 def test_a_later_format_is_refused(sana_folder, tmp_path):
     generator, hypernetwork = trained(sana_folder)
-    folder = save_adapter(hypernetwork, generator, tmp_path / "adapter")
+    folder = save_adapter(hypernetwork, tmp_path / "adapter")
     about = json.loads((folder / "hypernoise.json").read_text())
     (folder / "hypernoise.json").write_text(json.dumps({**about, "format": 99}))
     with pytest.raises(ValueError, match="format 99"):
@@ -183,8 +184,8 @@ for limit in (200, 20_000, 100_000_000):
 
 @pytest.mark.slow
 def test_a_full_disk_leaves_the_good_adapter_in_place(sana_folder, tmp_path):
-    generator, hypernetwork = trained(sana_folder)
-    folder = save_adapter(hypernetwork, generator, tmp_path / "adapter")
+    _generator, hypernetwork = trained(sana_folder)
+    folder = save_adapter(hypernetwork, tmp_path / "adapter")
     before = {file.name: file.read_bytes() for file in folder.iterdir()}
     (folder / "mark").touch()  # only in the old folder
     command = [sys.executable, "-c", FULL_DISK, str(sana_folder), str(folder)]
@@ -202,10 +203,10 @@ def test_a_full_disk_leaves_the_good_adapter_in_place(sana_folder, tmp_path):
 
 
 def test_saving_again_replaces(sana_folder, tmp_path):
-    generator, hypernetwork = trained(sana_folder)
-    folder = save_adapter(hypernetwork, generator, tmp_path / "adapter")
+    _generator, hypernetwork = trained(sana_folder)
+    folder = save_adapter(hypernetwork, tmp_path / "adapter")
     randomise(hypernetwork, seed=1)
-    save_adapter(hypernetwork, generator, folder)
+    save_adapter(hypernetwork, folder)
     saved = load_file(folder / "adapter_model.safetensors")
     own = lora_state(hypernetwork.view)
     assert len(saved) == len(own)
@@ -218,7 +219,7 @@ def test_saving_again_replaces(sana_folder, tmp_path):
 def test_a_folder_of_other_files_is_left_as_it_is(sana_folder, tmp_path):
     generator, hypernetwork = trained(sana_folder)
     (tmp_path / "mine").mkdir()
-    save_adapter(hypernetwork, generator, str(tmp_path / "mine"))  # an empty one, named by a text
+    save_adapter(hypernetwork, str(tmp_path / "mine"))  # an empty one, named by a text
     assert torch.equal(
         residual(generator, load_adapter(str(tmp_path / "mine"), generator)), residual(generator, hypernetwork)
     )
@@ -227,5 +228,5 @@ def test_a_folder_of_other_files_is_left_as_it_is(sana_folder, tmp_path):
     with pytest.raises(
         OSError, match=r"what was there is unchanged: the folder is no adapter's, it has 'thesis.txt' in it"
     ):
-        save_adapter(hypernetwork, generator, tmp_path / "other")
+        save_adapter(hypernetwork, tmp_path / "other")
     assert [file.name for file in (tmp_path / "other").iterdir()] == ["thesis.txt"]

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 import hypernoise_pl
 from hypernoise_pl.adapters.formats import export_peft, export_reference, load_reference
-from hypernoise_pl.hypernetwork import LoraOptions, NoiseHypernetwork
+from hypernoise_pl.hypernetwork import NoiseHypernetwork
+from hypernoise_pl.lora.view import LoraOptions
 from tests.families import FAMILIES
 from tests.families.family import PROMPTS, SEED
 from tests.tiny import randomise
@@ -68,7 +69,7 @@ def patched(generator: Any, folder: Any) -> Any:
 
 def test_a_plain_peft_load_is_the_hypernetwork(generator, tmp_path):
     hypernetwork = trained(generator)
-    folder = export_peft(hypernetwork, generator, tmp_path / "plain")
+    folder = export_peft(hypernetwork, tmp_path / "plain")
     assert sorted(file.name for file in folder.iterdir()) == ["adapter_config.json", "adapter_model.safetensors"]
     wanted = residual(generator, hypernetwork)
     assert wanted.abs().max() > 0.01
@@ -79,7 +80,7 @@ def test_inner_layers_of_the_same_name_are_left_as_they_are(pipeline_folder, tmp
     """FLUX has a ``proj_out`` in its blocks too."""
     flux = FAMILIES["flux-schnell"].generator(pipeline_folder("flux-schnell"))
     hypernetwork = trained(flux)
-    plain = loaded(flux, export_peft(hypernetwork, flux, tmp_path / "plain"))
+    plain = loaded(flux, export_peft(hypernetwork, tmp_path / "plain"))
     torch.testing.assert_close(residual(flux, plain), residual(flux, hypernetwork), rtol=0, atol=1e-5)
 
 
@@ -87,7 +88,7 @@ def test_in_half_precision_our_own_format_is_nearer(generator, tmp_path):
     hypernetwork = trained(generator)
     wanted = residual(generator, hypernetwork)
     generator.network.bfloat16()
-    plain = loaded(generator, export_peft(hypernetwork, generator, tmp_path / "plain"))
+    plain = loaded(generator, export_peft(hypernetwork, tmp_path / "plain"))
     lost = [
         ((found - wanted).norm() / wanted.norm()).item()
         for found in (residual(generator, hypernetwork), residual(generator, plain))
@@ -98,7 +99,7 @@ def test_in_half_precision_our_own_format_is_nearer(generator, tmp_path):
 @pytest.mark.parametrize("pickled", [True, False])
 def test_reference_folders_go_both_ways(generator, tmp_path, pickled):
     hypernetwork = trained(generator)
-    folder = export_reference(hypernetwork, generator, tmp_path / "theirs", pickled)
+    folder = export_reference(hypernetwork, tmp_path / "theirs", pickled)
     weights = "adapter_model.bin" if pickled else "adapter_model.safetensors"
     assert sorted(file.name for file in folder.iterdir()) == ["adapter_config.json", weights]
     config = json.loads((folder / "adapter_config.json").read_text())
@@ -139,7 +140,7 @@ def test_what_the_reference_trainer_writes_is_read(sana, tmp_path):
 
 def test_old_adapters_reach_grouped_convolutions(sana, tmp_path):
     """Held against dense convolutions with the LoRA multiplied into them."""
-    folder = export_reference(trained(sana), sana, tmp_path / "old")
+    folder = export_reference(trained(sana), tmp_path / "old")
     draws = torch.Generator().manual_seed(1)
     state, dense = load_file(folder / "adapter_model.safetensors"), copy.deepcopy(sana.network)
     grouped = {name: c for name, c in dense.named_modules() if isinstance(c, nn.Conv2d) and c.groups > 1}
@@ -164,7 +165,7 @@ def test_old_adapters_reach_grouped_convolutions(sana, tmp_path):
     last.forward = types.MethodType(lambda self, x: self.lora_B["default"](self.lora_A["default"](x)) * 2, last)
     torch.testing.assert_close(residual(sana, found), residual(sana, model), rtol=0, atol=1e-5)
     with pytest.raises(ValueError, match="on grouped convolutions any more"):
-        export_peft(found, sana, folder)
+        export_peft(found, folder)
     plain = residual(sana, load_reference(folder, sana))
     assert (residual(sana, found) - plain).abs().max() > 1e-3
 
@@ -177,7 +178,7 @@ def written(state: dict[str, Tensor], folder: Any) -> Any:
 def test_attach_takes_reference_folders(pipeline_folder, sana, tmp_path):
     case, hypernetwork = FAMILIES["sana-sprint"], trained(sana)
     pipe = case.pipe(pipeline_folder("sana-sprint"))
-    hypernoise_pl.attach(pipe, export_reference(hypernetwork, sana, tmp_path / "theirs", pickled=True), **case.options)
+    hypernoise_pl.attach(pipe, export_reference(hypernetwork, tmp_path / "theirs", pickled=True), **case.options)
     found = case.images(pipe, generator=torch.Generator().manual_seed(SEED))
     noise = torch.randn(2, *sana.noise_shape, generator=torch.Generator().manual_seed(SEED))
     with torch.no_grad():
@@ -186,7 +187,7 @@ def test_attach_takes_reference_folders(pipeline_folder, sana, tmp_path):
 
 
 def test_what_is_no_plain_lora_of_this_network_is_one_clear_line(sana, pipeline_folder, tmp_path):
-    folder = export_reference(trained(sana), sana, tmp_path / "theirs")
+    folder = export_reference(trained(sana), tmp_path / "theirs")
     config, weights = folder / "adapter_config.json", folder / "adapter_model.safetensors"
     settings, data = json.loads(config.read_text()), weights.read_bytes()
     turbo = FAMILIES["sd-turbo"].generator(pipeline_folder("sd-turbo"))
@@ -212,8 +213,8 @@ def test_what_is_no_plain_lora_of_this_network_is_one_clear_line(sana, pipeline_
     (folder / "adapter_model.bin").write_bytes(b"cos\nsystem\n(S'true'\ntR.")  # a pickle that would run a command
     with pytest.raises(ValueError, match="damaged, or more than weights in it"):
         load_reference(folder, sana)
-    replacing = NoiseHypernetwork(sana, OPTIONS, "replacing")
+    replacing = NoiseHypernetwork(sana, OPTIONS, "absolute")
     for export in (export_peft, export_reference):
-        with pytest.raises(ValueError, match="mode 'replacing'"):
-            export(replacing, sana, tmp_path / "none")
+        with pytest.raises(ValueError, match="mode 'absolute'"):
+            export(replacing, tmp_path / "none")
     assert not (tmp_path / "none").exists()

@@ -6,13 +6,14 @@ import lightning as L
 import pytest
 import torch
 
-from hypernoise_pl.adapters.files import describe, load_adapter
+from hypernoise_pl.adapters.description import describe
+from hypernoise_pl.adapters.files import load_adapter
 from hypernoise_pl.callbacks.adapter_checkpoint import AdapterCheckpoint
 from hypernoise_pl.callbacks.evaluate import Evaluate
 from hypernoise_pl.callbacks.noise_health import NoiseHealth
-from hypernoise_pl.finetune import FineTuneModule
-from hypernoise_pl.hypernetwork import LoraOptions
-from hypernoise_pl.module import HyperNoiseModule
+from hypernoise_pl.hypernetwork import NoiseHypernetwork
+from hypernoise_pl.lora.generator_lora import GeneratorLora
+from hypernoise_pl.lora.view import LoraOptions
 from hypernoise_pl.rewards.pixels import Brightness
 from tests.tiny import module, sana
 from tests.worker import Rings, quiet
@@ -26,10 +27,10 @@ class Figure(L.Callback):
 
     def on_validation_epoch_end(self, trainer, pl_module):
         pl_module.log("validation/figure", self.values[len(self.weights)])
-        self.weights.append(pl_module.hypernetwork.view.proj_out.lora_B["hypernoise"].weight.detach().clone())
+        self.weights.append(pl_module.adapter.view.proj_out.lora_B["hypernoise"].weight.detach().clone())
 
 
-def fit(folder, tmp_path, *callbacks: L.Callback, kind=HyperNoiseModule, **options) -> L.Trainer:
+def fit(folder, tmp_path, *callbacks: L.Callback, kind=NoiseHypernetwork, **options) -> L.Trainer:
     options |= {"lora": LoraOptions(4, 8.0), "optimizer": lambda p: torch.optim.SGD(p, 1e-3), "images_per_prompt": 1}
     method = module(folder, kind, **options)
     trainer = L.Trainer(
@@ -115,5 +116,5 @@ def test_noise_health_logs_the_kl_and_its_parts(sana_folder, tmp_path):
 
 
 def test_noise_health_has_nothing_to_say_of_fine_tuning(sana_folder, tmp_path):
-    figures = fit(sana_folder, tmp_path, NoiseHealth(), kind=FineTuneModule).callback_metrics
+    figures = fit(sana_folder, tmp_path, NoiseHealth(), kind=GeneratorLora).callback_metrics
     assert not any(name.startswith(("noise/kl", "noise/lipschitz")) for name in figures)

@@ -13,7 +13,7 @@ from hypernoise_pl.config.options import Options
 from tests.callbacks.test_callbacks import Figure, fit
 
 SHORT = ["--trainer.max_steps=8", "--trainer.val_check_interval=1", "--data.batch_size=2", "--data.test=6"]
-SHORT += ["--data.validation=6", "--model.images_per_prompt=1", "--model.reference=null", "--judge=null"]
+SHORT += ["--data.validation=6", "--model.images_per_prompt=1", "--model.reference_search=null", "--judge=null"]
 SHORT += ["--trainer.callbacks.NoiseHealth.images=1", "--model.optimizer.lr=0", "--output=run"]
 STOP = ["--trainer.callbacks+=EarlyStop", "--trainer.callbacks.EarlyStop.monitor=validation/win_rate"]
 

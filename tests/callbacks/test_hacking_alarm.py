@@ -12,7 +12,7 @@ from hypernoise_pl.callbacks.evaluate import Evaluate
 from hypernoise_pl.callbacks.hacking_alarm import HackingAlarm
 from hypernoise_pl.callbacks.live_page import LivePage
 from hypernoise_pl.callbacks.noise_health import NoiseHealth
-from hypernoise_pl.hypernetwork import LoraOptions
+from hypernoise_pl.lora.view import LoraOptions
 from hypernoise_pl.objective import L2Sum, Objective
 from hypernoise_pl.report.history import HISTORY
 from hypernoise_pl.rewards.pixels import Brightness

@@ -11,10 +11,10 @@ from hypernoise_pl.callbacks.evaluate import Evaluate
 from hypernoise_pl.callbacks.image_grid import ImageGrid
 from hypernoise_pl.callbacks.live_page import LivePage
 from hypernoise_pl.callbacks.noise_health import NoiseHealth
-from hypernoise_pl.finetune import FineTuneModule
-from hypernoise_pl.hypernetwork import LoraOptions
+from hypernoise_pl.hypernetwork import NoiseHypernetwork
+from hypernoise_pl.lora.generator_lora import GeneratorLora
+from hypernoise_pl.lora.view import LoraOptions
 from hypernoise_pl.metrics.judge import Judge
-from hypernoise_pl.module import HyperNoiseModule
 from hypernoise_pl.report.history import HISTORY
 from tests.tiny import module
 from tests.worker import Rings, quiet
@@ -43,7 +43,7 @@ class Seen(L.Callback):
             self.pages.append((Path(trainer.default_root_dir) / "live.html").read_text())
 
 
-def fit(sana, folder, steps, kind=HyperNoiseModule, judge=None, checkpoint=None, seen=None, **options) -> L.Trainer:
+def fit(sana, folder, steps, kind=NoiseHypernetwork, judge=None, checkpoint=None, seen=None, **options) -> L.Trainer:
     method = module(sana, kind, lora=LoraOptions(4, 8.0), images_per_prompt=2, optimizer=torch.optim.SGD)
     trainer = L.Trainer(
         max_steps=steps,
@@ -93,7 +93,7 @@ def test_the_page_grows_with_the_run_and_holds_its_figures_and_pictures(sana_fol
     assert steps(tmp_path, "test") == [6]
 
 
-@pytest.mark.parametrize("kind", [HyperNoiseModule, FineTuneModule])
+@pytest.mark.parametrize("kind", [NoiseHypernetwork, GeneratorLora])
 def test_a_resumed_run_has_every_step_once(sana_folder, tmp_path, kind):
     trainer = fit(sana_folder, tmp_path, 3, kind)
     trainer.save_checkpoint(tmp_path / "3.ckpt")
@@ -105,8 +105,8 @@ def test_a_resumed_run_has_every_step_once(sana_folder, tmp_path, kind):
     assert steps(tmp_path, "train") == [1, 2, 3, 4, 5, 6]
     assert steps(tmp_path, "validation") == [2, 4, 6] and steps(tmp_path, "test") == [6]
     page = (tmp_path / "live.html").read_text()
-    assert "fine-tuned generator below" in page if kind is FineTuneModule else "hypernetwork below" in page
-    assert ('aria-label="measured KL' in page) == (kind is HyperNoiseModule)
+    assert "fine-tuned generator below" in page if kind is GeneratorLora else "hypernetwork below" in page
+    assert ('aria-label="measured KL' in page) == (kind is NoiseHypernetwork)
     assert 'aria-label="gain by the weighted reward' in page and 'aria-label="gain by the judge' not in page
 
 

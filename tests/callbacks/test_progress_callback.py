@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from hypernoise_pl.callbacks.progress import Progress, peak_memory, spoken
-from hypernoise_pl.hypernetwork import LoraOptions
+from hypernoise_pl.lora.view import LoraOptions
 from tests import two_processes
 from tests.screen import Screen
 from tests.tiny import module
@@ -75,7 +75,7 @@ def fit_in(folder: Path, *flags: str) -> list[str]:
     """The command of a short run that says a line a step."""
     folder.mkdir(exist_ok=True)
     short = ["--trainer.max_steps=4", "--trainer.val_check_interval=2", "--data.batch_size=4", "--data.test=6"]
-    small = ["--model.images_per_prompt=2", "--model.reference.iterations=2", "--trainer.callbacks.1.images=1"]
+    small = ["--model.images_per_prompt=2", "--model.reference_search.iterations=2", "--trainer.callbacks.1.images=1"]
     return [sys.executable, "-m", "hypernoise_pl", "fit", *short, *small, "--trainer.callbacks.0.every=0", *flags]
 
 

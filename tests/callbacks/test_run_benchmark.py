@@ -12,9 +12,9 @@ from hypernoise_pl.callbacks.adapter_checkpoint import AdapterCheckpoint
 from hypernoise_pl.callbacks.early_stop import EarlyStop
 from hypernoise_pl.callbacks.live_page import LivePage
 from hypernoise_pl.callbacks.run_benchmark import RunBenchmark
-from hypernoise_pl.finetune import FineTuneModule
+from hypernoise_pl.hypernetwork import NoiseHypernetwork
+from hypernoise_pl.lora.generator_lora import GeneratorLora
 from hypernoise_pl.metrics.judged import Judged
-from hypernoise_pl.module import HyperNoiseModule
 from tests import two_processes
 from tests.benchmarked import PROMPTS, Bright, Brightnesses, Logged, Prompts, figures, fitted
 from tests.tiny import sana
@@ -27,7 +27,7 @@ def light(**options) -> RunBenchmark:
     return RunBenchmark(Brightnesses(), "light", **options)
 
 
-@pytest.mark.parametrize("kind", [HyperNoiseModule, FineTuneModule])
+@pytest.mark.parametrize("kind", [NoiseHypernetwork, GeneratorLora])
 def test_figures_are_those_of_the_judge_and_of_images_made_apart(sana_folder, tmp_path, kind):
     judged, bright, logged = RunBenchmark(Judged(Bright()), "judged"), light(), Logged()
     trainer = fitted(sana_folder, tmp_path, judged, bright, logged, kind=kind)
@@ -50,7 +50,7 @@ def test_figures_are_those_of_the_judge_and_of_images_made_apart(sana_folder, tm
         assert (found["images"], found["prompts"], found["left_out"]) == (14, 7, 0)
         assert (bright.found[name]["red"]["images"], bright.found[name]["red"]["left_out"]) == (8, 6)
     shown = bright.table()
-    assert ("fine-tuned generator" in shown.splitlines()[0]) == (kind is FineTuneModule)
+    assert ("fine-tuned generator" in shown.splitlines()[0]) == (kind is GeneratorLora)
     assert "Brightness by Brightnesses, over 7 prompts" in shown and "A caveat." in " ".join(shown.split())
 
 

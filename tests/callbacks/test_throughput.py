@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from hypernoise_pl.callbacks.throughput import Throughput
-from hypernoise_pl.hypernetwork import LoraOptions
+from hypernoise_pl.lora.view import LoraOptions
 from hypernoise_pl.training.flops import CountFlops
 from tests.tiny import module
 from tests.worker import Rings, quiet
@@ -42,7 +42,7 @@ def test_the_share_of_the_peak_is_operations_times_images_a_second(sana_folder, 
     method = module(sana_folder, lora=LoraOptions(4, 8.0))  # which has encoded no prompt, as that of a new batch
     prompts = Rings(2, 2).prompts("train")[:2]
     with CountFlops() as count:
-        loss, _ = method.objective(method(prompts, method.train_noise(prompts)), method.reward_weights)
+        loss, _ = method.loss(method(prompts, method.train_noise(prompts)))
         loss.backward()
     assert throughput.flops_per_image == count.total / 2
     known = [row for row in figures.rows if "speed/mfu" in row]

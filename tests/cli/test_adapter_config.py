@@ -12,14 +12,14 @@ from hypernoise_pl.cli import commands as cli
 from hypernoise_pl.cli.parser import parse
 
 TINY = ["--trainer.max_steps=1", "--trainer.limit_val_batches=0", "--trainer.log_every_n_steps=1"]
-TINY += ["--data.batch_size=2", "--data.test=6", "--model.reference=null", "--model.images_per_prompt=2"]
+TINY += ["--data.batch_size=2", "--data.test=6", "--model.reference_search=null", "--model.images_per_prompt=2"]
 FITS = {
-    "rank": ["--model.lora.rank=4", "--model.lora.alpha=2", "--model.mode=replacing"],
-    "generator_lora": ["--model=FineTuneModule", "--model.lora.rank=3"],
+    "rank": ["--model.adapter.lora.rank=4", "--model.adapter.lora.alpha=2", "--model.adapter.mode=absolute"],
+    "generator_lora": ["--model.adapter=GeneratorLora", "--model.adapter.lora.rank=3"],
     "other_generator": [
         "--model.generator.guidance_scale=3",
         "--config=rewards/redness",
-        "--model.lora.targets=[to_q,proj_out]",
+        "--model.adapter.lora.targets=[to_q,proj_out]",
     ],
 }
 
@@ -99,11 +99,14 @@ def test_devices_and_strategy_are_not_those_of_the_run(tmp_path):
 @pytest.mark.parametrize(
     ("flag", "line"),
     [
-        ("--model.lora.rank=5", "its rank is 4, not 5; leave out what says otherwise (--model.lora.rank)"),
-        ("--model.lora.alpha=5", "its alpha is 2.0, not 5"),
-        ("--model.lora.targets=[to_q]", "its targets is all, not ['to_q']"),
-        ("--model.mode=residual", "its mode is replacing, not residual"),
-        ("--model=FineTuneModule", "it adapts noise, not generator; leave out what says otherwise (--model)"),
+        (
+            "--model.adapter.lora.rank=5",
+            "its rank is 4, not 5; leave out what says otherwise (--model.adapter.lora.rank)",
+        ),
+        ("--model.adapter.lora.alpha=5", "its alpha is 2.0, not 5"),
+        ("--model.adapter.lora.targets=[to_q]", "its targets is all, not ['to_q']"),
+        ("--model.adapter.mode=residual", "its mode is absolute, not residual"),
+        ("--model.adapter=GeneratorLora", "it adapts noise, not generator; leave out what says otherwise (--model)"),
         ("--model.generator=SDTurbo", "its generator is SanaSprint, not SDTurbo"),
     ],
 )

@@ -229,14 +229,18 @@ def test_prompts_are_encoded_without_rewards_judge_and_search():
     arguments = {
         "rewards": {"clip": {}},
         "reward_weights": {"clip": 1},
-        "reference": {},
+        "reference_search": {},
         "prompt_cache": "cache",
         "steps": 1,
     }
     found = without_rewards({"model": {"class_path": "m", "init_args": arguments}, "judge": {}, "data": {"a": 1}})
     assert found["judge"] is None and found["data"] == {"a": 1} and found["model"]["class_path"] == "m"
     found = found["model"]["init_args"]
-    assert set(found["rewards"]) == {"none"} and found["reward_weights"] == {"none": 0.0} and found["reference"] is None
+    assert (
+        set(found["rewards"]) == {"none"}
+        and found["reward_weights"] == {"none": 0.0}
+        and found["reference_search"] is None
+    )
     assert (found["prompt_cache"], found["steps"]) == ("cache", 1)
     with pytest.raises(ConfigError, match="into which folder"):
         without_rewards({"model": {"class_path": "m", "init_args": arguments | {"prompt_cache": None}}})

@@ -27,7 +27,7 @@ SHORT = [
     "--data.validation=6",
     "--data.test=6",
     "--model.images_per_prompt=2",
-    "--model.reference.iterations=2",
+    "--model.reference_search.iterations=2",
 ]
 
 
@@ -179,7 +179,7 @@ def test_flags_reach_every_value_and_interpolations_see_them(capsys):
     found = configured(
         capsys,
         "--model.reward_weights.pick=2",
-        "--model.lora.rank=7",
+        "--model.adapter.lora.rank=7",
         "--model.noise=SharedNoise",
         "--model.objective.penalty=L2Mean",
         "--trainer.max_steps=123",
@@ -201,13 +201,14 @@ def test_interpolation_across_files(capsys):
 
 
 def test_another_class_keeps_the_arguments_both_take(capsys):
-    flag = configured(capsys, "--model=FineTuneModule")["model"]
-    assert flag["class_path"] == "hypernoise_pl.finetune.FineTuneModule"
-    assert flag["init_args"]["reward_weights"] == configured(capsys)["model"]["init_args"]["reward_weights"]
+    flag = configured(capsys, "--model.adapter=GeneratorLora")["model"]
+    assert flag["init_args"]["adapter"]["class_path"] == "hypernoise_pl.lora.generator_lora.GeneratorLora"
+    own = configured(capsys)["model"]["init_args"]["adapter"]["init_args"]["lora"]
+    assert flag["init_args"]["adapter"]["init_args"] == {"lora": own}
     Path("c.yaml").write_text(
-        "model: {init_args: {reference: {class_path: hypernoise_pl.search.random_search.RandomSearch}}}"
+        "model: {init_args: {reference_search: {class_path: hypernoise_pl.search.random_search.RandomSearch}}}"
     )
-    reference = configured(capsys, "--config", "c.yaml")["model"]["init_args"]["reference"]
+    reference = configured(capsys, "--config", "c.yaml")["model"]["init_args"]["reference_search"]
     assert reference["class_path"] == "hypernoise_pl.search.random_search.RandomSearch"
     assert reference["init_args"] == {"candidates": 16}
 
@@ -217,13 +218,13 @@ def test_another_class_keeps_the_arguments_both_take(capsys):
     [
         ("--trainer.max_step=3", "did you mean 'max_steps'?"),
         ("--model.reward_weights.cilp=1", "did you mean 'clip'?"),
-        ("--model.lora.rnak=3", "did you mean 'rank'?"),
+        ("--model.adapter.lora.rnak=3", "did you mean 'rank'?"),
         ("--model.generator.modle=x", "did you mean 'model'?"),
         ("--modle.lora.rank=3", "did you mean '--model'?"),
-        ("--model=FineTuneModul", "did you mean 'FineTuneModule'?"),
+        ("--model=FineTuneModul", "did you mean 'GeneratorLora'?"),
         ("--data=ShapesPromts", "did you mean 'ShapesPrompts'?"),
         ("--model.noise=SharedNois", "did you mean 'SharedNoise'?"),
-        ("--model.lora.rank=abc", "--model.lora.rank: 'abc' stands there; give a whole number"),
+        ("--model.adapter.lora.rank=abc", "--model.adapter.lora.rank: 'abc' stands there; give a whole number"),
         ("--config=nowhere", "config nowhere: no such file"),
     ],
 )
@@ -237,7 +238,10 @@ def test_a_wrong_flag_is_one_line_with_the_nearest_name(flag, said, capsys):
     [
         ("trainer: {max_step: 3}", "no key is called 'max_step' (did you mean 'max_steps'?)"),
         ("model: {init_args: {reward_weights: {cilp: 1}}}", "no reward is called 'cilp' (did you mean 'clip'?)"),
-        ("model: {init_args: {lora: {rnak: 3}}}", "no key is called 'rnak' (did you mean 'rank'?)"),
+        (
+            "model: {init_args: {adapter: {init_args: {lora: {rnak: 3}}}}}",
+            "no key is called 'rnak' (did you mean 'rank'?)",
+        ),
         ("modle: {}", "no key is called 'modle' (did you mean 'model'?)"),
         ("model: {class_path: hypernoise_pl.module.HyperNoisModule}", "did you mean 'HyperNoiseModule'?"),
         ("model: [1, 2", "not YAML"),
@@ -279,8 +283,8 @@ def test_an_option_of_a_class_that_an_earlier_flag_named(capsys):
     assert found["generator"]["class_path"] == "hypernoise_pl.generators.qwen_image.QwenImage"
     assert found["generator"]["init_args"]["shift"] == 3
     assert found["generator"]["init_args"]["max_sequence_length"] == 20  # both classes take it
-    search = "--model.reference=hypernoise_pl.search.random_search.RandomSearch"
-    assert "no key is called 'iterations'" in refused(capsys, "fit", search, "--model.reference.iterations=3")
+    search = "--model.reference_search=hypernoise_pl.search.random_search.RandomSearch"
+    assert "no key is called 'iterations'" in refused(capsys, "fit", search, "--model.reference_search.iterations=3")
     wrong = refused(capsys, "fit", "--model.generator=QwenImage", "--model.generator.shfit=3")
     assert "no key is called 'shfit' of QwenImage (did you mean 'shift'?)" in wrong
     data = configured(capsys, "--data=TextPrompts", "--data.train=p.txt")["data"]

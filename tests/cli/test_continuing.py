@@ -8,11 +8,11 @@ import torch
 from lightning.pytorch.callbacks import EMAWeightAveraging
 from lightning.pytorch.cli import ReduceLROnPlateau
 
-from hypernoise_pl.finetune import FineTuneModule
-from hypernoise_pl.hypernetwork import LoraOptions
+from hypernoise_pl.lora.generator_lora import GeneratorLora
+from hypernoise_pl.lora.view import LoraOptions
 from hypernoise_pl.module import HyperNoiseModule
 from hypernoise_pl.objective import L2Mean, Objective
-from hypernoise_pl.training.adapter_module import WarmupCosine
+from hypernoise_pl.training.schedules import WarmupCosine
 from tests.tiny import module
 from tests.worker import Rings, quiet
 
@@ -76,13 +76,13 @@ def cosine(optimizer):
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
-        ({"kind": FineTuneModule}, "its adapts is noise, this run's is generator; give it what"),
-        ({"mode": "replacing"}, "its mode is residual, this run's is replacing; pass --model.mode=residual, or"),
-        ({"lora": LoraOptions(2, 8.0)}, "its rank is 4, this run's is 2; pass --model.lora.rank=4, or"),
-        ({"lora": LoraOptions(4, 4.0)}, "its alpha is 8, this run's is 4; pass --model.lora.alpha=8, or"),
+        ({"kind": GeneratorLora}, "its adapts is noise, this run's is generator; give it what"),
+        ({"mode": "absolute"}, "its mode is residual, this run's is absolute; pass --model.adapter.mode=residual, or"),
+        ({"lora": LoraOptions(2, 8.0)}, "its rank is 4, this run's is 2; pass --model.adapter.lora.rank=4, or"),
+        ({"lora": LoraOptions(4, 4.0)}, "its alpha is 8, this run's is 4; pass --model.adapter.lora.alpha=8, or"),
         (
             {"lora": LoraOptions(4, 8.0, ["to_q", "proj_out"])},
-            r"its targets is all, this run's is \['to_q', 'proj_out'\]; pass --model.lora.targets=all, or",
+            r"its targets is all, this run's is \['to_q', 'proj_out'\]; pass --model.adapter.lora.targets=all, or",
         ),
         (
             {"optimizer": lambda parameters: torch.optim.AdamW(parameters)},
@@ -90,7 +90,7 @@ def cosine(optimizer):
         ),
         (
             {"lr_scheduler": None},
-            "its lr_scheduler is hypernoise_pl.training.adapter_module.WarmupCosine, this run's is None; give",
+            "its lr_scheduler is hypernoise_pl.training.schedules.WarmupCosine, this run's is None; give",
         ),
     ],
 )

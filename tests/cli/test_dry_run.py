@@ -11,7 +11,8 @@ from hypernoise_pl.__main__ import main
 from hypernoise_pl.callbacks.progress import spoken
 from hypernoise_pl.checkpoints.weightless import folder_of, parameters_of, stored_parameters, weightless_pipeline
 from hypernoise_pl.generators.loading import BACKENDS
-from hypernoise_pl.hypernetwork import LoraOptions, NoiseHypernetwork, trainable
+from hypernoise_pl.hypernetwork import NoiseHypernetwork
+from hypernoise_pl.lora.view import LoraOptions, trainable
 from tests.hub import Hub, running
 from tests.metrics.conftest import colours_folder, detector_folder  # noqa: F401 - fixtures
 
@@ -35,13 +36,18 @@ def test_what_a_dry_run_counts_is_what_a_run_has(capsys):
     assert found["training"] == "3 steps of 4 prompts: 12 images"
     assert found["prompts, train"].startswith("20, ") and found["prompts, test"].startswith("6, ")
     assert found["writes"].startswith("runs/fit/<time>: config.yaml")
-    given = ["--trainer.limit_val_batches=0", "--model.reference=null", "--model.images_per_prompt=1", "--judge=null"]
+    given = [
+        "--trainer.limit_val_batches=0",
+        "--model.reference_search=null",
+        "--model.images_per_prompt=1",
+        "--judge=null",
+    ]
     assert not list(Path().iterdir())
     assert main(["fit", *TINY, *given, "--output=run"]) == 0
     start = capsys.readouterr().out
     trains = found["trains"].split()[0]
     assert f"{trains} trainable weights" in start
-    tuned = dry(capsys, "fit", *TINY, "--model=FineTuneModule")["trains"]
+    tuned = dry(capsys, "fit", *TINY, "--model.adapter=GeneratorLora")["trains"]
     assert "generator itself" in tuned and tuned.split()[0] == trains
     assert dry(capsys, "compare", "--adapter=run/adapter", *TINY[:2])["comparison"].startswith("24 rows, ")
 
@@ -137,7 +143,7 @@ def test_every_missing_prompt_file_of_a_split_is_named(capsys):
 
 def test_time_is_that_of_a_run_that_did_the_same_in_a_step(capsys):
     same = ["--data.batch_size=4", "--data.test=6", "--trainer.limit_val_batches=0", "--model.images_per_prompt=1"]
-    given = [*same, "--model.reference=null", "--judge=null"]
+    given = [*same, "--model.reference_search=null", "--judge=null"]
     assert dry(capsys, "fit", *given)["time"].startswith("not known: no run in runs/fit has measured such steps on cpu")
     assert main(["fit", *given, "--trainer.max_steps=4"]) == 0
     summary = json.loads(next(Path("runs/fit").glob("*/summary.json")).read_text())
@@ -149,7 +155,12 @@ def test_time_is_that_of_a_run_that_did_the_same_in_a_step(capsys):
     assert said == (
         f"{spoken(1000 * seconds)} of training: {seconds:.3g} s a step, measured by {run} on {summary['device']}"
     )
-    for other in ("--data.batch_size=5", "--model.lora.rank=3", "--model.rewards.clip=null", "--trainer.precision=64"):
+    for other in (
+        "--data.batch_size=5",
+        "--model.adapter.lora.rank=3",
+        "--model.rewards.clip=null",
+        "--trainer.precision=64",
+    ):
         flags = [*given, other, *(["--model.reward_weights.clip=null"] if "clip" in other else [])]
         assert dry(capsys, "fit", *flags)["time"].startswith("not known")
 
@@ -164,16 +175,16 @@ def test_time_is_that_of_a_run_that_did_the_same_in_a_step(capsys):
         (["--trainer.max_steps=ten"], "--trainer.max_steps: 'ten' stands there; give a whole number"),
         (["--trainer.max_steps=1e3"], "--trainer.max_steps: 1000.0 stands there; give a whole number"),
         (["--trainer.precision=bf17"], "--trainer.precision: 'bf17' stands there; give one of "),
-        (["--config=typo.yaml"], "'lora' is an argument of HyperNoiseModule; write it under model.init_args"),
+        (["--config=typo.yaml"], "'adapter' is an argument of HyperNoiseModule; write it under model.init_args"),
         (["--config=sana_sprit"], "config sana_sprit: no such file (did you mean 'sana_sprint'?)"),
         (["--data=TextPrompts", "--data.train=bad.jsonl"], 'line 1: needs an object with a text "prompt", got 3'),
         (["--model.rewards={a: {class_path: Redness2}}"], "no class is called 'Redness2'"),
-        (["--model.lora.rank=0"], "model.generator: LoRA rank must be at least 1, got 0"),
+        (["--model.adapter.lora.rank=0"], "model.generator: LoRA rank must be at least 1, got 0"),
     ],
     ids=lambda value: value if isinstance(value, str) else value[0],
 )
 def test_a_mistyped_value_is_one_line(capsys, flags, said):
-    Path("typo.yaml").write_text("model: {lora: {rnak: 3}}\n")
+    Path("typo.yaml").write_text("model: {adapter: {rnak: 3}}\n")
     Path("bad.jsonl").write_text('{"prompt": 3}\n')
     assert main(["fit", "--dry-run", *flags]) == 2
     error = capsys.readouterr().err

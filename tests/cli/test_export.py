@@ -13,8 +13,9 @@ from safetensors.torch import load_file, save_file
 from hypernoise_pl.__main__ import main
 from hypernoise_pl.adapters.files import load_adapter, save_adapter
 from hypernoise_pl.adapters.formats import load_reference
-from hypernoise_pl.finetune import FineTuneModule
-from hypernoise_pl.hypernetwork import LoraOptions, NoiseHypernetwork
+from hypernoise_pl.hypernetwork import NoiseHypernetwork
+from hypernoise_pl.lora.generator_lora import GeneratorLora
+from hypernoise_pl.lora.view import LoraOptions
 from tests.hub import Hub, running
 from tests.tiny import PROMPTS, module, randomise, sana
 
@@ -60,7 +61,7 @@ def run(sana_folder: Path, tmp_path: Path) -> Path:
     (folder / "summary.json").write_text(json.dumps(SUMMARY))
     for name in ("validation-000020.png", "test-000020.png"):
         (folder / "images" / name).write_bytes(name.encode())
-    save_adapter(trained(sana_folder), sana(sana_folder), folder / "adapter", {"class": "L2Sum", "reward_scale": 50.0})
+    save_adapter(trained(sana_folder), folder / "adapter", {"class": "L2Sum", "reward_scale": 50.0})
     return folder
 
 
@@ -153,12 +154,12 @@ def test_a_run_in_bfloat16_gives_peft_the_residual_of_float32(run, sana_folder, 
 
 def test_figures_of_other_weights_are_not_on_the_card(run, sana_folder, tmp_path):
     """``adapter-best`` lies in the same run, whose figures and samples are the last adapter's."""
-    save_adapter(trained(sana_folder), sana(sana_folder), run / "adapter-best")
+    save_adapter(trained(sana_folder), run / "adapter-best")
     given = ["export", "--adapter", str(run / "adapter-best"), "--output", str(tmp_path / "out")]
     assert main(given) == 0  # the last is the best
     assert "gains +0.375" in (tmp_path / "out" / "README.md").read_text()
     best = NoiseHypernetwork(sana(sana_folder), LoraOptions(4, 8.0))
-    save_adapter(best, sana(sana_folder), run / "adapter-best")
+    save_adapter(best, run / "adapter-best")
     with pytest.warns(UserWarning, match="gets no figures and no samples"):
         assert main(given) == 0
     card = (tmp_path / "out" / "README.md").read_text()
@@ -179,7 +180,7 @@ def test_damaged_weights_are_not_exported(damage, layout, run, sana_folder, tmp_
         tensors[name][0] = torch.nan
         save_file(tensors, file)
     else:
-        save_adapter(NoiseHypernetwork(sana(sana_folder), LoraOptions(2, 8.0)), sana(sana_folder), tmp_path / "two")
+        save_adapter(NoiseHypernetwork(sana(sana_folder), LoraOptions(2, 8.0)), tmp_path / "two")
         file.write_bytes((tmp_path / "two" / file.name).read_bytes())
     given = ["export", "--adapter", str(run / "adapter"), "--format", layout, "--output", str(tmp_path / "out")]
     assert main(given) == 2
@@ -243,7 +244,7 @@ def test_bad_input_is_one_clear_line(run, sana_folder, tmp_path, monkeypatch, ca
     assert "is of no fit" in said(capsys, "--adapter", adapter)
     (run / "config.yaml").write_text("{")
     assert "config.yaml: damaged" in said(capsys, "--adapter", adapter)
-    tuned = module(sana_folder, FineTuneModule, lora=LoraOptions(4, 8.0))
-    save_adapter(tuned.hypernetwork, tuned.generator, run / "adapter")
+    tuned = module(sana_folder, GeneratorLora, lora=LoraOptions(4, 8.0))
+    save_adapter(tuned.adapter, run / "adapter")
     (run / "config.yaml").write_text("trainer: {}")
     assert "use --format own" in said(capsys, "--adapter", adapter, "--format", "reference")

@@ -17,7 +17,12 @@ from hypernoise_pl.training.checkpoint_io import newest_checkpoint
 pytestmark = pytest.mark.usefixtures("own_folder")
 
 TINY = ["--trainer.limit_val_batches=0", "--data.batch_size=2", "--data.validation=6", "--data.test=6"]
-TINY += ["--model.reference=null", "--model.images_per_prompt=1", "--trainer.log_every_n_steps=1", "--judge=null"]
+TINY += [
+    "--model.reference_search=null",
+    "--model.images_per_prompt=1",
+    "--trainer.log_every_n_steps=1",
+    "--judge=null",
+]
 TINY += ["--trainer.callbacks.3.every_n_train_steps=1"]  # of ModelCheckpoint
 
 
@@ -25,7 +30,7 @@ def test_differences_are_named_as_flags_are():
     before = {"model": {"class_path": "A", "init_args": {"lora": {"rank": 4}, "sizes": [1, 2]}}, "output": "a"}
     after = {"model": {"class_path": "A", "init_args": {"lora": {"rank": 8}, "sizes": [1, 2, 3]}}, "output": "b"}
     assert changes(before, before) == ""
-    assert changes(before, after) == "model.lora.rank 8 (was 4), model.sizes [1, 2, 3] (was [1, 2])"
+    assert changes(before, after) == "model.adapter.lora.rank 8 (was 4), model.sizes [1, 2, 3] (was [1, 2])"
     lists = {"callbacks": [{"class_path": "A"}]}, {"callbacks": [{"class_path": "A"}, {"class_path": "B"}]}
     assert changes(*lists) == "callbacks.1.class_path B (was not there)"
     assert changes({f"k{n}": 0 for n in range(9)}, {f"k{n}": 1 for n in range(9)}).endswith("k5 1 (was 0), 3 more")
@@ -42,7 +47,7 @@ def test_the_run_of_a_checkpoint_is_the_folder_with_its_configuration():
 
 @pytest.mark.filterwarnings("ignore:resuming at step", "ignore:The dirpath has changed")
 def test_a_run_goes_on_with_its_own_configuration(capsys):
-    assert main(["fit", *TINY, "--trainer.max_steps=1", "--model.lora.rank=4", "--output=run"]) == 0
+    assert main(["fit", *TINY, "--trainer.max_steps=1", "--model.adapter.lora.rank=4", "--output=run"]) == 0
     began = read_config(Path("run/config.yaml"))
     capsys.readouterr()
     assert main(["fit", "--ckpt_path=last", "--output=run", "--trainer.max_steps=2"]) == 0
@@ -61,7 +66,7 @@ def test_a_run_goes_on_with_its_own_configuration(capsys):
 
 def test_after_an_error_the_command_that_goes_on_is_said(capsys, monkeypatch):
     callback = "--trainer.callbacks+=tests.signalling.RaiseAt"
-    stopped = ["fit", *TINY, "--trainer.max_steps=3", "--model.lora.rank=4", callback, "--output=run"]
+    stopped = ["fit", *TINY, "--trainer.max_steps=3", "--model.adapter.lora.rank=4", callback, "--output=run"]
     assert main(stopped) == 1
     *_, error, going_on, page = capsys.readouterr().err.splitlines()
     assert error == "hypernoise_pl fit: error: RuntimeError: out of luck; --verbose shows where"

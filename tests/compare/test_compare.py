@@ -21,9 +21,10 @@ from hypernoise_pl.cli import commands as cli
 from hypernoise_pl.compare.config import shard_of
 from hypernoise_pl.config.signatures import ConfigError
 from hypernoise_pl.data.subset import some
-from hypernoise_pl.finetune import AdaptedGenerator
 from hypernoise_pl.generators.sana_sprint import SanaSprint
-from hypernoise_pl.hypernetwork import LoraOptions, NoiseHypernetwork
+from hypernoise_pl.hypernetwork import NoiseHypernetwork
+from hypernoise_pl.lora.generator_lora import GeneratorLora
+from hypernoise_pl.lora.view import LoraOptions
 from hypernoise_pl.report.growing import Growing
 from hypernoise_pl.report.page import SO_FAR
 from hypernoise_pl.report.results import ENSEMBLES, Results
@@ -72,10 +73,10 @@ def adapters(tmp_path_factory) -> dict[str, Path]:
     """A hypernetwork and a fine-tuned generator of the shapes world, with weights that are not zero."""
     folder = tmp_path_factory.mktemp("adapters")
     generator = SanaSprint(str(WEIGHTS / "generator"), components="hypernoise_pl.shapes.models", max_sequence_length=20)
-    for name, kind in (("noise", NoiseHypernetwork), ("generator", AdaptedGenerator)):
+    for name, kind in (("noise", NoiseHypernetwork), ("generator", GeneratorLora)):
         adapted = kind(generator, LoraOptions(rank=4, alpha=1.0))
         randomise(adapted)
-        save_adapter(adapted, generator, folder / name)
+        save_adapter(adapted, folder / name)
     return {"noise": folder / "noise", "generator": folder / "generator"}
 
 
@@ -416,7 +417,7 @@ def test_a_verifier_may_not_have_the_name_of_a_reward(capsys):
 
 def test_an_adapter_of_another_generator_is_refused(sana_folder, capsys):
     other = SanaSprint(str(sana_folder), max_sequence_length=20)
-    save_adapter(NoiseHypernetwork(other, LoraOptions(rank=2)), other, Path("other"))
+    save_adapter(NoiseHypernetwork(other, LoraOptions(rank=2)), Path("other"))
     config = configure(Path("methods.yaml"))
     elsewhere = "--model.generator.model=${package:shapes/weights/generator}"
     assert compare(f"--config={config}", "--adapter=other", elsewhere, "--output=run") == 2

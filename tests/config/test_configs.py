@@ -62,7 +62,7 @@ def test_interpolations_of_a_printed_configuration_still_follow(capsys):
 
 def test_a_runs_own_configuration_repeats_it_in_another_folder():
     tiny = ["--trainer.max_steps=1", "--trainer.limit_val_batches=0", "--trainer.log_every_n_steps=1"]
-    tiny += ["--data.batch_size=2", "--data.test=6", "--model.reference=null", "--model.images_per_prompt=2"]
+    tiny += ["--data.batch_size=2", "--data.test=6", "--model.reference_search=null", "--model.images_per_prompt=2"]
     assert main(["fit", *tiny, "--config=rewards/redness", "--output=one"]) == 0
     before = {path: path.read_bytes() for path in Path("one").rglob("*") if path.is_file()}
     assert main(["fit", "--config=one/config.yaml", "--output=two"]) == 0
@@ -79,7 +79,10 @@ def places() -> list[tuple[str, tuple[str, ...], type, type]]:
     """Every place of the default configuration that names a class; its key, as a path; what it has; each other class."""
     families()
     arguments = parameters(HyperNoiseModule)
-    inside = {name: arguments[name] for name in ("generator", "noise", "reference", "optimizer", "lr_scheduler")}
+    inside = {
+        name: arguments[name]
+        for name in ("generator", "noise", "adapter", "reference_search", "optimizer", "lr_scheduler")
+    }
     found = [("data", PromptDataModule), ("model", HyperNoiseModule)]
     found += [(f"model.{name}", hint) for name, hint in inside.items()]
     found += [
@@ -143,7 +146,11 @@ def kinds_of(path: str) -> type:
         ),
         (["--trainer.logger=CSVLogger", "--trainer.logger.prefix=a"], "trainer.logger", {"name": "", "prefix": "a"}),
         (["--model.rewards.red", "Redness", "--model.reward_weights.red", "1"], "model.rewards.red", {}),
-        (["--model.reference=ZeroOrder", "--model.reference.iterations=3"], "model.reference", {"iterations": 3}),
+        (
+            ["--model.reference_search=ZeroOrder", "--model.reference_search.iterations=3"],
+            "model.reference_search",
+            {"iterations": 3},
+        ),
         (["--data=TextPrompts", "--data.train=a.txt"], "data", {"train": "a.txt", "batch_size": 64}),
         (["--model.objective.penalty=NormPenalty"], "model.objective.penalty", {}),
         (["--trainer.logger+=WandbLogger"], "trainer.logger.-1", {"save_dir": "."}),
@@ -180,7 +187,10 @@ def test_a_class_of_another_type_of_argument_does_not_get_the_old_value():
             ["--model.optimizer.momentum=0.9"],
             "--model.optimizer.momentum: model.optimizer: no key is called 'momentum' of",
         ),
-        (["--model.reference=null", "--model.reference.lr=1"], "no class stands there that could take 'lr'"),
+        (
+            ["--model.reference_search=null", "--model.reference_search.lr=1"],
+            "no class stands there that could take 'lr'",
+        ),
         (["--trainer.strategy.static_graph=1"], "could take 'static_graph'; name one first: --trainer.strategy=NAME"),
         (["--trainer.callbacks.9=Progress"], "a list of 7; '9' is no place in it"),
         (["--trainer.callbacks.ImageGird.size=9"], "no class there (did you mean 'ImageGrid'?)"),
@@ -280,5 +290,5 @@ def test_loggers_of_the_default_recipe():
 @pytest.mark.parametrize("recipe", ["fit", "sd_turbo", "sana_sprint", "flux_schnell", "sdxl_turbo", "pixart_dmd"])
 def test_what_the_start_line_says_of_the_rank_is_the_rank(recipe):
     options = Options(config=[recipe])
-    written = cli.configuration("fit", options, ["--model.lora.rank=7"])
+    written = cli.configuration("fit", options, ["--model.adapter.lora.rank=7"])
     assert "LoRA of rank 7" in resolved(finished(written, cli.roots_of("fit")))["about"]

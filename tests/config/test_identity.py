@@ -25,8 +25,9 @@ from hypernoise_pl.config.signatures import parameters
 from hypernoise_pl.generators.base import Generator
 from hypernoise_pl.generators.fused_lora import FusedLora
 from hypernoise_pl.generators.loading import DecoderOptions
-from hypernoise_pl.hypernetwork import LoraOptions, NoiseHypernetwork
+from hypernoise_pl.hypernetwork import NoiseHypernetwork
 from hypernoise_pl.llm.endpoint import ChatEndpoint, Spending
+from hypernoise_pl.lora.view import LoraOptions
 from hypernoise_pl.metrics.judge import Judge
 from hypernoise_pl.report.results import Results
 from hypernoise_pl.rewards.base import Verifier
@@ -262,7 +263,7 @@ def adapter(sana_folder, tmp_path) -> Path:
     generator = sana(sana_folder)
     hypernetwork = NoiseHypernetwork(generator, LoraOptions(2))
     randomise(hypernetwork)
-    return save_adapter(hypernetwork, generator, tmp_path / "adapter")
+    return save_adapter(hypernetwork, tmp_path / "adapter")
 
 
 def identity(sana_folder, tmp_path, adapter=None, chosen=None, judge=None, change=None, **options) -> dict[str, Any]:
@@ -320,8 +321,8 @@ def test_an_adapters_contents_decide_and_not_its_folder(sana_folder, tmp_path, a
     ("change", "where"),
     [
         (lambda model: setattr(model, "seed", 1), "seed=0, this run has 1"),
-        (lambda model: model.reward_weights.update(red=2.0), "reward_weights.red=0.5, this run has 2.0"),
-        (lambda model: model.rewards.update({"bright": Redness()}), "rewards.bright.class="),
+        (lambda model: model.ensemble.weights.update(red=2.0), "reward_weights.red=0.5, this run has 2.0"),
+        (lambda model: model.ensemble.members.update({"bright": Redness()}), "rewards.bright.class="),
         (lambda model: model.generator.network.half(), "generator.loaded_weights.network="),
     ],
 )

@@ -19,9 +19,9 @@ from tests.wandb_files import start_here, whole_run
 PRESETS = [f"{kind}/{path.stem}" for kind in ("debug", "logger") for path in sorted((conf_folder() / kind).glob("*"))]
 RECIPES = ["shapes_long", "sd_turbo", "sana_sprint", "flux_schnell", "sdxl_turbo", "pixart_dmd", "rewards/redness"]
 SEEN = "--trainer.callbacks+=tests.seen.Seen"
-SMALL = ["--data.batch_size=4", "--model.images_per_prompt=1", "--model.lora.rank=4"]
+SMALL = ["--data.batch_size=4", "--model.images_per_prompt=1", "--model.adapter.lora.rank=4"]
 FEW = [*SMALL, "--trainer.max_steps=3", "--trainer.log_every_n_steps=1", "--trainer.limit_val_batches=0"]
-FEW += ["--data.test=6", "--model.reference=null"]
+FEW += ["--data.test=6", "--model.reference_search=null"]
 
 pytestmark = pytest.mark.usefixtures("own_folder")
 
@@ -54,7 +54,7 @@ def overfit(capsys, monkeypatch) -> None:
 
 
 def limit(capsys, monkeypatch) -> None:
-    ran(capsys, "--config=debug/limit", *SMALL, SEEN, "--model.reference.iterations=2")
+    ran(capsys, "--config=debug/limit", *SMALL, SEEN, "--model.reference_search.iterations=2")
     assert [len(seen.of(split)) for split in ("train", "validation", "test")] == [8, 4, 2]
     folder = the_run("debug")
     assert read_checkpoint(folder / "checkpoints" / "last.ckpt")["global_step"] == 4
@@ -189,7 +189,7 @@ def test_a_preset_over_a_recipe_changes_what_it_names_and_nothing_else(preset, r
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:resuming at step")
 def test_the_adapter_of_a_trial_is_not_the_newest_but_a_trial_goes_on(capsys):
-    quick = ["--config=debug/limit", *SMALL, "--model.reference=null", "--trainer.limit_test_batches=0"]
+    quick = ["--config=debug/limit", *SMALL, "--model.reference_search=null", "--trainer.limit_test_batches=0"]
     ran(capsys, *quick, "--trainer.max_steps=2")
     assert main(["test"]) == 2
     assert "runs/fit: no run with adapter" in capsys.readouterr().err

@@ -57,7 +57,7 @@ def small(prompts, clip_folder, blip_folder, detector_folder, colours_folder, mo
     """Flags that put tiny rewards, a tiny judge and the CPU in the place of a recipe's; the rest of it stands."""
     monkeypatch.setattr(detector, "LONG", 150)  # pixels that the judge's detector sees, so that a test is quick
     monkeypatch.setattr(detector, "SHORT", 90)
-    flags = [f"--data.folder={prompts}", "--model.generator.dtype=float32", "--model.lora.rank=4"]
+    flags = [f"--data.folder={prompts}", "--model.generator.dtype=float32", "--model.adapter.lora.rank=4"]
     for name in ("hps", "pick", "clip"):
         flags += [f"--model.rewards.{name}.model={clip_folder}", f"--model.rewards.{name}.tokenizer={clip_folder}"]
     flags += [f"--model.rewards.image_reward.model={blip_folder}"]

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from hypernoise_pl.generators.loading import BACKENDS, DecoderOptions
-from hypernoise_pl.hypernetwork import LoraOptions, NoiseHypernetwork, trainable
+from hypernoise_pl.hypernetwork import NoiseHypernetwork
+from hypernoise_pl.lora.view import LoraOptions, trainable
 from hypernoise_pl.search.paths import SearchOverPaths
 from hypernoise_pl.search.problem import NoiseProblem
 from hypernoise_pl.search.steering import Steering

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from hypernoise_pl import attach, detach
-from hypernoise_pl.adapters.files import options_seen
+from hypernoise_pl.adapters.description import options_seen
 from hypernoise_pl.config.signatures import parameters
 from hypernoise_pl.generators.pipeline import PipelineGenerator
 from tests.attached import made

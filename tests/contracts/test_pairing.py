@@ -1,11 +1,14 @@
 """Whatever is compared shares its fresh noise: a small refinement moves images a little, in every family."""
 
+from functools import partial
+
 import pytest
 import torch
 from torch import Tensor
 
-from hypernoise_pl.finetune import FineTuneModule
-from hypernoise_pl.hypernetwork import LoraOptions
+from hypernoise_pl.hypernetwork import NoiseHypernetwork
+from hypernoise_pl.lora.generator_lora import GeneratorLora
+from hypernoise_pl.lora.view import LoraOptions
 from hypernoise_pl.module import HyperNoiseModule
 from hypernoise_pl.rewards.pixels import Brightness
 from hypernoise_pl.search.none import NoSearch
@@ -14,6 +17,7 @@ from hypernoise_pl.types import Conditioning, Prompt
 from tests.families import FAMILIES
 from tests.families.family import noise_for
 from tests.search.methods import EXAMPLES, echo, least_steps, name_of, ready  # noqa: F401 - a fixture
+from tests.search.toy import RefinedBy
 from tests.tiny import randomise
 
 STEPS = (1, 2, 4)
@@ -41,10 +45,12 @@ def test_searches_are_paired_with_and_without_a_small_refinement(name, generator
         if steps < least_steps(example):
             continue
         search, images = ready(example.within(2 * example.shortest(steps), steps), echo), []
-        for refine in (None, nudged):
-            budget = search.budget(steps, int(refine is not None))
+        for adapter in (None, RefinedBy(nudged)):
+            budget = search.budget(steps, int(adapter is not None))
             start = noise_for(generator)
-            task = NoiseProblem(generator, Brightness(), FAMILIES[name].prompts, start, budget, 1, steps, refine=refine)
+            task = NoiseProblem(
+                generator, Brightness(), FAMILIES[name].prompts, start, budget, 1, steps, adapter=adapter
+            )
             search.run(task)
             images.append(task.answer().images)
         assert (images[0] - images[1]).abs().max() < 1e-3, name_of(example)
@@ -54,13 +60,16 @@ def test_searches_are_paired_with_and_without_a_small_refinement(name, generator
 def test_base_hypernetwork_and_fine_tuned_generator_are_paired(name, generator, steps):
     """By the module and by a search alike: strength 0, a residual of a millionth, and a LoRA that is still zero."""
     prompts = [Prompt(text, index=index) for index, text in enumerate(FAMILIES[name].prompts)]
-    options = {"rewards": {"bright": Brightness()}, "reward_weights": {"bright": 1.0}, "lora": LoraOptions(rank=2)}
-    module, tuned = (kind(generator, **options) for kind in (HyperNoiseModule, FineTuneModule))
-    randomise(module.hypernetwork)
+    options = {"rewards": {"bright": Brightness()}, "reward_weights": {"bright": 1.0}}
+    module, tuned = (
+        HyperNoiseModule(generator, adapter=partial(kind, lora=LoraOptions(rank=2)), **options)
+        for kind in (NoiseHypernetwork, GeneratorLora)
+    )
+    randomise(module.adapter)
     noise = noise_for(generator)
     with torch.no_grad():
         base = module(prompts, noise, 0.0, steps)
-        full = module.refine(noise, module.conditioning(FAMILIES[name].prompts))
+        full = module.adapter.residual(noise, module.conditioning(FAMILIES[name].prompts))
         near = module(prompts, noise, 1e-6 / float(full.abs().max()), steps)
         same = tuned(prompts, noise, 1.0, steps)
     assert 0.5e-6 < near.residual.abs().max() < 2e-6

@@ -12,7 +12,7 @@ import torch
 from lightning.pytorch.plugins import MixedPrecision
 from torch import Tensor
 
-from hypernoise_pl.hypernetwork import LoraOptions, lora_view, trainable
+from hypernoise_pl.lora.view import LoraOptions, lora_view, trainable
 from hypernoise_pl.noise import NoiseSource
 from hypernoise_pl.types import Conditioning, Prompt
 from tests import two_processes
@@ -42,10 +42,10 @@ def is_allowed(name: str, precision: str, dtype: str) -> bool:
 @pytest.mark.parametrize("name", FAMILIES)
 def test_each_lora_weight_gets_a_gradient(name, kind, pipeline_folder):
     method = make(name, pipeline_folder(name), KINDS[kind])
-    randomise(method.hypernetwork)
+    randomise(method.adapter)
     prompts = [Prompt(text, index=index) for index, text in enumerate(FAMILIES[name].prompts)]
     rollout = method(prompts, method.eval_noise(prompts, 1))
-    method.objective(rollout, method.reward_weights)[0].backward()
+    method.loss(rollout)[0].backward()
     silent = [key for key, weight in method.trainable().items() if weight.grad is None or not weight.grad.any()]
     assert not silent
 
@@ -123,7 +123,7 @@ def first_gradient(name: str, folder: Path, precision: str, dtype: str) -> Tenso
         {"guidance_scale": 4.0} if name == "flux-dev" else {}
     )  # the default, 3500 in the network, is 3504 in bfloat16
     method = make(name, folder, dtype=dtype, whiten_gradient=None, noise=ByPrompt(), **told)
-    randomise(method.hypernetwork)
+    randomise(method.adapter)
     options = quiet() | {"limit_val_batches": 0, "enable_checkpointing": False, "callbacks": [seen], "max_steps": 12}
     if precision == "16-mixed":  # Lightning has it for GPUs alone
         options["plugins"] = [MixedPrecision("16-mixed", "cpu", torch.amp.GradScaler("cpu"))]

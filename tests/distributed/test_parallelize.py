@@ -10,7 +10,8 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.tensor import DTensor, Shard, distribute_tensor
 
 from hypernoise_pl.distributed.fsdp import block_names, gradients, shard, share_of, whole
-from hypernoise_pl.hypernetwork import LoraOptions, NoiseHypernetwork, assert_tied
+from hypernoise_pl.hypernetwork import NoiseHypernetwork
+from hypernoise_pl.lora.view import LoraOptions, assert_tied
 from tests.families import FAMILIES
 from tests.families.family import noise_for
 from tests.tiny import randomise

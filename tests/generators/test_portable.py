@@ -6,13 +6,15 @@ from pathlib import Path
 import pytest
 import yaml
 
-from hypernoise_pl.adapters.files import fingerprint, generator_of, save_adapter
+from hypernoise_pl.adapters.description import fingerprint, generator_of
+from hypernoise_pl.adapters.files import save_adapter
 from hypernoise_pl.config.files import PACKAGE
 from hypernoise_pl.config.signatures import find_class
 from hypernoise_pl.generators.loading import DecoderOptions
 from hypernoise_pl.generators.portable import described
 from hypernoise_pl.generators.sana_sprint import SanaSprint
-from hypernoise_pl.hypernetwork import LoraOptions, NoiseHypernetwork
+from hypernoise_pl.hypernetwork import NoiseHypernetwork
+from hypernoise_pl.lora.view import LoraOptions
 from tests.families import FAMILIES
 from tests.tiny import sana
 
@@ -20,7 +22,7 @@ SHAPES = PACKAGE / "shapes" / "weights" / "generator"
 
 
 def saved(generator, folder: Path) -> Path:
-    return save_adapter(NoiseHypernetwork(generator, LoraOptions(2, 4.0)), generator, folder)
+    return save_adapter(NoiseHypernetwork(generator, LoraOptions(2, 4.0)), folder)
 
 
 @pytest.mark.parametrize("name", FAMILIES)

@@ -8,7 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hypernoise_pl.generators.dit import SiT
-from hypernoise_pl.hypernetwork import LoraOptions, NoiseHypernetwork, trainable
+from hypernoise_pl.hypernetwork import NoiseHypernetwork
+from hypernoise_pl.lora.view import LoraOptions, trainable
 from tests.families.family import noise_for
 from tests.families.transformers import build_dit
 from tests.tiny import randomise

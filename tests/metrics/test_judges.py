@@ -17,7 +17,7 @@ TINY = [
     "--trainer.log_every_n_steps=1",
     "--data.batch_size=2",
     "--model.images_per_prompt=2",
-    "--model.reference=null",
+    "--model.reference_search=null",
 ]
 OWN = ["--data=TextPrompts", "--data.train=mine.txt", *TINY]
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from hypernoise_pl.hypernetwork import LoraOptions
+from hypernoise_pl.lora.view import LoraOptions
 from hypernoise_pl.metrics.kl import lipschitz, measured_kl
 from tests.tiny import module, randomise
 
@@ -84,11 +84,11 @@ def test_measured_on_the_hypernetwork_itself(sana_folder, checkpointing):
     noise = draw(1, *method.generator.noise_shape)
 
     def residual(x: Tensor) -> Tensor:
-        return method.hypernetwork(x, conditioning)
+        return method.adapter(x, conditioning)
 
     for figure in measured_kl(residual, noise, 1, 2).values():  # f = 0 at the start
         torch.testing.assert_close(figure, torch.zeros(1), rtol=0, atol=1e-4)
-    randomise(method.hypernetwork)
+    randomise(method.adapter)
     with torch.inference_mode():
         found, norm = measured_kl(residual, noise, probes=6, order=8), lipschitz(residual, noise)
     jacobian = torch.autograd.functional.jacobian(residual, noise).reshape(noise.numel(), noise.numel())

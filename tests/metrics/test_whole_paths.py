@@ -23,7 +23,7 @@ REWARDS = ("drawbench", "hpsv2", "parti_prompts", "fidelity")  # only other name
 def adapter(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("fit")
     given = ["--trainer.max_steps=1", "--trainer.limit_val_batches=0", "--data.batch_size=2", "--data.test=6"]
-    few = ["--model.reference=null", "--model.images_per_prompt=1", "--trainer.callbacks=[]"]
+    few = ["--model.reference_search=null", "--model.images_per_prompt=1", "--trainer.callbacks=[]"]
     assert main(["fit", *given, *few, f"--output={folder}"]) == 0
     return folder / "adapter"
 

@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 
 from hypernoise_pl.__main__ import main
-from hypernoise_pl.finetune import FineTuneModule
-from hypernoise_pl.module import HyperNoiseModule
+from hypernoise_pl.hypernetwork import NoiseHypernetwork
+from hypernoise_pl.lora.generator_lora import GeneratorLora
 from hypernoise_pl.rewards.base import Reward, Verifier
+from hypernoise_pl.rewards.ensemble import RewardError
 from hypernoise_pl.search.random_search import RandomSearch
 from hypernoise_pl.search.reno import ReNO
-from hypernoise_pl.training.adapter_module import RewardError
 from tests.tiny import PROMPTS, Brightness, module
 from tests.worker import Rings, quiet
 
@@ -78,7 +78,7 @@ class EverySecond(Plain):
         return super()._score(images, prompts) * (float("nan") if self.calls % 2 == 0 else 1.0)
 
 
-def fit(folder, rewards, weights=None, kind=HyperNoiseModule, steps: int = 2, **options):
+def fit(folder, rewards, weights=None, kind=NoiseHypernetwork, steps: int = 2, **options):
     method = module(folder, kind, rewards=rewards, reward_weights=weights or dict.fromkeys(rewards, 1.0), **options)
     before = {name: weight.detach().clone() for name, weight in method.trainable().items()}
     trainer = L.Trainer(max_steps=steps, limit_val_batches=0, enable_checkpointing=False, **quiet())
@@ -91,7 +91,7 @@ def fit(folder, rewards, weights=None, kind=HyperNoiseModule, steps: int = 2, **
     return method
 
 
-@pytest.mark.parametrize("kind", [HyperNoiseModule, FineTuneModule])
+@pytest.mark.parametrize("kind", [NoiseHypernetwork, GeneratorLora])
 @pytest.mark.parametrize("beside", [{}, {"bright": Brightness()}])
 @pytest.mark.parametrize("reward", [Detached, Unconnected, InNumPy])
 def test_a_reward_without_a_gradient_is_named_before_any_step(sana_folder, reward, beside, kind):
@@ -167,8 +167,8 @@ def test_skipped_steps_are_warned_of_once_and_counted(sana_folder):
 @pytest.mark.filterwarnings("default")
 def test_the_command_says_at_its_end_which_steps_were_skipped(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    mine = ["--model.rewards.mine=tests.test_reward_checks.EverySecond", "--model.reward_weights.mine=1"]
-    tiny = ["--data.batch_size=2", "--data.test=6", "--model.reference=null", "--trainer.limit_val_batches=0"]
+    mine = ["--model.rewards.mine=tests.rewards.test_reward_checks.EverySecond", "--model.reward_weights.mine=1"]
+    tiny = ["--data.batch_size=2", "--data.test=6", "--model.reference_search=null", "--trainer.limit_val_batches=0"]
     assert main(["fit", *mine, *tiny, "--trainer.max_steps=4", "--trainer.limit_test_batches=0", "--output=run"]) == 0
     said = capsys.readouterr()
     assert (
@@ -188,5 +188,5 @@ def test_a_search_that_differentiates_names_the_reward_that_it_cannot(sana_folde
             method.search(ReNO(2), PROMPTS[:1], noise)
         method.search(RandomSearch(2), PROMPTS[:1], noise)
         if others:
-            method.reward_weights["mine"] = 0.0
+            method.ensemble.weights["mine"] = 0.0
             method.search(ReNO(2), PROMPTS[:1], noise)

@@ -104,12 +104,12 @@ def test_one_resize_for_a_whole_ensemble(
     (apart,) = torch.autograd.grad(sum(expected.values()).sum(), images)
     resize, calls = F.interpolate, []
     monkeypatch.setattr(F, "interpolate", lambda *args, **options: (calls.append(args), resize(*args, **options))[1])
-    found = model.score(images, PROMPTS)
+    found = model.ensemble.scores(images, PROMPTS)
     assert len(calls) == 1
     torch.testing.assert_close(found, expected)
     (together,) = torch.autograd.grad(sum(found.values()).sum(), images)
     torch.testing.assert_close(together, apart, rtol=1e-4, atol=1e-6)
-    model.score(images, PROMPTS)
+    model.ensemble.scores(images, PROMPTS)
     assert len(calls) == 2
 
 

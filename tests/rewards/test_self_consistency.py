@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hypernoise_pl.finetune import AdaptedGenerator
 from hypernoise_pl.generators.sana_sprint import SanaSprint
-from hypernoise_pl.hypernetwork import LoraOptions
+from hypernoise_pl.lora.generator_lora import GeneratorLora
+from hypernoise_pl.lora.view import LoraOptions
 from hypernoise_pl.noise import gaussian, seed_of
 from hypernoise_pl.rewards.features import ImageFeatures, VisionFeatures
 from hypernoise_pl.rewards.latent.self_consistency import SelfConsistency
@@ -24,6 +24,7 @@ from tests import tiny, vision
 from tests.search.methods import every_method, ready, rewriter  # noqa: F401 - a fixture
 from tests.search.test_search import PROMPTS, halfway
 from tests.search.test_walks import Walk
+from tests.search.toy import RefinedBy
 
 
 @pytest.fixture(scope="module")
@@ -65,15 +66,17 @@ def by_hand(generator: SanaSprint, features: ImageFeatures, latents: Tensor, net
 
 
 def test_score_by_hand_and_by_the_network_that_made_the_sample(generator: SanaSprint, features: ImageFeatures) -> None:
-    adapted = AdaptedGenerator(generator, LoraOptions(4))
+    adapted = GeneratorLora(generator, LoraOptions(4))
     tiny.randomise(adapted)
     noise = gaussian(generator.noise_shape, [1, 2, 3])
     found = {}
-    for name, network in (("own", None), ("adapted", adapted.view)):
-        task = NoiseProblem(generator, SelfConsistency(features), PROMPTS, noise, 2, network=network)
+    for name, adapter in (("own", None), ("adapted", adapted)):
+        task = NoiseProblem(generator, SelfConsistency(features), PROMPTS, noise, 2, adapter=adapter)
         RandomSearch(1).run(task)
         found[name] = task.answer().scores
-        torch.testing.assert_close(found[name], by_hand(generator, features, task.best.latents, network))
+        torch.testing.assert_close(
+            found[name], by_hand(generator, features, task.best.latents, adapter and adapter.view)
+        )
         assert task.account.nfe == 2
     assert found["own"].std() > 1e-4 and (found["own"] - found["adapted"]).abs().max() > 1e-4
     crossed = by_hand(generator, features, task.best.latents)  # the adapted network's samples, the other network's eye
@@ -107,13 +110,13 @@ def test_every_method_is_sized_with_what_verifying_costs_and_pays_exactly_that(
 
     def refine(noise: Tensor, conditioning: Conditioning) -> Tensor:
         refined.append(len(noise))
-        return halfway(noise, conditioning)
+        return halfway.refine(noise, conditioning)
 
     for budget in (search.budget(4, drawing, 1), 62, 71):
         sized = search.within(budget, 4, drawing, 1)
         wanted = sized.budget(4, drawing, 1)
         assert wanted <= budget
-        task = problem(scorer, wanted, refine=refine if drawing else None)
+        task = problem(scorer, wanted, adapter=RefinedBy(refine) if drawing else None)
         refined.clear()
         sized.run(task)
         task.answer()

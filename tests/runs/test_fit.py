@@ -19,7 +19,7 @@ def test_a_minute_of_training_raises_the_reward(tmp_path, monkeypatch):
     before = {file: file.read_bytes() for file in WEIGHTS.rglob("*.safetensors")}
     assert len(before) == 7
     short = ["--trainer.max_steps=180", "--model.lr_scheduler.total_steps=180", "--trainer.limit_val_batches=0"]
-    assert main(["fit", *short, "--model.reference=null", "--output=run"]) == 0
+    assert main(["fit", *short, "--model.reference_search=null", "--output=run"]) == 0
     summary = json.loads(Path("run/summary.json").read_text())
     base, refined = summary["base"], summary["hypernetwork"]
     assert (summary["prompts"], summary["seeds"]) == (120, 4)

@@ -13,7 +13,12 @@ from tests.tiny_adapter import save_shapes_adapter
 
 pytestmark = pytest.mark.usefixtures("own_folder")
 
-LORA = ["--model.lora.rank=2", "--model.lora.alpha=4", "--data.test=12", "--model.reference=null"]
+LORA = [
+    "--model.adapter.lora.rank=2",
+    "--model.adapter.lora.alpha=4",
+    "--data.test=12",
+    "--model.reference_search=null",
+]
 
 
 @pytest.mark.slow

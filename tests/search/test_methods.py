@@ -29,6 +29,7 @@ from tests.search.methods import (  # noqa: F401 - a fixture
 )
 from tests.search.test_search import PROMPTS, brightness, halfway
 from tests.search.test_walks import Walk
+from tests.search.toy import RefinedBy
 
 STEPS = 4
 AT_STEPS = [(search, steps) for search in EXAMPLES for steps in (1, 2, 4) if steps >= least_steps(search)]
@@ -37,7 +38,7 @@ AT_STEPS = [(search, steps) for search in EXAMPLES for steps in (1, 2, 4) if ste
 def problem(search: Search, steps: int = STEPS, rows=slice(None), **options):
     generator = Walk()
     start = torch.randn(len(PROMPTS), *generator.noise_shape, generator=torch.Generator().manual_seed(0))[rows]
-    budget = search.budget(steps, int("refine" in options))
+    budget = search.budget(steps, int("adapter" in options))
     return NoiseProblem(generator, brightness, PROMPTS[rows], start, budget, 1, steps, **options)
 
 
@@ -66,7 +67,7 @@ def test_the_answer_is_a_sample_of_its_noise_and_seed_or_the_end_of_a_walk(searc
 
 @every_method
 def test_the_same_twice_is_the_same(search, rewriter):  # noqa: F811
-    first, second = (found_by(ready(search, rewriter), refine=halfway).best for _ in range(2))
+    first, second = (found_by(ready(search, rewriter), adapter=halfway).best for _ in range(2))
     assert torch.equal(first.noise, second.noise) and torch.equal(first.latents, second.latents)
     assert torch.equal(first.seeds, second.seeds) and torch.equal(first.scores, second.scores)
 
@@ -74,9 +75,9 @@ def test_the_same_twice_is_the_same(search, rewriter):  # noqa: F811
 @every_method
 def test_a_prompt_finds_the_same_in_any_batch(search, rewriter):  # noqa: F811
     search = ready(search, rewriter)
-    together = found_by(search, refine=halfway)
+    together = found_by(search, adapter=halfway)
     for row in range(len(PROMPTS)):
-        alone = found_by(search, rows=slice(row, row + 1), refine=halfway)
+        alone = found_by(search, rows=slice(row, row + 1), adapter=halfway)
         torch.testing.assert_close(alone.best.latents[0], together.best.latents[row], rtol=0, atol=1e-5)
 
 
@@ -122,15 +123,15 @@ def nudged(noise: Tensor, conditioning: Conditioning) -> Tensor:
 @pytest.mark.parametrize(("search", "steps"), AT_STEPS, ids=lambda part: name_of(part) if part in EXAMPLES else part)
 def test_a_small_refinement_moves_the_answer_a_little(search, steps, rewriter):  # noqa: F811
     search = ready(search, rewriter)
-    plain, refined = (found_by(search, steps=steps, **options).best for options in ({}, {"refine": nudged}))
+    plain, refined = (found_by(search, steps=steps, **options).best for options in ({}, {"adapter": RefinedBy(nudged)}))
     assert torch.equal(plain.seeds, refined.seeds)
     assert (plain.images - refined.images).abs().max() < 1e-4
     assert (plain.noise - refined.noise).abs().max() > 0
 
 
 def test_each_draw_has_fresh_noise_of_its_own_and_the_first_that_of_the_start():
-    for refine in (None, halfway):
-        task = NoiseProblem(Walk(), brightness, PROMPTS, torch.randn(3, 3, 4, 4), 9, refine=refine)
+    for adapter in (None, halfway):
+        task = NoiseProblem(Walk(), brightness, PROMPTS, torch.randn(3, 3, 4, 4), 9, adapter=adapter)
         first, second = task.draw(2), task.draw(2)
         assert first.seeds[:, 0].tolist() == seeds_from(task.start)
         assert len(set(first.seeds.flatten().tolist() + second.seeds.flatten().tolist())) == 12
@@ -165,13 +166,13 @@ def test_zero_order_goes_on_from_a_best_of_another_method_with_its_fresh_noise()
 
 def test_a_method_refines_noises_of_its_own_and_pays_for_them():
     """A mirrored draw is mirrored before the hypernetwork, keeps the draw's fresh noise, and costs as much as a draw."""
-    task = NoiseProblem(Walk(), brightness, PROMPTS, torch.randn(3, 3, 4, 4), 9, refine=halfway)
+    task = NoiseProblem(Walk(), brightness, PROMPTS, torch.randn(3, 3, 4, 4), 9, adapter=halfway)
     draw = task.unrefined(1)
     assert torch.equal(draw.noise[:, 0], task.start) and task.account.nfe == 0
     pair = task.refined(draw.moved(torch.cat([draw.noise, -draw.noise], 1)))
     assert task.account.nfe == 2
     for place, sign in enumerate((1, -1)):
-        torch.testing.assert_close(pair.noise[:, place], halfway(sign * task.start, task.conditioning))
+        torch.testing.assert_close(pair.noise[:, place], halfway.refine(sign * task.start, task.conditioning))
         assert pair.seeds[:, place].tolist() == seeds_from(task.start)
     with pytest.raises(BudgetExceeded, match="refining 8 noises of 1 NFE do not fit: 2 of 9 NFE are spent"):
         task.refined(Candidates.drawn(torch.randn(3, 8, 3, 4, 4)))

@@ -166,7 +166,7 @@ def test_sized_to_a_budget_and_no_round_more_would_fit(drawing, steps):
             sized = search(server).within(budget, steps, drawing)
             wanted = sized.budget(steps, drawing)
             assert wanted <= budget < wanted + sized.rewrites * steps
-            task = problem(wanted, steps=steps, refine=halfway if drawing else None)
+            task = problem(wanted, steps=steps, adapter=halfway if drawing else None)
             sized.run(task)
             assert task.account.nfe == wanted
         with pytest.raises(ValueError, match="needs a budget of"):

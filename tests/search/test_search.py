@@ -14,6 +14,7 @@ from hypernoise_pl.search.random_search import RandomSearch
 from hypernoise_pl.search.reno import ReNO
 from hypernoise_pl.search.zero_order import ZeroOrder, neighbours
 from hypernoise_pl.types import Conditioning
+from tests.search.toy import RefinedBy
 
 
 class Identity(Generator):
@@ -108,7 +109,7 @@ def test_the_first_candidate_is_the_start_noise():
 def test_reno_equals_one_prompt_at_a_time_with_torch_clipping():
     """The vectorised climb is the reference's: one prompt, SGD with Nesterov, clip_grad_norm_, norm penalty."""
     together = problem(budget=10)
-    ReNO(10, lr=5.0, momentum=0.9, clip=0.1, penalty=0.01).run(together)
+    ReNO(10, lr=5.0, momentum=0.9, max_grad_norm=0.1, penalty=0.01).run(together)
     for row, prompt in enumerate(PROMPTS):
         generator = Identity()
         noise = together.start[row : row + 1].clone().requires_grad_()
@@ -187,10 +188,13 @@ def test_a_walk_needs_sense(wrong):
 SEARCHES = [RandomSearch(), ReNO(), ZeroOrder(neighbours=3), Evolution(population=4)]
 
 
-def halfway(noise: Tensor, conditioning: Conditioning) -> Tensor:
+def go_halfway(noise: Tensor, conditioning: Conditioning) -> Tensor:
     """A hypernetwork's stand-in that knows the best noise of every prompt and goes half the way."""
     best = torch.logit(torch.tensor(0.7)) - 0.1 * conditioning.embeddings[..., None]
     return noise + 0.5 * (best - noise)
+
+
+halfway = RefinedBy(go_halfway)
 
 
 @pytest.mark.parametrize("search", SEARCHES, ids=lambda search: type(search).__name__)
@@ -202,8 +206,8 @@ def test_a_method_is_sized_to_a_budget_and_no_move_more_would_fit(search, drawin
         wanted = sized.budget(steps, drawing)
         assert wanted <= budget
         start = torch.randn(3, 3, 4, 4, generator=torch.Generator().manual_seed(0))
-        refine = halfway if drawing else None
-        task = NoiseProblem(Identity(), brightness, PROMPTS, start, wanted, steps=steps, refine=refine)
+        adapter = halfway if drawing else None
+        task = NoiseProblem(Identity(), brightness, PROMPTS, start, wanted, steps=steps, adapter=adapter)
         sized.run(task)
         assert task.account.nfe == wanted
     with pytest.raises(ValueError, match="needs a budget of"):
@@ -213,12 +217,12 @@ def test_a_method_is_sized_to_a_budget_and_no_move_more_would_fit(search, drawin
 @pytest.mark.parametrize("search", SEARCHES, ids=lambda search: type(search).__name__)
 def test_every_method_gains_from_refined_noise_at_equal_cost(search):
     found = {}
-    for refine in (None, halfway):
-        sized = search.within(14, 1, drawing=int(refine is not None))
+    for adapter in (None, halfway):
+        sized = search.within(14, 1, drawing=int(adapter is not None))
         start = torch.randn(3, 3, 4, 4, generator=torch.Generator().manual_seed(0))
-        task = NoiseProblem(Identity(), brightness, PROMPTS, start, 14, seed=1, refine=refine)
+        task = NoiseProblem(Identity(), brightness, PROMPTS, start, 14, seed=1, adapter=adapter)
         sized.run(task)
-        found[refine] = task.best.scores
+        found[adapter] = task.best.scores
     assert (found[halfway] > found[None]).all()
 
 
@@ -226,11 +230,11 @@ def test_refining_is_paid_and_chunks_change_nothing():
     start = torch.randn(3, 3, 4, 4, generator=torch.Generator().manual_seed(0))
     drawn = []
     for chunk in (1, 4, 256):
-        task = NoiseProblem(Identity(), brightness, PROMPTS, start, 6, seed=1, chunk=chunk, refine=halfway)
+        task = NoiseProblem(Identity(), brightness, PROMPTS, start, 6, seed=1, chunk=chunk, adapter=halfway)
         drawn.append(task.draw(5).noise)
         assert task.account.nfe == 5 and task.account.decodes == task.generator.evaluations == 0
     assert torch.equal(drawn[0], drawn[2]) and torch.equal(drawn[1], drawn[2])
-    torch.testing.assert_close(drawn[2][:, 0], halfway(start, task.conditioning))
+    torch.testing.assert_close(drawn[2][:, 0], halfway.refine(start, task.conditioning))
     with pytest.raises(BudgetExceeded, match="refining 2 noises of 1 NFE do not fit: 5 of 6 NFE are spent"):
         task.draw(2)
 

@@ -1,6 +1,7 @@
 """A many-step generator whose distribution is known: the exact flow from noise to 8 Gaussians on a circle."""
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -8,6 +9,7 @@ from torch import Tensor, nn
 from hypernoise_pl.generators.base import Generator
 from hypernoise_pl.generators.schedules.base import Schedule
 from hypernoise_pl.generators.schedules.flow import EvenFlow
+from hypernoise_pl.lora.adapter import Adapter
 from hypernoise_pl.types import Conditioning
 
 RADIUS, DEVIATION = 2.0, 0.1
@@ -47,6 +49,35 @@ class EightGaussians(Generator):
 
     def _decode(self, latents: Tensor) -> Tensor:
         return latents.repeat_interleave(2, 1)[:, :3]  # three channels, as images have
+
+
+class RefinedBy(Adapter):
+    """An adapter without weights, whose refined noise is a known function of noise and conditioning."""
+
+    adapts, label, nfe = "noise", "refined", 1
+
+    def __init__(self, refine: Callable[[Tensor, Conditioning], Tensor]) -> None:
+        nn.Module.__init__(self)
+        self.refine = refine
+
+    def residual(self, noise: Tensor, conditioning: Conditioning, strength: float = 1.0) -> Tensor:
+        return strength * (self.refine(noise, conditioning) - noise)
+
+    def network(self, strength: float = 1.0) -> None:
+        return None
+
+
+class Generating(RefinedBy):
+    """An adapter that leaves the noise alone and generates with a network."""
+
+    nfe = 0
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__(lambda noise, conditioning: noise)
+        self.view = network
+
+    def network(self, strength: float = 1.0) -> nn.Module:
+        return self.view
 
 
 def modes_and_distances(latents: Tensor) -> tuple[Tensor, Tensor]:

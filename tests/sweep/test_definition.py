@@ -16,7 +16,7 @@ from hypernoise_pl.sweep.space import as_flags, flags_of, grid_point
 pytestmark = pytest.mark.usefixtures("own_folder")
 
 RIGHT = {
-    "parameters": {"model.lora.rank": [8, 16], "model.optimizer.lr": {"low": 1e-4, "high": 1e-2, "log": True}},
+    "parameters": {"model.adapter.lora.rank": [8, 16], "model.optimizer.lr": {"low": 1e-4, "high": 1e-2, "log": True}},
     "trials": 4,
 }
 
@@ -28,15 +28,32 @@ def written(**changes: object) -> str:
 
 def test_a_point_is_flags_of_fit():
     groups = {
-        "size": [{"model.lora.rank": 8, "model.lora.alpha": 16.0}, {"model.lora.rank": 32, "model.lora.alpha": 64.0}]
+        "size": [
+            {"model.adapter.lora.rank": 8, "model.adapter.lora.alpha": 16.0},
+            {"model.adapter.lora.rank": 32, "model.adapter.lora.alpha": 64.0},
+        ]
     }
-    parameters = {"model.objective.reward_scale": [10, 20.5], "judge": [None], "model.lora.targets": [["a", "b"]]}
+    parameters = {
+        "model.objective.reward_scale": [10, 20.5],
+        "judge": [None],
+        "model.adapter.lora.targets": [["a", "b"]],
+    }
     definition = read_definition(written(parameters=parameters, groups=groups, sampler="grid", trials=None))
     assert definition.points == 4
     flags = [as_flags(flags_of(definition.dimensions, grid_point(definition.dimensions, place))) for place in range(4)]
-    fixed = ["--judge=null", '--model.lora.targets=["a", "b"]']
-    assert flags[1] == ["--model.objective.reward_scale=10", *fixed, "--model.lora.rank=32", "--model.lora.alpha=64"]
-    assert flags[2] == ["--model.objective.reward_scale=20.5", *fixed, "--model.lora.rank=8", "--model.lora.alpha=16"]
+    fixed = ["--judge=null", '--model.adapter.lora.targets=["a", "b"]']
+    assert flags[1] == [
+        "--model.objective.reward_scale=10",
+        *fixed,
+        "--model.adapter.lora.rank=32",
+        "--model.adapter.lora.alpha=64",
+    ]
+    assert flags[2] == [
+        "--model.objective.reward_scale=20.5",
+        *fixed,
+        "--model.adapter.lora.rank=8",
+        "--model.adapter.lora.alpha=16",
+    ]
     assert len({tuple(each) for each in flags}) == 4
 
 
@@ -59,7 +76,7 @@ def test_flags_of_the_command_line_are_set_in_every_trial():
 
 
 def test_the_first_points_are_given():
-    start = [{"model.lora.rank": 16, "model.optimizer.lr": 1e-3}]
+    start = [{"model.adapter.lora.rank": 16, "model.optimizer.lr": 1e-3}]
     assert read_definition(written(start=start)).first_points == start
 
 
@@ -69,24 +86,33 @@ def test_the_first_points_are_given():
         ({"paramters": {}}, "no key is called 'paramters' (did you mean 'parameters'?)"),
         ({"parameters": {}}, "parameters: none are given"),
         (
-            {"parameters": {"model.lora.rank": 8}},
-            "parameters.model.lora.rank: 8; needs a list of values, or low and high",
+            {"parameters": {"model.adapter.lora.rank": 8}},
+            "parameters.model.adapter.lora.rank: 8; needs a list of values, or low and high",
         ),
-        ({"parameters": {"model.lora.rank": []}}, "parameters.model.lora.rank: an empty list"),
-        ({"parameters": {"model.lora.rank": [8, 8]}}, "parameters.model.lora.rank: a value is there twice"),
-        ({"parameters": {"model.lora.rank": {"low": 8}}}, "parameters.model.lora.rank: a range needs high"),
-        ({"parameters": {"model.lora.rank": {"low": 8, "hihg": 9}}}, "a range has no 'hihg' (did you mean 'high'?)"),
-        ({"parameters": {"model.lora.rank": {"low": 9, "high": 8}}}, "low 9 is not below high 8"),
+        ({"parameters": {"model.adapter.lora.rank": []}}, "parameters.model.adapter.lora.rank: an empty list"),
+        (
+            {"parameters": {"model.adapter.lora.rank": [8, 8]}},
+            "parameters.model.adapter.lora.rank: a value is there twice",
+        ),
+        (
+            {"parameters": {"model.adapter.lora.rank": {"low": 8}}},
+            "parameters.model.adapter.lora.rank: a range needs high",
+        ),
+        (
+            {"parameters": {"model.adapter.lora.rank": {"low": 8, "hihg": 9}}},
+            "a range has no 'hihg' (did you mean 'high'?)",
+        ),
+        ({"parameters": {"model.adapter.lora.rank": {"low": 9, "high": 8}}}, "low 9 is not below high 8"),
         ({"parameters": {"a": {"low": 0, "high": 8, "log": True}}}, "parameters.a: a log range begins above 0"),
         ({"parameters": {"a": {"low": "1e-3x", "high": 8}}}, "parameters.a.low: '1e-3x' is no number"),
         ({"groups": {"a": {"x": 1}}}, "groups.a: needs a list of mappings"),
-        ({"groups": {"a": [{"model.lora.rank": 1}]}}, "groups.a: model.lora.rank is a parameter too"),
-        ({"set": {"model.lora.rank": 8}}, "model.lora.rank is set for every trial and varied"),
+        ({"groups": {"a": [{"model.adapter.lora.rank": 1}]}}, "groups.a: model.adapter.lora.rank is a parameter too"),
+        ({"set": {"model.adapter.lora.rank": 8}}, "model.adapter.lora.rank is set for every trial and varied"),
         ({"objectives": {"validation/gain": "maximise"}}, "objectives.validation/gain: 'maximise'; it is one of"),
         ({"sampler": "tpee"}, "sampler: 'tpee'; it is one of tpe, random, grid, cmaes (did you mean 'tpe'?)"),
         ({"sampler": {"tpe": {"sed": 1}}}, "sampler.tpe: TPESampler takes no 'sed' (did you mean 'seed'?)"),
         ({"sampler": "grid"}, "parameters.model.optimizer.lr: a grid needs a list of values, or a range with a step"),
-        ({"sampler": "cmaes"}, "sampler: cmaes takes ranges alone, and model.lora.rank is a list"),
+        ({"sampler": "cmaes"}, "sampler: cmaes takes ranges alone, and model.adapter.lora.rank is a list"),
         ({"pruner": "ashaa"}, "pruner: 'ashaa'; it is one of none, asha, hyperband"),
         ({"pruner": {"asha": {"min_resources": 1}}}, "takes no 'min_resources' (did you mean 'min_resource'?)"),
         ({"pruner": "asha", "objectives": {"a": "minimize", "b": "minimize"}}, "prunes for one objective alone"),
@@ -95,9 +121,15 @@ def test_the_first_points_are_given():
         ({"trials": 0}, "trials: 0; needs a whole number of at least 1"),
         ({"seeds": 1.5}, "seeds: 1.5; needs a whole number of at least 1"),
         ({"hours": -1}, "hours: -1; needs a number above 0"),
-        ({"start": [{"model.lora.rank": 8}]}, "start[0]: model.optimizer.lr is missing"),
-        ({"start": [{"model.lora.rank": 9, "model.optimizer.lr": 1e-3}]}, "start[0]: model.lora.rank has no value 9"),
-        ({"start": [{"model.lora.rank": 8, "model.optimizer.lr": 1.0}]}, "model.optimizer.lr = 1.0 is not within"),
+        ({"start": [{"model.adapter.lora.rank": 8}]}, "start[0]: model.optimizer.lr is missing"),
+        (
+            {"start": [{"model.adapter.lora.rank": 9, "model.optimizer.lr": 1e-3}]},
+            "start[0]: model.adapter.lora.rank has no value 9",
+        ),
+        (
+            {"start": [{"model.adapter.lora.rank": 8, "model.optimizer.lr": 1.0}]},
+            "model.optimizer.lr = 1.0 is not within",
+        ),
     ],
 )
 def test_a_wrong_file_is_refused_in_one_line(changes, said):
@@ -110,15 +142,15 @@ def test_a_wrong_file_is_refused_in_one_line(changes, said):
     ("changes", "arguments", "said"),
     [
         (
-            {"parameters": {"model.lora.rnak": [8]}},
+            {"parameters": {"model.adapter.lora.rnak": [8]}},
             [],
-            "--model.lora.rnak: model.lora: no key is called 'rnak' (did you mean 'rank'?)",
+            "--model.adapter.lora.rnak: model.adapter.lora: no key is called 'rnak' (did you mean 'rank'?)",
         ),
         ({"parameters": {"modle.lora.rank": [8]}}, [], "--modle: no such flag or key (did you mean '--model'?)"),
         (
-            {"parameters": {"model.lora.rank": [8, "big"]}},
+            {"parameters": {"model.adapter.lora.rank": [8, "big"]}},
             [],
-            "--model.lora.rank: 'big' stands there; give a whole number",
+            "--model.adapter.lora.rank: 'big' stands there; give a whole number",
         ),
         ({"set": {"trainer.max_step": 5}}, [], "trainer: no key is called 'max_step' (did you mean 'max_steps'?)"),
         (

@@ -17,7 +17,7 @@ from hypernoise_pl.sweep.results import best, command_of, interval, points
 from hypernoise_pl.sweep.study import open_storage, open_study, trial_for
 from hypernoise_pl.sweep.table import rows, table
 
-PARAMETERS = {"model.lora.rank": [8, 16], "model.optimizer.lr": {"low": 1e-4, "high": 1e-2, "log": True}}
+PARAMETERS = {"model.adapter.lora.rank": [8, 16], "model.optimizer.lr": {"low": 1e-4, "high": 1e-2, "log": True}}
 
 
 def made(folder: Path, gains: dict[int, list[list[float]]], states=None, **changes):
@@ -118,7 +118,7 @@ def test_the_command_repeats_the_point(tmp_path):
     (point,) = points(study, definition, tmp_path)
     words = command_of(point, definition, Path("base.yaml")).split()
     assert words[:6] == ["python", "-m", "hypernoise_pl", "fit", "--config", "base.yaml"]
-    assert {word.partition("=")[0] for word in words[6:]} == {"--model.lora.rank", "--model.optimizer.lr"}
+    assert {word.partition("=")[0] for word in words[6:]} == {"--model.adapter.lora.rank", "--model.optimizer.lr"}
     assert float(words[7].partition("=")[2]) == point.values["model.optimizer.lr"]
 
 

@@ -9,7 +9,7 @@ from hypernoise_pl.__main__ import main
 from hypernoise_pl.cli import commands as cli
 from tests.tiny_adapter import save_shapes_adapter
 
-TINY = ["--data.batch_size=2", "--data.test=6", "--model.reference=null", "--model.images_per_prompt=1"]
+TINY = ["--data.batch_size=2", "--data.test=6", "--model.reference_search=null", "--model.images_per_prompt=1"]
 TINY += ["--trainer.log_every_n_steps=1"]
 
 

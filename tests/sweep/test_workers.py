@@ -30,13 +30,13 @@ FIT = {
     "data.validation": 6,
     "data.eval_batch_size": 6,
     "model.images_per_prompt": 1,
-    "model.reference": None,
+    "model.reference_search": None,
     "trainer.limit_test_batches": 0,
     "trainer.max_steps": 4,
     "trainer.val_check_interval": 2,
     "trainer.callbacks.ModelCheckpoint.every_n_train_steps": 1,
 }
-GRID = {"parameters": {"model.lora.rank": [2, 4]}, "sampler": "grid", "objectives": {GAIN: "maximize"}}
+GRID = {"parameters": {"model.adapter.lora.rank": [2, 4]}, "sampler": "grid", "objectives": {GAIN: "maximize"}}
 
 
 def begin(*arguments: str, **changes: object) -> subprocess.Popen[str]:
@@ -114,25 +114,25 @@ def test_one_of_two_workers_is_killed_and_the_other_goes_on_from_its_checkpoint(
 
 def test_a_sweep_that_is_stopped_says_how_it_goes_on_and_does():
     longer = {**FIT, "trainer.max_steps": 30, "trainer.val_check_interval": 30}
-    first = begin("--workers=2", set=longer, parameters={"model.lora.rank": [2, 4, 8]})
+    first = begin("--workers=2", set=longer, parameters={"model.adapter.lora.rank": [2, 4, 8]})
     wait_for(lambda: checkpoint(0) and checkpoint(1))
     first.send_signal(signal.SIGTERM)
     _, errors = ended(first, 143)
     assert "stopped by SIGTERM; to continue: python -m hypernoise_pl sweep mine.yaml --output=out --workers=2" in errors
     assert not any(each.state.is_finished() for each in trials())
-    again = begin("--workers=2", set=longer, parameters={"model.lora.rank": [2, 4, 8]})
+    again = begin("--workers=2", set=longer, parameters={"model.adapter.lora.rank": [2, 4, 8]})
     ended(again)
     assert [each.state.name for each in trials()] == ["COMPLETE"] * 3
     assert {each["number"]: each["values"] for each in summary()["trials"]} == {
-        number: {"model.lora.rank": rank} for number, rank in enumerate([2, 4, 8])
+        number: {"model.adapter.lora.rank": rank} for number, rank in enumerate([2, 4, 8])
     }
     assert summary()["finished"]
-    third = begin(set=longer, parameters={"model.lora.rank": [2, 4, 8]})  # nothing is left to do
+    third = begin(set=longer, parameters={"model.adapter.lora.rank": [2, 4, 8]})  # nothing is left to do
     output, _ = ended(third)
     assert "sweep: 3 of 3 trials" in output and len(trials()) == 3
-    other = begin(set=longer, parameters={"model.lora.rank": [2, 4, 16]})
+    other = begin(set=longer, parameters={"model.adapter.lora.rank": [2, 4, 16]})
     _, errors = ended(other, 2)
-    assert "--output out: holds another sweep: parameters.model.lora.rank [2, 4, 16] (was [2, 4, 8])" in errors
+    assert "--output out: holds another sweep: parameters.model.adapter.lora.rank [2, 4, 16] (was [2, 4, 8])" in errors
 
 
 def test_a_fit_of_a_worse_point_is_pruned_and_seeds_are_averaged():
@@ -218,7 +218,7 @@ def postgres(tmp_path_factory):
 
 
 def test_two_workers_meet_in_a_postgresql_database_and_one_is_killed(postgres):
-    parameters = {"parameters": {"model.lora.rank": [2, 4, 8]}, "pruner": {"asha": {"min_resource": 100}}}
+    parameters = {"parameters": {"model.adapter.lora.rank": [2, 4, 8]}, "pruner": {"asha": {"min_resource": 100}}}
     longer = {**FIT, "trainer.max_steps": 20, "trainer.val_check_interval": 10}
     killed, other = (begin(f"--storage={postgres}", set=longer, **parameters) for _ in range(2))
     wait_for(lambda: checkpoint(0) and checkpoint(1))

@@ -23,7 +23,8 @@ from hypernoise_pl.data.compbench import CompBenchFolder
 from hypernoise_pl.data.geneval import GenEvalFile
 from hypernoise_pl.generators.conditioning_store import PromptCache
 from hypernoise_pl.generators.sana_sprint import SanaSprint
-from hypernoise_pl.hypernetwork import LoraOptions, NoiseHypernetwork
+from hypernoise_pl.hypernetwork import NoiseHypernetwork
+from hypernoise_pl.lora.view import LoraOptions
 from hypernoise_pl.report.results import Results
 from hypernoise_pl.rewards.clip import CLIPScore
 from hypernoise_pl.rewards.image_reward import ImageReward
@@ -77,7 +78,7 @@ def adapter(file: str, save: Any = save_adapter) -> Callable[[Path], Path]:
         generator = sana(TINY[0])
         hypernetwork = NoiseHypernetwork(generator, LoraOptions(2, 4.0))
         randomise(hypernetwork)
-        save(hypernetwork, generator, folder / "adapter")
+        save(hypernetwork, folder / "adapter")
         return folder / "adapter" / file
 
     return make

@@ -204,16 +204,17 @@ def test_a_used_folder_is_not_begun_anew_nor_from_an_earlier_step():
 def test_every_file_that_is_written_has_the_usual_mode(sana_folder):
     from hypernoise_pl.adapters.files import save_adapter
     from hypernoise_pl.adapters.formats import export_peft, export_reference
-    from hypernoise_pl.hypernetwork import LoraOptions, NoiseHypernetwork
+    from hypernoise_pl.hypernetwork import NoiseHypernetwork
+    from hypernoise_pl.lora.view import LoraOptions
     from tests.tiny import sana
 
     before = os.umask(0o027)
     try:
         generator = sana(sana_folder)
         hypernetwork = NoiseHypernetwork(generator, LoraOptions(2, 4.0))
-        save_adapter(hypernetwork, generator, Path("written/own"))
-        export_peft(hypernetwork, generator, Path("written/peft"))
-        export_reference(hypernetwork, generator, Path("written/reference"))
+        save_adapter(hypernetwork, Path("written/own"))
+        export_peft(hypernetwork, Path("written/peft"))
+        export_reference(hypernetwork, Path("written/reference"))
         write_tensors(Path("written/t.safetensors"), {"t": torch.zeros(2, 3).mT})
         train(Path("written/run"), 1)
         generator.network.save_pretrained("written/network")  # diffusers' own

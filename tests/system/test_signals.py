@@ -25,7 +25,7 @@ SHORT = [
     "--data.batch_size=4",
     "--data.test=6",
     "--model.images_per_prompt=1",
-    "--model.reference=null",
+    "--model.reference_search=null",
 ]
 CODES = {signal.SIGTERM: 143, signal.SIGINT: 130}
 
@@ -120,7 +120,7 @@ def test_predict_that_is_stopped_goes_on_with_what_is_missing(tmp_path):
     rows = [f"p{number},a red circle number {number},tag{number % 2},{number}" for number in range(60)]
     (tmp_path / "p.csv").write_text("id,prompt,tag,seed\n" + "\n".join(rows) + "\n")
     command = ["-m", "hypernoise_pl", "predict", "--adapter=adapter", "--prompts=p.csv", "--seeds=0,1"]
-    command += ["--model.lora.rank=2", "--model.lora.alpha=4"]
+    command += ["--model.adapter.lora.rank=2", "--model.adapter.lora.alpha=4"]
     process = subprocess.Popen(
         [sys.executable, *command], cwd=tmp_path, env=environment(), stderr=subprocess.PIPE, text=True
     )
@@ -164,7 +164,7 @@ def test_other_commands_exit_as_shells_expect_and_say_how_to_go_on(tmp_path, mon
         from tests.tiny_adapter import save_shapes_adapter
 
         save_shapes_adapter(tmp_path / "adapter")
-        more = ["--adapter=adapter", "--model.lora.rank=2", "--model.lora.alpha=4"]
+        more = ["--adapter=adapter", "--model.adapter.lora.rank=2", "--model.adapter.lora.alpha=4"]
     try:
         assert main([command, "--config=data.yaml", *more]) == CODES[signum]
     finally:

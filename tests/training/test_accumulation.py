@@ -6,7 +6,7 @@ import torch
 from lightning.pytorch.callbacks import GradientAccumulationScheduler
 
 from hypernoise_pl.data.base import PromptDataModule
-from hypernoise_pl.hypernetwork import LoraOptions
+from hypernoise_pl.lora.view import LoraOptions
 from hypernoise_pl.objective import L2Mean, Objective
 from hypernoise_pl.types import Prompt
 from tests.tiny import DOUBLE, module

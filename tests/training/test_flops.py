@@ -68,7 +68,7 @@ def test_a_training_step_takes_what_pytorch_counts_and_is_the_same_step(sana_fol
         method = module(sana_folder, **options)
         noise = torch.randn(3, *method.generator.noise_shape, generator=torch.Generator().manual_seed(0))
         with sdpa_kernel(SDPBackend.MATH), counting as count:  # PyTorch counts no attention of CPUs but this
-            loss, _ = method.objective(method(PROMPTS, noise), method.reward_weights)
+            loss, _ = method.loss(method(PROMPTS, noise))
             loss.backward()
         total = count.total if isinstance(count, CountFlops) else count.get_total_flops()
         return total, {name: weight.grad for name, weight in method.trainable().items()}

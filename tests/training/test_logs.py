@@ -104,7 +104,7 @@ def test_tensorboard_has_the_configuration_and_a_row_of_hyper_parameters_with_wh
     from hypernoise_pl.config.merge import finished, resolved
     from hypernoise_pl.config.options import Options
 
-    flags = ["--model.lora.rank=8", "--model.optimizer.lr=0.002", "--trainer.max_steps=7"]
+    flags = ["--model.adapter.lora.rank=8", "--model.optimizer.lr=0.002", "--trainer.max_steps=7"]
     config = resolved(finished(configuration("fit", Options(), flags)))
     logger = TensorBoardLogger(str(tmp_path), name="", version="")
     tell([logger], config)
@@ -124,7 +124,7 @@ def test_tensorboard_has_the_configuration_and_a_row_of_hyper_parameters_with_wh
     content = found.PluginTagToContent("hparams")["_hparams_/session_start_info"]
     row = HParamsPluginData.FromString(content).session_start_info.hparams
     numbers = {name: value.number_value for name, value in row.items()}
-    assert numbers["model.lora.rank"] == 8 and numbers["model.optimizer.lr"] == 0.002
+    assert numbers["model.adapter.lora.rank"] == 8 and numbers["model.optimizer.lr"] == 0.002
     assert numbers["trainer.max_steps"] == numbers["model.lr_scheduler.total_steps"] == 7
     assert numbers["model.reward_weights.clip"] == 0.2 and numbers["model.objective.reward_scale"] == 50
     assert numbers["data.batch_size"] == 64

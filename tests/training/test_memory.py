@@ -8,17 +8,19 @@ import torch
 from hypernoise_pl.checkpoints.weightless import weightless_pipeline
 from hypernoise_pl.generators.loading import Loaded
 from hypernoise_pl.generators.sana_sprint import SanaSprint
-from hypernoise_pl.hypernetwork import LoraOptions, NoiseHypernetwork, lora_view
+from hypernoise_pl.hypernetwork import NoiseHypernetwork
+from hypernoise_pl.lora.generator_lora import GeneratorLora
+from hypernoise_pl.lora.view import LoraOptions
 from hypernoise_pl.training.memory import activations
 
 
 def counted(generator: SanaSprint, batch: int, itself: bool = False, checkpointed: bool = False) -> int:
     lora = LoraOptions(4, 8.0)
-    trained = lora_view(generator.network, lora) if itself else NoiseHypernetwork(generator, lora)
+    adapter = (GeneratorLora if itself else NoiseHypernetwork)(generator, lora)
     if checkpointed:
         generator.checkpoint_activations()
-        generator.checkpoint_activations(trained.view)
-    return activations(generator, trained, batch)
+        generator.checkpoint_activations(adapter.view)
+    return activations(adapter, batch)
 
 
 @pytest.mark.parametrize("itself", [False, True])

@@ -3,6 +3,7 @@
 import csv
 import math
 import time
+from functools import partial
 from typing import ClassVar
 
 import lightning as L
@@ -13,15 +14,17 @@ from lightning.pytorch.loggers import CSVLogger
 from torch import Tensor
 
 from hypernoise_pl.data.base import PromptDataModule
-from hypernoise_pl.finetune import FineTuneModule
-from hypernoise_pl.hypernetwork import LoraOptions
+from hypernoise_pl.hypernetwork import NoiseHypernetwork
+from hypernoise_pl.lora.generator_lora import GeneratorLora
+from hypernoise_pl.lora.view import LoraOptions
 from hypernoise_pl.module import HyperNoiseModule
 from hypernoise_pl.noise import IndependentNoise, SharedNoise
 from hypernoise_pl.objective import L2Mean, NoPenalty, Objective, Penalty, weighted_sum
 from hypernoise_pl.rewards.base import Reward
 from hypernoise_pl.search.random_search import RandomSearch
 from hypernoise_pl.search.reno import ReNO
-from hypernoise_pl.training.adapter_module import NonFiniteError, WarmupCosine
+from hypernoise_pl.training.schedules import WarmupCosine
+from hypernoise_pl.training.step_guard import NonFiniteError
 from hypernoise_pl.types import Prompt, Rollout
 from tests.every_family import make
 from tests.tiny import PROMPTS, Brightness, module, randomise
@@ -40,7 +43,7 @@ def sgd(parameters):
     return torch.optim.SGD(parameters, lr=0.1, momentum=0.9)
 
 
-def build(folder, kind=HyperNoiseModule, **options):
+def build(folder, kind=NoiseHypernetwork, **options):
     options.setdefault("optimizer", sgd)
     options.setdefault("lora", LoraOptions(4, 8.0))
     options.setdefault("objective", Objective(L2Mean(), 1.0, 10.0))
@@ -89,7 +92,7 @@ class Failing(Reward):
         return score + (0.0 * score).sqrt()  # the loss is finite, its gradient is not
 
 
-@pytest.mark.parametrize("kind", [HyperNoiseModule, FineTuneModule])
+@pytest.mark.parametrize("kind", [NoiseHypernetwork, GeneratorLora])
 def test_frozen_weights_are_bit_identical_after_training_and_the_lora_is_not(sana_folder, tmp_path, kind):
     method = build(sana_folder, kind)
     frozen = {name: p.detach().clone() for name, p in method.named_parameters() if not p.requires_grad}
@@ -108,9 +111,9 @@ def test_training_raises_the_reward(sana_folder, tmp_path):
     method = build(sana_folder, noise=SharedNoise())
     prompts = Rings(4).prompts("train")
     noise = method.eval_noise(prompts, 1)
-    before = method.objective(method(prompts, noise), method.reward_weights)[1]["reward"].mean()
+    before = method.loss(method(prompts, noise))[1]["reward"].mean()
     fit(method, tmp_path, steps=20, batch_size=4)
-    after = method.objective(method(prompts, noise), method.reward_weights)[1]["reward"].mean()
+    after = method.loss(method(prompts, noise))[1]["reward"].mean()
     assert after > before
 
 
@@ -220,13 +223,13 @@ def test_a_checkpoint_holds_what_trains_and_nothing_else(sana_folder, tmp_path):
     lora = sum(tensor.nbytes for tensor in saved["state_dict"].values())
     assert (tmp_path / "last.ckpt").stat().st_size < 2 * lora + 300_000  # weights, momentum, and some names
     other = build(sana_folder, lora=LoraOptions(2, 4.0))
-    with pytest.raises(ValueError, match=r"its rank is 4, this run.s is 2; pass --model.lora.rank=4, or "):
+    with pytest.raises(ValueError, match=r"its rank is 4, this run.s is 2; pass --model.adapter.lora.rank=4, or "):
         trainer(tmp_path, 8).fit(other, datamodule=Rings(2), ckpt_path=tmp_path / "last.ckpt", weights_only=True)
 
 
 @pytest.mark.parametrize("inference_mode", [True, False])
 def test_validation_between_training_steps_and_a_search_at_test(sana_folder, tmp_path, inference_mode):
-    method = build(sana_folder, reference=ReNO(3))
+    method = build(sana_folder, reference_search=ReNO(3))
     runs = trainer(tmp_path, 4, inference_mode=inference_mode, limit_val_batches=1.0, val_check_interval=1)
     data = Rings(2, eval_batch_size=3)
     runs.fit(method, datamodule=data)
@@ -246,21 +249,21 @@ def test_validation_between_training_steps_and_a_search_at_test(sana_folder, tmp
     assert [rollout.label for rollout in (base, refined, searched)] == ["base", "hypernetwork", "ReNO (3 iterations)"]
     assert torch.equal(searched.noise, base.noise[::2]) and len(searched.prompts) == 3
     assert all(rollout.seconds > 0 for rollout in seen[0].values())
-    before, after = (weighted_sum(rollout.scores, method.reward_weights) for rollout in (base, searched))
+    before, after = (weighted_sum(rollout.scores, method.ensemble.weights) for rollout in (base, searched))
     assert (after >= before[::2] - 1e-5).all()
 
 
-@pytest.mark.parametrize(("kind", "nfe"), [(HyperNoiseModule, 2), (FineTuneModule, 1)])
+@pytest.mark.parametrize(("kind", "nfe"), [(NoiseHypernetwork, 2), (GeneratorLora, 1)])
 def test_a_search_of_one_candidate_on_top_of_what_was_trained_is_what_was_trained(sana_folder, kind, nfe):
     method = build(sana_folder, kind)
-    randomise(method.hypernetwork)
+    randomise(method.adapter)
     noise = method.eval_noise(PROMPTS, 1)
     with torch.no_grad():
         base, adapted = method(PROMPTS, noise, 0.0), method(PROMPTS, noise)
     bare = method.search(RandomSearch(1), PROMPTS, noise)
     found = method.search(RandomSearch(1), PROMPTS, noise, adapted=True)
     assert (bare.nfe, found.nfe) == (1, nfe)
-    label = {HyperNoiseModule: "hypernetwork", FineTuneModule: "fine-tuned generator"}[kind]
+    label = {NoiseHypernetwork: "hypernetwork", GeneratorLora: "fine-tuned generator"}[kind]
     assert [r.label for r in (base, adapted, bare)] == ["base", label, "RandomSearch (1 candidates)"]
     torch.testing.assert_close(bare.images, base.images)
     torch.testing.assert_close(found.images, adapted.images)
@@ -281,7 +284,7 @@ def test_images_of_several_steps_depend_on_the_noise_alone(sana_folder):
 
 def test_strength_scales_the_residual(sana_folder):
     method = build(sana_folder)
-    randomise(method.hypernetwork)
+    randomise(method.adapter)
     noise = method.eval_noise(PROMPTS, 1)
     with torch.no_grad():
         half, full = method(PROMPTS, noise, strength=0.5), method(PROMPTS, noise)
@@ -290,7 +293,7 @@ def test_strength_scales_the_residual(sana_folder):
 
 
 def test_fine_tuning_changes_the_generator_and_leaves_the_noise(sana_folder, tmp_path):
-    method = build(sana_folder, FineTuneModule)
+    method = build(sana_folder, GeneratorLora)
     noise = method.eval_noise(PROMPTS, 1)
     with torch.no_grad():
         start = method(PROMPTS, noise)
@@ -333,9 +336,9 @@ def test_gradient_does_not_depend_on_activation_checkpointing(sana_folder):
     found = []
     for checkpointing in (False, True):
         method = build(sana_folder, checkpoint_activations=checkpointing)
-        randomise(method.hypernetwork)
+        randomise(method.adapter)
         rollout = method(PROMPTS, method.eval_noise(PROMPTS, 1))
-        method.objective(rollout, method.reward_weights)[0].backward()
+        method.loss(rollout)[0].backward()
         found.append({name: p.grad for name, p in method.trainable().items()})
     for name, gradient in found[0].items():
         torch.testing.assert_close(found[1][name], gradient, rtol=1e-4, atol=1e-6)
@@ -431,16 +434,20 @@ def test_a_checkpoint_is_loaded_without_a_trainer(sana_folder, tmp_path):
     fresh = build(sana_folder)
     parts = {
         "generator": fresh.generator,
-        "rewards": {**fresh.rewards},
-        "reward_weights": fresh.reward_weights,
+        "rewards": {**fresh.ensemble.members},
+        "reward_weights": fresh.ensemble.weights,
         "optimizer": sgd,
     }
     path = tmp_path / "two.ckpt"
-    loaded = HyperNoiseModule.load_from_checkpoint(path, lora=LoraOptions(4, 8.0), **parts)
+    loaded = HyperNoiseModule.load_from_checkpoint(
+        path, adapter=partial(NoiseHypernetwork, lora=LoraOptions(4, 8.0)), **parts
+    )
     for name, weight in trained.trainable().items():
         assert weight.any() and torch.equal(loaded.trainable()[name], weight)
     with pytest.raises(ValueError, match=r"lora.rank"):
-        HyperNoiseModule.load_from_checkpoint(path, lora=LoraOptions(2, 4.0), **parts)
+        HyperNoiseModule.load_from_checkpoint(
+            path, adapter=partial(NoiseHypernetwork, lora=LoraOptions(2, 4.0)), **parts
+        )
 
 
 def test_a_second_fit_counts_its_own_bad_steps(sana_folder, tmp_path):
@@ -464,7 +471,7 @@ def test_a_spread_that_would_turn_or_stop_the_gradient_is_refused(sana_folder, s
         build(sana_folder, whiten_gradient=spread)
 
 
-@pytest.mark.parametrize("kind", [HyperNoiseModule, FineTuneModule])
+@pytest.mark.parametrize("kind", [NoiseHypernetwork, GeneratorLora])
 def test_weights_that_are_all_0_are_refused_for_a_training_and_measured(sana_folder, tmp_path, kind):
     method = build(sana_folder, kind, reward_weights={"bright": 0.0, "red": 0.0})
     with pytest.raises(ValueError, match="reward_weights: all are 0, and nothing would train; give one"):

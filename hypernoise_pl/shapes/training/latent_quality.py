@@ -17,9 +17,9 @@ from hypernoise_pl.noise import gaussian, seed_of
 from hypernoise_pl.rewards.latent.base import LatentVerifier
 from hypernoise_pl.search.base import Search
 from hypernoise_pl.search.none import NoSearch
-from hypernoise_pl.search.problem import NoiseProblem
 from hypernoise_pl.search.random_search import RandomSearch
 from hypernoise_pl.search.reno import ReNO
+from hypernoise_pl.search.running import run_search
 from hypernoise_pl.search.scoring import Scorer
 from hypernoise_pl.shapes.judge import ShapesJudge
 from hypernoise_pl.shapes.prompts import ShapesPrompts
@@ -77,17 +77,14 @@ def run_searches(
         for name, (search, scorer) in methods.items():
             if draw < 0:  # a first, short turn fills the rewards' text caches and is not counted
                 search = search.within(search.shortest())
-            problem = NoiseProblem(generator, scorer, texts, start, search.budget(), seed=config.seed)
-            search.run(problem)
-            images, seconds = problem.answer().images, problem.seconds
-            assert images is not None
+            best = run_search(search, generator, scorer, texts, start, seed=config.seed)
             if draw >= 0:
                 outcome = found[name]
-                outcome.seconds.append(seconds / len(prompts))
-                outcome.judged.append(judge(images, prompts).float())
+                outcome.seconds.append(best.seconds)
+                outcome.judged.append(judge(best.images, prompts).float())
                 with torch.no_grad():
-                    outcome.reward.append(ensemble(images, texts))
-                outcome.decodes = problem.account.decodes
+                    outcome.reward.append(ensemble(best.images, texts))
+                outcome.decodes = best.account.decodes
     return found
 
 

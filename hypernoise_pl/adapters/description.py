@@ -1,0 +1,131 @@
+"""The description in an adapter folder: which generator it was trained with, and how its weights are used."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import warnings
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from hypernoise_pl.adapters.folder import OWN_CONFIG, PEFT_CONFIG, WEIGHTS, check_folder
+from hypernoise_pl.distributed.fsdp import whole
+from hypernoise_pl.generators.base import Generator
+from hypernoise_pl.generators.portable import described, located
+from hypernoise_pl.lora.adapter import Adapter
+
+FORMAT = 3
+KEYS = ("format", "generator", "noise_shape", "last_layer", "fingerprint", "adapts", "mode", "rank", "alpha", "targets")
+
+
+def description_of(adapter: Adapter, penalty: dict[str, Any] | None = None) -> dict[str, Any]:
+    """The description of an adapter, as ``hypernoise.json`` has it.
+
+    Args:
+        adapter: noise hypernetwork or LoRA on the generator.
+        penalty: class and numbers of the training's penalty, for the record.
+    """
+    return {
+        "format": FORMAT,
+        "generator": described(adapter.generator),
+        "options": options_seen(adapter.generator),
+        **_of_generator(adapter.generator),
+        **adapter.settings(),
+        "init": adapter.lora.init,
+        "penalty": penalty or {},
+    }
+
+
+def describe(folder: Path) -> dict[str, Any]:
+    """What an adapter folder says of itself.
+
+    Raises:
+        FileNotFoundError: if the folder or a file of it is missing.
+        ValueError: if its description is damaged or of a later format.
+    """
+    check_folder(folder)
+    for name in (OWN_CONFIG, PEFT_CONFIG, WEIGHTS):
+        if not (folder / name).is_file():
+            hint = f"; it has {folder / 'adapter'}" if (folder / "adapter").is_dir() else ""
+            what = f"no {name} in that folder{hint}" if folder.exists() else f"no such folder, so no {name} in it"
+            raise FileNotFoundError(f"adapter {folder}: {what}")
+    try:
+        about: dict[str, Any] = json.loads((folder / OWN_CONFIG).read_text())
+        missing = [key for key in KEYS if key not in about]
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"adapter {folder / OWN_CONFIG}: damaged: {error}; give another adapter") from error
+    if missing:
+        raise ValueError(f"adapter {folder / OWN_CONFIG}: damaged: no {missing[0]!r} in it")
+    if about["format"] != FORMAT:
+        raise ValueError(f"adapter {folder}: format {about['format']}, this version reads {FORMAT}; save it again")
+    return about
+
+
+def generator_of(folder: Path) -> dict[str, Any]:
+    """Class and arguments that build, on this machine, the generator that an adapter was trained with.
+
+    Returns:
+        ``class_path`` and ``init_args``, as a configuration has them at ``model.init_args.generator``.
+
+    Raises:
+        FileNotFoundError: if the adapter, a file of it, or the local folder of its generator is missing.
+        ValueError: if its description is damaged or of another format.
+    """
+    return located(describe(folder)["generator"], folder)
+
+
+def check_generator(about: dict[str, Any], generator: Generator, folder: Path) -> None:
+    """Raise ``ValueError`` if an adapter was trained with another generator; warn if an option differs."""
+    own = _of_generator(generator)
+    prints = about["fingerprint"], own["fingerprint"]
+    same = all(about[key] == own[key] for key in ("noise_shape", "last_layer")) and len(prints[0]) == len(prints[1])
+    if not same or any(abs(one - other) > 0.05 for one, other in zip(*prints)):
+        trained = f"{about['generator']['name']} (noise {about['noise_shape']})"
+        raise ValueError(
+            f"adapter {folder}: trained with generator {trained}, not "
+            f"{generator.name} (noise {own['noise_shape']}) or not these weights of it; use its own generator"
+        )
+    now = options_seen(generator)
+    for name, value in about.get("options", {}).items():  # adapters of an earlier version say nothing of them
+        if now.get(name) != value:
+            warnings.warn(
+                f"adapter {folder}: trained with {name} {value!r}, this generator has {now.get(name)!r}", stacklevel=4
+            )
+
+
+def digest(folder: Path) -> str:
+    """A hash of an adapter folder's weights and of how they are used; equal for equal contents."""
+    config = {key: value for key, value in describe(folder).items() if key not in ("generator", "penalty")}
+    return hashlib.sha256((folder / WEIGHTS).read_bytes() + json.dumps(config, sort_keys=True).encode()).hexdigest()[
+        :16
+    ]
+
+
+def fingerprint(network: nn.Module) -> list[float]:
+    """A few numbers that tell one network's weights from another's, whatever their precision, folder or device.
+
+    Of up to 32 weights spread over the network, in their first 4096 elements, the difference between even and odd
+    ones over the norm: about N(0, 1) over weights, and half precision moves it by less than 0.01.
+    """
+    weights = list(network.parameters())
+    found = []
+    for parameter in weights[:: -(-len(weights) // 32)]:
+        x = whole(parameter.detach()).flatten()[:4096].double()
+        found.append(round(((x[::2].sum() - x[1::2].sum()) / x.norm().clamp(min=1e-30)).item(), 4))
+    return found
+
+
+def options_seen(generator: Generator) -> dict[str, Any]:
+    """The values of a generator's options that change what a hypernetwork sees, as JSON has them."""
+    found: dict[str, Any] = json.loads(json.dumps({name: getattr(generator, name) for name in generator.options_seen}))
+    return found
+
+
+def _of_generator(generator: Generator) -> dict[str, Any]:
+    return {
+        "noise_shape": list(generator.noise_shape),
+        "last_layer": generator.last_layer,
+        "fingerprint": fingerprint(generator.network),
+    }

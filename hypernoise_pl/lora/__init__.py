@@ -1,0 +1,1 @@
+"""What trains: LoRA over a frozen network, and the contract of an adapter."""
