@@ -14,7 +14,7 @@ from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
 
-from hypernoise_pl.adapters.files import fingerprint, options_seen, settings_of
+from hypernoise_pl.adapters.files import fingerprint, settings_of, trained_options
 from hypernoise_pl.distributed.fsdp import gradients, shard
 from hypernoise_pl.generators.base import Generator
 from hypernoise_pl.generators.conditioning_cache import ConditioningCache
@@ -343,7 +343,7 @@ class HyperNoiseModule(AdapterModule):
             "model.steps": self.steps,
             "model.whiten_gradient": self.whiten_gradient,
         }
-        options = {f"model.generator.{name}": value for name, value in options_seen(self.generator).items()}
+        options = {f"model.generator.{name}": value for name, value in trained_options(self.generator).items()}
         return objective | weights | own | options
 
     @torch.enable_grad()

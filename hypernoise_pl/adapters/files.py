@@ -55,7 +55,7 @@ def save_adapter(
     about: dict[str, Any] = {
         "format": FORMAT,
         "generator": described(generator),
-        "options": options_seen(generator),
+        "options": trained_options(generator),
         **_of_generator(generator),
         **settings_of(hypernetwork),
         "init": hypernetwork.options.init,
@@ -277,9 +277,11 @@ def fingerprint(network: nn.Module) -> list[float]:
     return found
 
 
-def options_seen(generator: Generator) -> dict[str, Any]:
+def trained_options(generator: Generator) -> dict[str, Any]:
     """The values of a generator's options that change what a hypernetwork sees, as JSON has them."""
-    found: dict[str, Any] = json.loads(json.dumps({name: getattr(generator, name) for name in generator.options_seen}))
+    found: dict[str, Any] = json.loads(
+        json.dumps({name: getattr(generator, name) for name in generator.trained_options})
+    )
     return found
 
 
@@ -313,7 +315,7 @@ def _check_generator(about: dict[str, Any], generator: Generator, folder: Path) 
             f"adapter {folder}: trained with generator {trained}, not "
             f"{generator.name} (noise {own['noise_shape']}) or not these weights of it; use its own generator"
         )
-    now = options_seen(generator)
+    now = trained_options(generator)
     for name, value in about.get("options", {}).items():  # adapters of an earlier version say nothing of them
         if now.get(name) != value:
             warnings.warn(

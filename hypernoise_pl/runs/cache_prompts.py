@@ -72,7 +72,7 @@ def fill(
         return f"{size / 2**30:.2f} GiB written"
 
     with (
-        generator.text_encoders_at_hand(device),
+        generator.text_encoders_on(device),
         Steps("cache-prompts", len(texts), "prompts", len(texts) - len(missing), note) as steps,
     ):
         for part in following_load(parts):

@@ -77,7 +77,7 @@ def test_text_encoders_do_not_go_where_the_generator_goes(sana_folder):
 def test_only_text_encoders_go_where_prompts_are_encoded(sana_folder):
     generator = sana(sana_folder)
     generator.offload_text_encoders()
-    onto = generator.text_encoders_at_hand(torch.device("meta"))
+    onto = generator.text_encoders_on(torch.device("meta"))
     with contextlib.suppress(NotImplementedError), onto:  # there is no way back from there
         assert all(weight.is_meta for weight in generator.text_encoder.parameters())
         assert not any(weight.is_meta for weight in generator.parameters())

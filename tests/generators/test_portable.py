@@ -35,7 +35,7 @@ def test_every_family_is_built_again_from_what_its_adapter_says(name, pipeline_f
     again = find_class(found["class_path"])(**found["init_args"])
     assert type(again) is type(generator)
     assert (again.noise_shape, fingerprint(again.network)) == (generator.noise_shape, fingerprint(generator.network))
-    for option in generator.options_seen:
+    for option in generator.trained_options:
         assert getattr(again, option) == getattr(generator, option)
 
 

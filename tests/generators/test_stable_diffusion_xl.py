@@ -87,7 +87,7 @@ def test_given_timesteps_equal_the_pipelines_own(folder, timesteps):
     ).images
     torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-4)
     other = SDXLTurbo(str(folder), sampler="lcm")
-    assert other.levels(len(timesteps)) != generator.levels(len(timesteps))
+    assert other.time_grid(len(timesteps)) != generator.time_grid(len(timesteps))
 
 
 def test_samplers_differ_where_they_should(folder):
