@@ -18,7 +18,7 @@ from hypernoise_pl.adapters.files import fingerprint, settings_of, trained_optio
 from hypernoise_pl.distributed.fsdp import gradients, shard
 from hypernoise_pl.generators.base import Generator
 from hypernoise_pl.generators.conditioning_cache import ConditioningCache
-from hypernoise_pl.generators.conditioning_store import open_cache
+from hypernoise_pl.generators.conditioning_store import open_store
 from hypernoise_pl.hypernetwork import LoraOptions, NoiseHypernetwork, assert_tied
 from hypernoise_pl.noise import IndependentNoise, NoiseSource, gaussian, seed_of, seeds_from
 from hypernoise_pl.objective import Objective, weighted_sum
@@ -104,7 +104,7 @@ class HyperNoiseModule(AdapterModule):
         self.whiten_gradient = whiten_gradient
         self._checked = False
         self.steps, self.images_per_prompt, self.seed = steps, images_per_prompt, seed
-        disk = None if prompt_cache is None else open_cache(prompt_cache, self.generator)
+        disk = None if prompt_cache is None else open_store(prompt_cache, self.generator)
         self.encode = ConditioningCache(self.generator.encode, disk=disk)  # of texts; each is encoded once
         if checkpoint_activations:
             self.generator.checkpoint_activations()

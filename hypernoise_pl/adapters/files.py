@@ -16,7 +16,7 @@ from torch import nn
 from hypernoise_pl.checkpoints.loading import load_tensors
 from hypernoise_pl.distributed.fsdp import whole
 from hypernoise_pl.generators.base import Generator
-from hypernoise_pl.generators.portable import described, located
+from hypernoise_pl.generators.portable import local_description, portable_description
 from hypernoise_pl.hypernetwork import LoraOptions, NoiseHypernetwork, lora_state
 from hypernoise_pl.system.files import write_tensors
 
@@ -54,7 +54,7 @@ def save_adapter(
     folder = Path(folder)
     about: dict[str, Any] = {
         "format": FORMAT,
-        "generator": described(generator),
+        "generator": portable_description(generator),
         "options": trained_options(generator),
         **_of_generator(generator),
         **settings_of(hypernetwork),
@@ -252,7 +252,7 @@ def generator_of(folder: Path) -> dict[str, Any]:
         FileNotFoundError: if the adapter, a file of it, or the local folder of its generator is missing.
         ValueError: if its description is damaged or of another format.
     """
-    return located(describe(folder)["generator"], folder)
+    return local_description(describe(folder)["generator"], folder)
 
 
 def check_folder(folder: Path) -> None:

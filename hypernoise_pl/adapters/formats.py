@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from hypernoise_pl.adapters.files import PEFT_CONFIG, PREFIX, WEIGHTS, check_folder, fill, write_folder
 from hypernoise_pl.checkpoints.loading import load_tensors
 from hypernoise_pl.generators.base import Generator
-from hypernoise_pl.generators.portable import described
+from hypernoise_pl.generators.portable import portable_description
 from hypernoise_pl.hypernetwork import ADAPTER, LoraOptions, NoiseHypernetwork, lora_state
 
 PICKLED = "adapter_model.bin"  # what older peft and the reference code write
@@ -52,7 +52,7 @@ def export_peft(hypernetwork: NoiseHypernetwork, generator: Generator, folder: P
         state[f"{last}.lora_B.bias"] = -own.bias.detach().cpu().float()
     # whole names, from the start: another layer's name may end in the same words
     patterns = {"rank_pattern": {f"^{last}": rank}, "alpha_pattern": {f"^{last}": rank}, "lora_bias": True}
-    return write_folder(folder, state, described(generator)["name"], options, patterns)
+    return write_folder(folder, state, portable_description(generator)["name"], options, patterns)
 
 
 def export_reference(
@@ -72,7 +72,7 @@ def export_reference(
     """
     if hypernetwork.mode != "residual":
         raise ValueError("export: the reference format has no mode 'replacing'")
-    base = described(generator)["name"]
+    base = portable_description(generator)["name"]
     return write_folder(folder, lora_state(hypernetwork.view), base, hypernetwork.options, {}, pickled=pickled)
 
 
