@@ -14,10 +14,11 @@ import yaml
 from torch import Tensor, nn
 
 from hypernoise_pl.generators.base import Generator
-from hypernoise_pl.generators.loading import DecoderOptions, Loaded
+from hypernoise_pl.generators.loading import DecoderOptions
 from hypernoise_pl.rewards.base import Reward
 from hypernoise_pl.rewards.preprocess import preprocess
-from hypernoise_pl.rewards.running import checkpoint_layers, wide
+from hypernoise_pl.rewards.running import checkpoint_layers
+from hypernoise_pl.system.dtypes import at_least_float32
 from hypernoise_pl.types import Conditioning
 
 ARCHITECTURES: dict[str, Any] = yaml.safe_load(Path(__file__).with_name("real_models.yaml").read_text())
@@ -76,7 +77,7 @@ def make_generator(name: str, place: Place, options: Options) -> Generator:
     arguments = told["generator"][2] | small.get("generator", {})
     pipeline = _pipeline(told, small, place, options)
     kind = getattr(module, told["generator"][1])
-    generator: Generator = kind(Loaded(pipeline), decoding=DecoderOptions(slicing=options.slicing), **arguments)
+    generator: Generator = kind(pipeline, decoding=DecoderOptions(slicing=options.slicing), **arguments)
     return generator
 
 
@@ -145,5 +146,5 @@ class Towers(Reward):
     def sum(self, images: Tensor) -> Tensor:
         """[B] the sum of what the towers see in images [B, 3, H, W]."""
         pixels = preprocess(images, self.size).to(self.dtype)
-        features = [wide(tower(pixel_values=pixels).image_embeds) for tower in self.towers]
+        features = [at_least_float32(tower(pixel_values=pixels).image_embeds) for tower in self.towers]
         return torch.stack([nn.functional.normalize(each, dim=-1)[:, 0] for each in features]).sum(0)

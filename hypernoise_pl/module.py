@@ -12,10 +12,10 @@ import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor
 
-from hypernoise_pl.adapters.description import options_seen
+from hypernoise_pl.adapters.description import trained_options
 from hypernoise_pl.generators.base import Generator
 from hypernoise_pl.generators.conditioning_cache import ConditioningCache
-from hypernoise_pl.generators.conditioning_store import open_cache
+from hypernoise_pl.generators.conditioning_store import open_store
 from hypernoise_pl.hypernetwork import NoiseHypernetwork
 from hypernoise_pl.lora.adapter import Adapter
 from hypernoise_pl.noise import IndependentNoise, NoiseSource, seeds_from
@@ -95,7 +95,7 @@ class HyperNoiseModule(AdapterModule):
         )
         self.whiten_gradient, self.reference_search = whiten_gradient, reference_search
         self.steps, self.images_per_prompt = steps, images_per_prompt
-        disk = None if prompt_cache is None else open_cache(prompt_cache, frozen)
+        disk = None if prompt_cache is None else open_store(prompt_cache, frozen)
         self.encode = ConditioningCache(frozen.encode, disk=disk)  # each text is encoded once
         if checkpoint_activations:
             frozen.checkpoint_activations()
@@ -181,5 +181,5 @@ class HyperNoiseModule(AdapterModule):
             "model.steps": self.steps,
             "model.whiten_gradient": self.whiten_gradient,
         }
-        options = {f"model.generator.{name}": value for name, value in options_seen(self.generator).items()}
+        options = {f"model.generator.{name}": value for name, value in trained_options(self.generator).items()}
         return objective | weights | own | options

@@ -13,7 +13,7 @@ from torch import nn
 from hypernoise_pl.adapters.folder import OWN_CONFIG, PEFT_CONFIG, WEIGHTS, check_folder
 from hypernoise_pl.distributed.fsdp import whole
 from hypernoise_pl.generators.base import Generator
-from hypernoise_pl.generators.portable import described, located
+from hypernoise_pl.generators.portable import local_description, portable_description
 from hypernoise_pl.lora.adapter import Adapter
 
 FORMAT = 3
@@ -29,8 +29,8 @@ def description_of(adapter: Adapter, penalty: dict[str, Any] | None = None) -> d
     """
     return {
         "format": FORMAT,
-        "generator": described(adapter.generator),
-        "options": options_seen(adapter.generator),
+        "generator": portable_description(adapter.generator),
+        "options": trained_options(adapter.generator),
         **_of_generator(adapter.generator),
         **adapter.settings(),
         "init": adapter.lora.init,
@@ -73,7 +73,7 @@ def generator_of(folder: Path) -> dict[str, Any]:
         FileNotFoundError: if the adapter, a file of it, or the local folder of its generator is missing.
         ValueError: if its description is damaged or of another format.
     """
-    return located(describe(folder)["generator"], folder)
+    return local_description(describe(folder)["generator"], folder)
 
 
 def check_generator(about: dict[str, Any], generator: Generator, folder: Path) -> None:
@@ -87,7 +87,7 @@ def check_generator(about: dict[str, Any], generator: Generator, folder: Path) -
             f"adapter {folder}: trained with generator {trained}, not "
             f"{generator.name} (noise {own['noise_shape']}) or not these weights of it; use its own generator"
         )
-    now = options_seen(generator)
+    now = trained_options(generator)
     for name, value in about.get("options", {}).items():  # adapters of an earlier version say nothing of them
         if now.get(name) != value:
             warnings.warn(
@@ -117,9 +117,11 @@ def fingerprint(network: nn.Module) -> list[float]:
     return found
 
 
-def options_seen(generator: Generator) -> dict[str, Any]:
+def trained_options(generator: Generator) -> dict[str, Any]:
     """The values of a generator's options that change what a hypernetwork sees, as JSON has them."""
-    found: dict[str, Any] = json.loads(json.dumps({name: getattr(generator, name) for name in generator.options_seen}))
+    found: dict[str, Any] = json.loads(
+        json.dumps({name: getattr(generator, name) for name in generator.trained_options})
+    )
     return found
 
 

@@ -14,7 +14,7 @@ from hypernoise_pl.adapters.files import fill
 from hypernoise_pl.adapters.folder import PEFT_CONFIG, PREFIX, WEIGHTS, check_folder, write_folder
 from hypernoise_pl.checkpoints.loading import load_tensors
 from hypernoise_pl.generators.base import Generator
-from hypernoise_pl.generators.portable import described
+from hypernoise_pl.generators.portable import portable_description
 from hypernoise_pl.hypernetwork import NoiseHypernetwork
 from hypernoise_pl.lora.view import ADAPTER, LoraOptions, lora_state
 
@@ -55,7 +55,7 @@ def export_peft(hypernetwork: NoiseHypernetwork, folder: Path) -> Path:
         state[f"{last}.lora_B.bias"] = -own.bias.detach().cpu().float()
     # whole names, from the start: another layer's name may end in the same words
     patterns = {"rank_pattern": {f"^{last}": rank}, "alpha_pattern": {f"^{last}": rank}, "lora_bias": True}
-    return write_folder(folder, state, described(generator)["name"], options, patterns)
+    return write_folder(folder, state, portable_description(generator)["name"], options, patterns)
 
 
 def export_reference(hypernetwork: NoiseHypernetwork, folder: Path, pickled: bool = False) -> Path:
@@ -72,7 +72,7 @@ def export_reference(hypernetwork: NoiseHypernetwork, folder: Path, pickled: boo
     """
     if hypernetwork.mode != "residual":
         raise ValueError("export: the reference format has no mode 'absolute'")
-    base = described(hypernetwork.generator)["name"]
+    base = portable_description(hypernetwork.generator)["name"]
     return write_folder(folder, lora_state(hypernetwork.view), base, hypernetwork.lora, {}, pickled=pickled)
 
 

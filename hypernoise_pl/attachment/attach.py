@@ -16,25 +16,26 @@ import torch
 from torch import Tensor, nn
 
 from hypernoise_pl import generators
-from hypernoise_pl.adapters.description import describe, options_seen
+from hypernoise_pl.adapters.description import describe, trained_options
 from hypernoise_pl.adapters.files import load_hypernetwork
 from hypernoise_pl.adapters.folder import OWN_CONFIG, PEFT_CONFIG, WEIGHTS
 from hypernoise_pl.adapters.formats import PICKLED, load_reference
 from hypernoise_pl.attachment.branches import Branches
 from hypernoise_pl.attachment.pipeline_checks import (
     as_it_was,
+    backend_pipeline,
     check_prompts_are_texts,
     lora_scale_of,
     random_state_kept,
-    stand_in,
     with_loras_scaled,
     without_additions,
 )
 from hypernoise_pl.attachment.pipeline_subclass import KEPT, refining, start_scale
 from hypernoise_pl.checkpoints.loading import find_file
 from hypernoise_pl.config.signatures import parameters
-from hypernoise_pl.generators.loading import BACKENDS, Loaded, network_of
-from hypernoise_pl.generators.pipeline import PipelineGenerator, at_least_single
+from hypernoise_pl.generators.loading import BACKENDS, network_of
+from hypernoise_pl.generators.pipeline import PipelineGenerator
+from hypernoise_pl.system.dtypes import at_least_float32
 from hypernoise_pl.types import Conditioning, nearest
 
 
@@ -152,8 +153,8 @@ class Attachment:
         if unknown := remembered.keys() - self._takes:
             raise ValueError(f"adapter {folder}: trained with {min(unknown)}, which a {self._kind.__name__} has not")
         self._adapters[name] = branches
-        self._settings[name], self._seen[name] = settings, options_seen(generator)
-        self.weights[name], self._grain, self._network = weight, generator.grain, network
+        self._settings[name], self._seen[name] = settings, trained_options(generator)
+        self.weights[name], self._grain, self._network = weight, generator.size_multiple, network
         if self.pipe.__dict__.get(KEPT) is None:
             self.pipe.__dict__[KEPT] = self
             self.pipe.__class__ = refining(self.kind)  # type: ignore[arg-type]
@@ -193,7 +194,7 @@ class Attachment:
 
     def _compare_with_training(self, arguments: dict[str, Any]) -> None:
         """Warn, once, of what an adapter was not trained with."""
-        told = {option: argument for option, argument in self._kind.options_seen.items() if argument is not None}
+        told = {option: argument for option, argument in self._kind.trained_options.items() if argument is not None}
         for name, (option, argument) in itertools.product(self._live(), told.items()):
             trained, asked = self._seen[name][option], arguments.get(argument)
             if trained != asked:
@@ -230,11 +231,11 @@ class Attachment:
         size = tuple(side // self._grain * self._grain for side in size)  # some pipelines round down
         generator = self._generator(self._settings[next(iter(live))], size)
         conditioning = self._conditioning(generator)
-        single = at_least_single(latents)
-        noise = generator.from_pipeline(single) / scale
+        single = at_least_float32(latents)
+        noise = generator.unpack_latents(single) / scale
         images = len(noise) // len(conditioning)  # of a prompt, where the pipeline repeats them later
         conditioning = conditioning.map(lambda tensor: tensor.to(noise.device).repeat_interleave(images, 0))
-        residual = generator.to_pipeline(self.residual(size, noise, conditioning))
+        residual = generator.pack_latents(self.residual(size, noise, conditioning))
         return (single + scale * residual).to(latents.dtype)
 
     def _conditioning(self, generator: PipelineGenerator) -> Conditioning:
@@ -285,7 +286,7 @@ class Attachment:
         generator: Any = self._generator(self._settings[next(iter(live))], ())
         asked = class_labels[class_labels < generator.classes]  # guidance has as many rows more, of no class
         conditioning = generator.conditioning_of([asked])
-        residual = self.residual((), at_least_single(state[: len(asked)]), conditioning)
+        residual = self.residual((), at_least_float32(state[: len(asked)]), conditioning)
         state.add_(residual.to(state.dtype).repeat(len(class_labels) // len(asked), 1, 1, 1))
 
     def residual(self, size: tuple[int, ...], noise: Tensor, conditioning: Conditioning) -> Tensor:
@@ -318,8 +319,8 @@ class Attachment:
     def _backend(self, settings: dict[str, Any], size: tuple[int, ...], network: nn.Module) -> PipelineGenerator:
         """A generator of the pipeline's parts with a network in the place of its own."""
         options = settings | dict(zip(("height", "width"), size))
-        pipe = Loaded(stand_in(self.pipe, self._kind.stand_in, network))
-        return self._kind(pipe, **options)  # type: ignore[arg-type]
+        pipe = backend_pipeline(self.pipe, self._kind.scheduler_override, network)
+        return self._kind(pipe, **options)
 
     def _size(self, folder: Path) -> tuple[int, ...]:
         """Height and width in pixels that an adapter was trained at."""

@@ -88,7 +88,7 @@ def with_loras_scaled(network: nn.Module, scale: float) -> Iterator[None]:
         unscale_lora_layers(network, scale)
 
 
-def stand_in(pipe: Any, scheduler: tuple[str, dict[str, Any]] | None, network: nn.Module) -> Any:
+def backend_pipeline(pipe: Any, scheduler: tuple[str, dict[str, Any]] | None, network: nn.Module) -> Any:
     """A pipeline of the same parts that a backend may change, with a scheduler that the backend walks by.
 
     Args:

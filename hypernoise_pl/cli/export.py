@@ -187,7 +187,7 @@ def _call(about: Any, config: Any) -> dict[str, Any]:
     if not issubclass(kind, PipelineGenerator):
         return {}
     options: dict[str, Any] = about.get("options", {})
-    told = {name: options[option] for option, name in kind.options_seen.items() if name and option in options}
+    told = {name: options[option] for option, name in kind.trained_options.items() if name and option in options}
     return kind.pipeline_call(model.get("steps", 1)) | told
 
 

@@ -20,7 +20,6 @@ from hypernoise_pl.checkpoints.weightless import (
 from hypernoise_pl.cli.errors import first_cause
 from hypernoise_pl.cli.found import Found, counted, in_bytes
 from hypernoise_pl.config.signatures import class_path_of, find_class, parameters
-from hypernoise_pl.generators.loading import Loaded
 from hypernoise_pl.hypernetwork import NoiseHypernetwork
 from hypernoise_pl.lora.adapter import Adapter
 from hypernoise_pl.lora.view import trainable
@@ -44,7 +43,7 @@ def look_at_generator(command: str, config: Mapping[str, Any], found: Found) -> 
         with torch.no_grad():
             pipeline = weightless_pipeline(folder, dtype)
             kind: Any = find_class(told["class_path"])
-            generator = kind(Loaded(pipeline), **_with_dataclasses(kind, arguments))
+            generator = kind(pipeline, **_with_dataclasses(kind, arguments))
         for part, module in pipeline.components.items():
             if isinstance(module, torch.nn.Module):
                 found.say(f"generator, {part}", counted(*parameters_of(module)) + _kept(name))

@@ -25,7 +25,5 @@ class KeepsArguments:
         others = [p.name for p in signature.parameters.values() if p.kind is p.VAR_KEYWORD]
         given |= {key: value for name in others for key, value in given.pop(name, {}).items()}
         kept = {key: value for key, value in list(given.items())[1:] if not key.startswith("_")}
-        # a string may carry what it names; its text alone is kept
-        plain = {key: str(value) if isinstance(value, str) else value for key, value in kept.items()}
-        made.__dict__["arguments"] = plain
+        made.__dict__["arguments"] = kept
         return made

@@ -1,4 +1,4 @@
-"""DiT and SiT: class-conditional transformers; a prompt is the name or the number of a class."""
+"""DiT and SiT: class-conditional transformers, whose prompt is the name or the number of a class."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from hypernoise_pl.checkpoints.loading import find_file, load_with
 from hypernoise_pl.generators.loading import DecoderOptions, precision
 from hypernoise_pl.generators.pipeline import PipelineGenerator
 from hypernoise_pl.generators.schedules.diffusion import Diffusion
-from hypernoise_pl.generators.schedules.flow import EvenFlow
+from hypernoise_pl.generators.schedules.flow import UniformEulerFlow
 from hypernoise_pl.types import Conditioning, nearest
 
-# the names of DiT's and SiT's authors; tensors that diffusers repeats in every block are repeated before
+# parameter names of DiT's and SiT's authors -> diffusers'; diffusers repeats the embedders in every block
 _BLOCK, _EMBEDDING = r"transformer_blocks.\1", r"transformer_blocks.\1.norm1.emb"
 AUTHORS = (
     Rule(r"pos_embed"),  # sines and cosines, which diffusers computes
@@ -35,16 +35,16 @@ AUTHORS = (
 
 
 class ClassConditional(PipelineGenerator):
-    """What DiT and SiT share; their size is their network's, they take no other."""
+    """The part that DiT and SiT share; their image size is that of their network."""
 
     pipelines = ("DiTPipeline",)
-    stand_in: ClassVar[tuple[str, dict[str, Any]] | None] = ("DDIMScheduler", {"clip_sample": False})
+    scheduler_override: ClassVar[tuple[str, dict[str, Any]] | None] = ("DDIMScheduler", {"clip_sample": False})
     last_layer = "proj_out_2"
-    shared_blocks = ("transformer_blocks.0",)  # whose embedding of time and class the last layer reads
+    shared_blocks = ("transformer_blocks.0",)  # the last layer reads its embedding of time and class
 
     @property
     def classes(self) -> int:
-        """How many there are."""
+        """Number of classes."""
         return int(self.network.config.num_embeds_ada_norm)
 
     @property
@@ -52,12 +52,12 @@ class ClassConditional(PipelineGenerator):
         return int(2 ** (len(self.pipeline.vae.config.block_out_channels) - 1))
 
     def _encode(self, prompts: list[str]) -> Conditioning:
-        """[B, 1, 1] class numbers stand where other families have text features."""
+        """Class numbers [B, 1, 1] in the place of text features."""
         numbers = [self._number(prompt.strip()) for prompt in prompts]
         return self.conditioning_of([torch.tensor(numbers, device=self._device)])
 
     def conditioning_of(self, encoded: Any) -> Conditioning:
-        """Of class numbers [B]: the pipeline has no ``encode_prompt``, its network is given them."""
+        """Conditioning from class numbers [B]; the pipeline has no ``encode_prompt``, and gives them to its network."""
         return Conditioning(encoded[0][:, None, None])
 
     def _number(self, prompt: str) -> int:
@@ -71,13 +71,15 @@ class ClassConditional(PipelineGenerator):
             f"class names of the folder's model_index.json or a number from 0 to {self.classes - 1}"
         )
 
-    def _nothing(self) -> Conditioning:
-        return Conditioning(torch.full((1, 1, 1), self.classes))  # the class after the last stands for none
+    def _null_conditioning(self) -> Conditioning:
+        return Conditioning(torch.full((1, 1, 1), self.classes))  # the null class has the number after the last
 
-    def _evaluate(self, network: nn.Module, state: Tensor, conditioning: Conditioning, time: float) -> Tensor:
+    def _forward_network(
+        self, network: nn.Module, state: Tensor, conditioning: Conditioning, timestep: float
+    ) -> Tensor:
         output: Tensor = network(
             state.to(self.network.dtype),
-            timestep=torch.full((len(state),), time, device=state.device),
+            timestep=torch.full((len(state),), timestep, device=state.device),
             class_labels=conditioning.embeddings[:, 0, 0],
             return_dict=False,
         )[0]
@@ -85,19 +87,18 @@ class ClassConditional(PipelineGenerator):
 
 
 class DiT(ClassConditional):
-    """A DiT pipeline (diffusers ``DiTPipeline``).
-
-    Its size is its network's: it takes no other.
+    """A DiT pipeline (diffusers ``DiTPipeline``), at the image size of its network.
 
     Args:
         model: folder or hub id (``facebook/DiT-XL-2-256``).
-        guidance_scale: of classifier-free guidance, which doubles the batch of an evaluation; up to 1 there is none.
-        spacing: of timesteps: ``trailing`` starts at the noisiest, as few steps need; ``leading``, the published
-            model's, starts at 1000 - 1000 / steps, and is for many. None for the folder's own.
-        dtype: of the frozen weights: ``float32``, ``bfloat16`` or ``float16``.
-        revision: of a hub id.
-        local_only: never ask the hub.
-        decoding: how latents become images.
+        guidance_scale: scale of classifier-free guidance, which doubles the batch of an evaluation; values <= 1 disable
+            it.
+        spacing: spacing of timesteps: ``trailing`` starts at the noisiest, for few steps; ``leading``, the published
+            model's, starts at 1000 - 1000 / steps, for many. None for the folder's own.
+        dtype: dtype of the frozen weights: ``float32``, ``bfloat16`` or ``float16``.
+        revision: git revision of a hub id.
+        local_only: True never contacts the hub.
+        decoding: decoder options.
 
     Source: Peebles and Xie 2023 (DiT, arXiv 2212.09748).
     """
@@ -121,22 +122,24 @@ class DiT(ClassConditional):
 
 
 class SiT(ClassConditional):
-    """A SiT: DiT's network, trained to predict the velocity of flow matching, and walked by Euler's steps.
+    """A SiT: DiT's network, trained to predict the velocity of flow matching, and sampled by Euler's method.
+
+    N steps here are N + 1 time points of the authors' sampler.
 
     Args:
         weights: file with the authors' checkpoint, in their own layout; or a folder or hub id with
             ``SiT-XL-2-256.pt``.
         model: folder or hub id of a DiT pipeline of the same size, for its architecture, decoder and class names; its
-            network's weights are not loaded. N of our steps are N + 1 points of time in the authors' sampler.
-        guidance_scale: of classifier-free guidance on the first three channels of latents, as the authors have it; it
-            doubles the batch of an evaluation; up to 1 there is none.
-        dtype: of the frozen weights: ``float32``, ``bfloat16`` or ``float16``.
-        revision: of a hub id.
-        local_only: never ask the hub.
-        decoding: how latents become images.
+            network's weights are not loaded.
+        guidance_scale: scale of classifier-free guidance, which changes the first three latent channels (the authors'
+            convention) and doubles the batch of an evaluation; values <= 1 disable it.
+        dtype: dtype of the frozen weights: ``float32``, ``bfloat16`` or ``float16``.
+        revision: git revision of a hub id.
+        local_only: True never contacts the hub.
+        decoding: decoder options.
 
     Raises:
-        ValueError: if the file has other weights than the architecture.
+        ValueError: if the file's weights do not fit the architecture.
 
     Source: Ma et al. 2024 (SiT, arXiv 2401.08740), linear path, velocity prediction.
     """
@@ -157,27 +160,27 @@ class SiT(ClassConditional):
         if not file.is_file():
             file = find_file(weights, "SiT-XL-2-256.pt", "generator", local_only=local_only)
         network = _sit(file, model, dtype, revision=revision, local_files_only=local_only)
-        super().__init__(
-            model,
-            dtype=dtype,
-            revision=revision,
-            local_only=local_only,
-            decoding=decoding,
-            _parts={"transformer": network},
-        )
+        self.replaced_components = {"transformer": network}
+        super().__init__(model, dtype=dtype, revision=revision, local_only=local_only, decoding=decoding)
         self.name = f"{weights} ({self.name})"
         self.classifier_free_guidance = guidance_scale
-        self.schedule = EvenFlow()
-        self.schedule.towards_clean = True
+        self.schedule = UniformEulerFlow(reversed_time=True)
 
 
-def _sit(file: Path, model: str, dtype: str, **asked: Any) -> Any:
-    """A DiT of diffusers with the weights of SiT's authors, and with their embedding of time."""
+def _sit(file: Path, model: str, dtype: str, **source: Any) -> Any:
+    """A diffusers DiT with the weights of SiT's authors, and with their embedding of time.
+
+    Args:
+        file: checkpoint of the authors.
+        model: folder or hub id of the DiT pipeline whose architecture it has.
+        dtype: dtype of the weights.
+        source: arguments of ``load_config``: ``revision``, ``local_files_only``.
+    """
     from diffusers import DiTTransformer2DModel
 
     tensors = read_checkpoint(file, "generator")
     config = load_with(
-        lambda: DiTTransformer2DModel.load_config(model, subfolder="transformer", **asked), model, "generator"
+        lambda: DiTTransformer2DModel.load_config(model, subfolder="transformer", **source), model, "generator"
     )
     outputs = len(tensors.get("final_layer.linear.bias", ())) // config["patch_size"] ** 2  # some have no variance
     changes = {"norm_eps": 1e-6, "out_channels": outputs or config["out_channels"]}
@@ -187,5 +190,5 @@ def _sit(file: Path, model: str, dtype: str, **asked: Any) -> Any:
         tensors |= {f"blocks.{block}.{name}": tensor for block in range(config["num_layers"])}
     fill(network, renamed(tensors, AUTHORS, f"generator {file}"), f"generator {file}")
     for block in network.transformer_blocks:
-        block.norm1.emb.time_proj.downscale_freq_shift = 0  # diffusers' frequencies are a little other ones
+        block.norm1.emb.time_proj.downscale_freq_shift = 0  # diffusers' default frequencies differ a little
     return network.to(precision(dtype).get("torch_dtype", torch.float32)).eval()

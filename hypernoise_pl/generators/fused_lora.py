@@ -1,4 +1,4 @@
-"""LoRAs of others that make a few-step generator of a many-step one, fused into its weights."""
+"""Distillation LoRAs of third parties, fused into a generator's weights."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from hypernoise_pl.generators.loading import network_of
 
 @dataclass(frozen=True)
 class FusedLora:
-    """A LoRA in a format that diffusers reads, as safetensors.
+    """A LoRA in a format that diffusers loads, as safetensors.
 
     Args:
         model: folder, file or hub id (``tianweiy/DMD2``).
         weight_name: file in the folder or repository (``dmd2_sdxl_4step_lora_fp16.safetensors``); None for the only
             one.
-        scale: how much of it is added; 1 is what it was trained with.
+        scale: factor of the LoRA's weights; it was trained at 1.
     """
 
     model: str
@@ -27,14 +27,19 @@ class FusedLora:
 
 
 def fuse(pipeline: Any, lora: FusedLora, local_only: bool = False) -> str:
-    """Add a LoRA to a pipeline's frozen weights, and leave no trace of it but those.
+    """Fuse a LoRA into a pipeline's weights and unload it.
+
+    Args:
+        pipeline: diffusers pipeline; its weights are changed.
+        lora: LoRA to fuse.
+        local_only: True never contacts the hub.
 
     Returns:
-        What the generator's name is to say of it.
+        Suffix of the generator's name: `` + SCALE x LORA``.
 
     Raises:
         FileNotFoundError: if there is no such folder or file.
-        ValueError: if the file is damaged, or is no LoRA of this network.
+        ValueError: if the file is damaged, or is not a LoRA of this network.
     """
 
     def load() -> None:
@@ -47,13 +52,13 @@ def fuse(pipeline: Any, lora: FusedLora, local_only: bool = False) -> str:
     if name is None and Path(lora.model).is_dir():
         files = sorted(file.name for file in Path(lora.model).glob("*.safetensors"))
         if len(files) != 1:
-            raise ValueError(f"LoRA {lora.model}: {len(files)} files in the folder; say which one with weight_name")
+            raise ValueError(f"LoRA {lora.model}: {len(files)} files in the folder; name one with weight_name")
         name = files[0]
     try:
         load_with(load, lora.model, "LoRA")
     except (RuntimeError, ValueError, KeyError) as error:
         raise ValueError(f"LoRA {lora.model}: not read: {str(error).splitlines()[0]}") from error
-    except IndexError as error:  # what diffusers says of a file without a key that it knows
+    except IndexError as error:  # diffusers' error for a file without a known key
         raise ValueError(f"LoRA {lora.model}: it has no layer of this network") from error
     if not any(type(layer).__module__.startswith("peft.") for layer in network.modules()):
         raise ValueError(f"LoRA {lora.model}: it has no layer of this network")

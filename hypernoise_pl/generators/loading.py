@@ -1,4 +1,4 @@
-"""Loading diffusers pipelines: which generator reads which, in what precision, with what decoder."""
+"""Loading diffusers pipelines, and the table of the generators that read them."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from hypernoise_pl.checkpoints.loading import find_file, load_pretrained, load_w
 
 @dataclass(frozen=True)
 class DecoderOptions:
-    """How latents become images.
+    """Decoder from latents to images.
 
     Args:
-        tiny: folder or hub id of an ``AutoencoderTiny`` to decode with in the place of the pipeline's own decoder: a
-            few per cent of its time and memory, for training (``madebyollin/taesd``, ``taesdxl``, ``taesd3``,
-            ``taef1``); None for the pipeline's own.
-        slicing: decode one image of a batch at a time, to save memory.
-        tiling: decode large images in overlapping tiles, to save more.
+        tiny: folder or hub id of an ``AutoencoderTiny`` in the place of the pipeline's own decoder, for training at a
+            few per cent of its time and memory (``madebyollin/taesd``, ``taesdxl``, ``taesd3``, ``taef1``); None for
+            the pipeline's own.
+        slicing: True decodes one image of a batch at a time, to save memory.
+        tiling: True decodes large images in overlapping tiles, to save more.
     """
 
     neutral: ClassVar[tuple[str, ...]] = ("slicing",)
@@ -30,23 +30,7 @@ class DecoderOptions:
     tiling: bool = False
 
 
-class Loaded(str):
-    """The name of a pipeline that is loaded already: given to a generator as its model, nothing is loaded.
-
-    Args:
-        pipeline: of diffusers.
-    """
-
-    pipeline: Any
-
-    def __new__(cls, pipeline: Any) -> Loaded:
-        """Its name is the folder or hub id that it came from."""
-        name = super().__new__(cls, pipeline.name_or_path or type(pipeline).__name__)
-        name.pipeline = pipeline
-        return name
-
-
-# which generator reads which pipeline
+# name of a diffusers pipeline -> name of the generator class that reads it
 BACKENDS = {
     "DiTPipeline": "DiT",
     "FluxPipeline": "Flux",
@@ -62,37 +46,46 @@ BACKENDS = {
 }
 
 
-def load_pipeline(kinds: tuple[str, ...], model: str, dtype: str, **options: Any) -> Any:
+def load_pipeline(classes: tuple[str, ...], model: str, dtype: str, **options: Any) -> Any:
     """Load a diffusers pipeline in a given precision.
 
     Args:
-        kinds: names of the classes it may be of.
-        model: folder or hub id, or a pipeline that is ``Loaded``.
-        dtype: precision.
-        options: of ``from_pretrained``.
+        classes: names of the diffusers classes that are accepted.
+        model: folder or hub id.
+        dtype: ``float32``, ``bfloat16`` or ``float16``.
+        options: arguments of ``from_pretrained``.
 
     Raises:
-        FileNotFoundError: if a folder or a file of it is missing, or the hub does not give it.
+        FileNotFoundError: if a folder or a file of it is missing, or the hub does not provide it.
         ValueError: if a file is damaged, the pipeline is of another class or the precision has no such name.
     """
     import diffusers
 
-    if isinstance(model, Loaded):
-        return model.pipeline
     options |= precision(dtype)
-    asked = options.get("revision"), options.get("local_files_only", False)
-    index = find_file(model, "model_index.json", "generator", *asked)
-    found = load_with(lambda: json.loads(index.read_text())["_class_name"], model, "generator")
-    if found not in kinds:
-        known = ", ".join(f"{name} ({generator})" for name, generator in BACKENDS.items())
-        raise ValueError(f"generator {model}: a {found}, not a {' or '.join(kinds)}; pipelines and generators: {known}")
+    source = options.get("revision"), options.get("local_files_only", False)
+    index = find_file(model, "model_index.json", "generator", *source)
+    name = load_with(lambda: json.loads(index.read_text())["_class_name"], model, "generator")
+    if name not in classes:
+        known = ", ".join(f"{pipeline} ({generator})" for pipeline, generator in BACKENDS.items())
+        raise ValueError(
+            f"generator {model}: pipeline class {name}, expected {' or '.join(classes)}; pipelines and generators: "
+            f"{known}"
+        )
     with quiet():
-        pipeline = getattr(diffusers, found)  # whose import tells of what is not installed
+        pipeline = getattr(diffusers, name)  # importing it warns about optional packages
     return load_pretrained(pipeline, model, "generator", **options)
 
 
 def decoder_of(pipeline: Any, options: DecoderOptions, dtype: str) -> Any:
-    """The decoder that a pipeline is to use; its own is replaced inside it where another is asked for.
+    """Set up a pipeline's decoder, a tiny one in its place if ``options`` name one.
+
+    Args:
+        pipeline: diffusers pipeline; its ``vae`` may be replaced.
+        options: decoder options.
+        dtype: dtype of a tiny decoder.
+
+    Returns:
+        The pipeline's ``vae``.
 
     Raises:
         FileNotFoundError: if the folder of a tiny decoder or a file of it is missing.
@@ -110,22 +103,25 @@ def decoder_of(pipeline: Any, options: DecoderOptions, dtype: str) -> Any:
 
 
 def precision(dtype: str) -> dict[str, Any]:
-    """Options of ``from_pretrained`` for a precision.
+    """The ``torch_dtype`` argument of ``from_pretrained``; none for float32, its default.
+
+    Args:
+        dtype: ``float32``, ``bfloat16`` or ``float16``.
 
     Raises:
-        ValueError: if it has no such name.
+        ValueError: if the precision has no such name.
     """
     if dtype not in ("float32", "bfloat16", "float16"):
         raise ValueError(f"dtype must be float32, bfloat16 or float16, got {dtype!r}")
-    return {} if dtype == "float32" else {"torch_dtype": getattr(torch, dtype)}  # float32 is loaded unasked
+    return {} if dtype == "float32" else {"torch_dtype": getattr(torch, dtype)}
 
 
 def network_of(pipe: Any) -> Any:
-    """The network that is evaluated once a step, without ``torch.compile``'s wrapper."""
+    """The pipeline's network that is evaluated once a step, without ``torch.compile``'s wrapper."""
     network = getattr(pipe, network_name(pipe))
     return getattr(network, "_orig_mod", network)
 
 
 def network_name(pipe: Any) -> str:
-    """The name of the pipeline's component that is evaluated once a step."""
+    """The name of the pipeline's network among its components."""
     return "transformer" if "transformer" in pipe.components else "unet"

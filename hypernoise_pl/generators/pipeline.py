@@ -1,56 +1,62 @@
-"""A generator that is one of diffusers' pipelines: what all families share."""
+"""PipelineGenerator: a generator on one of diffusers' pipelines; the part that all families share."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from hypernoise_pl.generators.base import Generator
-from hypernoise_pl.generators.loading import DecoderOptions, Loaded, decoder_of, load_pipeline, network_of
+from hypernoise_pl.generators.loading import DecoderOptions, decoder_of, load_pipeline, network_of
 from hypernoise_pl.progress.truncation import Truncation
 from hypernoise_pl.system.autocast import without_autocast
+from hypernoise_pl.system.dtypes import at_least_float32
 from hypernoise_pl.types import Conditioning
 
 
 class PipelineGenerator(Generator):
-    """A pipeline of diffusers, real or in miniature; for the same noise its images equal the pipeline's own.
+    """A diffusers pipeline, real or in miniature; for the same noise its images equal the pipeline's own.
 
-    A family names its ``pipelines``, sets its ``schedule``, and fills in ``_encode`` and ``_evaluate``; and ``_layout``
-    where its images are laid out otherwise, ``_nothing`` where guidance knows something else than an empty prompt.
+    A family names its ``pipelines``, sets its ``schedule``, and writes ``_encode`` and ``_forward_network``. It
+    overrides ``_latent_layout`` if its latents have another layout, and ``_null_conditioning`` if guidance compares
+    with something other than an empty prompt.
 
     Args:
-        model: folder or hub id.
-        height: pixels; None for the network's own size.
-        width: like ``height``.
-        dtype: of the frozen weights: ``float32``, ``bfloat16`` or ``float16``.
-        revision: of a hub id.
-        local_only: never ask the hub.
-        variant: ``fp16``, for a repository or folder that has its files in that precision only, or to load less.
-        decoding: how latents become images.
-        _parts: what takes the place of the pipeline's own parts, which are then not loaded.
+        model: folder or hub id; from Python also a loaded diffusers pipeline, which is used as it is.
+        height: image height in pixels; None for the network's own size.
+        width: image width in pixels; None for the network's own size.
+        dtype: dtype of the frozen weights: ``float32``, ``bfloat16`` or ``float16``.
+        revision: git revision of a hub id.
+        local_only: True never contacts the hub.
+        variant: variant of the weight files, such as ``fp16``; needed where the folder has no other.
+        decoding: decoder options.
 
     Attributes:
         pipelines: names of the diffusers classes that a family reads.
-        stand_in: name and arguments of a scheduler that the family walks by, for one evaluation at the first level;
-            None where ``sampler`` chooses one, or where none is read.
-        grain: pixels of which height and width must be multiples.
-        call: arguments of the pipeline's call for the images of a generator with default options.
-        classifier_free_guidance: scale of it, which doubles the batch of an evaluation; up to 1 there is none.
-        guided_channels: how many of the output's channels it is for, the first ones; None for all.
+        replaced_components: components in the place of the folder's own, which are then not loaded; None leaves one
+            out. A subclass whose arguments decide on them sets them before it calls ``super().__init__``.
+        owns_pipeline: whether the generator has loaded its pipeline, and may change it.
+        scheduler_override: name and arguments of a scheduler that replaces the user's own in ``attach``, where the
+            hypernetwork is evaluated once, at the first time; None keeps the pipeline's own.
+        size_multiple: number of pixels of which height and width must be multiples.
+        call: arguments of the pipeline's call that give the images of a generator with default options.
+        classifier_free_guidance: scale of classifier-free guidance; values <= 1 disable it.
+        guided_channels: number of leading output channels that guidance changes; None for all.
 
     Raises:
-        FileNotFoundError: if the folder or a file of it is missing, or the hub does not give it.
-        ValueError: if a file is damaged, float16 is asked for where it overflows, the pipeline is of another class or
-            walks otherwise than is written here, or a size does not fit.
+        FileNotFoundError: if the folder or a file of it is missing, or the hub does not provide it.
+        ValueError: if a file is damaged, ``dtype`` is float16 and the family overflows in it, the pipeline is of
+            another class, its scheduler has a setting that is not supported, or a size does not fit.
     """
 
     neutral: ClassVar[tuple[str, ...]] = ("local_only",)
     pipelines: ClassVar[tuple[str, ...]]
-    stand_in: ClassVar[tuple[str, dict[str, Any]] | None] = None
+    replaced_components: Mapping[str, Any] = {}
+    scheduler_override: ClassVar[tuple[str, dict[str, Any]] | None] = None
     call: ClassVar[dict[str, Any]] = {}
     last_layer = "proj_out"
     network: Any
@@ -61,7 +67,7 @@ class PipelineGenerator(Generator):
 
     def __init__(
         self,
-        model: str,
+        model: Any,
         height: int | None = None,
         width: int | None = None,
         dtype: str = "float32",
@@ -69,32 +75,40 @@ class PipelineGenerator(Generator):
         local_only: bool = False,
         variant: str | None = None,
         decoding: DecoderOptions = DecoderOptions(),
-        _parts: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
-        self.name = str(model) if revision is None else f"{model}@{revision}"
-        self.truncation = Truncation(f"generator {self.name}")
         self.local_only = local_only
-        if not self.float16 and dtype == "float16" and not isinstance(model, Loaded):
-            raise ValueError(f"generator {model}: a {type(self).__name__} overflows in dtype float16; use bfloat16")
-        options = {"revision": revision, "local_files_only": local_only, **({"variant": variant} if variant else {})}
-        self.pipeline = load_pipeline(self.pipelines, model, dtype, **options, **(_parts or {}))
+        self.owns_pipeline = isinstance(model, (str, Path))
+        if self.owns_pipeline:
+            if not self.float16 and dtype == "float16":
+                raise ValueError(f"generator {model}: {type(self).__name__} overflows in dtype float16; use bfloat16")
+            options = {"revision": revision, "local_files_only": local_only} | ({"variant": variant} if variant else {})
+            self.pipeline = load_pipeline(self.pipelines, str(model), dtype, **options, **self.replaced_components)
+            self.name = str(model)
+        else:
+            self.pipeline, self.name = model, str(model.name_or_path or type(model).__name__)
+            self.arguments["model"] = self.name
+        self.name += "" if revision is None else f"@{revision}"
+        self.truncation = Truncation(f"generator {self.name}")
         self.network = network_of(self.pipeline)
-        for name, part in self.pipeline.components.items():
+        for name, component in self.pipeline.components.items():
             if name.startswith("text_encoder"):
-                setattr(self, name, part)
-        (channels, patch, side), compression = self._layout(), self._compression
+                setattr(self, name, component)
+        (channels, patch, side), compression = self._latent_layout(), self._compression
         self.decoder = decoder_of(self.pipeline, decoding, dtype)
-        self.grain = patch * compression
-        self.height, self.width = image_size(height, width, side, self.grain)
+        self.size_multiple = patch * compression
+        self.height, self.width = image_size(height, width, side, self.size_multiple)
         self.noise_shape = (channels, self.height // compression, self.width // compression)
         self.eval().requires_grad_(False)
 
     @classmethod
     def pipeline_call(cls, steps: int) -> dict[str, Any]:
-        """Arguments of the pipeline's call, besides prompts and noise, for images of a number of steps.
+        """Arguments of the pipeline's call, besides prompts and noise, that give this class's images.
 
-        With them, and with default options, the pipeline's images are the generator's.
+        They hold for a generator with default options.
+
+        Args:
+            steps: number of network evaluations.
         """
         return {"num_inference_steps": steps} | cls.call
 
@@ -102,8 +116,20 @@ class PipelineGenerator(Generator):
     def check_call(cls, arguments: Mapping[str, Any]) -> None:
         """Raise ``ValueError`` for arguments that the pipeline's own call refuses with a less clear error."""
 
-    def _layout(self) -> tuple[int, int, int]:
-        """Channels of latents, latents a side of what the network takes as one, pixels a side of its own images."""
+    def conditioning_of(self, encoded: Sequence[Any]) -> Conditioning:
+        """Conditioning from the result of the pipeline's ``encode_prompt``, whose first part is the text features."""
+        return Conditioning(encoded[0])
+
+    def unpack_latents(self, latents: Tensor) -> Tensor:
+        """Latents [B, *Z] from the pipeline's own layout; a family that packs none has the same."""
+        return latents
+
+    def pack_latents(self, latents: Tensor) -> Tensor:
+        """Latents [B, *Z] in the pipeline's own layout; the inverse of ``unpack_latents``."""
+        return latents
+
+    def _latent_layout(self) -> tuple[int, int, int]:
+        """(latent channels, patch size, default image side in pixels)."""
         config = self.network.config
         return config.in_channels, config.get("patch_size", 1), config.sample_size * self._compression
 
@@ -113,36 +139,43 @@ class PipelineGenerator(Generator):
         return int(self.pipeline.vae_scale_factor)
 
     @abstractmethod
-    def _evaluate(self, network: nn.Module, state: Tensor, conditioning: Conditioning, time: float) -> Tensor:
-        """The network's raw output [B, *Z] for its own input at its own time."""
+    def _forward_network(
+        self, network: nn.Module, state: Tensor, conditioning: Conditioning, timestep: float
+    ) -> Tensor:
+        """The network's raw output [B, *Z] for its scaled input [B, *Z] at its own timestep."""
 
     def _predict(self, network: nn.Module, noise: Tensor, conditioning: Conditioning) -> Tensor:
-        level = self.schedule.first
-        return self._evaluate(network, self.schedule.scaled(noise, level), conditioning, self.schedule.time(level))
+        t = self.schedule.first_t
+        state, timestep = self.schedule.scale_model_input(noise, t), self.schedule.model_timestep(t)
+        return self._forward_network(network, state, conditioning, timestep)
 
-    def _denoise(self, network: nn.Module, state: Tensor, conditioning: Conditioning, level: float) -> Tensor:
-        state, time = at_least_single(state), self.schedule.time(level)
-        output = self._guided(network, self.schedule.scaled(state, level), conditioning, time)
-        return self.schedule.clean(state, output, level)
+    def _denoise(self, network: nn.Module, state: Tensor, conditioning: Conditioning, t: float) -> Tensor:
+        state, timestep = at_least_float32(state), self.schedule.model_timestep(t)
+        output = self._guided(network, self.schedule.scale_model_input(state, t), conditioning, timestep)
+        return self.schedule.predict_x0(state, output, t)
 
-    def _guided(self, network: nn.Module, state: Tensor, conditioning: Conditioning, time: float) -> Tensor:
-        """With classifier-free guidance (Ho and Salimans 2022, eq. 6)."""
+    def _guided(self, network: nn.Module, state: Tensor, conditioning: Conditioning, timestep: float) -> Tensor:
+        """The network's output with classifier-free guidance (Ho and Salimans 2022, eq. 6).
+
+        With w the scale and e the outputs, it is e_null + w * (e_prompt - e_null).
+        """
         scale = self.classifier_free_guidance
         if scale <= 1:
-            return at_least_single(self._evaluate(network, state, conditioning, time))
+            return at_least_float32(self._forward_network(network, state, conditioning, timestep))
         if self._unconditional is None:
-            with self.text_encoders_at_hand(), torch.no_grad(), without_autocast(state.device):
-                self._unconditional = self._nothing()
-        nothing = self._unconditional.map(lambda t: t.to(state.device).expand(len(state), *t.shape[1:]))
-        both = self._evaluate(network, torch.cat([state, state]), Conditioning.cat([conditioning, nothing]), time)
-        asked, unasked = at_least_single(both).chunk(2)
-        guided = unasked + scale * (asked - unasked)
+            with self.text_encoders_on(), torch.no_grad(), without_autocast(state.device):
+                self._unconditional = self._null_conditioning()
+        null = self._unconditional.map(lambda t: t.to(state.device).expand(len(state), *t.shape[1:]))
+        both = Conditioning.cat([conditioning, null])
+        outputs = self._forward_network(network, torch.cat([state, state]), both, timestep)
+        conditional, unconditional = at_least_float32(outputs).chunk(2)
+        guided = unconditional + scale * (conditional - unconditional)
         if self.guided_channels is None:
             return guided
-        return torch.cat([guided[:, : self.guided_channels], asked[:, self.guided_channels :]], dim=1)
+        return torch.cat([guided[:, : self.guided_channels], conditional[:, self.guided_channels :]], dim=1)
 
-    def _nothing(self) -> Conditioning:
-        """The conditioning of one prompt that asks for nothing."""
+    def _null_conditioning(self) -> Conditioning:
+        """The conditioning of one empty prompt, for guidance."""
         return self._encode([""])
 
     def _decode(self, latents: Tensor) -> Tensor:
@@ -150,10 +183,16 @@ class PipelineGenerator(Generator):
 
 
 def image_size(height: int | None, width: int | None, side: int, multiple: int) -> tuple[int, int]:
-    """Height and width in pixels, a side's length where none is asked for.
+    """Height and width in pixels.
+
+    Args:
+        height: requested height; None for the default side.
+        width: requested width; None for the default side.
+        side: default side.
+        multiple: number of which both must be multiples.
 
     Raises:
-        ValueError: if one is not a positive multiple of what the network needs.
+        ValueError: if one is not a positive multiple.
     """
     height, width = side if height is None else height, side if width is None else width
     if min(height, width) < 1 or height % multiple or width % multiple:
@@ -162,22 +201,17 @@ def image_size(height: int | None, width: int | None, side: int, multiple: int) 
 
 
 def decode_images(decoder: Any, latents: Tensor) -> Tensor:
-    """Images [B, 3, H, W] in [0, 1] of clean latents [B, *Z], by an autoencoder of diffusers for still images."""
+    """Images [B, 3, H, W] in [0, 1] from clean latents [B, *Z], by a diffusers autoencoder of still images."""
     config = decoder.config
-    mean, deviation = config.get("latents_mean"), config.get("latents_std")
-    if mean is not None and deviation is not None:
-        shift, scale = (latents.new_tensor(values).view(1, -1, 1, 1) for values in (mean, deviation))
+    mean, std = config.get("latents_mean"), config.get("latents_std")
+    if mean is not None and std is not None:
+        shift, scale = (latents.new_tensor(values).view(1, -1, 1, 1) for values in (mean, std))
         latents = latents * scale / config.scaling_factor + shift
     else:
         latents = latents / config.scaling_factor + (config.get("shift_factor") or 0.0)
-    return in_range(decoder.decode(latents.to(decoder.dtype), return_dict=False)[0])
+    return to_unit_range(decoder.decode(latents.to(decoder.dtype), return_dict=False)[0])
 
 
-def in_range(images: Tensor) -> Tensor:
-    """Images in [0, 1] of a decoder's, which are in [-1, 1] or a little beyond."""
-    return (at_least_single(images) / 2 + 0.5).clamp(0, 1)
-
-
-def at_least_single(tensor: Tensor) -> Tensor:
-    """Half precision is for the networks; what happens between them is in float32, as in the pipelines."""
-    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
+def to_unit_range(images: Tensor) -> Tensor:
+    """Images in [0, 1] from a decoder's output in [-1, 1], which may exceed its range a little."""
+    return (at_least_float32(images) / 2 + 0.5).clamp(0, 1)

@@ -1,4 +1,4 @@
-"""A generator's class and arguments, in a form that means the same on every machine."""
+"""A generator's class and arguments in a form that is independent of the machine."""
 
 from __future__ import annotations
 
@@ -13,57 +13,57 @@ import yaml
 from hypernoise_pl.config.files import PACKAGE
 from hypernoise_pl.generators.base import Generator
 
-_OF_THE_MACHINE = ("local_only",)  # arguments that say how to load, not what
-_LOCAL, _PACKAGED = "./", "${package:"
+_MACHINE_ONLY = ("local_only",)  # arguments that are about this machine
+_LOCAL_PREFIX, _PACKAGE_PREFIX = "./", "${package:"
 
 
-def described(generator: Generator) -> dict[str, Any]:
-    """What is needed to build a generator elsewhere, as JSON has it.
+def portable_description(generator: Generator) -> dict[str, Any]:
+    """A JSON description from which another machine can build the same generator.
 
-    A hub id stays as it is. A folder or file inside this package becomes ``${package:PATH}``. Every other one becomes
-    ``./PATH``: relative to the working directory, or its name alone where it lies outside of that.
+    A hub id stays as it is. A path inside this package becomes ``${package:PATH}``. Every other path becomes
+    ``./PATH``: relative to the working directory, or its last name if it is outside.
 
     Returns:
-        ``name``, ``class_path`` and ``init_args``: the arguments that it was given.
+        ``name``, ``class_path`` and ``init_args``, the arguments that the generator was built with.
     """
-    kind, given = type(generator), generator.arguments
+    cls, given = type(generator), generator.arguments
     name = generator.name
     for path in sorted(_paths(given), key=len, reverse=True):
         name = name.replace(path, Path(path).name)
-    arguments = {key: _portable(value) for key, value in given.items() if key not in _OF_THE_MACHINE}
-    return {"name": name, "class_path": f"{kind.__module__}.{kind.__qualname__}", "init_args": arguments}
+    arguments = {key: _portable(value) for key, value in given.items() if key not in _MACHINE_ONLY}
+    return {"name": name, "class_path": f"{cls.__module__}.{cls.__qualname__}", "init_args": arguments}
 
 
-def located(about: Mapping[str, Any], adapter: Path) -> dict[str, Any]:
+def local_description(description: Mapping[str, Any], adapter: Path) -> dict[str, Any]:
     """Class and arguments that build a described generator on this machine.
 
-    A local folder is looked for in the working directory, and then where the ``config.yaml`` of the adapter's own run,
-    in the folder above, says that it is.
+    A local path is looked up in the working directory, and then in the ``config.yaml`` of the adapter's run, in the
+    folder above the adapter.
 
     Args:
-        about: from ``described``.
-        adapter: folder of the adapter that remembers it.
+        description: result of ``portable_description``.
+        adapter: folder of the adapter that holds the description.
 
     Returns:
         ``class_path`` and ``init_args``.
 
     Raises:
-        FileNotFoundError: if a local folder is not on this machine; with the flag that says where it is.
+        FileNotFoundError: if a local folder is not on this machine; the message names the flag that sets it.
     """
     try:
         config = yaml.safe_load((adapter.parent / "config.yaml").read_text())
-        there = config["model"]["init_args"]["generator"]["init_args"]
+        configured = config["model"]["init_args"]["generator"]["init_args"]
     except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
-        there = {}  # an adapter that travels alone has none
+        configured = {}  # an adapter may be without its run
     arguments = {
-        key: _here(value, there.get(key) if isinstance(there, dict) else None, key, adapter)
-        for key, value in about["init_args"].items()
+        key: _local(value, configured.get(key) if isinstance(configured, dict) else None, key, adapter)
+        for key, value in description["init_args"].items()
     }
-    return {"class_path": about["class_path"], "init_args": arguments}
+    return {"class_path": description["class_path"], "init_args": arguments}
 
 
 def _portable(value: Any) -> Any:
-    """A value as JSON has it, paths in their portable form."""
+    """A value as JSON, with paths in their portable form."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         value = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
     if isinstance(value, Mapping):
@@ -76,11 +76,11 @@ def _portable(value: Any) -> Any:
 
 
 def _portable_path(path: str) -> str:
-    whole = Path(os.path.abspath(path))  # symbolic links stay: what they are called is what was meant
-    if whole.is_relative_to(PACKAGE):
-        return f"{_PACKAGED}{whole.relative_to(PACKAGE)}}}"
+    absolute = Path(os.path.abspath(path))  # symbolic links keep their own names
+    if absolute.is_relative_to(PACKAGE):
+        return f"{_PACKAGE_PREFIX}{absolute.relative_to(PACKAGE)}}}"
     here = Path.cwd()
-    return _LOCAL + str(whole.relative_to(here) if whole.is_relative_to(here) else whole.name)
+    return _LOCAL_PREFIX + str(absolute.relative_to(here) if absolute.is_relative_to(here) else absolute.name)
 
 
 def _is_path(value: str) -> bool:
@@ -88,7 +88,7 @@ def _is_path(value: str) -> bool:
 
 
 def _paths(value: Any) -> list[str]:
-    """The paths among arguments, as they were given."""
+    """The paths in a value, in their original form."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         value = [getattr(value, field.name) for field in dataclasses.fields(value)]
     if isinstance(value, Mapping):
@@ -98,26 +98,26 @@ def _paths(value: Any) -> list[str]:
     return [path for part in value for path in _paths(part)] if isinstance(value, Sequence) else []
 
 
-def _here(value: Any, there: Any, key: str, adapter: Path) -> Any:
-    """A value with its paths as they are on this machine.
+def _local(value: Any, configured: Any, key: str, adapter: Path) -> Any:
+    """A value of a description with its paths as they are on this machine.
 
     Args:
-        value: from ``described``.
-        there: what the run's own configuration has in its place, if anything.
+        value: value from ``portable_description``.
+        configured: value of the same argument in the run's own configuration; None if it has none.
         key: dotted name of the argument.
-        adapter: for the message.
+        adapter: folder of the adapter, for the message.
     """
     if isinstance(value, dict):
-        parts = there if isinstance(there, dict) else {}
-        return {name: _here(part, parts.get(name), f"{key}.{name}", adapter) for name, part in value.items()}
+        parts = configured if isinstance(configured, dict) else {}
+        return {name: _local(part, parts.get(name), f"{key}.{name}", adapter) for name, part in value.items()}
     if not isinstance(value, str):
         return value
-    if value.startswith(_PACKAGED):
-        return str(PACKAGE / value.removeprefix(_PACKAGED).rstrip("}"))
-    if not value.startswith(_LOCAL) or Path(value).exists():
+    if value.startswith(_PACKAGE_PREFIX):
+        return str(PACKAGE / value.removeprefix(_PACKAGE_PREFIX).rstrip("}"))
+    if not value.startswith(_LOCAL_PREFIX) or Path(value).exists():
         return value
-    if isinstance(there, str) and Path(there).name == Path(value).name and Path(there).exists():
-        return there
+    if isinstance(configured, str) and Path(configured).name == Path(value).name and Path(configured).exists():
+        return configured
     raise FileNotFoundError(
         f"adapter {adapter}: trained with the local folder {value}, which is not on this machine; pass "
         f"--model.generator.{key}=PATH"

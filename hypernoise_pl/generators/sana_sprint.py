@@ -1,9 +1,8 @@
-"""SANA-Sprint: a TrigFlow consistency model; one step is ``noise - network(noise)``."""
+"""SanaSprint: SANA-Sprint, a TrigFlow consistency model; one step is ``noise - network(noise)``."""
 
 from __future__ import annotations
 
 import importlib
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -11,46 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from hypernoise_pl.generators.pipeline import PipelineGenerator
-from hypernoise_pl.generators.schedules.base import Schedule
+from hypernoise_pl.generators.schedules.trigflow import TrigFlow
 from hypernoise_pl.types import Conditioning
-
-FIRST_TIMESTEP = 1.57080  # diffusers' rounding of pi / 2, the pipeline's default ``max_timesteps``
-MIDDLE_TIMESTEP = 1.3  # the pipeline's default for two steps
-
-
-class TrigFlow(Schedule):
-    """A consistency model whose state at TrigFlow's time t is ``cos t clean + sin t noise``.
-
-    Its level is SCM's time ``sin t / (cos t + sin t)``, which is what the network is told too.
-
-    Source: Lu and Song 2024 (sCM, arXiv 2410.11081), section 3; Chen et al. 2025 (arXiv 2503.09641), section 3.1.
-    """
-
-    def levels(self, steps: int) -> list[float]:
-        """The pipeline's own times, as SCM times."""
-        times = torch.linspace(FIRST_TIMESTEP, 0, steps + 1).tolist()
-        if steps == 2:
-            times[1] = MIDDLE_TIMESTEP
-        return [math.sin(time) / (math.cos(time) + math.sin(time)) for time in times]
-
-    def coefficients(self, level: float) -> tuple[float, float]:
-        """Cosine and sine."""
-        time = math.atan2(level, 1 - level)
-        return math.cos(time), math.sin(time)
-
-    def scaled(self, state: Tensor, level: float) -> Tensor:
-        """Of the variance that a flow matching network knows; noise alone as it is."""
-        return state * math.hypot(level, 1 - level)
-
-    def clean(self, state: Tensor, output: Tensor, level: float) -> Tensor:
-        """By TrigFlow's velocity, which the output and the input make together."""
-        (alpha, beta), norm = self.coefficients(level), math.hypot(level, 1 - level)
-        velocity = (1 - 2 * level) * state + (1 - 2 * level + 2 * level * level) / norm * output
-        return alpha * state - beta * velocity
-
-    def kept(self, level: float, lower: float) -> float:
-        """All noise is fresh."""
-        return 0.0
 
 
 class SanaSprint(PipelineGenerator):
@@ -58,22 +19,22 @@ class SanaSprint(PipelineGenerator):
 
     Args:
         model: folder or hub id (``Efficient-Large-Model/Sana_Sprint_0.6B_1024px_diffusers``).
-        guidance_scale: what the network is told of guidance; 4.5 is the model's default.
-        max_sequence_length: text tokens, the first included; a longer prompt is cut, with a warning.
-        instruction: prepended to every prompt before encoding (the pipeline's ``complex_human_instruction``, which has
-            a default there); Noise Hypernetworks has none.
-        components: Python module to import first, where the folder names classes that are not diffusers' own.
-        loading: what every generator takes: ``height``, ``width`` (multiples of 32), ``dtype``, ``revision``,
+        guidance_scale: guidance scale that the network is conditioned on; 4.5 is the model's default.
+        max_sequence_length: number of text tokens, the first included; a longer prompt is cut, with a warning.
+        instruction: lines before every prompt in its encoding (the pipeline's ``complex_human_instruction``, which has
+            a default there); Noise Hypernetworks uses none.
+        components: Python module to import before loading, for a folder whose classes are not diffusers' own.
+        loading: options of every generator: ``height``, ``width`` (multiples of 32), ``dtype``, ``revision``,
             ``local_only``, ``decoding``.
 
     Source: Chen et al. 2025 (SANA-Sprint, arXiv 2503.09641); diffusers' pipeline for the constants.
     """
 
     pipelines = ("SanaSprintPipeline",)
-    # text encoder and autoencoder overflow (diffusers' page of the pipeline has both in bfloat16), and under autocast
-    # the linear attention divides by a number that is 0 in float16
+    # text encoder and autoencoder overflow in float16 (diffusers' documentation has both in bfloat16), and under
+    # autocast the linear attention divides by a number that underflows to 0
     float16 = False
-    options_seen: ClassVar[dict[str, str | None]] = {
+    trained_options: ClassVar[dict[str, str | None]] = {
         "guidance_scale": "guidance_scale",
         "instruction": "complex_human_instruction",
         "max_sequence_length": None,  # padding is masked
@@ -97,12 +58,18 @@ class SanaSprint(PipelineGenerator):
 
     @classmethod
     def pipeline_call(cls, steps: int) -> dict[str, Any]:
-        """Arguments of the pipeline's call; its default of a middle timestep is for two steps, others need None."""
+        """Arguments of the pipeline's call that give this class's images.
+
+        The pipeline's default ``intermediate_timesteps`` is for two steps; other numbers of steps need None.
+
+        Args:
+            steps: number of network evaluations.
+        """
         return super().pipeline_call(steps) | ({} if steps == 2 else {"intermediate_timesteps": None})
 
     @classmethod
     def check_call(cls, arguments: Mapping[str, Any]) -> None:
-        """Raise ``ValueError`` for a middle timestep, which the pipeline has by default, at other than two steps."""
+        """Raise ``ValueError`` for ``intermediate_timesteps``, a default of the pipeline, unless steps are 2."""
         steps, middle = arguments["num_inference_steps"], arguments["intermediate_timesteps"]
         if middle is not None and steps != 2:
             raise ValueError(
@@ -121,10 +88,12 @@ class SanaSprint(PipelineGenerator):
         return self.conditioning_of(encoded)
 
     def conditioning_of(self, encoded: Sequence[Any]) -> Conditioning:
-        """Text features and which of them count."""
+        """Text features and their mask."""
         return Conditioning(encoded[0], encoded[1])
 
-    def _evaluate(self, network: nn.Module, state: Tensor, conditioning: Conditioning, time: float) -> Tensor:
+    def _forward_network(
+        self, network: nn.Module, state: Tensor, conditioning: Conditioning, timestep: float
+    ) -> Tensor:
         batch = len(state)
         dtype = self.network.dtype
         guidance = self.guidance_scale * self.network.config.guidance_embeds_scale
@@ -133,7 +102,7 @@ class SanaSprint(PipelineGenerator):
             encoder_hidden_states=conditioning.embeddings.to(dtype),
             encoder_attention_mask=conditioning.mask,
             guidance=torch.full((batch,), guidance, device=state.device, dtype=conditioning.embeddings.dtype),
-            timestep=torch.full((batch,), time, device=state.device),
+            timestep=torch.full((batch,), timestep, device=state.device),
             return_dict=False,
         )[0]
         return output

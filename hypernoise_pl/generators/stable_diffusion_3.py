@@ -1,4 +1,4 @@
-"""Stable Diffusion 3.5 Turbo, and other distillations of Stable Diffusion 3."""
+"""StableDiffusion3: Stable Diffusion 3.5 Turbo, and other distillations of Stable Diffusion 3."""
 
 from __future__ import annotations
 
@@ -20,27 +20,29 @@ class StableDiffusion3(PipelineGenerator):
 
     Args:
         model: folder or hub id (``stabilityai/stable-diffusion-3.5-large-turbo``).
-        max_sequence_length: text tokens that the T5 encoder reads; a longer prompt is cut, with a warning.
-        t5: False leaves the largest text encoder out (T5-XXL, about 10 GB in half precision); prompts are then read by
-            the two CLIP encoders alone, and no longer than those read.
-        loading: what every generator takes: ``height``, ``width`` (multiples of 16), ``dtype``, ``revision``,
+        max_sequence_length: number of T5's text tokens; a longer prompt is cut, with a warning.
+        t5: False leaves out the largest text encoder (T5-XXL, about 10 GB in half precision); the two CLIP encoders
+            then read prompts alone, up to their own length.
+        loading: options of every generator: ``height``, ``width`` (multiples of 16), ``dtype``, ``revision``,
             ``local_only``, ``decoding``.
 
     Raises:
-        ValueError: if ``t5`` is False for a pipeline that was loaded with it.
+        ValueError: if ``t5`` is False for a loaded pipeline that has it, or the size is beyond the network's.
 
     Source: Esser et al. 2024 (arXiv 2403.03206); diffusers' pipeline for the constants.
     """
 
     pipelines = ("StableDiffusion3Pipeline",)
     call: ClassVar[dict[str, Any]] = {"guidance_scale": 0.0}
-    options_seen: ClassVar[dict[str, str | None]] = {"max_sequence_length": "max_sequence_length", "t5": None}
-    stand_in: ClassVar[tuple[str, dict[str, Any]] | None] = ("FlowMatchEulerDiscreteScheduler", {})
+    trained_options: ClassVar[dict[str, str | None]] = {"max_sequence_length": "max_sequence_length", "t5": None}
+    scheduler_override: ClassVar[tuple[str, dict[str, Any]] | None] = ("FlowMatchEulerDiscreteScheduler", {})
 
     def __init__(self, model: str, max_sequence_length: int = 256, t5: bool = True, **loading: Any) -> None:
-        super().__init__(model, _parts={} if t5 else {"text_encoder_3": None, "tokenizer_3": None}, **loading)
+        if not t5:
+            self.replaced_components = {"text_encoder_3": None, "tokenizer_3": None}
+        super().__init__(model, **loading)
         self.max_sequence_length, self.t5 = max_sequence_length, self.text_encoder_3 is not None
-        if self.t5 and not t5:  # of a pipeline that was loaded before
+        if self.t5 and not t5:
             raise ValueError(
                 "t5 is false, and the pipeline has its T5; load it with text_encoder_3=None, tokenizer_3=None"
             )
@@ -48,10 +50,10 @@ class StableDiffusion3(PipelineGenerator):
         largest = config.pos_embed_max_size * config.patch_size * self._compression
         if max(self.height, self.width) > largest:
             raise ValueError(f"height and width: at most {largest}, got {self.height} x {self.width}")
-        # the last block's own text goes nowhere, and so its queries do not
+        # the network drops the last block's text stream, and its queries with it
         self.unused_layers = (f"transformer_blocks.{len(self.network.transformer_blocks) - 1}.attn.add_q_proj",)
         tokens = self.noise_shape[1] // config.patch_size * (self.noise_shape[2] // config.patch_size)
-        self.schedule = EulerFlow(self.pipeline.scheduler, tokens, even=False)
+        self.schedule = EulerFlow(self.pipeline.scheduler, tokens, uniform=False)
 
     def _encode(self, prompts: list[str]) -> Conditioning:
         if self.text_encoder_3 is None:
@@ -70,16 +72,18 @@ class StableDiffusion3(PipelineGenerator):
         )
 
     def conditioning_of(self, encoded: Sequence[Any]) -> Conditioning:
-        """Features of every token and of the whole; those of the negative prompt are left."""
+        """Features of every token, and pooled features; those of the negative prompt are left out."""
         return Conditioning(encoded[0], pooled=encoded[2])
 
-    def _evaluate(self, network: nn.Module, state: Tensor, conditioning: Conditioning, time: float) -> Tensor:
+    def _forward_network(
+        self, network: nn.Module, state: Tensor, conditioning: Conditioning, timestep: float
+    ) -> Tensor:
         dtype, pooled = self.network.dtype, conditioning.pooled
         assert pooled is not None
-        time *= self.pipeline.scheduler.config.num_train_timesteps
+        timestep *= self.pipeline.scheduler.config.num_train_timesteps
         output: Tensor = network(
             hidden_states=state.to(dtype),
-            timestep=torch.full((len(state),), time, device=state.device),
+            timestep=torch.full((len(state),), timestep, device=state.device),
             encoder_hidden_states=conditioning.embeddings.to(dtype),
             pooled_projections=pooled.to(dtype),
             return_dict=False,

@@ -13,7 +13,7 @@ from hypernoise_pl.checkpoints.conversion import fill, read_checkpoint, renamed
 from hypernoise_pl.rewards.base import Reward
 from hypernoise_pl.rewards.features import CLIPImageFeatures, clip_features
 from hypernoise_pl.rewards.key_maps import AESTHETIC_V1, AESTHETIC_V2
-from hypernoise_pl.rewards.running import wide
+from hypernoise_pl.system.dtypes import at_least_float32
 
 
 class Aesthetic(Reward):
@@ -39,7 +39,7 @@ class Aesthetic(Reward):
         self.head = _head(Path(head), features.projection.out_features).eval().requires_grad_(False)
 
     def _score(self, images: Tensor, prompts: list[str]) -> Tensor:
-        seen = wide(clip_features(self.features.tower, self.features.projection, images))
+        seen = at_least_float32(clip_features(self.features.tower, self.features.projection, images))
         return self.head(F.normalize(seen, dim=-1)).squeeze(-1)
 
 

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from hypernoise_pl.checkpoints.loading import load_pretrained, load_whole
 from hypernoise_pl.rewards.preprocess import preprocessing_of
-from hypernoise_pl.rewards.running import Precision, frozen, wide
+from hypernoise_pl.rewards.running import Precision, frozen
+from hypernoise_pl.system.dtypes import at_least_float32
 
 
 class BlipVQA(nn.Module):
@@ -84,7 +85,7 @@ class BlipVQA(nn.Module):
 
     def _likelihood(self, states: Tensor, answer: list[int]) -> Tensor:
         """[B] log-probability of an answer's tokens."""
-        logs = wide(self._decoded(states, answer[:-1])).log_softmax(-1)
+        logs = at_least_float32(self._decoded(states, answer[:-1])).log_softmax(-1)
         return logs[:, range(len(answer)), answer].sum(1)
 
     def _decoded(self, states: Tensor, before: list[int]) -> Tensor:

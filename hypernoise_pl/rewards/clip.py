@@ -15,8 +15,9 @@ from hypernoise_pl.progress.truncation import Truncation
 from hypernoise_pl.rewards.base import Reward
 from hypernoise_pl.rewards.clip_models import is_checkpoint, load_clip, load_tokenizer
 from hypernoise_pl.rewards.features import clip_features
-from hypernoise_pl.rewards.running import Precision, frozen, wide
+from hypernoise_pl.rewards.running import Precision, frozen
 from hypernoise_pl.rewards.texts import TextFeatures
+from hypernoise_pl.system.dtypes import at_least_float32
 
 
 class Agreement(Reward, ABC):
@@ -53,7 +54,7 @@ class Agreement(Reward, ABC):
 
     def cosine(self, images: Tensor, prompts: list[str]) -> Tensor:
         """[B] cosines of images [B, 3, H, W] in [0, 1] with their prompts, in [-1, 1]."""
-        image = wide(clip_features(self.clip.vision_model, self.clip.visual_projection, images))
+        image = at_least_float32(clip_features(self.clip.vision_model, self.clip.visual_projection, images))
         return F.cosine_similarity(image, self.texts(prompts).to(image), dim=-1)
 
     def _read(self, prompts: list[str]) -> Tensor:
@@ -62,7 +63,7 @@ class Agreement(Reward, ABC):
         tokens = self.tokenizer(
             prompts, padding="max_length", truncation=True, max_length=length, return_tensors="pt"
         ).to(self.clip.device)
-        return wide(self.clip.text_projection(self.clip.text_model(**tokens).pooler_output))
+        return at_least_float32(self.clip.text_projection(self.clip.text_model(**tokens).pooler_output))
 
 
 class CLIPScore(Agreement):

@@ -15,7 +15,8 @@ from hypernoise_pl.rewards.hpsv3_prompt import CONVERSATION, IMAGE_TOKEN, REWARD
 from hypernoise_pl.rewards.key_maps import HPSV3
 from hypernoise_pl.rewards.preprocess import preprocess
 from hypernoise_pl.rewards.qwen2_vl import block_size, patches
-from hypernoise_pl.rewards.running import Precision, frozen, wide
+from hypernoise_pl.rewards.running import Precision, frozen
+from hypernoise_pl.system.dtypes import at_least_float32
 
 _TOKENS = 256  # image tokens, about: the authors ask for 256 * 28 * 28 pixels, and a token stands for 28 * 28
 _WORDS = "network.language_model.embed_tokens.weight"
@@ -50,7 +51,7 @@ class HPSv3Scorer(nn.Module):
         states = self.network(
             input_ids=ids, position_ids=places, pixel_values=pixels, image_grid_thw=grid, use_cache=False
         ).last_hidden_state
-        return self.head(wide(states[asked]))  # type: ignore[no-any-return]
+        return self.head(at_least_float32(states[asked]))  # type: ignore[no-any-return]
 
 
 class CoarseRotary(nn.Module):

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import torch
 import torch.utils.checkpoint
-from torch import Tensor, nn
+from torch import nn
 
 Precision = Literal["float32", "bfloat16", "float16"]
 
@@ -17,7 +17,8 @@ def frozen(network: nn.Module, dtype: Precision = "float32", checkpoint: bool = 
 
     Args:
         network: changed in place.
-        dtype: of its weights and activations. What a reward does with its outputs stays in float32 (see ``wide``).
+        dtype: of its weights and activations. What a reward does with its outputs stays in float32 (see
+            ``at_least_float32``).
         checkpoint: keep only each layer's input, and recompute the rest in backward: less memory, a third more time.
 
     Raises:
@@ -46,11 +47,6 @@ def checkpoint_layers(network: nn.Module) -> None:
         raise ValueError(f"reward: checkpoint: a {type(network).__name__} has no layers to recompute; set it to false")
     for layer in layers:
         layer.forward = functools.partial(_recomputed, layer.forward)
-
-
-def wide(tensor: Tensor) -> Tensor:
-    """The tensor in float32 if it is in half precision: in that, sums, norms and scales of scores are too coarse."""
-    return tensor.float() if tensor.dtype in (torch.bfloat16, torch.float16) else tensor
 
 
 def _recomputed(forward: Any, *arguments: Any, **options: Any) -> Any:

@@ -12,8 +12,9 @@ from hypernoise_pl.checkpoints.loading import load_pretrained, load_whole
 from hypernoise_pl.progress.truncation import Truncation
 from hypernoise_pl.rewards.base import Reward
 from hypernoise_pl.rewards.preprocess import preprocessing_of
-from hypernoise_pl.rewards.running import Precision, frozen, wide
+from hypernoise_pl.rewards.running import Precision, frozen
 from hypernoise_pl.rewards.texts import TextFeatures
+from hypernoise_pl.system.dtypes import at_least_float32
 
 
 class TransformersReward(Reward):
@@ -65,7 +66,7 @@ class TransformersReward(Reward):
 
     def _score(self, images: Tensor, prompts: list[str]) -> Tensor:
         pixels = self.preprocess(images).to(self.network.dtype)
-        image = wide(_projected(self.network.get_image_features(pixel_values=pixels)))
+        image = at_least_float32(_projected(self.network.get_image_features(pixel_values=pixels)))
         return self.scale * F.cosine_similarity(image, self.texts(prompts).to(image), dim=-1) + self.bias
 
     def _read(self, prompts: list[str]) -> Tensor:
@@ -77,7 +78,7 @@ class TransformersReward(Reward):
         # SigLIP was trained to read the padding too
         masked = not self.network.config.model_type.startswith("siglip")
         inputs = {"attention_mask": tokens.attention_mask} if masked else {}
-        return wide(_projected(self.network.get_text_features(input_ids=tokens.input_ids, **inputs)))
+        return at_least_float32(_projected(self.network.get_text_features(input_ids=tokens.input_ids, **inputs)))
 
 
 def _projected(found: Any) -> Tensor:

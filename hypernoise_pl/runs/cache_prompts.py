@@ -12,7 +12,7 @@ import torch
 from hypernoise_pl.config.options import Options
 from hypernoise_pl.config.signatures import ConfigError
 from hypernoise_pl.generators.base import Generator
-from hypernoise_pl.generators.conditioning_store import PromptCache
+from hypernoise_pl.generators.conditioning_store import ConditioningStore
 from hypernoise_pl.progress import Steps
 from hypernoise_pl.system.threads import following_load
 
@@ -41,28 +41,35 @@ def cache_prompts(cli: Any, options: Options) -> None:
     if device.type == "cuda" and "LOCAL_RANK" in os.environ:
         device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
     every = [prompt.text for split in ("train", "validation", "test") for prompt in cli.datamodule.prompts(split)]
-    encoded, size = fill(cache, model.generator, list(dict.fromkeys(every)), device=device)
-    options.result = {"encoded": encoded, "bytes": size, "there": len(cache.look()), "folder": str(cache.folder)}
+    encoded, size = encode_missing(cache, model.generator, list(dict.fromkeys(every)), device=device)
+    options.result = {"encoded": encoded, "bytes": size, "there": len(cache.texts()), "folder": str(cache.folder)}
     rate = f", {size / encoded / 2**10:.0f} KiB each" if encoded else ""
-    print(f"cache-prompts: {encoded} prompts encoded{rate}; {len(cache.look())} are in {cache.folder}")
+    print(f"cache-prompts: {encoded} prompts encoded{rate}; {len(cache.texts())} are in {cache.folder}")
 
 
-def fill(
-    cache: PromptCache,
+def encode_missing(
+    cache: ConditioningStore,
     generator: Generator,
     texts: Sequence[str],
     shard: int = SHARD,
     device: torch.device | None = None,
 ) -> tuple[int, int]:
-    """Encode those texts that a cache lacks, on a device to which only the text encoders go.
+    """Encode the texts that a cache lacks, on a device to which only the text encoders move.
 
-    Stopped at any moment, it loses one shard. Other processes may do the same at once: each takes the shards in an
-    order of its own, and leaves out what it finds written.
+    A process that is stopped loses one shard. Several processes may fill one cache at once: each takes the shards in
+    its own order and skips texts that another has written.
+
+    Args:
+        cache: cache to add to.
+        generator: generator whose text encoders are used.
+        texts: texts that the cache needs.
+        shard: number of texts encoded together and written as one file.
+        device: device of the text encoders; the network's if left out.
 
     Returns:
-        Prompts encoded here, and their size in bytes.
+        Number of texts encoded here, and their size in bytes.
     """
-    there = cache.look()
+    there = cache.texts()
     missing = [text for text in texts if text not in there]
     parts = [missing[start : start + shard] for start in range(0, len(missing), shard)]
     random.Random(os.getpid()).shuffle(parts)
@@ -72,11 +79,11 @@ def fill(
         return f"{size / 2**30:.2f} GiB written"
 
     with (
-        generator.text_encoders_at_hand(device),
+        generator.text_encoders_on(device),
         Steps("cache-prompts", len(texts), "prompts", len(texts) - len(missing), note) as steps,
     ):
         for part in following_load(parts):
-            there = cache.look()
+            there = cache.texts()
             left = [text for text in part if text not in there]
             if left:
                 size += cache.write(left, generator.encode(left))

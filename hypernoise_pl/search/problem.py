@@ -196,8 +196,8 @@ class NoiseProblem:
         return self._kept(scores), torch.cat(gradients).view_as(candidates.noise)
 
     @torch.no_grad()
-    def look_ahead(self, states: Tensor, level: float) -> Tensor:
-        """Clean latents [B, N, *Z] seen from states at a level; one evaluation each, nothing is scored.
+    def look_ahead(self, states: Tensor, t: float) -> Tensor:
+        """Clean latents [B, N, *Z] seen from states at time t; one evaluation each, nothing is scored.
 
         Raises:
             BudgetExceeded: before anything is spent, if the budget does not hold them.
@@ -205,7 +205,7 @@ class NoiseProblem:
         count = states.shape[1]
         self.account.charge(self.budget, count, f"{count} states of 1 NFE")
         seen = [
-            self.generator.denoise(part, level, self._conditioning(rows), self.network)
+            self.generator.denoise(part, t, self._conditioning(rows), self.network)
             for part, rows in self._chunks(states)
         ]
         return torch.cat(seen).view_as(states)

@@ -7,7 +7,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from hypernoise_pl.generators.schedules.base import Memory
+from hypernoise_pl.generators.schedules.base import PreviousStep
 from hypernoise_pl.search.candidates import Candidates, picked
 from hypernoise_pl.search.problem import NoiseProblem
 
@@ -34,8 +34,8 @@ class Trajectories:
         generator = problem.generator
         self.problem, self.generator = problem, generator
         self.start, self.state, self.place = candidates, candidates.noise, 0
-        self._levels, self._ends = generator.levels(problem.steps), generator.schedule.ends(problem.steps)
-        self._memory: Memory | None = None
+        self._times, self._next_times = generator.time_grid(problem.steps), generator.schedule.next_times(problem.steps)
+        self._previous: PreviousStep | None = None
         self._fresh = [torch.Generator().manual_seed(seed) for seed in candidates.seeds.flatten().tolist()]
         self._copied = torch.zeros(candidates.seeds.shape, dtype=torch.bool)  # since the last step
 
@@ -45,7 +45,7 @@ class Trajectories:
         Raises:
             BudgetExceeded: before anything is spent, if the budget does not hold them.
         """
-        return self.problem.look_ahead(self.state, self._levels[self.place])
+        return self.problem.look_ahead(self.state, self._times[self.place])
 
     @torch.no_grad()
     def step(self, clean: Tensor) -> None:
@@ -53,16 +53,16 @@ class Trajectories:
 
         Where the scheduler adds no fresh noise, a copy takes an ancestral step, so that it parts from its twin.
         """
-        schedule, level, end = self.generator.schedule, self._levels[self.place], self._ends[self.place]
-        before = None if self._memory is None else replace(self._memory, clean=self._memory.clean.flatten(0, 1))
+        schedule, t, next_t = self.generator.schedule, self._times[self.place], self._next_times[self.place]
+        before = None if self._previous is None else replace(self._previous, x0=self._previous.x0.flatten(0, 1))
         state, seen = self.state.flatten(0, 1), clean.flatten(0, 1)
-        after, memory = schedule.step(state, seen, level, end, before, self._fresh)
-        if end > 0 and schedule.kept(level, end) == 1 and self._copied.any():
+        after, previous = schedule.step(state, seen, t, next_t, before, self._fresh)
+        if next_t > 0 and schedule.noise_retention(t, next_t) == 1 and self._copied.any():
             copies = self._copied.flatten().nonzero()[:, 0].tolist()
-            own = None if before is None else replace(before, clean=before.clean[copies])
-            fresh, kept = [self._fresh[place] for place in copies], schedule.ancestral(level, end)
-            after[copies], _ = schedule.step(state[copies], seen[copies], level, end, own, fresh, kept)
-        self.state, self._memory = after.view_as(clean), replace(memory, clean=clean)
+            own = None if before is None else replace(before, x0=before.x0[copies])
+            fresh, retention = [self._fresh[place] for place in copies], schedule.ancestral_retention(t, next_t)
+            after[copies], _ = schedule.step(state[copies], seen[copies], t, next_t, own, fresh, retention)
+        self.state, self._previous = after.view_as(clean), replace(previous, x0=clean)
         self._copied.zero_()
         self.place += 1
 
@@ -86,8 +86,8 @@ class Trajectories:
                 fresh.append(torch.Generator().manual_seed(seeds[row][k]) if self._copied[row, k] else own)
         self._fresh, self.state = fresh, picked(self.state, index)
         self.start = Candidates(picked(self.start.noise, index), picked(self.start.seeds, index.cpu()))
-        if self._memory is not None:
-            self._memory = replace(self._memory, clean=picked(self._memory.clean, index))
+        if self._previous is not None:
+            self._previous = replace(self._previous, x0=picked(self._previous.x0, index))
 
     def copy(self, count: int) -> None:
         """Go on with so many of each."""
@@ -97,8 +97,8 @@ class Trajectories:
     @torch.no_grad()
     def renoise(self, steps: int) -> None:
         """Take the states as many steps back by the forward process, each with noise of its own."""
-        low, self.place = self._levels[self.place], self.place - steps
+        t, self.place = self._times[self.place], self.place - steps
         noise = self.problem.streams.directions(len(self.start))
-        self.state = self.generator.renoise(self.state, low, self._levels[self.place], noise)
-        self._memory = None
+        self.state = self.generator.renoise(self.state, t, self._times[self.place], noise)
+        self._previous = None
         self._copied.zero_()

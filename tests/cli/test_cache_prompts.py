@@ -16,10 +16,11 @@ from safetensors.torch import load_file, save_file
 
 from hypernoise_pl.__main__ import main
 from hypernoise_pl.config.signatures import ConfigError
-from hypernoise_pl.generators.conditioning_store import PromptCache, fingerprint, open_cache
+from hypernoise_pl.generators.conditioning_key import conditioning_key
+from hypernoise_pl.generators.conditioning_store import ConditioningStore, open_store
 from hypernoise_pl.module import HyperNoiseModule
 from hypernoise_pl.rewards.pixels import Brightness
-from hypernoise_pl.runs.cache_prompts import fill, without_rewards
+from hypernoise_pl.runs.cache_prompts import encode_missing, without_rewards
 from tests.families import FAMILIES
 from tests.tiny import sana
 
@@ -40,8 +41,8 @@ def tensors(conditioning) -> list[torch.Tensor]:
 def test_what_is_read_is_what_would_be_encoded(family, pipeline_folder, tmp_path):
     generator = FAMILIES[family].generator(pipeline_folder(family))
     wanted = generator.encode(TEXTS)
-    cache = open_cache(str(tmp_path), generator)
-    assert fill(cache, generator, TEXTS, shard=2)[0] == len(TEXTS)
+    cache = open_store(str(tmp_path), generator)
+    assert encode_missing(cache, generator, TEXTS, shard=2)[0] == len(TEXTS)
     assert len(list(cache.folder.glob("*.safetensors"))) == 3
 
     module = HyperNoiseModule(
@@ -77,7 +78,7 @@ def test_text_encoders_do_not_go_where_the_generator_goes(sana_folder):
 def test_only_text_encoders_go_where_prompts_are_encoded(sana_folder):
     generator = sana(sana_folder)
     generator.offload_text_encoders()
-    onto = generator.text_encoders_at_hand(torch.device("meta"))
+    onto = generator.text_encoders_on(torch.device("meta"))
     with contextlib.suppress(NotImplementedError), onto:  # there is no way back from there
         assert all(weight.is_meta for weight in generator.text_encoder.parameters())
         assert not any(weight.is_meta for weight in generator.parameters())
@@ -87,7 +88,7 @@ def test_only_text_encoders_go_where_prompts_are_encoded(sana_folder):
 
 def test_a_prompt_that_is_not_there_is_encoded_and_told_of(sana_folder, tmp_path):
     generator = sana(sana_folder)
-    fill(open_cache(str(tmp_path), generator), generator, TEXTS[:2])
+    encode_missing(open_store(str(tmp_path), generator), generator, TEXTS[:2])
     module = HyperNoiseModule(sana(sana_folder), {"b": Brightness()}, {"b": 1.0}, prompt_cache=str(tmp_path))
     with pytest.warns(UserWarning, match=r"'three stars' \(1 of 3 prompts\) is not in it.*cache-prompts"):
         got = module.conditioning([*TEXTS[:2], "three stars"])
@@ -97,7 +98,7 @@ def test_a_prompt_that_is_not_there_is_encoded_and_told_of(sana_folder, tmp_path
 
 def test_the_key_is_all_that_decides_what_prompts_become(sana_folder):
     first = sana(sana_folder)
-    assert fingerprint(first) == fingerprint(sana(sana_folder))
+    assert conditioning_key(first) == conditioning_key(sana(sana_folder))
     others = [sana(sana_folder) for _ in range(4)]
     others[0].name = "another/name"
     others[1].max_sequence_length = 12
@@ -105,7 +106,7 @@ def test_the_key_is_all_that_decides_what_prompts_become(sana_folder):
     others[3].text_encoder.bfloat16()
     others.append(sana(sana_folder))
     next(others[-1].text_encoder.parameters()).data.mul_(1.01)
-    assert len({fingerprint(generator) for generator in (first, *others)}) == 6
+    assert len({conditioning_key(generator) for generator in (first, *others)}) == 6
 
 
 def test_one_changed_value_of_an_encoder_its_configuration_or_tokenizer_is_another_place(sana_folder):
@@ -121,33 +122,33 @@ def test_one_changed_value_of_an_encoder_its_configuration_or_tokenizer_is_anoth
     def other_padding(generator) -> None:
         generator.pipeline.tokenizer.pad_token = "<unk>"
 
-    places = {fingerprint(sana(sana_folder))}
+    places = {conditioning_key(sana(sana_folder))}
     for change in (one_word, steeper, other_padding):
         generator = sana(sana_folder)
         change(generator)
-        places.add(fingerprint(generator))
+        places.add(conditioning_key(generator))
     assert len(places) == 4
 
 
 def test_a_damaged_shard_is_named(sana_folder, tmp_path):
     generator = sana(sana_folder)
-    cache = open_cache(str(tmp_path), generator)
-    fill(cache, generator, TEXTS)
+    cache = open_store(str(tmp_path), generator)
+    encode_missing(cache, generator, TEXTS)
     (shard,) = cache.folder.glob("*.safetensors")
     shard.write_bytes(shard.read_bytes()[:100])
     with pytest.raises(ValueError, match=f"{shard.name}: damaged file") as error:
-        PromptCache(cache.folder).look()
+        ConditioningStore(cache.folder).texts()
     assert "\n" not in str(error.value)
 
 
 def test_a_shard_with_fewer_rows_than_texts_is_named(sana_folder, tmp_path):
     generator = sana(sana_folder)
-    cache = open_cache(str(tmp_path), generator)
-    fill(cache, generator, TEXTS)
+    cache = open_store(str(tmp_path), generator)
+    encode_missing(cache, generator, TEXTS)
     (shard,) = cache.folder.glob("*.safetensors")
     save_file({name: rows[:2].clone() for name, rows in load_file(shard).items()}, shard, {"texts": json.dumps(TEXTS)})
-    with pytest.raises(ValueError, match=f"{shard.name}: no shard of a prompt cache"):
-        PromptCache(cache.folder).look()
+    with pytest.raises(ValueError, match=f"{shard.name}: not a shard of a prompt cache"):
+        ConditioningStore(cache.folder).texts()
 
 
 COMMAND = ["cache-prompts", "--model.prompt_cache=cache", "--data.train=2500"]
@@ -203,7 +204,7 @@ def test_what_changes_an_encoding_changes_its_place(pipeline_folder):
     def place(family: str, change=lambda pipeline: None, **options) -> str:
         generator = FAMILIES[family].generator(pipeline_folder(family), **options)
         change(generator.pipeline)
-        return fingerprint(generator)
+        return conditioning_key(generator)
 
     def shorter(pipeline) -> None:
         pipeline.tokenizer.model_max_length -= 1

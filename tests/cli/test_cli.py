@@ -346,13 +346,10 @@ def test_a_class_explains_itself(capsys):
     assert page.startswith("hypernoise_pl.generators.stable_diffusion.SDTurbo\n\nA Stable Diffusion pipeline")
     for option in ("--model", "--sampler", "--lora", "--height", "--decoding.tiny"):  # its own and its base's
         assert f"  {option} " in page
-    assert "_parts" not in page
     assert main(["fit", "--help-class", "hypernoise_pl.search.reno.ReNO"]) == 0
     assert "--iterations" in capsys.readouterr().out
     assert main(["fit", "--help-class", "Sdturbo"]) == 2
     assert "no such class (did you mean 'SDTurbo'?)" in capsys.readouterr().err
-    assert main(["fit", "--model.generator=SDTurbo", "--model.generator.model=m", "--model.generator._parts=x"]) == 2
-    assert "_parts" in capsys.readouterr().err
 
 
 def test_a_reward_of_ones_own_is_one_flag_away(tmp_path, monkeypatch, capsys):

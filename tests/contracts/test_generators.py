@@ -118,7 +118,7 @@ def test_gradient_against_finite_differences(family, folder, steps):
 
 
 def test_checkpointing_saves_memory_and_changes_nothing(family, folder):
-    def kept(generator) -> tuple[Tensor, int]:
+    def measured(generator) -> tuple[Tensor, int]:
         sizes: list[int] = []
 
         def pack(tensor: Tensor) -> Tensor:
@@ -131,7 +131,7 @@ def test_checkpointing_saves_memory_and_changes_nothing(family, folder):
 
     plain, checkpointed = family.generator(folder), family.generator(folder)
     checkpointed.checkpoint_activations()
-    (expected, much), (found, less) = kept(plain), kept(checkpointed)
+    (expected, much), (found, less) = measured(plain), measured(checkpointed)
     assert less < 0.8 * much
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-4 * float(expected.abs().max()))
 
@@ -229,42 +229,39 @@ def test_first_prompt_over_the_limit_is_shown_and_the_others_are_counted(family,
     generator.encode(long[::-1])  # no more warnings: they are errors here
 
 
-def test_levels_are_times_of_flow_matching(generator):
+def test_times_are_those_of_flow_matching(generator):
     for steps in (1, 3, 4):
-        levels = generator.levels(steps)
-        assert len(levels) == steps + 1 and levels[0] == pytest.approx(1, abs=1e-3) and levels[-1] == 0
-        assert all(high > low for high, low in itertools.pairwise(levels))
-    coefficients = generator.schedule.coefficients
-    assert coefficients(1.0) == pytest.approx((0, 1), abs=1e-5)
-    assert coefficients(0.0) == pytest.approx((1, 0))
-    for level in (0.9, 0.5, 0.1):
-        alpha, beta = coefficients(level)
-        assert beta / (alpha + beta) == pytest.approx(level)
+        times = generator.time_grid(steps)
+        assert len(times) == steps + 1 and times[0] == pytest.approx(1, abs=1e-3) and times[-1] == 0
+        assert all(high > low for high, low in itertools.pairwise(times))
+    alpha_sigma = generator.schedule.alpha_sigma
+    assert alpha_sigma(1.0) == pytest.approx((0, 1), abs=1e-5)
+    assert alpha_sigma(0.0) == pytest.approx((1, 0))
+    for t in (0.9, 0.5, 0.1):
+        alpha_t, sigma_t = alpha_sigma(t)
+        assert sigma_t / (alpha_t + sigma_t) == pytest.approx(t)
 
 
-def test_renoising_is_mixing_with_more_noise(generator):
-    """A state taken up has the clean latents of the higher level, and noise of its variance."""
-    clean, noise, more = (
-        torch.randn(3, 2, *generator.noise_shape, generator=torch.Generator().manual_seed(0))
-    ).unbind()
-    alpha, beta = generator.schedule.coefficients(0.3)
-    alpha_high, beta_high = generator.schedule.coefficients(0.6)
-    found = generator.renoise(generator.mix(clean, noise, 0.3), 0.3, 0.6, more)
-    old = beta * alpha_high / alpha
-    wanted = alpha_high * clean + old * noise + math.sqrt(beta_high**2 - old**2) * more
-    torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-4)
-    with pytest.raises(ValueError, match="the forward process goes up"):
-        generator.renoise(clean, 0.6, 0.3, more)
+def test_renoising_gives_the_clean_latents_and_the_noise_variance_of_the_higher_time(generator):
+    x0, noise, more = (torch.randn(3, 2, *generator.noise_shape, generator=torch.Generator().manual_seed(0))).unbind()
+    alpha_t, sigma_t = generator.schedule.alpha_sigma(0.3)
+    alpha_higher, sigma_higher = generator.schedule.alpha_sigma(0.6)
+    result = generator.renoise(generator.add_noise(x0, noise, 0.3), 0.3, 0.6, more)
+    old = sigma_t * alpha_higher / alpha_t
+    expected = alpha_higher * x0 + old * noise + math.sqrt(sigma_higher**2 - old**2) * more
+    torch.testing.assert_close(result, expected, rtol=1e-4, atol=1e-4)
+    with pytest.raises(ValueError, match="renoise goes to a higher time"):
+        generator.renoise(x0, 0.6, 0.3, more)
 
 
-def test_every_level_can_be_seen_through(family, generator):
+def test_denoising_works_at_every_time(family, generator):
     noise, conditioning = noise_for(generator), generator.encode(family.prompts)
-    clean = generator.latents(noise, conditioning)
-    for level in (1.0, 0.97, 0.5, 0.01):
-        seen = generator.denoise(generator.mix(clean, noise, level), level, conditioning)
-        assert seen.isfinite().all()
-    # the less noise, the nearer to what was hidden in it
-    assert (seen - clean).norm() < 0.1 * clean.norm()
+    x0 = generator.latents(noise, conditioning)
+    for t in (1.0, 0.97, 0.5, 0.01):
+        predicted = generator.denoise(generator.add_noise(x0, noise, t), t, conditioning)
+        assert predicted.isfinite().all()
+    # the less noise, the nearer to the latents
+    assert (predicted - x0).norm() < 0.1 * x0.norm()
 
 
 @pytest.mark.parametrize("search", [SearchOverPaths(paths=1, copies=2), SearchOverPaths(1, 2, start=0.6), Steering(2)])
@@ -301,7 +298,9 @@ def test_half_precision_is_near(family, folder, generator):
 
 def test_a_pipeline_of_another_class_is_one_clear_line(family, folder, tmp_path):
     (tmp_path / "model_index.json").write_text(json.dumps({"_class_name": "KandinskyPipeline"}))
-    with pytest.raises(ValueError, match=r"a KandinskyPipeline, not a .*; pipelines and generators: ") as raised:
+    with pytest.raises(
+        ValueError, match=r"pipeline class KandinskyPipeline, expected .*; pipelines and generators: "
+    ) as raised:
         family.generator(tmp_path)
     assert f"{BACKENDS[_class_of(folder)]})" in str(raised.value)
     assert BACKENDS[_class_of(folder)] == family.kind.__name__

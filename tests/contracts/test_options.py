@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from hypernoise_pl import attach, detach
-from hypernoise_pl.adapters.description import options_seen
+from hypernoise_pl.adapters.description import trained_options
 from hypernoise_pl.config.signatures import parameters
 from hypernoise_pl.generators.pipeline import PipelineGenerator
 from tests.attached import made
@@ -57,19 +57,17 @@ def test_an_option_is_remembered_if_and_only_if_it_changes_what_is_seen(name, pi
     loading = inspect.signature(PipelineGenerator.__init__).parameters
     options = [option for option in parameters(family.kind) if option not in loading]
     found = {option for option in options if OTHERS.get(option, ...) is not None and changes(name, folder, option)}
-    remembered = set(options_seen(family.generator(folder)))
+    remembered = set(trained_options(family.generator(folder)))
     assert found <= remembered, "changes what is seen, and is forgotten"
     never = {"guidance_scale"} if name == "flux-schnell" else set()  # dev is told of it, by the same class
     assert remembered - found <= never | {"sampler"}  # which decides where the walk starts, not how it looks there
 
 
 def test_t5_left_out_of_a_pipeline_that_has_it_is_refused(pipeline_folder):
-    from hypernoise_pl.generators.loading import Loaded
-
     family = FAMILIES["sd-3-turbo"]
     pipe = family.pipe(pipeline_folder("sd-3-turbo"))
     with pytest.raises(ValueError, match="t5 is false, and the pipeline has its T5; load it with text_encoder_3=None"):
-        family.kind(Loaded(pipe), t5=False, height=16, width=16)
+        family.kind(pipe, t5=False, height=16, width=16)
 
 
 def test_an_adapter_that_saw_t5_says_that_a_pipeline_has_none(pipeline_folder, tmp_path):

@@ -62,6 +62,6 @@ def test_other_prompts_are_one_clear_line(folder, prompt, line):
 def test_the_network_is_told_the_noisiest_timestep_by_a_hypernetwork(folder):
     generator = DiT(str(folder))
     noise, conditioning = noise_for(generator), generator.encode(FAMILY.prompts)
-    assert generator.schedule.time(generator.levels(4)[0]) == pytest.approx(750, abs=1e-6)
+    assert generator.schedule.model_timestep(generator.time_grid(4)[0]) == pytest.approx(750, abs=1e-6)
     wanted = generator.network(noise, timestep=torch.tensor([999, 999]), class_labels=torch.tensor([1, 2])).sample
     torch.testing.assert_close(generator.predict(generator.network, noise, conditioning), wanted[:, :4])

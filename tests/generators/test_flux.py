@@ -2,7 +2,7 @@
 
 import torch
 
-from hypernoise_pl.generators.packing import packed, unpacked
+from hypernoise_pl.generators.packing import pack_latents, unpack_latents
 from tests.families import FAMILIES
 
 PROMPTS = ["a red circle", "three stars in the dark"]
@@ -12,9 +12,9 @@ def test_packing_is_diffusers_own_and_can_be_undone():
     from diffusers import FluxPipeline
 
     latents = torch.randn(2, 4, 6, 10)
-    tokens = packed(latents)
+    tokens = pack_latents(latents)
     assert torch.equal(tokens, FluxPipeline._pack_latents(latents, *latents.shape))
-    assert torch.equal(unpacked(tokens, 6, 10), latents)
+    assert torch.equal(unpack_latents(tokens, 6, 10), latents)
 
 
 def test_one_step_subtracts_the_prediction(pipeline_folder):

@@ -79,5 +79,7 @@ def test_guidance_is_off_for_distilled_models_alone(alpha, pipeline_folder):
 
 
 def test_another_pipeline_is_one_clear_line(sana_folder):
-    with pytest.raises(ValueError, match="a SanaSprintPipeline, not a PixArtAlphaPipeline or PixArtSigmaPipeline"):
+    with pytest.raises(
+        ValueError, match="pipeline class SanaSprintPipeline, expected PixArtAlphaPipeline or PixArtSigmaPipeline"
+    ):
         PixArt(str(sana_folder))

@@ -11,7 +11,7 @@ from hypernoise_pl.adapters.files import save_adapter
 from hypernoise_pl.config.files import PACKAGE
 from hypernoise_pl.config.signatures import find_class
 from hypernoise_pl.generators.loading import DecoderOptions
-from hypernoise_pl.generators.portable import described
+from hypernoise_pl.generators.portable import portable_description
 from hypernoise_pl.generators.sana_sprint import SanaSprint
 from hypernoise_pl.hypernetwork import NoiseHypernetwork
 from hypernoise_pl.lora.view import LoraOptions
@@ -37,7 +37,7 @@ def test_every_family_is_built_again_from_what_its_adapter_says(name, pipeline_f
     again = find_class(found["class_path"])(**found["init_args"])
     assert type(again) is type(generator)
     assert (again.noise_shape, fingerprint(again.network)) == (generator.noise_shape, fingerprint(generator.network))
-    for option in generator.options_seen:
+    for option in generator.trained_options:
         assert getattr(again, option) == getattr(generator, option)
 
 
@@ -59,7 +59,7 @@ def test_a_folder_of_this_package_is_named_from_the_package_on(tmp_path):
 def test_a_hub_id_its_revision_and_options_stay_and_what_is_of_the_machine_does_not(sana_folder):
     generator = sana(sana_folder, local_only=True, decoding=DecoderOptions(slicing=True))
     generator.arguments |= {"model": "owner/name", "revision": "main"}
-    assert described(generator)["init_args"] == {
+    assert portable_description(generator)["init_args"] == {
         "model": "owner/name",
         "revision": "main",
         "max_sequence_length": 20,
@@ -86,5 +86,5 @@ def test_a_folder_within_the_working_directory_is_relative_to_it(sana_folder, tm
     (tmp_path / "models" / "sana").symlink_to(sana_folder)
     monkeypatch.chdir(tmp_path)
     for given in (tmp_path / "models" / "sana", Path("models", "sana")):
-        about = described(sana(given))
+        about = portable_description(sana(given))
         assert (about["init_args"]["model"], about["name"]) == ("./models/sana", "sana")

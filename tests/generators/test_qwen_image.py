@@ -32,7 +32,7 @@ def check(generator, steps: int) -> torch.Tensor:
 def test_images_equal_the_pipelines_own_by_either_schedule(folder, shift, steps):
     generator = FAMILY.generator(folder, shift=shift)
     check(generator, steps)
-    assert (generator.levels(4) == pytest.approx([1.0, 0.9, 0.75, 0.5, 0.0])) == (shift is not None)
+    assert (generator.time_grid(4) == pytest.approx([1.0, 0.9, 0.75, 0.5, 0.0])) == (shift is not None)
 
 
 def test_a_lora_is_fused_into_the_weights(folder, tmp_path):

@@ -51,5 +51,5 @@ def test_prediction_is_the_velocity_of_one_step(folder):
     generator = FAMILY.generator(folder, guidance_scale=1.0)
     noise, conditioning = noise_for(generator), generator.encode(PROMPTS)
     velocity = generator.predict(generator.network, noise, conditioning)
-    clean = noise - generator.levels(1)[0] * velocity
+    clean = noise - generator.time_grid(1)[0] * velocity
     torch.testing.assert_close(clean, generator.latents(noise, conditioning))

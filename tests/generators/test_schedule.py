@@ -4,36 +4,36 @@ import pytest
 import torch
 from torch import Tensor
 
-from hypernoise_pl.generators.schedules.diffusion import SCHEDULERS, Diffusion, resample
-from hypernoise_pl.generators.schedules.flow import EulerFlow, SolverFlow
+from hypernoise_pl.generators.schedules.diffusion import SCHEDULERS, Diffusion, set_scheduler
+from hypernoise_pl.generators.schedules.flow import DPMSolverFlow, EulerFlow
 
 
 def test_timesteps_and_levels_are_each_others_inverse():
     from diffusers import LCMScheduler
 
     schedule = Diffusion(LCMScheduler(), timesteps=[998, 400, 1])
-    *levels, _ = schedule.levels(3)
-    assert [schedule.time(level) for level in levels] == pytest.approx([998, 400, 1], abs=1e-6)
-    low, high = (Diffusion(LCMScheduler(), timesteps=[time]).first for time in (299, 300))
-    assert 299 < schedule.time((low + high) / 2) < 300
+    *times, _ = schedule.time_grid(3)
+    assert [schedule.model_timestep(t) for t in times] == pytest.approx([998, 400, 1], abs=1e-6)
+    low, high = (Diffusion(LCMScheduler(), timesteps=[time]).first_t for time in (299, 300))
+    assert 299 < schedule.model_timestep((low + high) / 2) < 300
 
 
 def test_given_timesteps_fall_evenly_at_other_numbers_of_steps():
     from diffusers import LCMScheduler
 
     schedule = Diffusion(LCMScheduler(), timesteps=[400])
-    *levels, _ = schedule.levels(4)
-    assert [round(schedule.time(level)) for level in levels] == [400, 300, 200, 100]
-    assert schedule.first == levels[0] < 1
-    assert Diffusion(LCMScheduler()).first == 1
+    *times, _ = schedule.time_grid(4)
+    assert [round(schedule.model_timestep(t)) for t in times] == [400, 300, 200, 100]
+    assert schedule.first_t == times[0] < 1
+    assert Diffusion(LCMScheduler()).first_t == 1
 
 
 def test_diffusion_schedulers_that_walk_otherwise_are_refused():
     from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, EulerDiscreteScheduler, PNDMScheduler
 
     for scheduler, line in [
-        (PNDMScheduler(), "a PNDMScheduler is not known; set sampler to one of ddim, dpm, euler, "),
-        (DDIMScheduler(), "clip_sample must be off"),
+        (PNDMScheduler(), "PNDMScheduler is not supported; set sampler to one of ddim, dpm, euler, "),
+        (DDIMScheduler(), "clip_sample is not supported and must be off"),
         (DDIMScheduler(clip_sample=False, timestep_spacing="linspace"), "must be leading or trailing, got 'linspace'"),
         (EulerDiscreteScheduler(timestep_spacing="leading"), "set sampler to euler"),
         (EulerDiscreteScheduler(), "must be trailing, got 'linspace'; set sampler to euler"),
@@ -42,10 +42,10 @@ def test_diffusion_schedulers_that_walk_otherwise_are_refused():
             "final_sigmas_type must be",
         ),
         (DDIMScheduler(clip_sample=False, rescale_betas_zero_snr=True), "rescale_betas_zero_snr leaves no signal"),
-        (DPMSolverMultistepScheduler(use_lu_lambdas=True), "use_lu_lambdas must be off"),
+        (DPMSolverMultistepScheduler(use_lu_lambdas=True), "use_lu_lambdas is not supported"),
         (DDIMScheduler(clip_sample=False, prediction_type="sample"), "must be epsilon or v_prediction, got 'sample'"),
         (DPMSolverMultistepScheduler(solver_order=3), "solver_order must be 1 or 2, got 3"),
-        (DPMSolverMultistepScheduler(use_karras_sigmas=True), "use_karras_sigmas must be off"),
+        (DPMSolverMultistepScheduler(use_karras_sigmas=True), "use_karras_sigmas is not supported"),
     ]:
         with pytest.raises(ValueError, match=line):
             Diffusion(scheduler)
@@ -62,7 +62,7 @@ def test_a_named_sampler_takes_the_place_of_any_scheduler():
         PNDMScheduler(skip_prk_steps=True, beta_end=0.012),
     ):
         for sampler in SCHEDULERS:
-            schedule = Diffusion(resample(SimpleNamespace(scheduler=own), sampler))
+            schedule = Diffusion(set_scheduler(SimpleNamespace(scheduler=own), sampler))
             assert schedule.sampler == sampler and schedule.scheduler.config.beta_end == 0.012
 
 
@@ -70,11 +70,11 @@ def test_whole_timesteps_are_the_schedulers_own_at_any_shift():
     from diffusers import DPMSolverMultistepScheduler
 
     for shift in (1.0, 2.5, 3.0):
-        schedule = SolverFlow(DPMSolverMultistepScheduler(use_flow_sigmas=True, flow_shift=shift))
+        schedule = DPMSolverFlow(DPMSolverMultistepScheduler(use_flow_sigmas=True, flow_shift=shift))
         for steps in range(1, 51):
             schedule.scheduler.set_timesteps(steps)
             assert [
-                schedule.time(level) for level in schedule.levels(steps)[:-1]
+                schedule.model_timestep(t) for t in schedule.time_grid(steps)[:-1]
             ] == schedule.scheduler.timesteps.tolist()
 
 
@@ -90,20 +90,22 @@ def test_flow_schedulers_that_walk_otherwise_are_refused():
     with pytest.raises(ValueError, match="with invert_sigmas off"):
         EulerFlow(FlowMatchEulerDiscreteScheduler(invert_sigmas=True), 16)
     with pytest.raises(ValueError, match="with use_flow_sigmas, got a DPMSolverMultistepScheduler"):
-        SolverFlow(DPMSolverMultistepScheduler())
+        DPMSolverFlow(DPMSolverMultistepScheduler())
 
 
 def test_levels_shift_with_the_size_where_the_scheduler_says_so():
     from diffusers import FlowMatchEulerDiscreteScheduler
 
     scheduler = FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True)
-    small, large = (EulerFlow(scheduler, tokens).levels(4) for tokens in (256, 4096))
+    small, large = (EulerFlow(scheduler, tokens).time_grid(4) for tokens in (256, 4096))
     assert all(more > less for less, more in zip(small[1:-1], large[1:-1]))
-    assert EulerFlow(FlowMatchEulerDiscreteScheduler(shift=3.0), 16).levels(4) == pytest.approx([1, 0.9, 0.75, 0.5, 0])
+    assert EulerFlow(FlowMatchEulerDiscreteScheduler(shift=3.0), 16).time_grid(4) == pytest.approx(
+        [1, 0.9, 0.75, 0.5, 0]
+    )
     terminal = EulerFlow(FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True, shift_terminal=0.02), 16)
-    assert terminal.levels(4)[-2] == pytest.approx(0.02, rel=1e-5)
+    assert terminal.time_grid(4)[-2] == pytest.approx(0.02, rel=1e-5)
     with pytest.raises(ValueError, match="no one-step schedule"):
-        terminal.levels(1)
+        terminal.time_grid(1)
 
 
 def outputs(state: Tensor, time: float) -> Tensor:
@@ -114,10 +116,10 @@ def outputs(state: Tensor, time: float) -> Tensor:
 def ours(schedule, start: Tensor, steps: int) -> Tensor:
     """A walk by our schedule, whose network sees a scaled state."""
 
-    def see(state: Tensor, level: float) -> Tensor:
-        return schedule.clean(state, outputs(schedule.scaled(state, level), schedule.time(level)), level)
+    def denoise(state: Tensor, t: float) -> Tensor:
+        return schedule.predict_x0(state, outputs(schedule.scale_model_input(state, t), schedule.model_timestep(t)), t)
 
-    return schedule.walk(see, start, steps, [torch.Generator().manual_seed(5)])
+    return schedule.sample(denoise, start, steps, [torch.Generator().manual_seed(5)])
 
 
 def diffusers_own(scheduler, start: Tensor, steps: int, **options) -> Tensor:

@@ -87,7 +87,7 @@ def test_given_timesteps_equal_the_pipelines_own(folder, timesteps):
     ).images
     torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-4)
     other = SDXLTurbo(str(folder), sampler="lcm")
-    assert other.levels(len(timesteps)) != generator.levels(len(timesteps))
+    assert other.time_grid(len(timesteps)) != generator.time_grid(len(timesteps))
 
 
 def test_samplers_differ_where_they_should(folder):
@@ -149,7 +149,7 @@ def test_loras_that_do_not_fit_are_one_clear_line(folder, lora_folder, pipeline_
         SDXLTurbo(str(folder), lora=FusedLora(str(tmp_path / "nowhere")))
     with pytest.raises(FileNotFoundError, match=f"LoRA {lora_folder}: .*other.safetensors"):
         SDXLTurbo(str(folder), lora=FusedLora(str(lora_folder), "other.safetensors"))
-    with pytest.raises(ValueError, match=r"0 files in the folder; say which one with weight_name"):
+    with pytest.raises(ValueError, match=r"0 files in the folder; name one with weight_name"):
         SDXLTurbo(str(folder), lora=FusedLora(str(tmp_path)))
     with pytest.raises(ValueError, match=r"LoRA .*: not read: "):  # SDXL's has other shapes
         SDTurbo(str(pipeline_folder("sd-turbo")), lora=FusedLora(str(lora_folder)))

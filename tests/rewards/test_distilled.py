@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from hypernoise_pl.generators.base import Generator
-from hypernoise_pl.generators.schedules.flow import EvenFlow
+from hypernoise_pl.generators.schedules.flow import UniformEulerFlow
 from hypernoise_pl.rewards.latent.distilled import DistilledOptions, DistilledVerifier, LatentScorer
 from hypernoise_pl.search.problem import NoiseProblem
 from hypernoise_pl.search.random_search import RandomSearch
@@ -36,7 +36,7 @@ class Letters(Generator):
 
     last_layer = ""
     name = "letters"
-    schedule = EvenFlow()
+    schedule = UniformEulerFlow()
 
     def __init__(self, noise_shape: tuple[int, ...] = (3, 4, 6), width: int = 5) -> None:
         super().__init__()
@@ -52,7 +52,7 @@ class Letters(Generator):
     def _predict(self, network, noise, conditioning):  # type: ignore[no-untyped-def]
         return noise
 
-    def _denoise(self, network, state, conditioning, level):  # type: ignore[no-untyped-def]
+    def _denoise(self, network, state, conditioning, t):  # type: ignore[no-untyped-def]
         return state
 
     def _decode(self, latents):  # type: ignore[no-untyped-def]

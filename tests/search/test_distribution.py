@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from hypernoise_pl.generators.schedules.diffusion import Diffusion
-from hypernoise_pl.generators.schedules.flow import EvenFlow, SolverFlow
+from hypernoise_pl.generators.schedules.flow import DPMSolverFlow, UniformEulerFlow
 from hypernoise_pl.search.none import NoSearch
 from hypernoise_pl.search.paths import SearchOverPaths
 from hypernoise_pl.search.problem import NoiseProblem
@@ -35,14 +35,14 @@ def flat(images: Tensor, prompts: list[str]) -> Tensor:
     return 0 * images.flatten(1).sum(1)
 
 
-def euler() -> EvenFlow:
-    return EvenFlow()
+def euler() -> UniformEulerFlow:
+    return UniformEulerFlow()
 
 
-def solver() -> SolverFlow:
+def solver() -> DPMSolverFlow:
     from diffusers import DPMSolverMultistepScheduler
 
-    return SolverFlow(DPMSolverMultistepScheduler(use_flow_sigmas=True, flow_shift=1.0))
+    return DPMSolverFlow(DPMSolverMultistepScheduler(use_flow_sigmas=True, flow_shift=1.0))
 
 
 def sampler(name: str, **options) -> Diffusion:

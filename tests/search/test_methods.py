@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hypernoise_pl.generators.schedules.flow import EvenFlow
+from hypernoise_pl.generators.schedules.flow import UniformEulerFlow
 from hypernoise_pl.noise import seeds_from
 from hypernoise_pl.search.account import BudgetExceeded
 from hypernoise_pl.search.base import Search
@@ -104,7 +104,7 @@ def test_a_known_optimum_is_approached(search, rewriter):  # noqa: F811
     search, count, scores = ready(search.within(200, STEPS), rewriter), 24, []
     for method in (NoSearch(), search):
         generator = Walk()
-        generator.noise_shape, generator.schedule = (2, 1, 1), EvenFlow()
+        generator.noise_shape, generator.schedule = (2, 1, 1), UniformEulerFlow()
         start = torch.randn(count, 2, 1, 1, generator=torch.Generator().manual_seed(0))
         prompts = ["a" * (1 + row % 3) for row in range(count)]
         task = NoiseProblem(generator, aligned, prompts, start, method.budget(STEPS), 1, STEPS)

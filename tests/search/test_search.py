@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from hypernoise_pl.generators.base import Generator
-from hypernoise_pl.generators.schedules.flow import EvenFlow
+from hypernoise_pl.generators.schedules.flow import UniformEulerFlow
 from hypernoise_pl.search.account import BudgetExceeded
 from hypernoise_pl.search.dno import DNO
 from hypernoise_pl.search.evolution import Evolution
@@ -22,7 +22,7 @@ class Identity(Generator):
 
     last_layer = ""
     name = "identity"
-    schedule = EvenFlow()
+    schedule = UniformEulerFlow()
 
     def __init__(self) -> None:
         super().__init__()
@@ -36,7 +36,7 @@ class Identity(Generator):
     def _predict(self, network: nn.Module, noise: Tensor, conditioning: Conditioning) -> Tensor:
         return noise
 
-    def _denoise(self, network: nn.Module, state: Tensor, conditioning: Conditioning, level: float) -> Tensor:
+    def _denoise(self, network: nn.Module, state: Tensor, conditioning: Conditioning, t: float) -> Tensor:
         return state + 0.1 * conditioning.embeddings[..., None]
 
     def _latents(self, network, noise, conditioning, steps, seeds) -> Tensor:  # type: ignore[no-untyped-def]

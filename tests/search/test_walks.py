@@ -22,12 +22,12 @@ from tests.search.test_search import PROMPTS, Identity, brightness, check_gradie
 
 
 class Straight(Flow):
-    """Even levels, with fresh noise between steps."""
+    """Uniform times, with fresh noise between steps."""
 
-    def levels(self, steps: int) -> list[float]:
+    def time_grid(self, steps: int) -> list[float]:
         return [1 - step / steps for step in range(steps)] + [0.0]
 
-    def kept(self, level: float, lower: float) -> float:
+    def noise_retention(self, t: float, next_t: float) -> float:
         return 0.0
 
 
@@ -50,9 +50,9 @@ class Walk(Generator):
     def _predict(self, network: nn.Module, noise: Tensor, conditioning: Conditioning) -> Tensor:
         return noise
 
-    def _denoise(self, network: nn.Module, state: Tensor, conditioning: Conditioning, level: float) -> Tensor:
+    def _denoise(self, network: nn.Module, state: Tensor, conditioning: Conditioning, t: float) -> Tensor:
         self.evaluations += len(state)
-        return state * (1 - level / 2) + 0.1 * conditioning.embeddings[..., None]
+        return state * (1 - t / 2) + 0.1 * conditioning.embeddings[..., None]
 
     def _decode(self, latents: Tensor) -> Tensor:
         return torch.sigmoid(latents)
@@ -97,13 +97,13 @@ def test_sized_to_a_budget(search):
 
 
 def test_renoising_keeps_the_law():
-    """Up from a level in one go is what mixing at the upper level gives, in mean and variance."""
+    """Noising a state further gives what noising at the higher time gives, in mean and variance."""
     generator, clean = Walk(), torch.full((4000, 3, 4, 4), 0.5)
     noise, more = torch.randn(2, *clean.shape, generator=torch.Generator().manual_seed(0))
-    state = generator.renoise(generator.mix(clean, noise, 0.3), 0.3, 0.6, more)
+    state = generator.renoise(generator.add_noise(clean, noise, 0.3), 0.3, 0.6, more)
     assert state.mean().item() == pytest.approx(0.4 * 0.5, abs=0.01)
     assert state.std().item() == pytest.approx(0.6, abs=0.01)
-    with pytest.raises(ValueError, match="goes up"):
+    with pytest.raises(ValueError, match="renoise goes to a higher time"):
         generator.renoise(clean, 0.6, 0.3, noise)
 
 
@@ -112,9 +112,9 @@ def test_walking_by_hand_is_generating():
     task = problem(search, generator=generator)
     fresh = [torch.Generator().manual_seed(seed) for seed in (1, 2, 3)]
     state = task.start
-    for level, lower in itertools.pairwise(generator.levels(4)):
-        clean = generator.denoise(state, level, task.conditioning)
-        state = generator.mix(clean, torch.stack([torch.randn(3, 4, 4, generator=g) for g in fresh]), lower)
+    for t, next_t in itertools.pairwise(generator.time_grid(4)):
+        clean = generator.denoise(state, t, task.conditioning)
+        state = generator.add_noise(clean, torch.stack([torch.randn(3, 4, 4, generator=g) for g in fresh]), next_t)
     images = generator.generate(task.start, task.conditioning, 4, seeds=[1, 2, 3])
     torch.testing.assert_close(generator.decode(clean), images)
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from hypernoise_pl.generators.base import Generator
 from hypernoise_pl.generators.schedules.base import Schedule
-from hypernoise_pl.generators.schedules.flow import EvenFlow
+from hypernoise_pl.generators.schedules.flow import UniformEulerFlow
 from hypernoise_pl.lora.adapter import Adapter
 from hypernoise_pl.types import Conditioning
 
@@ -29,7 +29,7 @@ class EightGaussians(Generator):
         self.network = nn.Identity()
         self.network.register_parameter("unused", nn.Parameter(torch.zeros(()), requires_grad=False))
         self.noise_shape = (2, 1, 1)
-        self.schedule = schedule or EvenFlow()
+        self.schedule = schedule or UniformEulerFlow()
         self.evaluations = 0
 
     def _encode(self, prompts: list[str]) -> Conditioning:
@@ -38,14 +38,14 @@ class EightGaussians(Generator):
     def _predict(self, network: nn.Module, noise: Tensor, conditioning: Conditioning) -> Tensor:
         return noise
 
-    def _denoise(self, network: nn.Module, state: Tensor, conditioning: Conditioning, level: float) -> Tensor:
+    def _denoise(self, network: nn.Module, state: Tensor, conditioning: Conditioning, t: float) -> Tensor:
         self.evaluations += len(state)
-        alpha, beta = self.schedule.read(level)
+        alpha_t, sigma_t = self.schedule.input_alpha_sigma(t)
         point, modes = state.flatten(1)[:, None], MODES.to(state)  # [B, 1, 2], [8, 2]
-        variance = (alpha * DEVIATION) ** 2 + beta**2
-        away = point - alpha * modes
+        variance = (alpha_t * DEVIATION) ** 2 + sigma_t**2
+        away = point - alpha_t * modes
         share = (-away.square().sum(-1) / (2 * variance)).softmax(1)[..., None]  # [B, 8, 1]
-        return (share * (modes + alpha * DEVIATION**2 / variance * away)).sum(1).view_as(state)
+        return (share * (modes + alpha_t * DEVIATION**2 / variance * away)).sum(1).view_as(state)
 
     def _decode(self, latents: Tensor) -> Tensor:
         return latents.repeat_interleave(2, 1)[:, :3]  # three channels, as images have

@@ -21,7 +21,7 @@ from hypernoise_pl.config.files import PACKAGE
 from hypernoise_pl.config.options import Options
 from hypernoise_pl.data.compbench import CompBenchFolder
 from hypernoise_pl.data.geneval import GenEvalFile
-from hypernoise_pl.generators.conditioning_store import PromptCache
+from hypernoise_pl.generators.conditioning_store import ConditioningStore
 from hypernoise_pl.generators.sana_sprint import SanaSprint
 from hypernoise_pl.hypernetwork import NoiseHypernetwork
 from hypernoise_pl.lora.view import LoraOptions
@@ -101,7 +101,7 @@ def tensors(name: str) -> Callable[[Path], Path]:
 
 
 def shard(folder: Path) -> Path:
-    PromptCache(folder / "cache").write(["a ring"], Conditioning(torch.ones(1, 2, 3)))
+    ConditioningStore(folder / "cache").write(["a ring"], Conditioning(torch.ones(1, 2, 3)))
     (file,) = (folder / "cache").iterdir()
     return file
 
@@ -155,7 +155,7 @@ PLACES = {
     "reward weights": Place(tensors("w.safetensors"), lambda f: read_weights(f, "reward")),
     "reward checkpoint": Place(tensors("w.pt"), lambda f: read_weights(f, "reward")),
     "tensors": Place(tensors("w.safetensors"), lambda f: load_tensors(f, "reward")),
-    "prompt cache": Place(shard, lambda f: PromptCache(f.parent).look(), fine=("missing",)),
+    "prompt cache": Place(shard, lambda f: ConditioningStore(f.parent).texts(), fine=("missing",)),
     "rows of a comparison": Place(part, lambda f: Results(f.parents[1]).rows(["none"]), fine=("missing",)),
     "identity of a comparison": Place(
         comparison, lambda f: Results(f.parent).begin({"seeds": 1}, refused_never), fine=("missing", "another tool's")
@@ -233,7 +233,7 @@ FOLDERS: dict[str, Callable[[Path], Any]] = {
     "latent verifier": load_scorer,
     "T2I-CompBench": lambda f: CompBenchFolder(f.name).read(f.parent),
     "fit": lambda f: export(adapter("hypernoise.json")(f.parent).parent, f, None, "own"),
-    "prompt cache": lambda f: PromptCache(f).look(),
+    "prompt cache": lambda f: ConditioningStore(f).texts(),
 }
 
 

@@ -1,4 +1,28 @@
-"""Schedules: at which levels a model is evaluated, what a state is made of there, and how a walk goes on from it."""
+"""Schedule: the times of a sampler, alpha_t and sigma_t, and the step from one time to the next.
+
+Time ``t`` is that of flow matching in every family: 1 is noise alone, 0 is clean. A state and its parts are
+
+    x_t = alpha_t * x0 + sigma_t * noise
+    noise = (x_t - alpha_t * x0) / sigma_t, with x0 from ``predict_x0``
+
+One step from t to ``next_t`` is, with r from ``noise_retention``:
+
+=====  =====================================================  ======================================================
+r      x at next_t                                            source
+=====  =====================================================  ======================================================
+1      alpha_next * x0 + sigma_next * noise                   Song et al. 2021 (DDIM, arXiv 2010.02502), eq. 12 at
+                                                              eta 0; Euler's step of the probability flow
+0      alpha_next * x0 + sigma_next * fresh                   Song et al. 2023 (consistency models, arXiv 2303.01469),
+                                                              Algorithm 1
+r      alpha_next * x0 + sigma_next * (r * noise              Song et al. 2021, eq. 12; its eq. 16 at eta 1 is r of
+       + sqrt(1 - r ** 2) * fresh)                            ``ancestral_retention``
+=====  =====================================================  ======================================================
+
+At order 2, DPM-Solver++ (2M) (Lu et al. 2022, arXiv 2211.01095, Algorithm 2) first extrapolates x0 from the previous
+step's, with h the growth of lambda = log(alpha / sigma) over a step:
+
+    x0 <- x0 + h / (2 * h_previous) * (x0 - x0_previous)
+"""
 
 from __future__ import annotations
 
@@ -13,152 +37,143 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
-class Memory:
-    """What a multistep solver remembers of a step.
+class PreviousStep:
+    """The part of a step that the next one of a multistep solver needs.
 
     Args:
-        clean: [B, *Z] clean latents, as they were seen.
-        ahead: what the step added to the logarithm of alpha / beta.
+        x0: [B, *Z] clean latents, as the network predicted them.
+        h: growth of lambda = log(alpha / sigma) over the step.
     """
 
-    clean: Tensor
-    ahead: float
+    x0: Tensor
+    h: float
 
 
 class Schedule(ABC):
-    """What a pipeline's scheduler does, as functions of a level.
-
-    A state at a level is ``alpha clean + beta noise``. A step looks at it, and mixes what it saw anew:
-
-        noise = (state - alpha clean) / beta
-        next state = alpha' clean + beta' (kept noise + (1 - kept²)^½ fresh noise)
-
-    which with all of the noise kept is Euler's step for flow matching and DDIM's for diffusion, and with none of it the
-    step of a consistency model. At order 2 the clean latents are first extrapolated, half a step ahead, from the last
-    two that were seen.
+    """A diffusers scheduler as functions of time t.
 
     Attributes:
-        first: the level at which a hypernetwork looks at noise.
+        first_t: time at which a hypernetwork reads the noise.
         order: 1, or 2 for DPM-Solver++ (2M).
-
-    Source: Song et al. 2021 (DDIM), eq. 12; Song et al. 2023 (consistency models), Algorithm 1; Lu et al. 2022
-        (DPM-Solver++), Algorithm 2.
     """
 
-    first: float = 1.0
+    first_t: float = 1.0
     order: int = 1
 
     @abstractmethod
-    def levels(self, steps: int) -> list[float]:
-        """The levels at which the network is evaluated, falling from the noisiest; and the last, 0."""
+    def time_grid(self, steps: int) -> list[float]:
+        """The times at which the network is evaluated, from the noisiest down, then 0: ``steps + 1`` in all."""
 
     @abstractmethod
-    def coefficients(self, level: float) -> tuple[float, float]:
-        """Alpha and beta of a level, the time of flow matching: 1 is noise alone, 0 is clean."""
+    def alpha_sigma(self, t: float) -> tuple[float, float]:
+        """(alpha_t, sigma_t) of the states that steps lead to."""
 
     @abstractmethod
-    def clean(self, state: Tensor, output: Tensor, level: float) -> Tensor:
-        """Clean latents, by the network's output for a state."""
+    def predict_x0(self, state: Tensor, output: Tensor, t: float) -> Tensor:
+        """Clean latents [B, *Z] from a state [B, *Z] and the network's output for it."""
 
-    def time(self, level: float) -> float:
-        """What the network is told of a level."""
-        return level
+    def model_timestep(self, t: float) -> float:
+        """Time in the unit of the network's ``timestep`` input."""
+        return t
 
-    def scaled(self, state: Tensor, level: float) -> Tensor:
-        """What the network is given of a state."""
+    def scale_model_input(self, state: Tensor, t: float) -> Tensor:
+        """A state [B, *Z] scaled as the network's input."""
         return state
 
-    def read(self, level: float) -> tuple[float, float]:
-        """Alpha and beta as the network reads a state: for some the noisiest has a little of the clean one in it."""
-        return self.coefficients(level)
+    def input_alpha_sigma(self, t: float) -> tuple[float, float]:
+        """(alpha_t, sigma_t) that the network assumes; some schedules keep a little signal at the last timestep."""
+        return self.alpha_sigma(t)
 
-    def kept(self, level: float, lower: float) -> float:
-        """The share of the noise seen in a state that is in the next one; the rest of it is fresh."""
+    def noise_retention(self, t: float, next_t: float) -> float:
+        """Share r of the predicted noise that the step from t to ``next_t`` keeps, in [0, 1]."""
         return 1.0
 
-    def ends(self, steps: int) -> list[float]:
-        """The levels of the states that steps end in: those of the next evaluations, where no sampler differs."""
-        return self.levels(steps)[1:]
+    def next_times(self, steps: int) -> list[float]:
+        """The times of the states that the steps lead to; ``time_grid`` without its first, for most samplers."""
+        return self.time_grid(steps)[1:]
 
-    def ancestral(self, level: float, lower: float) -> float:
-        """The share of the noise that ancestral sampling keeps (DDIM at eta 1): sigma of the lower level over sigma."""
-        (alpha, beta), (alpha_lower, beta_lower) = self.read(level), self.coefficients(lower)
-        return min(beta_lower * alpha / (alpha_lower * beta), 1.0)
+    def ancestral_retention(self, t: float, next_t: float) -> float:
+        """Share r of ancestral sampling (DDIM at eta 1): (sigma / alpha at next_t) / (sigma / alpha at t)."""
+        (alpha_t, sigma_t), (alpha_next, sigma_next) = self.input_alpha_sigma(t), self.alpha_sigma(next_t)
+        return min(sigma_next * alpha_t / (alpha_next * sigma_t), 1.0)
 
     def step(
         self,
         state: Tensor,
-        clean: Tensor,
-        level: float,
-        end: float,
-        memory: Memory | None = None,
-        fresh: Sequence[torch.Generator] | None = None,
-        kept: float | None = None,
-    ) -> tuple[Tensor, Memory]:
-        """One step of the sampler.
+        x0: Tensor,
+        t: float,
+        next_t: float,
+        previous: PreviousStep | None = None,
+        rngs: Sequence[torch.Generator] | None = None,
+        retention: float | None = None,
+    ) -> tuple[Tensor, PreviousStep]:
+        """Take one step of the sampler; the equations are in this module's header.
 
         Args:
-            state: [B, *Z] at a level.
-            clean: [B, *Z] clean latents, as they are seen from the state.
-            level: of the state.
-            end: level of the next state, one of ``ends``; 0 for clean latents.
-            memory: what the step before handed on; None at the first.
-            fresh: what every row's fresh noise is drawn from.
-            kept: share of the noise seen that is kept; the sampler's own if left out.
+            state: [B, *Z] state at time t.
+            x0: [B, *Z] clean latents predicted from the state.
+            t: time of the state.
+            next_t: time of the next state, one of ``next_times``; 0 gives clean latents.
+            previous: second result of the previous step; None at the first.
+            rngs: one random generator a row, for the fresh noise; PyTorch's global one if left out.
+            retention: share of the predicted noise to keep; the sampler's own if left out.
 
         Returns:
-            The next state [B, *Z], and what the next step needs to know of this one.
+            The next state [B, *Z], and the ``previous`` of the next step.
         """
-        if end == 0:
-            return clean, Memory(clean, 0.0)
-        (alpha, beta), (alpha_end, beta_end) = self.read(level), self.coefficients(end)
-        ahead, seen = self._signal(end) - self._signal(level), clean
-        if self.order == 2 and memory is not None:
-            seen = clean + ahead / (2 * memory.ahead) * (clean - memory.clean)
-        kept = self.kept(level, end) if kept is None else kept
-        noise = kept / beta * (state - alpha * seen)
-        if kept < 1:
-            noise = noise + math.sqrt(1 - kept**2) * fresh_noise(seen, fresh)
-        return alpha_end * seen + beta_end * noise, Memory(clean, ahead)
+        if next_t == 0:
+            return x0, PreviousStep(x0, 0.0)
+        (alpha_t, sigma_t), (alpha_next, sigma_next) = self.input_alpha_sigma(t), self.alpha_sigma(next_t)
+        h, target = self.log_alpha_over_sigma(next_t) - self.log_alpha_over_sigma(t), x0
+        if self.order == 2 and previous is not None:
+            target = x0 + h / (2 * previous.h) * (x0 - previous.x0)
+        retention = self.noise_retention(t, next_t) if retention is None else retention
+        noise = retention / sigma_t * (state - alpha_t * target)
+        if retention < 1:
+            noise = noise + math.sqrt(1 - retention**2) * fresh_noise(target, rngs)
+        return alpha_next * target + sigma_next * noise, PreviousStep(x0, h)
 
-    def walk(
+    def sample(
         self,
-        see: Callable[[Tensor, float], Tensor],
+        denoise: Callable[[Tensor, float], Tensor],
         noise: Tensor,
         steps: int,
-        fresh: Sequence[torch.Generator] | None = None,
+        rngs: Sequence[torch.Generator] | None = None,
     ) -> Tensor:
-        """Clean latents [B, *Z] of noise.
+        """Clean latents [B, *Z] from noise.
 
         Args:
-            see: clean latents, as they are seen from a state at a level.
-            noise: [B, *Z].
-            steps: calls of ``see``.
-            fresh: what every row's fresh noise is drawn from.
+            denoise: (state, t) -> clean latents predicted from it.
+            noise: [B, *Z] standard normal.
+            steps: calls of ``denoise``.
+            rngs: one random generator a row, for the fresh noise; PyTorch's global one if left out.
         """
-        state, memory = noise, None
-        for level, end in zip(self.levels(steps), self.ends(steps)):
-            state, memory = self.step(state, see(state, level), level, end, memory, fresh)
+        state, previous = noise, None
+        for t, next_t in zip(self.time_grid(steps), self.next_times(steps)):
+            state, previous = self.step(state, denoise(state, t), t, next_t, previous, rngs)
         return state
 
-    def _signal(self, level: float) -> float:
-        """The logarithm of alpha / beta, in whose steps a solver of order 2 counts; there is none of noise alone."""
-        alpha, beta = self.read(level)
-        return math.log(alpha / beta) if alpha > 0 else -math.inf
+    def log_alpha_over_sigma(self, t: float) -> float:
+        """lambda_t = log(alpha_t / sigma_t), DPM-Solver's variable; minus infinity for noise alone."""
+        alpha_t, sigma_t = self.input_alpha_sigma(t)
+        return math.log(alpha_t / sigma_t) if alpha_t > 0 else -math.inf
 
 
-def fresh_noise(like: Tensor, generators: Sequence[torch.Generator] | None) -> Tensor:
-    """Standard normal noise of the shape and type of a tensor, every row from its own generator if there are any."""
-    if generators is None:
+def fresh_noise(like: Tensor, rngs: Sequence[torch.Generator] | None) -> Tensor:
+    """Standard normal noise of a tensor's shape and dtype, each row from its own random generator if there are any."""
+    if rngs is None:
         return torch.randn_like(like)
-    return torch.stack([torch.randn(like.shape[1:], generator=g) for g in generators]).to(like)
+    return torch.stack([torch.randn(like.shape[1:], generator=rng) for rng in rngs]).to(like)
 
 
 def solver_order(config: Any) -> int:
-    """The order of a diffusers ``DPMSolverMultistepScheduler``, by its config.
+    """The order of a diffusers ``DPMSolverMultistepScheduler``.
+
+    Args:
+        config: configuration of the scheduler.
 
     Raises:
-        ValueError: if it is another solver than the one written here, with the setting that differs.
+        ValueError: if a setting asks for a solver other than DPM-Solver++ of order 1 or 2.
     """
     allowed: dict[str, tuple[Any, ...]] = {
         "algorithm_type": ("dpmsolver++",),

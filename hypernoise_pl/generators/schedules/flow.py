@@ -1,4 +1,19 @@
-"""Flow matching: networks that predict the velocity ``noise - clean`` in ``(1 - level) clean + level noise``."""
+"""Schedules of flow matching, whose networks predict the velocity ``noise - x0``.
+
+A state is ``x_t = (1 - t) * x0 + t * noise``. One step from t to ``next_t``, with v the network's output:
+
+=====================  ==========================================  ===================================================
+schedule               step                                        source
+=====================  ==========================================  ===================================================
+``UniformEulerFlow``   x_t + (next_t - t) * v, at uniform times    Lipman et al. 2023 (flow matching, arXiv
+                                                                   2210.02747), eq. 1, by Euler's method
+``EulerFlow``          x_t + (next_t - t) * v, at shifted times    Esser et al. 2024 (arXiv 2403.03206), section 5.3.2
+``DPMSolverFlow``      DPM-Solver++ (2M) with x0 = x_t - t * v     Lu et al. 2022 (arXiv 2211.01095), Algorithm 2
+=====================  ==========================================  ===================================================
+
+``Schedule.step`` with ``x0 = x_t - t * v`` and all noise kept is Euler's step. Straight paths are those of rectified
+flow (Liu et al. 2023, arXiv 2209.03003).
+"""
 
 from __future__ import annotations
 
@@ -11,113 +26,116 @@ from hypernoise_pl.generators.schedules.base import Schedule, solver_order
 
 
 class Flow(Schedule):
-    """What flow matching models have in common, whatever levels they are evaluated at.
+    """Flow matching at any times; a subclass says at which.
 
-    Attributes:
-        towards_clean: whether the network's time, and its velocity, go from noise at 0 to clean at 1.
-
-    Source: Lipman et al. 2023 (flow matching, arXiv 2210.02747); Liu et al. 2023 (rectified flow, arXiv 2209.03003).
+    Args:
+        reversed_time: True for a network whose time goes from noise at 0 to clean at 1, and whose velocity is
+            ``x0 - noise``.
     """
 
-    towards_clean = False
+    def __init__(self, reversed_time: bool = False) -> None:
+        self.reversed_time = reversed_time
 
-    def coefficients(self, level: float) -> tuple[float, float]:
-        """Of the straight line from clean to noise."""
-        return 1 - level, level
+    def alpha_sigma(self, t: float) -> tuple[float, float]:
+        """(1 - t, t)."""
+        return 1 - t, t
 
-    def time(self, level: float) -> float:
-        """As the network counts it."""
-        return 1 - level if self.towards_clean else level
+    def model_timestep(self, t: float) -> float:
+        """t, or 1 - t for a network of reversed time."""
+        return 1 - t if self.reversed_time else t
 
-    def clean(self, state: Tensor, output: Tensor, level: float) -> Tensor:
-        """The end of the line."""
-        return state + level * output if self.towards_clean else state - level * output
+    def predict_x0(self, state: Tensor, output: Tensor, t: float) -> Tensor:
+        """Clean latents [B, *Z]: x_t - t * v."""
+        return state + t * output if self.reversed_time else state - t * output
 
 
-class EvenFlow(Flow):
-    """Euler's steps, over even levels."""
+class UniformEulerFlow(Flow):
+    """Euler's method over uniform times."""
 
-    def levels(self, steps: int) -> list[float]:
-        """As many as there are steps."""
+    def time_grid(self, steps: int) -> list[float]:
+        """1, 1 - 1 / steps, ..., 0."""
         return [*(1 - step / steps for step in range(steps)), 0.0]
 
 
 class EulerFlow(Flow):
-    """Euler's steps, over levels that are shifted towards noise, for some models the more the larger an image is.
+    """Euler's method over times shifted towards noise; some models shift larger images more.
 
     Args:
-        scheduler: of diffusers, ``FlowMatchEulerDiscreteScheduler``; it is not changed.
-        tokens: of one image, as the network sees it.
-        even: whether the pipeline asks for even levels before the shift; its scheduler's own are a little different.
+        scheduler: diffusers ``FlowMatchEulerDiscreteScheduler``; it is not changed.
+        tokens: number of the network's tokens of one image.
+        uniform: whether the pipeline passes uniform times to the scheduler before the shift; the scheduler's own
+            differ a little.
+        reversed_time: as for ``Flow``.
 
     Raises:
-        ValueError: if the scheduler is another.
-
-    Source: Esser et al. 2024 (arXiv 2403.03206), section 5.3.2, for shifted levels.
+        ValueError: if the scheduler is of another class or inverts its sigmas.
     """
 
-    def __init__(self, scheduler: Any, tokens: int, even: bool = True) -> None:
-        found = type(scheduler).__name__
-        if found != "FlowMatchEulerDiscreteScheduler" or scheduler.config.invert_sigmas:
+    def __init__(self, scheduler: Any, tokens: int, uniform: bool = True, reversed_time: bool = False) -> None:
+        super().__init__(reversed_time)
+        name = type(scheduler).__name__
+        if name != "FlowMatchEulerDiscreteScheduler" or scheduler.config.invert_sigmas:
             raise ValueError(
-                f"scheduler must be a FlowMatchEulerDiscreteScheduler with invert_sigmas off, got a {found}"
+                f"scheduler must be a FlowMatchEulerDiscreteScheduler with invert_sigmas off, got a {name}"
             )
         self.scheduler = scheduler
-        self.tokens, self.even = tokens, even
+        self.tokens, self.uniform = tokens, uniform
 
-    def levels(self, steps: int) -> list[float]:
-        """Those of the scheduler.
+    def time_grid(self, steps: int) -> list[float]:
+        """The scheduler's sigmas.
 
         Raises:
-            ValueError: if it has none for one step.
+            ValueError: if the scheduler has ``shift_terminal`` and one step is asked for.
         """
         config = self.scheduler.config
-        walk = copy.deepcopy(self.scheduler)  # it would remember its steps
+        scheduler = copy.deepcopy(self.scheduler)  # set_timesteps changes it
         if config.shift_terminal and steps == 1:
             raise ValueError("scheduler: with shift_terminal there is no one-step schedule; take 2 steps, or set shift")
-        sizes: dict[str, Any] = {}
-        if config.use_dynamic_shifting:  # a line through the shifts of two sizes
+        shift: dict[str, Any] = {}
+        if config.use_dynamic_shifting:  # linear in the number of tokens
             slope = (config.max_shift - config.base_shift) / (config.max_image_seq_len - config.base_image_seq_len)
-            sizes = {"mu": config.base_shift + slope * (self.tokens - config.base_image_seq_len)}
-        if self.even:
-            walk.set_timesteps(sigmas=[1 - step / steps for step in range(steps)], **sizes)
+            shift = {"mu": config.base_shift + slope * (self.tokens - config.base_image_seq_len)}
+        if self.uniform:
+            scheduler.set_timesteps(sigmas=[1 - step / steps for step in range(steps)], **shift)
         else:
-            walk.set_timesteps(steps, **sizes)
-        levels: list[float] = walk.sigmas.tolist()
-        return levels
+            scheduler.set_timesteps(steps, **shift)
+        times: list[float] = scheduler.sigmas.tolist()
+        return times
 
-    def kept(self, level: float, lower: float) -> float:
-        """All, or none where the scheduler is to sample stochastically."""
+    def noise_retention(self, t: float, next_t: float) -> float:
+        """1, or 0 for a scheduler with ``stochastic_sampling``."""
         return 0.0 if self.scheduler.config.stochastic_sampling else 1.0
 
 
-class SolverFlow(Flow):
-    """DPM-Solver++, over the levels of its scheduler, which begin just below 1.
+class DPMSolverFlow(Flow):
+    """DPM-Solver++ over the times of its scheduler, which begin just below 1.
 
     Args:
-        scheduler: of diffusers, ``DPMSolverMultistepScheduler`` with flow sigmas; it is not changed.
+        scheduler: diffusers ``DPMSolverMultistepScheduler`` with ``use_flow_sigmas``; it is not changed.
 
     Raises:
-        ValueError: if the scheduler is another, or is set to what is not written here.
+        ValueError: if the scheduler is of another class, or asks for another solver.
     """
 
     def __init__(self, scheduler: Any) -> None:
-        found = type(scheduler).__name__
-        if found != "DPMSolverMultistepScheduler" or not scheduler.config.use_flow_sigmas:
-            raise ValueError(f"scheduler must be a DPMSolverMultistepScheduler with use_flow_sigmas, got a {found}")
+        super().__init__()
+        name = type(scheduler).__name__
+        if name != "DPMSolverMultistepScheduler" or not scheduler.config.use_flow_sigmas:
+            raise ValueError(f"scheduler must be a DPMSolverMultistepScheduler with use_flow_sigmas, got a {name}")
         self.scheduler = scheduler
         self.order = solver_order(self.scheduler.config)
-        self._times: dict[float, float] = {}  # of the levels that were asked for
+        self._timesteps: dict[float, float] = {}  # t -> the scheduler's timestep, for the grids asked for
 
-    def levels(self, steps: int) -> list[float]:
-        """Those of the scheduler."""
-        walk = copy.deepcopy(self.scheduler)
-        walk.set_timesteps(steps)
-        levels: list[float] = walk.sigmas.tolist()
-        self._times |= zip(levels, map(float, walk.timesteps.tolist()))  # rounded from sigmas in double precision
-        return levels
+    def time_grid(self, steps: int) -> list[float]:
+        """The scheduler's sigmas."""
+        scheduler = copy.deepcopy(self.scheduler)
+        scheduler.set_timesteps(steps)
+        times: list[float] = scheduler.sigmas.tolist()
+        # the scheduler rounds its timesteps from sigmas in double precision
+        self._timesteps |= zip(times, map(float, scheduler.timesteps.tolist()))
+        return times
 
-    def time(self, level: float) -> float:
-        """The scheduler counts in whole timesteps, rounded down."""
+    def model_timestep(self, t: float) -> float:
+        """The scheduler's whole timestep; t * num_train_timesteps, rounded down."""
         timesteps = self.scheduler.config.num_train_timesteps
-        return self._times.get(level, float(min(int(level * timesteps), timesteps - 1)))
+        return self._timesteps.get(t, float(min(int(t * timesteps), timesteps - 1)))

@@ -12,7 +12,8 @@ from hypernoise_pl.metrics.questions.question import Question
 from hypernoise_pl.metrics.questions.words import spellings
 from hypernoise_pl.progress.truncation import Truncation
 from hypernoise_pl.rewards.blip_vqa import BlipVQA
-from hypernoise_pl.rewards.running import Precision, wide
+from hypernoise_pl.rewards.running import Precision
+from hypernoise_pl.system.dtypes import at_least_float32
 
 
 class BlipAnswerer(Answerer):
@@ -75,7 +76,7 @@ class BlipAnswerer(Answerer):
         self.truncation.check(self.blip.tokenizer, texts, self.blip.length)
         words = [(place, self.blip.tokens(word)) for place, choice in enumerate(choices) for word in spellings(choice)]
         if all(len(tokens) == 1 for _, tokens in words):
-            logs = wide(self.blip.first_logits(seen, texts))[:, [tokens[0] for _, tokens in words]]
+            logs = at_least_float32(self.blip.first_logits(seen, texts))[:, [tokens[0] for _, tokens in words]]
         else:
             logs = self.blip.log_likelihoods(seen, texts, [tokens for _, tokens in words])
         shares = torch.zeros(len(texts), len(choices), device=logs.device)

@@ -26,7 +26,7 @@ class SelfConsistency(LatentVerifier):
 
     Args:
         features: what encodes the images; the source takes CLIP's or DINO's.
-        level: of the noise, in (0, 1), the time of flow matching.
+        level: time t of the noised sample, in (0, 1): 0 is clean, 1 is noise alone.
         seed: of the noise.
 
     Raises:
@@ -56,6 +56,6 @@ class SelfConsistency(LatentVerifier):
         network: nn.Module | None,
     ) -> Tensor:
         noise = gaussian(latents.shape[1:], [seed_of(self.seed, round(1e6 * self.level))]).to(latents)
-        noised = generator.mix(latents, noise, self.level)
+        noised = generator.add_noise(latents, noise, self.level)
         seen = generator.denoise(noised, self.level, conditioning, network)
         return F.cosine_similarity(self.features(generator.decode(seen)), self.features(generator.decode(latents)))
