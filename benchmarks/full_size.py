@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from hypernoise_pl.generators.base import Generator
 from hypernoise_pl.generators.loading import DecoderOptions, Loaded
 from hypernoise_pl.rewards.base import Reward
+from hypernoise_pl.rewards.frozen_network import at_least_float32, checkpoint_layers
 from hypernoise_pl.rewards.preprocess import preprocess
-from hypernoise_pl.rewards.running import checkpoint_layers, wide
 from hypernoise_pl.types import Conditioning
 
 ARCHITECTURES: dict[str, Any] = yaml.safe_load(Path(__file__).with_name("real_models.yaml").read_text())
@@ -145,5 +145,5 @@ class Towers(Reward):
     def sum(self, images: Tensor) -> Tensor:
         """[B] the sum of what the towers see in images [B, 3, H, W]."""
         pixels = preprocess(images, self.size).to(self.dtype)
-        features = [wide(tower(pixel_values=pixels).image_embeds) for tower in self.towers]
+        features = [at_least_float32(tower(pixel_values=pixels).image_embeds) for tower in self.towers]
         return torch.stack([nn.functional.normalize(each, dim=-1)[:, 0] for each in features]).sum(0)

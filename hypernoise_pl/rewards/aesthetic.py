@@ -9,11 +9,11 @@ from typing import ClassVar
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hypernoise_pl.checkpoints.conversion import fill, read_checkpoint, renamed
+from hypernoise_pl.checkpoints.conversion import convert_keys, load_strict, read_checkpoint
 from hypernoise_pl.rewards.base import Reward
 from hypernoise_pl.rewards.features import CLIPImageFeatures, clip_features
+from hypernoise_pl.rewards.frozen_network import at_least_float32
 from hypernoise_pl.rewards.key_maps import AESTHETIC_V1, AESTHETIC_V2
-from hypernoise_pl.rewards.running import wide
 
 
 class Aesthetic(Reward):
@@ -39,16 +39,16 @@ class Aesthetic(Reward):
         self.head = _head(Path(head), features.projection.out_features).eval().requires_grad_(False)
 
     def _score(self, images: Tensor, prompts: list[str]) -> Tensor:
-        seen = wide(clip_features(self.features.tower, self.features.projection, images))
+        seen = at_least_float32(clip_features(self.features.tower, self.features.projection, images))
         return self.head(F.normalize(seen, dim=-1)).squeeze(-1)
 
 
 def _head(file: Path, width: int) -> nn.Sequential:
     what = f"reward {file}"
     tensors = read_checkpoint(file, "reward")
-    weights = renamed(tensors, AESTHETIC_V1 if "weight" in tensors else AESTHETIC_V2, what)
+    weights = convert_keys(tensors, AESTHETIC_V1 if "weight" in tensors else AESTHETIC_V2, what)
     count = len(weights) // 2
     sizes = [len(weights.get(f"{index}.weight", ())) for index in range(count)]
     head = nn.Sequential(*(nn.Linear(a, b) for a, b in itertools.pairwise([width, *sizes[:-1], 1])))
-    fill(head, weights, f"{what} on features of {width}")
+    load_strict(head, weights, f"{what} on features of {width}")
     return head

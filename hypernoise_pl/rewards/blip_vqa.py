@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from hypernoise_pl.checkpoints.loading import load_pretrained, load_whole
-from hypernoise_pl.rewards.preprocess import preprocessing_of
-from hypernoise_pl.rewards.running import Precision, frozen, wide
+from hypernoise_pl.checkpoints.loading import load_pretrained, load_pretrained_strict
+from hypernoise_pl.rewards.frozen_network import Precision, at_least_float32, freeze
+from hypernoise_pl.rewards.preprocess import load_preprocessing
 
 
 class BlipVQA(nn.Module):
@@ -31,13 +31,15 @@ class BlipVQA(nn.Module):
         from transformers import BertTokenizer, BlipForQuestionAnswering
 
         # the decoder's output layer is its word embedding
-        network = load_whole(BlipForQuestionAnswering, model, what, ("text_decoder.cls.predictions.decoder.",))
-        self.network = frozen(network, dtype, checkpoint)
+        network = load_pretrained_strict(
+            BlipForQuestionAnswering, model, what, ("text_decoder.cls.predictions.decoder.",)
+        )
+        self.network = freeze(network, dtype, checkpoint)
         self.tokenizer = load_pretrained(BertTokenizer, model, what)
-        self.preprocess = preprocessing_of(model, what)
+        self.preprocess = load_preprocessing(model, what)
         self.length: int = self.network.config.text_config.max_position_embeddings
 
-    def see(self, images: Tensor) -> Tensor:
+    def encode_images(self, images: Tensor) -> Tensor:
         """[B, T, D] image tokens of images [B, 3, H, W] in [0, 1]."""
         return self.network.vision_model(pixel_values=self.preprocess(images).to(self.network.dtype)).last_hidden_state
 
@@ -84,7 +86,7 @@ class BlipVQA(nn.Module):
 
     def _likelihood(self, states: Tensor, answer: list[int]) -> Tensor:
         """[B] log-probability of an answer's tokens."""
-        logs = wide(self._decoded(states, answer[:-1])).log_softmax(-1)
+        logs = at_least_float32(self._decoded(states, answer[:-1])).log_softmax(-1)
         return logs[:, range(len(answer)), answer].sum(1)
 
     def _decoded(self, states: Tensor, before: list[int]) -> Tensor:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from hypernoise_pl.rewards.base import Reward, Verifier
-from hypernoise_pl.rewards.running import wide
+from hypernoise_pl.rewards.frozen_network import at_least_float32
 from hypernoise_pl.types import to_uint8
 
 
@@ -23,7 +23,7 @@ class Redness(Reward):
     score_range: ClassVar[tuple[float, float]] = (-1.0, 1.0)
 
     def _score(self, images: Tensor, prompts: list[str]) -> Tensor:
-        red, green, blue = wide(images).flatten(2).mean(2).unbind(1)
+        red, green, blue = at_least_float32(images).flatten(2).mean(2).unbind(1)
         return red - (green + blue) / 2
 
 
@@ -33,7 +33,7 @@ class Brightness(Reward):
     score_range: ClassVar[tuple[float, float]] = (0.0, 1.0)
 
     def _score(self, images: Tensor, prompts: list[str]) -> Tensor:
-        return wide(images).flatten(1).mean(1)
+        return at_least_float32(images).flatten(1).mean(1)
 
 
 class JPEGSize(Verifier):

@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hypernoise_pl.checkpoints.loading import load_pretrained
-from hypernoise_pl.rewards.running import wide
+from hypernoise_pl.rewards.frozen_network import at_least_float32
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
@@ -80,7 +80,7 @@ def shared_preprocessing() -> Iterator[None]:
         _DONE.reset(token)
 
 
-def preprocessing_of(model: str, what: str) -> Callable[[Tensor], Tensor]:
+def load_preprocessing(model: str, what: str) -> Callable[[Tensor], Tensor]:
     """The preprocessing that a vision model's ``preprocessor_config.json`` asks for; always to a square.
 
     Args:
@@ -142,7 +142,7 @@ def _once(function: Callable[..., Tensor], images: Tensor, *options: Any) -> Ten
 
 
 def _cropped(images: Tensor, size: int | tuple[int, int], resize: int | tuple[int, int], mode: str, odd: str) -> Tensor:
-    images = wide(images)
+    images = at_least_float32(images)
     shape = _shape(images.shape[-2], images.shape[-1], resize)
     if shape != images.shape[-2:]:
         # bicubic overshoots beyond the range that an 8-bit picture could hold

@@ -18,7 +18,6 @@ from typing import Any
 import torch
 
 from hypernoise_pl.adapters.files import restore, save_adapter
-from hypernoise_pl.runs.cache_prompts import cache_prompts as cache_prompts
 from hypernoise_pl.callbacks.early_stop import EarlyStop
 from hypernoise_pl.callbacks.evaluate import Evaluate
 from hypernoise_pl.callbacks.image_grid import ImageGrid
@@ -27,24 +26,19 @@ from hypernoise_pl.callbacks.progress import Progress
 from hypernoise_pl.callbacks.remember_logs import RememberLogs
 from hypernoise_pl.callbacks.run_benchmark import RunBenchmark
 from hypernoise_pl.callbacks.stop import SaveWhenAsked
-from hypernoise_pl.training.checkpoint_io import read_checkpoint, to_continue
-from hypernoise_pl.compare.runner import Comparing
 from hypernoise_pl.compare.config import shard_of
+from hypernoise_pl.compare.runner import Comparing
+from hypernoise_pl.config.identity import described, difference, digest_of
 from hypernoise_pl.config.merge import read_config
+from hypernoise_pl.config.options import Options
+from hypernoise_pl.config.signatures import ConfigError
 from hypernoise_pl.data.base import Split, check_prompts
 from hypernoise_pl.data.columns import NUMBER
 from hypernoise_pl.data.subset import some
-from hypernoise_pl.config.identity import described, difference, digest_of
-from hypernoise_pl.training.loggers import conclude, end, go_on, tell, where
 from hypernoise_pl.metrics.image_files import ImageFolder, save_png
-from hypernoise_pl.metrics.judge import Judge, unjudged
+from hypernoise_pl.metrics.judge import Judge, unjudged_message
 from hypernoise_pl.noise import gaussian, seed_of
-from hypernoise_pl.config.options import Options
-from hypernoise_pl.training.precision import check_trainer
-from hypernoise_pl.runs.predictions import END, ROWS, Predictions
-from hypernoise_pl.training.profiling import traces
 from hypernoise_pl.progress import Steps, phase
-from hypernoise_pl.runs.rates import DEVICE, SECONDS, kind_of_device
 from hypernoise_pl.report.aligned import aligned
 from hypernoise_pl.report.figures import image_grid, to_tensor
 from hypernoise_pl.report.growing import Growing
@@ -53,10 +47,16 @@ from hypernoise_pl.report.page import verdict, write_report
 from hypernoise_pl.report.results import Results
 from hypernoise_pl.report.sections import lines
 from hypernoise_pl.report.tables import summarise, table
+from hypernoise_pl.runs.cache_prompts import cache_prompts as cache_prompts
+from hypernoise_pl.runs.predictions import END, ROWS, Predictions
+from hypernoise_pl.runs.rates import DEVICE, SECONDS, kind_of_device
 from hypernoise_pl.system.files import held, write
-from hypernoise_pl.config.signatures import ConfigError
 from hypernoise_pl.system.threads import following_load
 from hypernoise_pl.trained import digest
+from hypernoise_pl.training.checkpoint_io import read_checkpoint, to_continue
+from hypernoise_pl.training.loggers import conclude, end, go_on, tell, where
+from hypernoise_pl.training.precision import check_trainer
+from hypernoise_pl.training.profiling import traces
 from hypernoise_pl.types import Prompt, Rollout, to_uint8
 
 
@@ -299,12 +299,12 @@ def _judge_validation_if_possible(cli: Any) -> None:
     if judge is None:
         return
     prompts = cli.datamodule.prompts("validation")
-    lacks = [lack for prompt in prompts if (lack := judge.lacks(prompt)) is not None]
+    lacks = [lack for prompt in prompts if (lack := judge.missing_metadata(prompt)) is not None]
     if lacks:
         evaluate = next(c for c in cli.trainer.callbacks if isinstance(c, Evaluate))
         evaluate.unjudged.add("validation")
         if cli.trainer.is_global_zero:
-            _say(f"fit: validations are not judged, the test is: {unjudged(lacks, len(prompts))}")
+            _say(f"fit: validations are not judged, the test is: {unjudged_message(lacks, len(prompts))}")
 
 
 def _adapter_of(options: Options) -> Path:
@@ -365,7 +365,7 @@ def _measure(cli: Any, options: Options, split: Split, fit_seconds: float, adapt
         *([f"picture      {picture}"] if picture else []),
         *([f"page         {live}"] if fit_seconds and (live := options.folder / PAGE).exists() else []),
         *(f"{name:<12} {place}" for name, place in [*map(where, trainer.loggers), *traces(trainer.profiler)]),
-        f"next         {_predict_command(adapter, cli.datamodule.measured(split)[0].text)}",
+        f"next         {_predict_command(adapter, cli.datamodule.evaluated_prompts(split)[0].text)}",
     ]
     _say("\n".join(lines))
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from hypernoise_pl.config.identity import difference
-from hypernoise_pl.system.files import read_settings, write
 from hypernoise_pl.config.signatures import ConfigError
+from hypernoise_pl.system.files import read_settings, write
 
 SETTINGS, ROWS, END = "settings.json", "predictions.jsonl", "grid.png"
 

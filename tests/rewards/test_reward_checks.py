@@ -167,7 +167,7 @@ def test_skipped_steps_are_warned_of_once_and_counted(sana_folder):
 @pytest.mark.filterwarnings("default")
 def test_the_command_says_at_its_end_which_steps_were_skipped(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    mine = ["--model.rewards.mine=tests.test_reward_checks.EverySecond", "--model.reward_weights.mine=1"]
+    mine = ["--model.rewards.mine=tests.rewards.test_reward_checks.EverySecond", "--model.reward_weights.mine=1"]
     tiny = ["--data.batch_size=2", "--data.test=6", "--model.reference=null", "--trainer.limit_val_batches=0"]
     assert main(["fit", *mine, *tiny, "--trainer.max_steps=4", "--trainer.limit_test_batches=0", "--output=run"]) == 0
     said = capsys.readouterr()

@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 
-from hypernoise_pl.checkpoints.weightless import weightless_pipeline
+from hypernoise_pl.checkpoints.meta_device import meta_pipeline
 from hypernoise_pl.generators.loading import Loaded
 from hypernoise_pl.generators.sana_sprint import SanaSprint
 from hypernoise_pl.hypernetwork import LoraOptions, NoiseHypernetwork, lora_view
@@ -24,12 +24,12 @@ def counted(generator: SanaSprint, batch: int, itself: bool = False, checkpointe
 @pytest.mark.parametrize("itself", [False, True])
 def test_a_step_without_data_is_as_large_as_one_with_data(sana_folder, itself):
     whole = SanaSprint(str(sana_folder), max_sequence_length=20)
-    without = SanaSprint(Loaded(weightless_pipeline(sana_folder, torch.float32)), max_sequence_length=20)
+    without = SanaSprint(Loaded(meta_pipeline(sana_folder, torch.float32)), max_sequence_length=20)
     real, estimated = counted(copy.deepcopy(whole), 3, itself), counted(without, 3, itself)
     assert real > 0 and estimated == pytest.approx(real, rel=0.1)
 
 
 def test_more_images_take_more_and_recomputed_activations_less(sana_folder):
-    made = lambda: SanaSprint(Loaded(weightless_pipeline(sana_folder, torch.float32)), max_sequence_length=20)  # noqa: E731
+    made = lambda: SanaSprint(Loaded(meta_pipeline(sana_folder, torch.float32)), max_sequence_length=20)  # noqa: E731
     one, four, recomputed = counted(made(), 1), counted(made(), 4), counted(made(), 4, checkpointed=True)
     assert 3 * one < four < 5 * one and recomputed < four

@@ -11,12 +11,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hypernoise_pl.config.arguments import KeepsArguments
-from hypernoise_pl.metrics.geneval.detector import Found
+from hypernoise_pl.metrics.geneval.detector import DetectedObject
 from hypernoise_pl.metrics.geneval.rules import COLOURS
 from hypernoise_pl.rewards.clip_models import load_clip, load_tokenizer
 from hypernoise_pl.rewards.features import clip_features
-from hypernoise_pl.rewards.running import Precision, frozen, wide
-from hypernoise_pl.rewards.texts import TextFeatures
+from hypernoise_pl.rewards.frozen_network import Precision, at_least_float32, freeze
+from hypernoise_pl.rewards.text_features import TextFeatureCache
 from hypernoise_pl.types import to_uint8
 
 if TYPE_CHECKING:
@@ -65,16 +65,16 @@ class ClipColours(KeepsArguments, nn.Module):
                     "activation is quick_gelu: with another one colours are taken for others"
                 )
         self.tokenizer = load_tokenizer(model, tokenizer, clip)
-        self.clip = frozen(clip, dtype)
-        self.texts = TextFeatures(self._read)
+        self.clip = freeze(clip, dtype)
+        self.texts = TextFeatureCache(self._read)
         self.model, self.chunk = model, chunk
 
-    def named(self) -> str:
+    def display_name(self) -> str:
         """Which model it is, for tables."""
         return f"CLIP {self.model}"
 
     @torch.no_grad()
-    def forward(self, asked: Sequence[tuple[Tensor, Found]]) -> list[str]:
+    def forward(self, asked: Sequence[tuple[Tensor, DetectedObject]]) -> list[str]:
         """Name colours.
 
         Args:
@@ -88,7 +88,9 @@ class ClipColours(KeepsArguments, nn.Module):
             part = asked[start : start + self.chunk]
             side = self.clip.config.vision_config.image_size
             pixels = torch.cat([_square(cut_out(image, found), side) for image, found in part]).to(self.clip.device)
-            seen = F.normalize(wide(clip_features(self.clip.vision_model, self.clip.visual_projection, pixels)), dim=-1)
+            seen = F.normalize(
+                at_least_float32(clip_features(self.clip.vision_model, self.clip.visual_projection, pixels)), dim=-1
+            )
             for row, (_, found) in zip(seen, part, strict=True):
                 colours.append(COLOURS[int((self.classifier(found.detection.name).to(row) @ row).argmax())])
         return colours
@@ -103,10 +105,10 @@ class ClipColours(KeepsArguments, nn.Module):
         length = self.clip.config.text_config.max_position_embeddings
         tokens = self.tokenizer(texts, padding="max_length", truncation=True, max_length=length, return_tensors="pt")
         found = self.clip.text_model(**tokens.to(self.clip.device)).pooler_output
-        return wide(self.clip.text_projection(found))
+        return at_least_float32(self.clip.text_projection(found))
 
 
-def cut_out(image: Tensor, found: Found) -> Image:
+def cut_out(image: Tensor, found: DetectedObject) -> Image:
     """An object in its box, with grey around its mask if it has one.
 
     Args:

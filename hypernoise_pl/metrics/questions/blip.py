@@ -12,7 +12,7 @@ from hypernoise_pl.metrics.questions.question import Question
 from hypernoise_pl.metrics.questions.words import spellings
 from hypernoise_pl.progress.truncation import Truncation
 from hypernoise_pl.rewards.blip_vqa import BlipVQA
-from hypernoise_pl.rewards.running import Precision, wide
+from hypernoise_pl.rewards.frozen_network import Precision, at_least_float32
 
 
 class BlipAnswerer(Answerer):
@@ -46,7 +46,7 @@ class BlipAnswerer(Answerer):
         self.model, self.batch_size = model, batch_size
         self.truncation = Truncation(f"BLIP {model}")
 
-    def called(self) -> str:
+    def display_name(self) -> str:
         """``BLIP`` and the model's name."""
         return f"BLIP {self.model}"
 
@@ -55,7 +55,7 @@ class BlipAnswerer(Answerer):
         groups: dict[tuple[str, ...], list[int]] = {}  # choices -> places in `asked`
         for place, (_, question) in enumerate(asked):
             groups.setdefault(question.choices(), []).append(place)
-        seen = self.blip.see(images)
+        seen = self.blip.encode_images(images)
         found: dict[int, Answer] = {}
         for choices, places in groups.items():
             for start in range(0, len(places), self.batch_size):
@@ -75,7 +75,7 @@ class BlipAnswerer(Answerer):
         self.truncation.check(self.blip.tokenizer, texts, self.blip.length)
         words = [(place, self.blip.tokens(word)) for place, choice in enumerate(choices) for word in spellings(choice)]
         if all(len(tokens) == 1 for _, tokens in words):
-            logs = wide(self.blip.first_logits(seen, texts))[:, [tokens[0] for _, tokens in words]]
+            logs = at_least_float32(self.blip.first_logits(seen, texts))[:, [tokens[0] for _, tokens in words]]
         else:
             logs = self.blip.log_likelihoods(seen, texts, [tokens for _, tokens in words])
         shares = torch.zeros(len(texts), len(choices), device=logs.device)

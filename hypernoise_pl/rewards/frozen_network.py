@@ -12,12 +12,12 @@ from torch import Tensor, nn
 Precision = Literal["float32", "bfloat16", "float16"]
 
 
-def frozen(network: nn.Module, dtype: Precision = "float32", checkpoint: bool = False) -> Any:
+def freeze(network: nn.Module, dtype: Precision = "float32", checkpoint: bool = False) -> Any:
     """A transformers network made ready to be differentiated through, and never trained.
 
     Args:
         network: changed in place.
-        dtype: of its weights and activations. What a reward does with its outputs stays in float32 (see ``wide``).
+        dtype: precision of weights and activations; a reward computes on the outputs in float32 (``at_least_float32``).
         checkpoint: keep only each layer's input, and recompute the rest in backward: less memory, a third more time.
 
     Raises:
@@ -48,7 +48,7 @@ def checkpoint_layers(network: nn.Module) -> None:
         layer.forward = functools.partial(_recomputed, layer.forward)
 
 
-def wide(tensor: Tensor) -> Tensor:
+def at_least_float32(tensor: Tensor) -> Tensor:
     """The tensor in float32 if it is in half precision: in that, sums, norms and scales of scores are too coarse."""
     return tensor.float() if tensor.dtype in (torch.bfloat16, torch.float16) else tensor
 
