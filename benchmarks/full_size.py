@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from hypernoise_pl.generators.base import Generator
 from hypernoise_pl.generators.loading import DecoderOptions
 from hypernoise_pl.rewards.base import Reward
+from hypernoise_pl.rewards.frozen_network import checkpoint_layers
 from hypernoise_pl.rewards.preprocess import preprocess
-from hypernoise_pl.rewards.running import checkpoint_layers
 from hypernoise_pl.system.dtypes import at_least_float32
 from hypernoise_pl.types import Conditioning
 

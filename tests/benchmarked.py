@@ -33,7 +33,7 @@ PROMPTS = [Prompt(f"{'two' if n % 3 else 'a'} ring {n}", "b" if n % 3 else "a", 
 class Bright(Judge):
     """Right is what is brighter than the middle."""
 
-    def lacks(self, prompt: Prompt) -> str | None:
+    def missing_metadata(self, prompt: Prompt) -> str | None:
         return None
 
     def _judge(self, images: Tensor, prompts: list[Prompt]) -> Tensor:
@@ -50,7 +50,7 @@ class Brightnesses(Benchmark):
         super().__init__()
         self.seen: list[list[int]] = []  # prompts of each call
 
-    def lacks(self, prompt: Prompt) -> str | None:
+    def missing_metadata(self, prompt: Prompt) -> str | None:
         return "is dark" if "dark" in prompt.text else None
 
     @classmethod

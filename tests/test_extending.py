@@ -17,8 +17,8 @@ from hypernoise_pl.config.files import PACKAGE
 from hypernoise_pl.generators.sana_sprint import SanaSprint
 from hypernoise_pl.hypernetwork import NoiseHypernetwork
 from hypernoise_pl.lora.view import LoraOptions
-from hypernoise_pl.metrics.benchmark import figures_of
-from hypernoise_pl.metrics.judged import Judged
+from hypernoise_pl.metrics.benchmark import summarise_outcomes
+from hypernoise_pl.metrics.judge_benchmark import JudgeBenchmark
 from hypernoise_pl.noise import gaussian
 from hypernoise_pl.rewards.pixels import Redness
 from hypernoise_pl.search.account import BudgetExceeded
@@ -179,7 +179,7 @@ def test_the_judge_decides_by_the_strongest_channel():
     images = torch.tensor([[0.9, 0.1, 0.2], [0.9, 0.1, 0.2]])[:, :, None, None].expand(2, 3, 4, 4)
     prompts = [Prompt("a red circle", index=0), Prompt("a blue star", index=1)]
     assert judge(images, prompts).tolist() == [True, False]
-    assert [outcome.reason for outcome in Judged(judge)(images, prompts)] == ["", "asked for blue, is red"]
+    assert [outcome.reason for outcome in JudgeBenchmark(judge)(images, prompts)] == ["", "asked for blue, is red"]
     with pytest.raises(ValueError, match="names none of red, green, blue"):
         judge(images[:1], [Prompt("a ring")])
 
@@ -193,7 +193,7 @@ def test_the_benchmark_knows_a_symmetric_image():
     outcomes = benchmark(torch.stack([symmetric, opposite, torch.full_like(symmetric, 0.5)]), prompts)
     torch.testing.assert_close(torch.tensor([outcome.value for outcome in outcomes[:2]]), torch.tensor([1.0, -1.0]))
     assert outcomes[0].reason == "" and outcomes[1].reason == "left and right correlate by -1.00"
-    figure = figures_of(outcomes, prompts)["score"]
+    figure = summarise_outcomes(outcomes, prompts)["score"]
     assert figure["left_out"] == 1 and figure["images"] == 2
 
 

@@ -13,7 +13,7 @@ import torch
 from hypernoise_pl.callbacks.gathering import from_all_processes
 from hypernoise_pl.data.base import PromptDataModule
 from hypernoise_pl.data.subset import some
-from hypernoise_pl.metrics.benchmark import Benchmark, Outcome, figures_of
+from hypernoise_pl.metrics.benchmark import Benchmark, Outcome, summarise_outcomes
 from hypernoise_pl.metrics.intervals import in_words
 from hypernoise_pl.progress import part
 from hypernoise_pl.report.aligned import aligned
@@ -153,7 +153,7 @@ class RunBenchmark(L.Callback):
         data: PromptDataModule = trainer.datamodule
         prompts = self._own
         if prompts is None:
-            prompts = data.measured(split)
+            prompts = data.evaluated_prompts(split)
             self.benchmark.check(prompts)
         if split == "validation":
             prompts = some(prompts, self.prompts)
@@ -169,7 +169,7 @@ class RunBenchmark(L.Callback):
         self.benchmark.to(module.device)
         done = 0
         with part(lambda: f"benchmark {self.name}, {done} of {len(prompts)} prompts"):
-            for batch in data.in_order(prompts, f"prompts of {self.name}"):
+            for batch in data.eval_dataloader(prompts, f"prompts of {self.name}"):
                 noise = module.eval_noise(batch, module.images_per_prompt)
                 every = [prompt for prompt in batch for _ in range(module.images_per_prompt)]
                 for name, strength in {**({"base": 0.0} if with_base else {}), "hypernetwork": 1.0}.items():
@@ -186,7 +186,7 @@ class RunBenchmark(L.Callback):
         self.found = {}
         for name in ("base", "hypernetwork"):
             own = [row for row in rows if row[0] == name]
-            self.found[name] = figures_of([row[4] for row in own], [row[3] for row in own])
+            self.found[name] = summarise_outcomes([row[4] for row in own], [row[3] for row in own])
             for figure, found in self.found[name].items():
                 if found["mean"] is not None:
                     end = "" if figure == "score" else f"/{figure}"

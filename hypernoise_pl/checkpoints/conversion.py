@@ -33,7 +33,7 @@ ENDINGS = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
 
 
 @dataclass(frozen=True)
-class Rule:
+class KeyRule:
     r"""Where the tensors of some names go.
 
     Args:
@@ -77,7 +77,7 @@ def read_checkpoint(file: Path, what: str) -> dict[str, Tensor]:
     return {name.removeprefix("module.") if wrapped else name: tensor for name, tensor in found.items()}
 
 
-def renamed(tensors: Mapping[str, Tensor], rules: Sequence[Rule], what: str) -> dict[str, Tensor]:
+def convert_keys(tensors: Mapping[str, Tensor], rules: Sequence[KeyRule], what: str) -> dict[str, Tensor]:
     """The tensors by their new names; the first rule that fits a name holds.
 
     Raises:
@@ -99,7 +99,7 @@ def renamed(tensors: Mapping[str, Tensor], rules: Sequence[Rule], what: str) -> 
     return found
 
 
-def fill(
+def load_strict(
     module: nn.Module, tensors: Mapping[str, Tensor], what: str, dtype: torch.dtype | None = torch.float32
 ) -> None:
     """Put tensors into a module: every weight gets one, every tensor is used.
@@ -130,8 +130,8 @@ def fill(
     module.load_state_dict(kept, assign=True)
 
 
-def empty(kind: Any, *arguments: Any, **options: Any) -> Any:
-    """A transformers module whose weights were never drawn: ``fill`` is next, and drawing a billion takes a while."""
+def skip_init(kind: Any, *arguments: Any, **options: Any) -> Any:
+    """Build a transformers module without drawing its initial weights; ``load_strict`` fills them next."""
     from transformers.initialization import no_init_weights
 
     with no_init_weights():

@@ -33,7 +33,7 @@ def load_pretrained(kind: Any, model: str, what: str, **options: Any) -> Any:
 
 def load_with(load: Callable[[], Any], model: str, what: str) -> Any:
     """Call a loader of diffusers or transformers; takes and raises what ``load_pretrained`` does."""
-    check_place(model, what)
+    check_model_name(model, what)
     try:
         with quiet():
             return load()
@@ -108,7 +108,7 @@ def hub_reason(error: BaseException, model: str) -> str | None:
     return f"{_UNREACHED}; {folder}" if unreached else None
 
 
-def load_whole(kind: Any, model: str, what: str, spare: tuple[str, ...] = (), **options: Any) -> Any:
+def load_pretrained_strict(kind: Any, model: str, what: str, spare: tuple[str, ...] = (), **options: Any) -> Any:
     """``load_pretrained`` of a transformers model in float32, of which no weight may be missing.
 
     transformers draws missing weights at random, with a warning; and it would keep a file's half precision, in which
@@ -140,7 +140,7 @@ def load_whole(kind: Any, model: str, what: str, spare: tuple[str, ...] = (), **
     return found
 
 
-def check_place(model: str, what: str) -> None:
+def check_model_name(model: str, what: str) -> None:
     """Raise ``FileNotFoundError`` for what is neither a folder or file nor can be a hub id."""
     if not Path(model).exists() and (model.startswith((".", "/")) or model.count("/") != 1):
         raise FileNotFoundError(f"{what} {model}: no such folder, and no hub id (owner/name)")

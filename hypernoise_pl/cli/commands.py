@@ -324,7 +324,7 @@ def _read_request(options: Options) -> None:
     Raises:
         ConfigError: for what is not there or out of its range.
     """
-    from hypernoise_pl.data.reading import read_prompts
+    from hypernoise_pl.data.prompt_reader import read_prompts
 
     if options.benchmark is not None:
         _read_benchmark(options)

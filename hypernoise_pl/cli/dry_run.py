@@ -12,13 +12,13 @@ from typing import Any
 import torch
 
 from hypernoise_pl.callbacks.progress import MEASURED, WARM_UP, spoken
-from hypernoise_pl.checkpoints.loading import check_place
+from hypernoise_pl.checkpoints.loading import check_model_name
 from hypernoise_pl.cli.errors import causes, first_cause
 from hypernoise_pl.cli.found import Found
 from hypernoise_pl.cli.models import look_at_generator, look_at_parts, look_at_reward, parts_with_models
 from hypernoise_pl.config.options import Options
 from hypernoise_pl.config.signatures import ConfigError
-from hypernoise_pl.metrics.judge import unjudged
+from hypernoise_pl.metrics.judge import unjudged_message
 from hypernoise_pl.runs.rates import device_of, kind_of_device, known_rate
 from hypernoise_pl.system.files import kind_of_run
 
@@ -72,7 +72,7 @@ def check_files(command: str, config: Mapping[str, Any]) -> None:
     missing = []
     for name, part in told.items():
         try:
-            check_place(str((part.get("init_args") or {}).get("model", "a/b")), name)
+            check_model_name(str((part.get("init_args") or {}).get("model", "a/b")), name)
         except OSError as error:
             missing.append(str(error))
     found, nobody = Found(), io.StringIO()
@@ -119,8 +119,8 @@ def _prompts(command: str, config: Mapping[str, Any], found: Found, judged: bool
         try:
             prompts = data.prompts(split)
             if judge is not None and split == "validation":
-                if lacks := [lack for prompt in prompts if (lack := judge.lacks(prompt)) is not None]:
-                    found.say("judge", f"validations are not judged: {unjudged(lacks, len(prompts))}")
+                if lacks := [lack for prompt in prompts if (lack := judge.missing_metadata(prompt)) is not None]:
+                    found.say("judge", f"validations are not judged: {unjudged_message(lacks, len(prompts))}")
             elif judge is not None and split == "test":
                 judge.check(prompts)
         except (ValueError, OSError) as error:

@@ -9,13 +9,13 @@ from typing import Any
 
 import torch
 
-from hypernoise_pl.checkpoints.loading import check_place, hub_reason
-from hypernoise_pl.checkpoints.weightless import (
-    folder_of,
+from hypernoise_pl.checkpoints.loading import check_model_name, hub_reason
+from hypernoise_pl.checkpoints.meta_device import (
+    count_parameters,
+    count_stored_parameters,
+    find_model_folder,
+    meta_pipeline,
     missing_weights,
-    parameters_of,
-    stored_parameters,
-    weightless_pipeline,
 )
 from hypernoise_pl.cli.errors import first_cause
 from hypernoise_pl.cli.found import Found, counted, in_bytes
@@ -41,12 +41,12 @@ def look_at_generator(command: str, config: Mapping[str, Any], found: Found) -> 
     found.missing.extend(f"model.generator {name}: {line}" for line in missing_weights(folder))
     try:
         with torch.no_grad():
-            pipeline = weightless_pipeline(folder, dtype)
+            pipeline = meta_pipeline(folder, dtype)
             kind: Any = find_class(told["class_path"])
             generator = kind(pipeline, **_with_dataclasses(kind, arguments))
         for part, module in pipeline.components.items():
             if isinstance(module, torch.nn.Module):
-                found.say(f"generator, {part}", counted(*parameters_of(module)) + _kept(name))
+                found.say(f"generator, {part}", counted(*count_parameters(module)) + _kept(name))
         if command == "fit":
             adapter = _adapter(config, generator)
             found.say("trains", _trained(config, adapter))
@@ -134,7 +134,9 @@ def _look_at_model(name: str, key: str, told: Mapping[str, Any], found: Found) -
     folder = _place(model, key, found)
     if folder is not None:
         try:
-            weights = in_bytes(other) if (other := _other_weights(folder)) else counted(*stored_parameters(folder))
+            weights = (
+                in_bytes(other) if (other := _other_weights(folder)) else counted(*count_stored_parameters(folder))
+            )
             found.say(name, f"{_kind(told)}, {weights}{_kept(model)}")
         except ValueError as error:
             found.missing.append(f"{key}: {error}")
@@ -154,11 +156,11 @@ def _other_weights(folder: Path) -> int:
 def _place(model: str, key: str, found: Found) -> Path | None:
     """The folder of a model; None if it is not here: then what the hub says of it."""
     try:
-        check_place(model, key)
+        check_model_name(model, key)
     except OSError as error:
         found.missing.append(str(error))
         return None
-    folder = folder_of(model)
+    folder = find_model_folder(model)
     if folder is None and not Path(model).is_file():  # a file holds the weights alone
         _ask_hub(model, key, found)
     return folder

@@ -15,8 +15,8 @@ from hypernoise_pl.compare.config import shard_of
 from hypernoise_pl.config.identity import described, digest_of
 from hypernoise_pl.config.merge import pairs_of
 from hypernoise_pl.config.options import Options
-from hypernoise_pl.metrics.benchmark import Benchmark, Scored
-from hypernoise_pl.metrics.encoding import Encoding
+from hypernoise_pl.metrics.benchmark import Benchmark, ScoredImage
+from hypernoise_pl.metrics.fidelity_benchmark import FidelityBenchmark
 from hypernoise_pl.metrics.geneval.colours import ClipColours
 from hypernoise_pl.metrics.geneval.results import CAVEAT, RESULTS, results
 from hypernoise_pl.progress import phase, say
@@ -87,7 +87,7 @@ def score_images(options: Options, flags: Sequence[str]) -> None:
     kind = class_of(config)
     images = _found(options, kind, config["benchmark"].get("init_args") or {})
     against = ""
-    if issubclass(kind, Encoding):
+    if issubclass(kind, FidelityBenchmark):
         images, against = fidelity.with_against(images, options.against)
     elif options.against is not None:
         raise ValueError(f"--against: {options.benchmark} holds images against none; fidelity does")
@@ -110,7 +110,7 @@ def score_images(options: Options, flags: Sequence[str]) -> None:
         "title": benchmark.title,
         "judged_by": benchmark.judged_by(),
         "caveat": benchmark.caveat,
-        "yes_or_no": benchmark.yes_or_no,
+        "binary": benchmark.binary,
         "images_from": str(options.images),
     }
     left = [*images.left, *left]
@@ -163,9 +163,9 @@ def _of_detections(options: Options, flags: Sequence[str]) -> None:
         "benchmark": "geneval",
         "title": "GenEval",
         "judged_by": (options.detector or f"the detections of {options.detections.name}")
-        + ("" if colours is None else f"; colours that it lacks by {colours.named()}"),
+        + ("" if colours is None else f"; colours that it lacks by {colours.display_name()}"),
         "caveat": CAVEAT,
-        "yes_or_no": True,
+        "binary": True,
         "detections": str(options.detections),
         "metadata": str(options.metadata),
     }
@@ -178,8 +178,8 @@ def _write(
     options: Options,
     folder: Path,
     about: dict[str, Any],
-    found: tuple[list[Scored], list[LeftOut], list[Any]],
-    files: Callable[[Sequence[Scored]], dict[str, str]],
+    found: tuple[list[ScoredImage], list[LeftOut], list[Any]],
+    files: Callable[[Sequence[ScoredImage]], dict[str, str]],
 ) -> None:
     """Write what was found, and print it."""
     scored, left, prompts = found
@@ -204,7 +204,7 @@ def _write(
 
 
 def _write_fidelity(
-    options: Options, folder: Path, about: dict[str, Any], found: tuple[list[Scored], list[LeftOut], str]
+    options: Options, folder: Path, about: dict[str, Any], found: tuple[list[ScoredImage], list[LeftOut], str]
 ) -> None:
     """Write the figures of sets of images, and print them."""
     scored, left, against = found

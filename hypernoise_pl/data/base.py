@@ -70,11 +70,11 @@ class PromptBatches(Sampler[list[int]]):
         step = self._at_once * self.parts
         return self._first + (self.given - self._first) // step * step
 
-    def again(self) -> list[int]:
+    def repeated_indices(self) -> list[int]:
         """Indices of what is given again and again, in all processes; empty for the whole stream."""
         return [*dict.fromkeys(self._prompt(place) for place in range(self.repeated * self._at_once))]
 
-    def go_on(self, given: int) -> None:
+    def resume(self, given: int) -> None:
         """Continue after so many prompts."""
         self.given = self._first = given
 
@@ -107,7 +107,7 @@ class PromptLoader(DataLoader[Prompt]):
 
     def load_state_dict(self, state: dict[str, int]) -> None:
         """Continue from a saved place."""
-        self.batch_sampler.go_on(state["given"])  # type: ignore[union-attr]
+        self.batch_sampler.resume(state["given"])  # type: ignore[union-attr]
 
 
 class PromptDataModule(L.LightningDataModule, ABC):
@@ -144,26 +144,26 @@ class PromptDataModule(L.LightningDataModule, ABC):
         if self._batches is not None and self.trainer is not None and self.trainer.global_step:
             self._given = self._given or self._batches.stepped  # reload_dataloaders_every_n_epochs begins nothing anew
         self._batches = self._stream(len(prompts))
-        self._batches.go_on(self._given)
+        self._batches.resume(self._given)
         self._given = 0
         return PromptLoader(prompts, batch_sampler=self._batches, collate_fn=list)  # type: ignore[arg-type]
 
-    def measured(self, split: Split) -> list[Prompt]:
+    def evaluated_prompts(self, split: Split) -> list[Prompt]:
         """The prompts that validation or test measures: of its split, or those that the Trainer overfits."""
         if not self._overfitted():
             return self._checked(split)
         prompts = self._checked("train")
-        return [prompts[index] for index in self._stream(len(prompts)).again()]
+        return [prompts[index] for index in self._stream(len(prompts)).repeated_indices()]
 
     def val_dataloader(self) -> DataLoader[Prompt]:
         """In order, split over processes."""
-        return self.in_order(self.measured("validation"), "validation prompts")
+        return self.eval_dataloader(self.evaluated_prompts("validation"), "validation prompts")
 
     def test_dataloader(self) -> DataLoader[Prompt]:
         """In order, split over processes."""
-        return self.in_order(self.measured("test"), "test prompts")
+        return self.eval_dataloader(self.evaluated_prompts("test"), "test prompts")
 
-    def in_order(self, prompts: list[Prompt], what: str) -> DataLoader[Prompt]:
+    def eval_dataloader(self, prompts: list[Prompt], what: str) -> DataLoader[Prompt]:
         """Prompts in order, split over processes, which all have the same number of batches.
 
         Args:

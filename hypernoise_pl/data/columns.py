@@ -36,14 +36,14 @@ class Columns:
         Raises:
             ValueError: if there is no column of prompts, none of the name that was given, or two of one name.
         """
-        prompt = self.prompt or first_of((*PROMPT, *PROMPTS), names)
+        prompt = self.prompt or find_name((*PROMPT, *PROMPTS), names)
         if prompt is None:
             known = ", ".join(map(repr, names)) or "none"
             raise ValueError(
                 f"{where}: no column is called {PROMPT[0]!r}{nearest(PROMPT[0], names)}; it has {known}; rename one, "
                 "or name it with PromptFile's column"
             )
-        found = prompt, self.tag or first_of(TAG, names), first_of((NUMBER,), names)
+        found = prompt, self.tag or find_name(TAG, names), find_name((NUMBER,), names)
         for name in found:
             if name is not None and name not in names:
                 known = ", ".join(names) or "none"
@@ -53,12 +53,12 @@ class Columns:
         return found
 
 
-def first_of(wanted: Sequence[str], names: Sequence[str]) -> str | None:
+def find_name(wanted: Sequence[str], names: Sequence[str]) -> str | None:
     """The first of the wanted names that there is: as it is written, or in another letter case."""
     lower = {name.lower(): name for name in reversed(names)}
     return next((name if name in names else lower[name] for name in wanted if name in lower), None)
 
 
-def tag_of(value: Any) -> str:
+def clean_tag(value: Any) -> str:
     """A tag as it stands in a file: without spaces around it, which would make it another; a number is one, 0 too."""
     return "" if value is None else str(value).strip()

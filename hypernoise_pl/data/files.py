@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from hypernoise_pl.data.reading import check_prompts, read_prompts
+from hypernoise_pl.data.prompt_reader import check_prompt_file, read_prompts
 from hypernoise_pl.data.source import PromptSource
 from hypernoise_pl.types import Prompt
 
@@ -35,4 +35,4 @@ class PromptFile(PromptSource):
 
     def check(self, folder: Path) -> None:
         """Read what is soon read: the whole of a text, the footer of a Parquet file."""
-        check_prompts(folder / self.path, self.column, self.tag)
+        check_prompt_file(folder / self.path, self.column, self.tag)

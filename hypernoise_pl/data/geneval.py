@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hypernoise_pl.data.reading import read_prompts
+from hypernoise_pl.data.prompt_reader import read_prompts
 from hypernoise_pl.data.source import PromptSource
 from hypernoise_pl.types import Prompt, nearest
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hypernoise_pl.checkpoints.loading import load_with
-from hypernoise_pl.data.columns import Columns, tag_of
+from hypernoise_pl.data.columns import Columns, clean_tag
 from hypernoise_pl.data.source import PromptSource
 from hypernoise_pl.progress import phase
 from hypernoise_pl.types import Prompt, nearest
@@ -50,7 +50,7 @@ class HubDataset(PromptSource):
             if not isinstance(text, str):
                 raise ValueError(f"{where}, row {number}: no text in column {column!r}, but {text!r}")
             if text.strip():
-                tags.setdefault(text.strip(), "" if tag is None else tag_of(row[tag]))
+                tags.setdefault(text.strip(), "" if tag is None else clean_tag(row[tag]))
         if not tags:
             raise ValueError(f"{where}: column {column!r} of split {self.split!r} is empty")
         return [Prompt(text, own, index=index) for index, (text, own) in enumerate(tags.items())]

@@ -11,7 +11,7 @@ from pathlib import Path
 from lightning.pytorch.utilities import rank_zero_only
 
 from hypernoise_pl.data.base import PromptDataModule, Split
-from hypernoise_pl.data.source import PromptSource, all_of, normalised
+from hypernoise_pl.data.source import PromptSource, call_all, normalised
 from hypernoise_pl.types import Prompt, nearest
 
 
@@ -80,7 +80,7 @@ class PromptSets(PromptDataModule):
         self._read: dict[Split, list[Prompt]] = {}
         if check:
             every = [source for part in (*self.sets.values(), self.never_train) for source in part.values()]
-            all_of(partial(source.check, self.folder) for source in every)
+            call_all(partial(source.check, self.folder) for source in every)
 
     def prompts(self, split: Split) -> list[Prompt]:
         """The prompts of a split, read when they are first asked for; their indices count through its sets."""
@@ -94,7 +94,7 @@ class PromptSets(PromptDataModule):
         return self._read[split]
 
     def _all(self, sources: Mapping[str, PromptSource]) -> list[Prompt]:
-        read = all_of(partial(source.read, self.folder) for source in sources.values())
+        read = call_all(partial(source.read, self.folder) for source in sources.values())
         return [prompt for prompts in read for prompt in prompts]
 
     def _without_repeats(self, found: list[Prompt]) -> list[Prompt]:

@@ -46,7 +46,7 @@ class PromptSource(ABC):
         """Raise what ``read`` would for a file that is missing, without the time that reading may take."""
 
 
-def all_of(work: Iterable[Callable[[], Found]]) -> list[Found]:
+def call_all(work: Iterable[Callable[[], Found]]) -> list[Found]:
     """What each of several readings returns, in their order.
 
     Raises:

@@ -7,7 +7,7 @@ import io
 from pathlib import Path
 from typing import Any
 
-from hypernoise_pl.data.columns import NUMBER, Columns, tag_of
+from hypernoise_pl.data.columns import NUMBER, Columns, clean_tag
 from hypernoise_pl.types import Prompt
 
 
@@ -70,7 +70,7 @@ def read_parquet(file: Path, columns: Columns) -> list[Prompt]:
                 place = len(prompts) + 1
                 raise ValueError(f"prompt file {file}, row {place}: no text in column {column!r}, but {text!r}")
             known = {} if number is None else {NUMBER: row[number]}
-            prompts.append(Prompt(text.strip(), tag_of(row[tag]) if tag else "", known, len(prompts)))
+            prompts.append(Prompt(text.strip(), clean_tag(row[tag]) if tag else "", known, len(prompts)))
     if not prompts:
         raise ValueError(f"prompt file {file}: empty; it needs a prompt a row")
     return prompts

@@ -6,8 +6,8 @@ from functools import partial
 from pathlib import Path
 
 from hypernoise_pl.data.base import PromptDataModule, Split
-from hypernoise_pl.data.reading import read_prompts
-from hypernoise_pl.data.source import all_of
+from hypernoise_pl.data.prompt_reader import read_prompts
+from hypernoise_pl.data.source import call_all
 from hypernoise_pl.types import Prompt
 
 
@@ -42,7 +42,7 @@ class TextPrompts(PromptDataModule):
             "test": Path(test or validation),
         }
         # a bad file is told of before any model is loaded
-        all_of(partial(read_prompts, file) for file in dict.fromkeys(self.files.values()))
+        call_all(partial(read_prompts, file) for file in dict.fromkeys(self.files.values()))
 
     def prompts(self, split: Split) -> list[Prompt]:
         """The prompts of a split's file, in its order."""

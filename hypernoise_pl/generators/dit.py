@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from hypernoise_pl.checkpoints.conversion import Rule, empty, fill, read_checkpoint, renamed
+from hypernoise_pl.checkpoints.conversion import KeyRule, convert_keys, load_strict, read_checkpoint, skip_init
 from hypernoise_pl.checkpoints.loading import find_file, load_with
 from hypernoise_pl.generators.loading import DecoderOptions, precision
 from hypernoise_pl.generators.pipeline import PipelineGenerator
@@ -19,18 +19,18 @@ from hypernoise_pl.types import Conditioning, nearest
 # parameter names of DiT's and SiT's authors -> diffusers'; diffusers repeats the embedders in every block
 _BLOCK, _EMBEDDING = r"transformer_blocks.\1", r"transformer_blocks.\1.norm1.emb"
 AUTHORS = (
-    Rule(r"pos_embed"),  # sines and cosines, which diffusers computes
-    Rule(r"x_embedder\.proj\.(weight|bias)", (r"pos_embed.proj.\1",)),
-    Rule(r"blocks\.(\d+)\.t_embedder\.mlp\.0\.(weight|bias)", (rf"{_EMBEDDING}.timestep_embedder.linear_1.\2",)),
-    Rule(r"blocks\.(\d+)\.t_embedder\.mlp\.2\.(weight|bias)", (rf"{_EMBEDDING}.timestep_embedder.linear_2.\2",)),
-    Rule(r"blocks\.(\d+)\.y_embedder\.(.+)", (rf"{_EMBEDDING}.class_embedder.\2",)),
-    Rule(r"blocks\.(\d+)\.adaLN_modulation\.1\.(.+)", (rf"{_BLOCK}.norm1.linear.\2",)),
-    Rule(r"blocks\.(\d+)\.attn\.qkv\.(.+)", tuple(rf"{_BLOCK}.attn1.to_{part}.\2" for part in "qkv")),
-    Rule(r"blocks\.(\d+)\.attn\.proj\.(.+)", (rf"{_BLOCK}.attn1.to_out.0.\2",)),
-    Rule(r"blocks\.(\d+)\.mlp\.fc1\.(.+)", (rf"{_BLOCK}.ff.net.0.proj.\2",)),
-    Rule(r"blocks\.(\d+)\.mlp\.fc2\.(.+)", (rf"{_BLOCK}.ff.net.2.\2",)),
-    Rule(r"final_layer\.adaLN_modulation\.1\.(.+)", (r"proj_out_1.\1",)),
-    Rule(r"final_layer\.linear\.(.+)", (r"proj_out_2.\1",)),
+    KeyRule(r"pos_embed"),  # sines and cosines, which diffusers computes
+    KeyRule(r"x_embedder\.proj\.(weight|bias)", (r"pos_embed.proj.\1",)),
+    KeyRule(r"blocks\.(\d+)\.t_embedder\.mlp\.0\.(weight|bias)", (rf"{_EMBEDDING}.timestep_embedder.linear_1.\2",)),
+    KeyRule(r"blocks\.(\d+)\.t_embedder\.mlp\.2\.(weight|bias)", (rf"{_EMBEDDING}.timestep_embedder.linear_2.\2",)),
+    KeyRule(r"blocks\.(\d+)\.y_embedder\.(.+)", (rf"{_EMBEDDING}.class_embedder.\2",)),
+    KeyRule(r"blocks\.(\d+)\.adaLN_modulation\.1\.(.+)", (rf"{_BLOCK}.norm1.linear.\2",)),
+    KeyRule(r"blocks\.(\d+)\.attn\.qkv\.(.+)", tuple(rf"{_BLOCK}.attn1.to_{part}.\2" for part in "qkv")),
+    KeyRule(r"blocks\.(\d+)\.attn\.proj\.(.+)", (rf"{_BLOCK}.attn1.to_out.0.\2",)),
+    KeyRule(r"blocks\.(\d+)\.mlp\.fc1\.(.+)", (rf"{_BLOCK}.ff.net.0.proj.\2",)),
+    KeyRule(r"blocks\.(\d+)\.mlp\.fc2\.(.+)", (rf"{_BLOCK}.ff.net.2.\2",)),
+    KeyRule(r"final_layer\.adaLN_modulation\.1\.(.+)", (r"proj_out_1.\1",)),
+    KeyRule(r"final_layer\.linear\.(.+)", (r"proj_out_2.\1",)),
 )
 
 
@@ -184,11 +184,11 @@ def _sit(file: Path, model: str, dtype: str, **source: Any) -> Any:
     )
     outputs = len(tensors.get("final_layer.linear.bias", ())) // config["patch_size"] ** 2  # some have no variance
     changes = {"norm_eps": 1e-6, "out_channels": outputs or config["out_channels"]}
-    network: Any = empty(DiTTransformer2DModel.from_config, {**config, **changes})
+    network: Any = skip_init(DiTTransformer2DModel.from_config, {**config, **changes})
     for name in [name for name in tensors if name.startswith(("t_embedder.", "y_embedder."))]:
         tensor = tensors.pop(name)
         tensors |= {f"blocks.{block}.{name}": tensor for block in range(config["num_layers"])}
-    fill(network, renamed(tensors, AUTHORS, f"generator {file}"), f"generator {file}")
+    load_strict(network, convert_keys(tensors, AUTHORS, f"generator {file}"), f"generator {file}")
     for block in network.transformer_blocks:
         block.norm1.emb.time_proj.downscale_freq_shift = 0  # diffusers' default frequencies differ a little
     return network.to(precision(dtype).get("torch_dtype", torch.float32)).eval()

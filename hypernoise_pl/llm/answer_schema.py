@@ -10,7 +10,7 @@ from typing import Any
 
 
 @dataclass(frozen=True)
-class Form:
+class AnswerSchema:
     """What an answer must be: a flat JSON object of exactly these fields.
 
     Args:

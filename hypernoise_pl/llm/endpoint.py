@@ -14,7 +14,7 @@ from importlib.util import find_spec
 from threading import BoundedSemaphore, Lock
 from typing import Any, ClassVar, TypeVar
 
-from hypernoise_pl.llm.answer_schema import Form
+from hypernoise_pl.llm.answer_schema import AnswerSchema
 
 URL_VARIABLE = "OPENAI_BASE_URL"
 LONGEST_WAIT = 60.0  # seconds; a server may ask for more before a retry, a run should not stand still longer
@@ -31,7 +31,7 @@ class EndpointUnusable(ChatError):
     """No request can succeed: something is not set, or the server does not know the key or the model."""
 
 
-class TryAgain(ChatError):
+class RetryableError(ChatError):
     """A failure that may pass.
 
     Args:
@@ -186,7 +186,7 @@ class ChatEndpoint:
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
 
-    def ask(self, messages: Sequence[Mapping[str, Any]], form: Form) -> dict[str, Any]:
+    def ask(self, messages: Sequence[Mapping[str, Any]], form: AnswerSchema) -> dict[str, Any]:
         """Ask once, with retries.
 
         Args:
@@ -209,21 +209,21 @@ class ChatEndpoint:
                     self.account.last_failure = str(error)
                 raise
 
-    def _retried(self, messages: Sequence[Mapping[str, Any]], form: Form) -> dict[str, Any]:
+    def _retried(self, messages: Sequence[Mapping[str, Any]], form: AnswerSchema) -> dict[str, Any]:
         for attempt in itertools.count():
             try:
                 text = self._sent(messages, form)
                 try:
                     return form.read(text)
                 except ValueError as error:
-                    raise TryAgain(self._says(f"ill-formed answer: {error}"), wait=0) from error
-            except TryAgain as error:
+                    raise RetryableError(self._says(f"ill-formed answer: {error}"), wait=0) from error
+            except RetryableError as error:
                 if attempt == self.retries:
                     raise
                 time.sleep(min(0.5 * 2**attempt if error.wait is None else error.wait, LONGEST_WAIT))
         raise AssertionError
 
-    def _sent(self, messages: Sequence[Mapping[str, Any]], form: Form) -> str:
+    def _sent(self, messages: Sequence[Mapping[str, Any]], form: AnswerSchema) -> str:
         """The text of one answer to one request."""
         client = self._begin()
         import openai
@@ -236,16 +236,16 @@ class ChatEndpoint:
         except openai.APIStatusError as error:
             raise self._refusal(error.status_code, error.message, error.response.headers) from error
         except openai.APITimeoutError as error:
-            raise TryAgain(self._says(f"no answer within {self.timeout_seconds:g} s")) from error
+            raise RetryableError(self._says(f"no answer within {self.timeout_seconds:g} s")) from error
         except (openai.OpenAIError, json.JSONDecodeError) as error:
-            raise TryAgain(self._says(f"no answer: {error.__cause__ or error}")) from error
+            raise RetryableError(self._says(f"no answer: {error.__cause__ or error}")) from error
         self._book(getattr(completion, "usage", None))
         choices = getattr(completion, "choices", None)
         message: Any = getattr(choices[0], "message", None) if isinstance(choices, list) and choices else None
         if getattr(message, "refusal", None):
             raise ChatError(self._says(f"the model refused: {message.refusal}"))
         if getattr(message, "content", None) is None:
-            raise TryAgain(self._says("the server's answer is no chat completion; is base_url right?"))
+            raise RetryableError(self._says("the server's answer is no chat completion; is base_url right?"))
         return str(message.content)
 
     def _begin(self) -> Any:
@@ -292,7 +292,7 @@ class ChatEndpoint:
         wait = None
         with contextlib.suppress(KeyError, ValueError):  # absent, or a date
             wait = max(0.0, float(headers["retry-after"]))
-        return TryAgain(text, wait)
+        return RetryableError(text, wait)
 
     def _says(self, text: str) -> str:
         """One line of a message, with who says it."""

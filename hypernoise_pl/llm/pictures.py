@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from hypernoise_pl.llm.answer_schema import Form
+from hypernoise_pl.llm.answer_schema import AnswerSchema
 from hypernoise_pl.system.files import write
 from hypernoise_pl.types import to_uint8
 
@@ -67,7 +67,7 @@ class Kept:
     owner: str
     name: str
 
-    def get(self, about: Mapping[str, Any], form: Form, ask: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    def get(self, about: Mapping[str, Any], form: AnswerSchema, ask: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """The answer that is kept, else the one that is asked for, which is kept then.
 
         Args:

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from hypernoise_pl.config.arguments import KeepsArguments
-from hypernoise_pl.data.reading import read_prompts
+from hypernoise_pl.data.prompt_reader import read_prompts
 from hypernoise_pl.metrics.image_files import GenEvalFolder, ImageFile, ImageFolder
 from hypernoise_pl.metrics.intervals import estimate, with_tags
-from hypernoise_pl.metrics.lacking import check_prompts
+from hypernoise_pl.metrics.prompt_metadata import check_prompt_metadata
 from hypernoise_pl.types import Prompt, check_images
 
 
@@ -37,7 +37,7 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class Scored:
+class ScoredImage:
     """One image with its outcome.
 
     Args:
@@ -59,14 +59,14 @@ class Benchmark(KeepsArguments, nn.Module, ABC):
         folder: where the benchmark's original tools look for images, and how many of a prompt there are; where options
             decide on it, ``layout`` says it.
         caveat: a sentence that stands below every table; empty for none.
-        yes_or_no: whether every value is a verdict, 1 or 0.
+        binary: whether every value is a verdict, 1 or 0.
     """
 
     neutral: ClassVar[tuple[str, ...]] = ()
     title: str
     folder: ClassVar[ImageFolder] = GenEvalFolder()
     caveat: ClassVar[str] = ""
-    yes_or_no: ClassVar[bool] = False
+    binary: ClassVar[bool] = False
 
     @torch.no_grad()
     def forward(self, images: Tensor, prompts: Sequence[Prompt]) -> list[Outcome]:
@@ -98,9 +98,9 @@ class Benchmark(KeepsArguments, nn.Module, ABC):
         Raises:
             ValueError: if one cannot: how many, the first of them, and what it lacks.
         """
-        check_prompts(f"{type(self).__name__} cannot score", prompts, self.lacks)
+        check_prompt_metadata(f"{type(self).__name__} cannot score", prompts, self.missing_metadata)
 
-    def lacks(self, prompt: Prompt) -> str | None:
+    def missing_metadata(self, prompt: Prompt) -> str | None:
         """What a prompt's metadata lacks for this benchmark, as "has no ..."; None if nothing."""
         return None
 
@@ -131,7 +131,7 @@ class Benchmark(KeepsArguments, nn.Module, ABC):
         """
         return read_prompts(file)
 
-    def results(self, scored: Sequence[Scored]) -> dict[str, str]:
+    def results(self, scored: Sequence[ScoredImage]) -> dict[str, str]:
         """File name -> text: the result files that the benchmark's original tools write; none by default."""
         return {}
 
@@ -139,7 +139,7 @@ class Benchmark(KeepsArguments, nn.Module, ABC):
     def _outcomes(self, images: Tensor, prompts: list[Prompt]) -> list[Outcome]: ...
 
 
-def figures_of(outcomes: Sequence[Outcome], prompts: Sequence[Prompt]) -> dict[str, dict[str, Any]]:
+def summarise_outcomes(outcomes: Sequence[Outcome], prompts: Sequence[Prompt]) -> dict[str, dict[str, Any]]:
     """The means of outcomes, with their 95 % intervals over prompts.
 
     Args:

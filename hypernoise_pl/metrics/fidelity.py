@@ -12,7 +12,7 @@ from torch.nn.functional import normalize
 from torchmetrics.image.kid import poly_kernel, poly_mmd
 
 from hypernoise_pl.metrics.diversity import diversity
-from hypernoise_pl.metrics.neighbours import NEIGHBOURS, precision_and_recall
+from hypernoise_pl.metrics.precision_recall import NEIGHBOURS, precision_and_recall
 from hypernoise_pl.types import check_shape
 
 AT_ONCE = 1024  # rows of a kernel in memory

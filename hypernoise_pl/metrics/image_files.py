@@ -13,7 +13,7 @@ from typing import Any
 from PIL import Image
 from torch import Tensor
 
-from hypernoise_pl.data.reading import read_prompts
+from hypernoise_pl.data.prompt_reader import read_prompts
 from hypernoise_pl.system.files import whole, write
 from hypernoise_pl.types import Prompt, to_uint8
 
@@ -52,12 +52,12 @@ class ImageFolder(ABC):
     Attributes:
         images: of a prompt, that the benchmark asks for.
         needs_prompts: whether images are found by their prompts.
-        in_a_file: whether a file may name the images, in the folder's place.
+        accepts_file: whether a file may name the images, in the folder's place.
     """
 
     images: int = 4
     needs_prompts: bool = True
-    in_a_file: bool = False
+    accepts_file: bool = False
 
     @abstractmethod
     def name(self, prompt: Prompt, number: int) -> str:
@@ -74,7 +74,7 @@ class ImageFolder(ABC):
         Returns:
             Path in the folder of each image.
         """
-        for name, text in self.beside(prompt).items():
+        for name, text in self.metadata_files(prompt).items():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             write(folder / name, text)
         return self._write_images(folder, prompt, to_uint8(images))
@@ -86,15 +86,15 @@ class ImageFolder(ABC):
             save_png(folder / name, own)
         return names
 
-    def beside(self, prompt: Prompt) -> dict[str, str]:
+    def metadata_files(self, prompt: Prompt) -> dict[str, str]:
         """Path in the folder -> text of the files that stand beside a prompt's images; none by default."""
         return {}
 
-    def read_beside(self, folder: Path) -> dict[int, tuple[str, Prompt | str]]:
+    def read_metadata_files(self, folder: Path) -> dict[int, tuple[str, Prompt | str]]:
         """Index -> path in the folder, and prompt or what is wrong, of the files of ``beside``; none by default."""
         return {}
 
-    def by_index(self, folder: Path) -> dict[int, list[str]]:
+    def images_by_index(self, folder: Path) -> dict[int, list[str]]:
         """Index of a prompt -> names of all the images that the folder has of it, whether the benchmark has it or not.
 
         None by default: where images are called by their prompts, only those that are looked for are found.
@@ -129,12 +129,12 @@ class GenEvalFolder(ImageFolder):
         """``00000/samples/0000.png``."""
         return f"{prompt.index:05}/samples/{number:04}.png"
 
-    def beside(self, prompt: Prompt) -> dict[str, str]:
+    def metadata_files(self, prompt: Prompt) -> dict[str, str]:
         """``metadata.jsonl``: the prompt's line of the benchmark's metadata."""
         fields: dict[str, Any] = {"tag": prompt.tag, **prompt.metadata, "prompt": prompt.text}
         return {f"{prompt.index:05}/metadata.jsonl": json.dumps(fields) + "\n"}
 
-    def read_beside(self, folder: Path) -> dict[int, tuple[str, Prompt | str]]:
+    def read_metadata_files(self, folder: Path) -> dict[int, tuple[str, Prompt | str]]:
         """The prompts of ``00000/metadata.jsonl`` and the like."""
         found: dict[int, tuple[str, Prompt | str]] = {}
         for index, place in _numbered(folder):
@@ -148,7 +148,7 @@ class GenEvalFolder(ImageFolder):
             found[index] = (file.relative_to(folder).as_posix(), read)
         return found
 
-    def by_index(self, folder: Path) -> dict[int, list[str]]:
+    def images_by_index(self, folder: Path) -> dict[int, list[str]]:
         """The images of all numbers, with as many digits as they have: GenEval's own scripts write ``00000.png``."""
         found: dict[int, list[str]] = {}
         for index, place in _numbered(folder):
@@ -160,7 +160,7 @@ class GenEvalFolder(ImageFolder):
 
     def find(self, folder: Path, prompts: Sequence[Prompt]) -> list[ImageFile]:
         """The images that the folder has, in the order of prompts and numbers; missing ones are passed over."""
-        names = self.by_index(folder)
+        names = self.images_by_index(folder)
         return [
             ImageFile(folder / name, prompt, int(Path(name).stem), name)
             for prompt in prompts

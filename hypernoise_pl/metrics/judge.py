@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from hypernoise_pl.config.arguments import KeepsArguments
-from hypernoise_pl.metrics.lacking import check_prompts
+from hypernoise_pl.metrics.prompt_metadata import check_prompt_metadata
 from hypernoise_pl.types import Prompt, check_images, check_shape
 
 
@@ -27,7 +27,7 @@ class Verdict:
     reason: str = ""
 
 
-def unjudged(lacks: Sequence[str], count: int) -> str:
+def unjudged_message(lacks: Sequence[str], count: int) -> str:
     """Why validations are without a judge, in words.
 
     Args:
@@ -83,9 +83,9 @@ class Judge(KeepsArguments, ABC):
         Raises:
             ValueError: if one cannot: how many, the first of them, and what it lacks.
         """
-        check_prompts(f"{type(self).__name__} cannot judge", prompts, self.lacks)
+        check_prompt_metadata(f"{type(self).__name__} cannot judge", prompts, self.missing_metadata)
 
-    def lacks(self, prompt: Prompt) -> str | None:
+    def missing_metadata(self, prompt: Prompt) -> str | None:
         """What a prompt's metadata lacks for this judge, as "has no ..."; None if nothing.
 
         GenEval's clauses are needed: ``include``, a list of objects with ``class`` and ``count``.
@@ -102,13 +102,13 @@ class Judge(KeepsArguments, ABC):
     def _verdicts(self, images: Tensor, prompts: list[Prompt]) -> list[Verdict]:
         return [Verdict(correct) for correct in self(images, prompts).tolist()]
 
-    def named(self) -> str:
+    def display_name(self) -> str:
         """What judges, in words: models by their names."""
         return type(self).__name__
 
     def credit(self) -> str:
         """What the figures are by, and what to know of them, in sentences that stand below a table."""
-        return f"Judged by {self.named()}."
+        return f"Judged by {self.display_name()}."
 
     @abstractmethod
     def _judge(self, images: Tensor, prompts: list[Prompt]) -> Tensor: ...

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from hypernoise_pl.data.hub import HubDataset
-from hypernoise_pl.data.reading import read_prompts
+from hypernoise_pl.data.prompt_reader import read_prompts
 from hypernoise_pl.metrics.benchmark import Benchmark, Outcome
 from hypernoise_pl.rewards.base import Verifier
 from hypernoise_pl.types import Prompt, nearest

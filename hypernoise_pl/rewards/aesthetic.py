@@ -9,7 +9,7 @@ from typing import ClassVar
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hypernoise_pl.checkpoints.conversion import fill, read_checkpoint, renamed
+from hypernoise_pl.checkpoints.conversion import convert_keys, load_strict, read_checkpoint
 from hypernoise_pl.rewards.base import Reward
 from hypernoise_pl.rewards.features import CLIPImageFeatures, clip_features
 from hypernoise_pl.rewards.key_maps import AESTHETIC_V1, AESTHETIC_V2
@@ -46,9 +46,9 @@ class Aesthetic(Reward):
 def _head(file: Path, width: int) -> nn.Sequential:
     what = f"reward {file}"
     tensors = read_checkpoint(file, "reward")
-    weights = renamed(tensors, AESTHETIC_V1 if "weight" in tensors else AESTHETIC_V2, what)
+    weights = convert_keys(tensors, AESTHETIC_V1 if "weight" in tensors else AESTHETIC_V2, what)
     count = len(weights) // 2
     sizes = [len(weights.get(f"{index}.weight", ())) for index in range(count)]
     head = nn.Sequential(*(nn.Linear(a, b) for a, b in itertools.pairwise([width, *sizes[:-1], 1])))
-    fill(head, weights, f"{what} on features of {width}")
+    load_strict(head, weights, f"{what} on features of {width}")
     return head

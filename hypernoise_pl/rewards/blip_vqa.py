@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from hypernoise_pl.checkpoints.loading import load_pretrained, load_whole
-from hypernoise_pl.rewards.preprocess import preprocessing_of
-from hypernoise_pl.rewards.running import Precision, frozen
+from hypernoise_pl.checkpoints.loading import load_pretrained, load_pretrained_strict
+from hypernoise_pl.rewards.frozen_network import Precision, freeze
+from hypernoise_pl.rewards.preprocess import load_preprocessing
 from hypernoise_pl.system.dtypes import at_least_float32
 
 
@@ -32,13 +32,15 @@ class BlipVQA(nn.Module):
         from transformers import BertTokenizer, BlipForQuestionAnswering
 
         # the decoder's output layer is its word embedding
-        network = load_whole(BlipForQuestionAnswering, model, what, ("text_decoder.cls.predictions.decoder.",))
-        self.network = frozen(network, dtype, checkpoint)
+        network = load_pretrained_strict(
+            BlipForQuestionAnswering, model, what, ("text_decoder.cls.predictions.decoder.",)
+        )
+        self.network = freeze(network, dtype, checkpoint)
         self.tokenizer = load_pretrained(BertTokenizer, model, what)
-        self.preprocess = preprocessing_of(model, what)
+        self.preprocess = load_preprocessing(model, what)
         self.length: int = self.network.config.text_config.max_position_embeddings
 
-    def see(self, images: Tensor) -> Tensor:
+    def encode_images(self, images: Tensor) -> Tensor:
         """[B, T, D] image tokens of images [B, 3, H, W] in [0, 1]."""
         return self.network.vision_model(pixel_values=self.preprocess(images).to(self.network.dtype)).last_hidden_state
 

@@ -8,9 +8,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from hypernoise_pl.checkpoints.loading import load_whole
+from hypernoise_pl.checkpoints.loading import load_pretrained_strict
 from hypernoise_pl.rewards.base import Reward
-from hypernoise_pl.rewards.preprocess import preprocessing_of
+from hypernoise_pl.rewards.preprocess import load_preprocessing
 from hypernoise_pl.types import nearest
 
 
@@ -36,9 +36,11 @@ class ImageClassifier(Reward):
         super().__init__()
         from transformers import AutoModelForImageClassification
 
-        classifier = load_whole(AutoModelForImageClassification, model, "reward", attn_implementation=attention)
+        classifier = load_pretrained_strict(
+            AutoModelForImageClassification, model, "reward", attn_implementation=attention
+        )
         self.classifier = classifier.eval().requires_grad_(False)
-        self.preprocess = preprocessing_of(model, "reward")
+        self.preprocess = load_preprocessing(model, "reward")
         self.log_probability = log_probability
         self.names = class_names(classifier.config.id2label)
 

@@ -15,12 +15,12 @@ from hypernoise_pl.progress.truncation import Truncation
 from hypernoise_pl.rewards.base import Reward
 from hypernoise_pl.rewards.clip_models import is_checkpoint, load_clip, load_tokenizer
 from hypernoise_pl.rewards.features import clip_features
-from hypernoise_pl.rewards.running import Precision, frozen
-from hypernoise_pl.rewards.texts import TextFeatures
+from hypernoise_pl.rewards.frozen_network import Precision, freeze
+from hypernoise_pl.rewards.text_features import TextFeatureCache
 from hypernoise_pl.system.dtypes import at_least_float32
 
 
-class Agreement(Reward, ABC):
+class CLIPCosine(Reward, ABC):
     """The cosine between a CLIP model's image and text features, in which its users differ by a scale.
 
     Args:
@@ -48,8 +48,8 @@ class Agreement(Reward, ABC):
         clip = load_clip(model, "reward", architecture, attention)
         self.tokenizer = load_tokenizer(model, tokenizer, clip)
         self.scale = math.exp(clip.logit_scale.item())  # a plain number: half precision would be a percent off
-        self.clip = frozen(clip, dtype, checkpoint)
-        self.texts = TextFeatures(self._read)
+        self.clip = freeze(clip, dtype, checkpoint)
+        self.texts = TextFeatureCache(self._read)
         self.truncation = Truncation(f"{type(self).__name__} {model}")
 
     def cosine(self, images: Tensor, prompts: list[str]) -> Tensor:
@@ -66,11 +66,11 @@ class Agreement(Reward, ABC):
         return at_least_float32(self.clip.text_projection(self.clip.text_model(**tokens).pooler_output))
 
 
-class CLIPScore(Agreement):
+class CLIPScore(CLIPCosine):
     """Scaled cosine between a CLIP model's image and text features, ``exp(logit_scale) * cosine``.
 
     Name the model in every table: Noise Hypernetworks and ReNO use ``laion/CLIP-ViT-H-14-laion2B-s32B-b79K``, the
-    literature mostly OpenAI's ``ViT-L/14``. Arguments are those of ``Agreement``.
+    literature mostly OpenAI's ``ViT-L/14``. Arguments are those of ``CLIPCosine``.
 
     Source: Radford et al. 2021; Hessel et al. 2021 for the use as a score.
     """
@@ -81,11 +81,11 @@ class CLIPScore(Agreement):
         return self.scale * self.cosine(images, prompts)
 
 
-class PickScore(Agreement):
+class PickScore(CLIPCosine):
     """A CLIP model trained on human choices between two images of one prompt; its score has CLIPScore's form.
 
     ``yuvalkirstain/PickScore_v1``, with the tokenizer of ``laion/CLIP-ViT-H-14-laion2B-s32B-b79K``. Arguments are those
-    of ``Agreement``.
+    of ``CLIPCosine``.
 
     Source: Kirstain et al. 2023 (Pick-a-Pic).
     """
@@ -96,7 +96,7 @@ class PickScore(Agreement):
         return self.scale * self.cosine(images, prompts)
 
 
-class HPSv2(Agreement):
+class HPSv2(CLIPCosine):
     """A CLIP ViT-H-14 trained on rankings of images by people. The score is the cosine itself, about 0.2 to 0.35.
 
     The authors' benchmark prints it times 100; Noise Hypernetworks weighs the plain cosine with 5. Images are cropped

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from hypernoise_pl.checkpoints.conversion import ENDINGS, empty, fill, read_checkpoint, renamed
-from hypernoise_pl.checkpoints.loading import load_pretrained, load_whole
+from hypernoise_pl.checkpoints.conversion import ENDINGS, convert_keys, load_strict, read_checkpoint, skip_init
+from hypernoise_pl.checkpoints.loading import load_pretrained, load_pretrained_strict
 from hypernoise_pl.rewards.key_maps import OPEN_CLIP
 from hypernoise_pl.types import nearest
 
@@ -65,11 +65,11 @@ def load_clip(model: str, what: str, architecture: str = "ViT-H-14", attention: 
 
     if not is_checkpoint(model):
         name = model if Path(model).exists() else OPENAI.get(model, model)
-        return load_whole(CLIPModel, name, what, attn_implementation=attention)
-    tensors = renamed(read_checkpoint(Path(model), what), OPEN_CLIP, f"{what} {model}")
+        return load_pretrained_strict(CLIPModel, name, what, attn_implementation=attention)
+    tensors = convert_keys(read_checkpoint(Path(model), what), OPEN_CLIP, f"{what} {model}")
     config = clip_config(model_config(architecture, what))
-    clip = empty(CLIPModel._from_config, config, attn_implementation=attention)
-    fill(clip, tensors, f"{what} {model} as {architecture}")
+    clip = skip_init(CLIPModel._from_config, config, attn_implementation=attention)
+    load_strict(clip, tensors, f"{what} {model} as {architecture}")
     return clip
 
 

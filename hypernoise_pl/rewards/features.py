@@ -7,11 +7,11 @@ from typing import Any, ClassVar, Literal
 
 from torch import Tensor, nn
 
-from hypernoise_pl.checkpoints.loading import load_whole
+from hypernoise_pl.checkpoints.loading import load_pretrained_strict
 from hypernoise_pl.config.arguments import KeepsArguments
 from hypernoise_pl.rewards.clip_models import load_clip
-from hypernoise_pl.rewards.preprocess import preprocess, preprocessing_of
-from hypernoise_pl.rewards.running import Precision, frozen
+from hypernoise_pl.rewards.frozen_network import Precision, freeze
+from hypernoise_pl.rewards.preprocess import load_preprocessing, preprocess
 from hypernoise_pl.types import check_shape
 
 
@@ -68,8 +68,8 @@ class CLIPImageFeatures(ImageFeatures):
         super().__init__()
         # not CLIPVisionModelWithProjection, which looks for the projection's width in another place of the config
         clip = load_clip(model, "features", architecture, attention)
-        self.tower = frozen(clip.vision_model, dtype, checkpoint)
-        self.projection = frozen(clip.visual_projection, dtype)
+        self.tower = freeze(clip.vision_model, dtype, checkpoint)
+        self.projection = freeze(clip.visual_projection, dtype)
 
     def _features(self, images: Tensor) -> Tensor:
         return clip_features(self.tower, self.projection, images)
@@ -99,10 +99,10 @@ class VisionFeatures(ImageFeatures):
             raise ValueError(f"features {model}: token must be class or pooled, got {token!r}")
         # a classifier's folder has no pooler, which is of no matter to those who read the class token
         spare = ("pooler.",) if token == "class" else ()
-        encoder = load_whole(AutoModel, model, "features", spare, attn_implementation=attention)
+        encoder = load_pretrained_strict(AutoModel, model, "features", spare, attn_implementation=attention)
         _check_encoder(encoder, model, token)
         self.encoder = encoder.eval().requires_grad_(False)
-        self.preprocess = preprocessing_of(model, "features")
+        self.preprocess = load_preprocessing(model, "features")
         self.token = token
 
     def _features(self, images: Tensor) -> Tensor:

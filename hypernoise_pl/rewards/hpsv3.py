@@ -8,14 +8,14 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from hypernoise_pl.checkpoints.conversion import empty, fill, read_checkpoint, renamed
+from hypernoise_pl.checkpoints.conversion import convert_keys, load_strict, read_checkpoint, skip_init
 from hypernoise_pl.checkpoints.loading import find_file, load_pretrained
 from hypernoise_pl.rewards.base import Reward
+from hypernoise_pl.rewards.frozen_network import Precision, freeze
 from hypernoise_pl.rewards.hpsv3_prompt import CONVERSATION, IMAGE_TOKEN, REWARD_TOKEN
 from hypernoise_pl.rewards.key_maps import HPSV3
 from hypernoise_pl.rewards.preprocess import preprocess
 from hypernoise_pl.rewards.qwen2_vl import block_size, patches
-from hypernoise_pl.rewards.running import Precision, frozen
 from hypernoise_pl.system.dtypes import at_least_float32
 
 _TOKENS = 256  # image tokens, about: the authors ask for 256 * 28 * 28 pixels, and a token stands for 28 * 28
@@ -113,15 +113,15 @@ class HPSv3(Reward):
         from transformers import AutoTokenizer
 
         file = Path(model) if Path(model).is_file() else find_file(model, "HPSv3.safetensors", "reward")
-        weights = renamed(read_checkpoint(file, "reward"), HPSV3, f"reward {file}")
+        weights = convert_keys(read_checkpoint(file, "reward"), HPSV3, f"reward {file}")
         config = _config(base)
         if _WORDS in weights:
             config.text_config.vocab_size = len(weights[_WORDS])
-        self.scorer = empty(HPSv3Scorer, config)
-        fill(self.scorer, weights, f"reward {file}", dtype=None)
+        self.scorer = skip_init(HPSv3Scorer, config)
+        load_strict(self.scorer, weights, f"reward {file}", dtype=None)
         self.scorer.eval().requires_grad_(False)
         self.scorer.head.float()
-        _coarsen(frozen(self.scorer.network, dtype, checkpoint))
+        _coarsen(freeze(self.scorer.network, dtype, checkpoint))
         self.tokenizer = load_pretrained(AutoTokenizer, base, "reward", padding_side="right")
         self.tokenizer.add_tokens([REWARD_TOKEN], special_tokens=True)
         if len(self.tokenizer) != config.text_config.vocab_size:

@@ -12,13 +12,13 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from hypernoise_pl.checkpoints.conversion import empty, fill, read_checkpoint, renamed
+from hypernoise_pl.checkpoints.conversion import convert_keys, load_strict, read_checkpoint, skip_init
 from hypernoise_pl.checkpoints.loading import find_file, load_pretrained, load_tensors
 from hypernoise_pl.progress.truncation import Truncation
 from hypernoise_pl.rewards.base import Reward
+from hypernoise_pl.rewards.frozen_network import Precision, freeze
 from hypernoise_pl.rewards.key_maps import IMAGE_REWARD
 from hypernoise_pl.rewards.preprocess import preprocess
-from hypernoise_pl.rewards.running import Precision, frozen
 
 _TOKENIZER = "google-bert/bert-base-uncased"
 _MEAN, _STD = 0.16717362830052426, 1.0333394966054072  # of ImageReward v1.0's raw scores
@@ -55,11 +55,11 @@ class BlipScorer(nn.Module):
         widths = [text["hidden_size"], *head, 1]
         self.head = nn.Sequential(*(nn.Linear(a, b) for a, b in itertools.pairwise(widths)))
 
-    def look(self, pixels: Tensor) -> Tensor:
+    def encode_images(self, pixels: Tensor) -> Tensor:
         """[B, T, D] image tokens of preprocessed images."""
         return self.vision(pixel_values=pixels).last_hidden_state  # type: ignore[no-any-return]
 
-    def read(self, image_tokens: Tensor, ids: Tensor, mask: Tensor) -> tuple[Tensor, ...]:
+    def encode_text(self, image_tokens: Tensor, ids: Tensor, mask: Tensor) -> tuple[Tensor, ...]:
         """[B, L, D] states of text tokens [B, L] that look at image tokens [B, T, D], before and after each layer."""
         return self.text(  # type: ignore[no-any-return]
             ids,
@@ -71,7 +71,7 @@ class BlipScorer(nn.Module):
 
     def forward(self, image_tokens: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
         """[B] raw scores of image tokens [B, T, D] against text tokens [B, L]."""
-        states = self.read(image_tokens, ids, mask)[-1][:, 0]
+        states = self.encode_text(image_tokens, ids, mask)[-1][:, 0]
         return self.head(states.to(next(self.head.parameters()).dtype)).squeeze(-1)  # type: ignore[no-any-return]
 
 
@@ -107,11 +107,11 @@ class ImageReward(Reward):
 
         own = (Path(model) / "config.json").exists()
         config, weights = _own(Path(model)) if own else _authors(model)
-        self.scorer = empty(BlipScorer, config["vision"], config["text"], config["head"])
-        fill(self.scorer, weights, f"reward {model}")
+        self.scorer = skip_init(BlipScorer, config["vision"], config["text"], config["head"])
+        load_strict(self.scorer, weights, f"reward {model}")
         self.scorer.eval().requires_grad_(False)
         for part in (self.scorer.vision, self.scorer.text):
-            frozen(part, dtype, checkpoint)
+            freeze(part, dtype, checkpoint)
         self.tokenizer = load_pretrained(BertTokenizer, tokenizer or (model if own else _TOKENIZER), "reward")
         self.image_size: int = config["vision"]["image_size"]
         self.length: int = config["length"]
@@ -124,7 +124,7 @@ class ImageReward(Reward):
         tokens = self.tokenizer(prompts, padding=True, truncation=True, max_length=self.length, return_tensors="pt").to(
             images.device
         )
-        image_tokens = self.scorer.look(preprocess(images, self.image_size).to(self.scorer.vision.dtype))
+        image_tokens = self.scorer.encode_images(preprocess(images, self.image_size).to(self.scorer.vision.dtype))
         raw = self.scorer(image_tokens, tokens.input_ids, tokens.attention_mask)
         return (raw - self.mean) / self.std
 
@@ -144,7 +144,7 @@ def _own(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
 def _authors(model: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Config and renamed weights of ImageReward v1.0 as its authors publish it."""
     file = find_file(model, "ImageReward.pt", "reward")
-    weights = renamed(read_checkpoint(file, "reward"), IMAGE_REWARD, f"reward {file}")
+    weights = convert_keys(read_checkpoint(file, "reward"), IMAGE_REWARD, f"reward {file}")
     config = find_file(model, "med_config.json", "reward")
     try:
         told = json.loads(config.read_text())

@@ -80,7 +80,7 @@ def shared_preprocessing() -> Iterator[None]:
         _DONE.reset(token)
 
 
-def preprocessing_of(model: str, what: str) -> Callable[[Tensor], Tensor]:
+def load_preprocessing(model: str, what: str) -> Callable[[Tensor], Tensor]:
     """The preprocessing that a vision model's ``preprocessor_config.json`` asks for; always to a square.
 
     Args:

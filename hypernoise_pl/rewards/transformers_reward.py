@@ -8,12 +8,12 @@ from typing import Any, ClassVar
 import torch.nn.functional as F
 from torch import Tensor
 
-from hypernoise_pl.checkpoints.loading import load_pretrained, load_whole
+from hypernoise_pl.checkpoints.loading import load_pretrained, load_pretrained_strict
 from hypernoise_pl.progress.truncation import Truncation
 from hypernoise_pl.rewards.base import Reward
-from hypernoise_pl.rewards.preprocess import preprocessing_of
-from hypernoise_pl.rewards.running import Precision, frozen
-from hypernoise_pl.rewards.texts import TextFeatures
+from hypernoise_pl.rewards.frozen_network import Precision, freeze
+from hypernoise_pl.rewards.preprocess import load_preprocessing
+from hypernoise_pl.rewards.text_features import TextFeatureCache
 from hypernoise_pl.system.dtypes import at_least_float32
 
 
@@ -51,17 +51,17 @@ class TransformersReward(Reward):
         super().__init__()
         from transformers import AutoModel, AutoTokenizer
 
-        network = load_whole(AutoModel, model, "reward", attn_implementation=attention)
+        network = load_pretrained_strict(AutoModel, model, "reward", attn_implementation=attention)
         for name in ("get_image_features", "get_text_features", "logit_scale"):
             if not hasattr(network, name):
                 raise ValueError(f"reward {model}: a {type(network).__name__} has no {name}; it has not two towers")
         # plain numbers: in half precision they would be a percent off
         self.scale = math.exp(network.logit_scale.item())
         self.bias = network.logit_bias.item() if hasattr(network, "logit_bias") else 0.0
-        self.network = frozen(network, dtype, checkpoint)
+        self.network = freeze(network, dtype, checkpoint)
         self.tokenizer = load_pretrained(AutoTokenizer, tokenizer or model, "reward")
-        self.preprocess = preprocessing_of(model, "reward")
-        self.texts = TextFeatures(self._read)
+        self.preprocess = load_preprocessing(model, "reward")
+        self.texts = TextFeatureCache(self._read)
         self.truncation = Truncation(f"{type(self).__name__} {model}")
 
     def _score(self, images: Tensor, prompts: list[str]) -> Tensor:

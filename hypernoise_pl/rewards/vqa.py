@@ -9,7 +9,7 @@ from torch import Tensor
 from hypernoise_pl.progress.truncation import Truncation
 from hypernoise_pl.rewards.base import Reward
 from hypernoise_pl.rewards.blip_vqa import BlipVQA
-from hypernoise_pl.rewards.running import Precision
+from hypernoise_pl.rewards.frozen_network import Precision
 from hypernoise_pl.system.dtypes import at_least_float32
 
 
@@ -57,7 +57,7 @@ class VQAScore(Reward):
         self.truncation = Truncation(f"VQAScore {model}")
 
     def _score(self, images: Tensor, prompts: list[str]) -> Tensor:
-        seen = self.blip.see(images)
+        seen = self.blip.encode_images(images)
         questions = [self.question.replace("{prompt}", prompt) for prompt in prompts]
         self.truncation.check(self.blip.tokenizer, prompts, self.blip.length, questions)
         return self._chosen(at_least_float32(self.blip.first_logits(seen, questions)))

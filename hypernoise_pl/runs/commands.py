@@ -37,7 +37,7 @@ from hypernoise_pl.data.base import Split, check_prompts
 from hypernoise_pl.data.columns import NUMBER
 from hypernoise_pl.data.subset import some
 from hypernoise_pl.metrics.image_files import ImageFolder, save_png
-from hypernoise_pl.metrics.judge import Judge, unjudged
+from hypernoise_pl.metrics.judge import Judge, unjudged_message
 from hypernoise_pl.noise import gaussian, seed_of
 from hypernoise_pl.progress import Steps, phase
 from hypernoise_pl.report.aligned import aligned
@@ -299,12 +299,12 @@ def _judge_validation_if_possible(cli: Any) -> None:
     if judge is None:
         return
     prompts = cli.datamodule.prompts("validation")
-    lacks = [lack for prompt in prompts if (lack := judge.lacks(prompt)) is not None]
+    lacks = [lack for prompt in prompts if (lack := judge.missing_metadata(prompt)) is not None]
     if lacks:
         evaluate = next(c for c in cli.trainer.callbacks if isinstance(c, Evaluate))
         evaluate.unjudged.add("validation")
         if cli.trainer.is_global_zero:
-            _say(f"fit: validations are not judged, the test is: {unjudged(lacks, len(prompts))}")
+            _say(f"fit: validations are not judged, the test is: {unjudged_message(lacks, len(prompts))}")
 
 
 def _adapter_of(options: Options) -> Path:
@@ -365,7 +365,7 @@ def _measure(cli: Any, options: Options, split: Split, fit_seconds: float, adapt
         *([f"picture      {picture}"] if picture else []),
         *([f"page         {live}"] if fit_seconds and (live := options.folder / PAGE).exists() else []),
         *(f"{name:<12} {place}" for name, place in [*map(where, trainer.loggers), *traces(trainer.profiler)]),
-        f"next         {_predict_command(adapter, cli.datamodule.measured(split)[0].text)}",
+        f"next         {_predict_command(adapter, cli.datamodule.evaluated_prompts(split)[0].text)}",
     ]
     _say("\n".join(lines))
 

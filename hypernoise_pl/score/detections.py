@@ -10,7 +10,7 @@ from pathlib import Path
 from reprlib import repr as brief
 from typing import Any
 
-from hypernoise_pl.data.opening import read_text
+from hypernoise_pl.data.text_file import read_text
 from hypernoise_pl.metrics.geneval.classes import COCO_NAMES
 from hypernoise_pl.metrics.geneval.rules import COLOURS, Detection
 from hypernoise_pl.score.left_out import LeftOut

@@ -12,10 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hypernoise_pl.metrics.benchmark import Scored
+from hypernoise_pl.metrics.benchmark import ScoredImage
 from hypernoise_pl.metrics.diversity import diversity
-from hypernoise_pl.metrics.encoding import Encoding
 from hypernoise_pl.metrics.fidelity import Fidelity
+from hypernoise_pl.metrics.fidelity_benchmark import FidelityBenchmark
 from hypernoise_pl.report.aligned import aligned
 from hypernoise_pl.score.left_out import LeftOut, counts
 from hypernoise_pl.score.sources import Images, find_images
@@ -35,7 +35,7 @@ def with_against(images: Images, place: Path | None) -> tuple[Images, str]:
         ValueError: if there are no others.
     """
     if place is not None:
-        others = find_images(place, Encoding.folder, None)
+        others = find_images(place, FidelityBenchmark.folder, None)
         more = [replace(image, made_by=AGAINST) for image in others.files]
         left = [replace(each, method=AGAINST) for each in others.left]
         return Images([*images.files, *more], [*images.left, *left], images.prompts), AGAINST
@@ -45,7 +45,7 @@ def with_against(images: Images, place: Path | None) -> tuple[Images, str]:
     return images, methods[0]
 
 
-def summarise(scored: Sequence[Scored], left: Sequence[LeftOut], against: str) -> dict[str, Any]:
+def summarise(scored: Sequence[ScoredImage], left: Sequence[LeftOut], against: str) -> dict[str, Any]:
     """Method -> figures of its images, ``images``, ``against`` and ``caveats``; and what was left out.
 
     The method that others are held against has the diversity of its own images alone.
@@ -87,12 +87,12 @@ def _known(figures: Mapping[str, float]) -> dict[str, float | None]:
     return {name: None if math.isnan(value) else value for name, value in figures.items()}
 
 
-def _place(each: Scored) -> tuple[int, int]:
+def _place(each: ScoredImage) -> tuple[int, int]:
     """By which images of two methods are a pair, of the same noise."""
     return each.prompt.index, each.image.number
 
 
-def _features(scored: Sequence[Scored]) -> Tensor:
+def _features(scored: Sequence[ScoredImage]) -> Tensor:
     rows = [each.outcome.details["features"] for each in scored]
     if not rows:
         raise ValueError("score fidelity: no image can be read of those that others are held against, or of the others")

@@ -7,12 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from hypernoise_pl.data.geneval import GenEvalFile
-from hypernoise_pl.metrics.benchmark import Outcome, Scored
+from hypernoise_pl.metrics.benchmark import Outcome, ScoredImage
 from hypernoise_pl.metrics.geneval.classes import class_names
 from hypernoise_pl.metrics.geneval.colours import ClipColours
-from hypernoise_pl.metrics.geneval.detector import Found
+from hypernoise_pl.metrics.geneval.detector import DetectedObject
 from hypernoise_pl.metrics.geneval.results import boxes_of
-from hypernoise_pl.metrics.geneval.rules import COLOURS, Detection, kept, taken, verdict
+from hypernoise_pl.metrics.geneval.rules import COLOURS, Detection, clause_objects, filter_detections, verdict
 from hypernoise_pl.metrics.image_files import GenEvalFolder, ImageFile
 from hypernoise_pl.score.detections import DetectedImage, read_detections
 from hypernoise_pl.score.left_out import LeftOut
@@ -22,7 +22,7 @@ from hypernoise_pl.types import Prompt
 
 def score(
     detections: Path, metadata: Path, folder: Path | None = None, colours: ClipColours | None = None
-) -> tuple[list[Scored], list[LeftOut], list[Prompt]]:
+) -> tuple[list[ScoredImage], list[LeftOut], list[Prompt]]:
     """Judge every image of a file of detections.
 
     Args:
@@ -49,7 +49,7 @@ def score(
             f"detections {detections}: no image can be judged, {len(left)} are left out; the first: {left[0]}"
         )
     scored = []
-    found = [kept(image.objects, prompts[image.prompt].tag) for image in images]
+    found = [filter_detections(image.objects, prompts[image.prompt].tag) for image in images]
     if folder is None or colours is None:
         _check_colours(images, found, prompts, detections)
     for image, own in zip(images, found):
@@ -64,7 +64,7 @@ def score(
             continue
         decided = verdict(own, prompt.metadata)
         details = {"boxes": boxes_of(own)}
-        scored.append(Scored(file, prompt, Outcome(float(decided.correct), decided.reason, details=details)))
+        scored.append(ScoredImage(file, prompt, Outcome(float(decided.correct), decided.reason, details=details)))
     return scored, left, prompts
 
 
@@ -72,7 +72,7 @@ def _lacking(found: Sequence[Detection], prompt: Prompt) -> list[int]:
     """Places of the objects whose colour the verdict needs and that have none."""
     places = []
     for clause in prompt.metadata["include"]:
-        own = taken(found, clause)
+        own = clause_objects(found, clause)
         if "color" in clause and len(own) == clause["count"]:
             places += [place for place, each in enumerate(found) if any(each is one for one in own)]
     return [place for place in dict.fromkeys(places) if found[place].colour is None]
@@ -84,7 +84,7 @@ def _coloured(file: ImageFile, found: Sequence[Detection], colours: ClipColours)
     if not places:
         return list(found)
     pixels = read_image(file)
-    named = dict(zip(places, colours([(pixels, Found(found[place])) for place in places]), strict=True))
+    named = dict(zip(places, colours([(pixels, DetectedObject(found[place])) for place in places]), strict=True))
     return [replace(each, colour=named.get(place, each.colour)) for place, each in enumerate(found)]
 
 

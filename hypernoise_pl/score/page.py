@@ -10,7 +10,7 @@ from typing import Any
 
 from PIL import Image
 
-from hypernoise_pl.metrics.benchmark import Scored
+from hypernoise_pl.metrics.benchmark import ScoredImage
 from hypernoise_pl.report.figures import image_of
 from hypernoise_pl.report.template import render
 from hypernoise_pl.score.left_out import LeftOut
@@ -22,7 +22,9 @@ MOST = 600  # images on a page; about 8 kB each
 SIZE = 192  # pixels of a picture's longer side
 
 
-def write_page(folder: Path, summary: Mapping[str, Any], scored: Sequence[Scored], left: Sequence[LeftOut]) -> Path:
+def write_page(
+    folder: Path, summary: Mapping[str, Any], scored: Sequence[ScoredImage], left: Sequence[LeftOut]
+) -> Path:
     """Write ``score.html``.
 
     Args:
@@ -35,7 +37,7 @@ def write_page(folder: Path, summary: Mapping[str, Any], scored: Sequence[Scored
         The file.
     """
     ordered = sorted(scored, key=_badness)
-    cards = [_card(each, summary["yes_or_no"]) for each in ordered[:MOST]]
+    cards = [_card(each, summary["binary"]) for each in ordered[:MOST]]
     file = folder / "score.html"
     write(
         file,
@@ -53,17 +55,17 @@ def write_page(folder: Path, summary: Mapping[str, Any], scored: Sequence[Scored
     return file
 
 
-def _badness(each: Scored) -> tuple[float, int, int]:
+def _badness(each: ScoredImage) -> tuple[float, int, int]:
     """What images are sorted by: those without a figure first, then the lowest; prompt after prompt among equals."""
     value = each.outcome.value
     return (value if value == value else float("-inf")), each.image.number, each.prompt.index
 
 
-def _card(each: Scored, yes_or_no: bool) -> dict[str, Any]:
+def _card(each: ScoredImage, binary: bool) -> dict[str, Any]:
     value = each.outcome.value
     if value != value:
         verdict, kind = "no figure", "wrong"
-    elif yes_or_no:
+    elif binary:
         verdict, kind = ("correct", "right") if value == 1 else ("wrong", "wrong")
     else:
         verdict, kind = f"{value:.3f}", ""
@@ -79,7 +81,7 @@ def _card(each: Scored, yes_or_no: bool) -> dict[str, Any]:
     }
 
 
-def _picture(each: Scored) -> str:
+def _picture(each: ScoredImage) -> str:
     """A small JPEG as a data URL; the image was readable when it was scored."""
     picture = image_of(read_image(each.image))
     picture.thumbnail((SIZE, SIZE), Image.Resampling.BILINEAR)

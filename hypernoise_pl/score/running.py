@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import torch
 from torch import Tensor
 
-from hypernoise_pl.metrics.benchmark import Benchmark, Scored
+from hypernoise_pl.metrics.benchmark import Benchmark, ScoredImage
 from hypernoise_pl.metrics.image_files import ImageFile
 from hypernoise_pl.progress import Steps
 from hypernoise_pl.score.journal import Journal, key_of
@@ -33,7 +33,7 @@ def run(
     journal: Journal,
     batch_size: int,
     share: tuple[int, int] = (0, 1),
-) -> tuple[list[Scored], list[LeftOut], bool]:
+) -> tuple[list[ScoredImage], list[LeftOut], bool]:
     """Score the images that have no outcome yet.
 
     A run that goes on has the batches of one that was not interrupted: another batch rounds sums otherwise.
@@ -65,7 +65,7 @@ def run(
         if isinstance(found, LeftOut):
             left.append(found)
         elif found is not None:
-            scored.append(Scored(image, image.prompt, found))
+            scored.append(ScoredImage(image, image.prompt, found))
     return scored, left, len(scored) + len(left) == len(images)
 
 

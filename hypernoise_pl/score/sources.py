@@ -9,8 +9,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from hypernoise_pl.data.columns import NUMBER, TAG, first_of
-from hypernoise_pl.data.opening import read_text
+from hypernoise_pl.data.columns import NUMBER, TAG, find_name
+from hypernoise_pl.data.text_file import read_text
 from hypernoise_pl.metrics.image_files import ImageFile, ImageFolder
 from hypernoise_pl.score.left_out import LeftOut
 from hypernoise_pl.types import Prompt, nearest
@@ -51,7 +51,7 @@ def find_images(place: Path, layout: ImageFolder, prompts: Sequence[Prompt] | No
         found = _listed(_rows_of(place, "image_path"), place.parent, prompts)
     elif not place.exists():
         raise FileNotFoundError(f"images {place}: no such file or folder")
-    elif place.is_file() and not layout.in_a_file:
+    elif place.is_file() and not layout.accepts_file:
         raise ValueError(f"images {place}: neither a folder nor a JSONL file (.jsonl)")
     elif (place / PREDICTIONS).is_file():
         found = _predicted(place, layout, prompts)
@@ -91,7 +91,7 @@ def _in_layout(folder: Path, layout: ImageFolder, prompts: Sequence[Prompt] | No
     if not layout.needs_prompts:
         files = layout.find(folder, [])
         return Images(files, [], list({image.prompt.index: image.prompt for image in files}.values()))
-    beside, names = layout.read_beside(folder), layout.by_index(folder)
+    beside, names = layout.read_metadata_files(folder), layout.images_by_index(folder)
     if prompts is None:
         prompts = [prompt for _, prompt in beside.values() if isinstance(prompt, Prompt)]
     if not prompts and not beside:
@@ -136,7 +136,7 @@ def _predicted(place: Path, layout: ImageFolder, prompts: Sequence[Prompt] | Non
     """The images of a run of ``predict``: in the benchmark's layout where it has written that, else by its rows."""
     rows = _rows_of(place / PREDICTIONS, "file")
     kinds = [kind for kind in dict.fromkeys(str(row.get("kind")) for row in rows) if (place / kind).is_dir()]
-    if kinds and layout.needs_prompts and (prompts or layout.read_beside(place / kinds[0])):
+    if kinds and layout.needs_prompts and (prompts or layout.read_metadata_files(place / kinds[0])):
         found = Images()
         for kind in kinds:
             part = _in_layout(place / kind, layout, prompts)
@@ -190,7 +190,7 @@ def _matching(row: Mapping[str, Any], prompts: Sequence[Prompt]) -> Prompt | Non
 
 def _prompt_of(row: Mapping[str, Any], named: dict[str, Prompt]) -> Prompt:
     """The prompt of a row that stands for itself; rows of one text, tag and metadata share it."""
-    text, tag = row["prompt"], str(row.get(first_of(TAG, list(row)) or "") or "")
+    text, tag = row["prompt"], str(row.get(find_name(TAG, list(row)) or "") or "")
     taken = {"prompt", "image_path", "method", "file", "kind", "number", "seed", "scores", *TAG}
     metadata = {key: value for key, value in row.items() if key not in taken}
     own = json.dumps([text, tag, {key: value for key, value in metadata.items() if key != NUMBER}], sort_keys=True)

@@ -7,13 +7,13 @@ from typing import Any
 
 import torch
 
-from hypernoise_pl.metrics.benchmark import Scored, figures_of
+from hypernoise_pl.metrics.benchmark import ScoredImage, summarise_outcomes
 from hypernoise_pl.metrics.intervals import estimate
 from hypernoise_pl.score.left_out import LeftOut, counts
 from hypernoise_pl.types import Prompt
 
 
-def summarise(scored: Sequence[Scored], left: Sequence[LeftOut], prompts: Sequence[Prompt]) -> dict[str, Any]:
+def summarise(scored: Sequence[ScoredImage], left: Sequence[LeftOut], prompts: Sequence[Prompt]) -> dict[str, Any]:
     """The figures.
 
     Args:
@@ -39,12 +39,12 @@ def summarise(scored: Sequence[Scored], left: Sequence[LeftOut], prompts: Sequen
     return found | counts(left)
 
 
-def _of_method(scored: Sequence[Scored], prompts: Sequence[Prompt]) -> dict[str, Any]:
+def _of_method(scored: Sequence[ScoredImage], prompts: Sequence[Prompt]) -> dict[str, Any]:
     valued = [each for each in scored if each.outcome.value == each.outcome.value]
     correct = {each.prompt.index for each in valued if each.outcome.value == 1}
     judged = {each.prompt.index for each in valued}
     tags = list(dict.fromkeys(prompt.tag for prompt in prompts))
-    further = figures_of([each.outcome for each in scored], [each.prompt for each in scored])
+    further = summarise_outcomes([each.outcome for each in scored], [each.prompt for each in scored])
     del further["score"]
     return {
         **_figures(valued),
@@ -57,7 +57,7 @@ def _of_method(scored: Sequence[Scored], prompts: Sequence[Prompt]) -> dict[str,
     }
 
 
-def _figures(scored: Sequence[Scored]) -> dict[str, Any]:
+def _figures(scored: Sequence[ScoredImage]) -> dict[str, Any]:
     values = torch.tensor([each.outcome.value for each in scored], dtype=torch.float64)
     places, tags = [each.prompt.index for each in scored], [each.prompt.tag for each in scored]
     figure = estimate(values, places, tags)
@@ -70,7 +70,7 @@ def _figures(scored: Sequence[Scored]) -> dict[str, Any]:
     }
 
 
-def _gain(scored: Sequence[Scored], others: Sequence[Scored]) -> dict[str, Any]:
+def _gain(scored: Sequence[ScoredImage], others: Sequence[ScoredImage]) -> dict[str, Any]:
     """The mean difference of the images of which both methods have a figure, by prompt and number."""
     values = {(each.prompt.index, each.image.number): each.outcome.value for each in others}
     missing = float("nan")

@@ -17,11 +17,11 @@ Row = tuple[str, ...]
 def table(summary: Mapping[str, Any]) -> str:
     """The figures in plain text, method by method, a row a tag and figure, and sentences that say what they are of."""
     methods = summary.get("methods", {"": summary})
-    yes_or_no = summary["yes_or_no"]
+    binary = summary["binary"]
     blocks = []
     for name, own in methods.items():
-        head = (name, "score", "95 % interval", *(["correct"] if yes_or_no else []), "images", "prompts")
-        blocks.append(aligned([head, *_rows(own, yes_or_no)]))
+        head = (name, "score", "95 % interval", *(["correct"] if binary else []), "images", "prompts")
+        blocks.append(aligned([head, *_rows(own, binary)]))
     if "gains" in summary:
         first = next(iter(methods))
         head = (f"difference to {first}", "mean", "95 % interval", "images")
@@ -38,7 +38,7 @@ def _said(name: str, own: Mapping[str, Any], summary: Mapping[str, Any]) -> str:
     if methods and name == next(iter(methods)):
         said = f"{summary['title']} by {summary['judged_by']}. {said}"
     said += f"{own['images']} images of {own['prompts']} of {own['prompts_of']} prompts"
-    if summary["yes_or_no"] and own["images"]:
+    if summary["binary"] and own["images"]:
         said += f"; {own['correct_prompts']:.3f} of these prompts have a correct image"
     said += "."
     empty = [tag for tag, figures in own["tags"].items() if not figures["images"]]
@@ -62,20 +62,20 @@ def left_out(summary: Mapping[str, Any], left: Sequence[object]) -> str:
     return "\n".join([*said, *(["             and more, in summary.json"] if len(left) > SHOWN else [])])
 
 
-def _rows(figures: Mapping[str, Any], yes_or_no: bool) -> list[Row]:
+def _rows(figures: Mapping[str, Any], binary: bool) -> list[Row]:
     tags = figures["tags"]
-    rows = [_row("mean over tags" if tags else "mean", figures, yes_or_no)]
-    rows += [_row(f"  {tag.replace('_', ' ')}", own, yes_or_no) for tag, own in tags.items()]
+    rows = [_row("mean over tags" if tags else "mean", figures, binary)]
+    rows += [_row(f"  {tag.replace('_', ' ')}", own, binary) for tag, own in tags.items()]
     for name, own in figures["figures"].items():
         value = "-" if own["mean"] is None else f"{own['mean']:.3f}"
-        counts = (*([""] if yes_or_no else []), str(own["images"]), str(own["prompts"]))
+        counts = (*([""] if binary else []), str(own["images"]), str(own["prompts"]))
         rows.append((name.replace("_", " "), value, in_words(own["interval"], ".3f"), *counts))
     return rows
 
 
-def _row(name: str, figures: Mapping[str, Any], yes_or_no: bool) -> Row:
+def _row(name: str, figures: Mapping[str, Any], binary: bool) -> Row:
     value = "-" if figures["score"] is None else f"{figures['score']:.3f}"
-    counts = (str(figures[key]) for key in (*(["correct"] if yes_or_no else []), "images", "prompts"))
+    counts = (str(figures[key]) for key in (*(["correct"] if binary else []), "images", "prompts"))
     return (name, value, in_words(figures["interval"], ".3f"), *counts)
 
 

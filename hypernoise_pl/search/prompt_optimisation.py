@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass, field, replace
 from typing import Self
 
-from hypernoise_pl.llm.answer_schema import Form
+from hypernoise_pl.llm.answer_schema import AnswerSchema
 from hypernoise_pl.llm.endpoint import ChatEndpoint, ChatError
 from hypernoise_pl.search.base import Search
 from hypernoise_pl.search.candidates import Candidates
@@ -108,7 +108,7 @@ class PromptOptimisation(Search):
         lines += [f"{score:.4g}  {json.dumps(text, ensure_ascii=False)}" for score, text in known[: self.shown]]
         lines.append(f"Write {self.rewrites} new prompts.")
         messages = [{"role": "system", "content": INSTRUCTION}, {"role": "user", "content": "\n".join(lines)}]
-        form = Form("rewrites", {f"prompt_{place + 1}": "a new prompt" for place in range(self.rewrites)})
+        form = AnswerSchema("rewrites", {f"prompt_{place + 1}": "a new prompt" for place in range(self.rewrites)})
         answer = self.endpoint.ask(messages, form)
         return [" ".join(answer[name].split()) for name in form.fields]
 

@@ -71,7 +71,7 @@ def combinations(tag: str, split: Split) -> tuple[Combination, ...]:
     return tuple(every[slice(*bounds[split])])
 
 
-def say(combination: Combination, rng: random.Random) -> str:
+def write_caption(combination: Combination, rng: random.Random) -> str:
     """Put a combination into words, one of several phrasings."""
     named = [_name(s, c, rng) for s, c in zip(combination.shapes, combination.colours)]
     match combination.tag:
@@ -113,7 +113,7 @@ def sample_prompts(split: Split, count: int, seed: int) -> list[tuple[Prompt, Co
         if not decks[tag]:
             decks[tag] = rng.sample(combinations(tag, split), len(combinations(tag, split)))
         combination = decks[tag].pop()
-        prompt = Prompt(say(combination, rng), tag, metadata(combination), index)
+        prompt = Prompt(write_caption(combination, rng), tag, metadata(combination), index)
         drawn.append((prompt, combination))
     return drawn
 

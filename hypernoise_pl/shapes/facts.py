@@ -11,7 +11,7 @@ from hypernoise_pl.shapes.caption import COLOURS, SHAPES, Combination
 from hypernoise_pl.shapes.scene import AXES, PALETTE, Scenes
 
 
-def agree(scenes: Scenes, captions: Sequence[Combination]) -> Tensor:
+def caption_truth(scenes: Scenes, captions: Sequence[Combination]) -> Tensor:
     """[B, M] whether caption m is true of scene b."""
     kind = len(COLOURS) * scenes.shape + torch.cdist(scenes.rgb, PALETTE).argmin(-1)  # [B, 4]
     cells = len(SHAPES) * len(COLOURS)

@@ -85,7 +85,7 @@ class Slots:
         return render(self.opacity, self.shape, self.rgb, self.centre, self.radius, self.background, size)
 
 
-def towards(
+def interpolate_to_flaw(
     scenes: Scenes,
     right: Sequence[Combination],
     wrong: Sequence[Combination],

@@ -40,9 +40,9 @@ class ShapesJudge(Judge):
     def __init__(self, chunk: int = 64) -> None:
         self.chunk = chunk
 
-    def lacks(self, prompt: Prompt) -> str | None:
+    def missing_metadata(self, prompt: Prompt) -> str | None:
         """What a prompt's metadata lacks: ``include`` clauses, of shapes and colours of this world; None if nothing."""
-        lack = super().lacks(prompt)
+        lack = super().missing_metadata(prompt)
         if lack is not None:
             return lack
         for clause in (*prompt.metadata["include"], *prompt.metadata.get("exclude", ())):

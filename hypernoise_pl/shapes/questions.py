@@ -24,18 +24,18 @@ _COUNT = re.compile(rf"how many ({_PLURAL}) are there\?")
 _PLACE = re.compile(rf"is the ({_SHAPE}) ({'|'.join(RELATIONS)}) the ({_SHAPE})\?")
 
 
-def exists(shape: str, colour: str | None = None) -> str:
+def existence_question(shape: str, colour: str | None = None) -> str:
     """``Is there a red circle?``."""
     words = f"{colour} {shape}" if colour else shape
     return f"Is there {'an' if words[0] in 'aeiou' else 'a'} {words}?"
 
 
-def count(shape: str) -> str:
+def count_question(shape: str) -> str:
     """``How many circles are there?``."""
     return f"How many {plural(shape)} are there?"
 
 
-def place(shape: str, relation: str, other: str) -> str:
+def position_question(shape: str, relation: str, other: str) -> str:
     """``Is the circle left of the square?``."""
     return f"Is the {shape} {relation} the {other}?"
 
@@ -55,16 +55,22 @@ def question_metadata(prompt: Prompt) -> dict[str, Any]:
 
     for clause in include:
         shape = clause["class"]
-        ask(shape, exists(shape), "yes", (), "object")
+        ask(shape, existence_question(shape), "yes", (), "object")
         if "color" in clause:
             colour = clause["color"]
-            ask(f"{colour} {shape}", exists(shape, colour), "yes", (shape,), "attribute")
+            ask(f"{colour} {shape}", existence_question(shape, colour), "yes", (shape,), "attribute")
         if shape in exact:
-            ask(f"{shape} count", count(shape), number_word(clause["count"]), (shape,), "count")
+            ask(f"{shape} count", count_question(shape), number_word(clause["count"]), (shape,), "count")
         if "position" in clause:
             relation, index = clause["position"]
             other = include[index]["class"]
-            ask(f"{shape} {relation} {other}", place(shape, relation, other), "yes", (shape, other), "position")
+            ask(
+                f"{shape} {relation} {other}",
+                position_question(shape, relation, other),
+                "yes",
+                (shape, other),
+                "position",
+            )
     return to_metadata(asked.values())
 
 
@@ -83,7 +89,7 @@ class ShapesAnswerer(Answerer):
         super().__init__()
         self.judge = ShapesJudge(chunk)
 
-    def called(self) -> str:
+    def display_name(self) -> str:
         """The judge's name."""
         return "the shapes judge"
 
@@ -122,7 +128,7 @@ class ShapesQuestions(QuestionBenchmark):
         """
         if KEY in prompt.metadata:
             return from_metadata(prompt.metadata)
-        lack = self.judge.lacks(prompt)
+        lack = self.judge.missing_metadata(prompt)
         if lack is not None:
             raise ValueError(lack)
         return from_metadata(question_metadata(prompt))
@@ -142,8 +148,8 @@ def _said(objects: list[Detection], text: str) -> str:
         pairs = [(a, b) for a in objects for b in objects if a is not b and (a.name, b.name) == (first, second)]
         return _yes_no(bool(pairs) and all(relation in relations(a, b) for a, b in pairs))
     raise ValueError(
-        f"ShapesAnswerer cannot read the question {text!r}; it reads {exists('circle', 'red')!r}, {count('circle')!r} "
-        f"and {place('circle', 'left of', 'square')!r}"
+        f"ShapesAnswerer cannot parse the question {text!r}; it parses {existence_question('circle', 'red')!r}, "
+        f"{count_question('circle')!r} and {position_question('circle', 'left of', 'square')!r}"
     )
 
 

@@ -23,7 +23,7 @@ from tests.worker import Rings, quiet
 class Bright(Judge):
     """Right is what is brighter than the middle."""
 
-    def lacks(self, prompt):
+    def missing_metadata(self, prompt):
         return None
 
     def _judge(self, images, prompts):

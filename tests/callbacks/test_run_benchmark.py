@@ -14,7 +14,7 @@ from hypernoise_pl.callbacks.live_page import LivePage
 from hypernoise_pl.callbacks.run_benchmark import RunBenchmark
 from hypernoise_pl.hypernetwork import NoiseHypernetwork
 from hypernoise_pl.lora.generator_lora import GeneratorLora
-from hypernoise_pl.metrics.judged import Judged
+from hypernoise_pl.metrics.judge_benchmark import JudgeBenchmark
 from tests import two_processes
 from tests.benchmarked import PROMPTS, Bright, Brightnesses, Logged, Prompts, figures, fitted
 from tests.tiny import sana
@@ -29,7 +29,7 @@ def light(**options) -> RunBenchmark:
 
 @pytest.mark.parametrize("kind", [NoiseHypernetwork, GeneratorLora])
 def test_figures_are_those_of_the_judge_and_of_images_made_apart(sana_folder, tmp_path, kind):
-    judged, bright, logged = RunBenchmark(Judged(Bright()), "judged"), light(), Logged()
+    judged, bright, logged = RunBenchmark(JudgeBenchmark(Bright()), "judged"), light(), Logged()
     trainer = fitted(sana_folder, tmp_path, judged, bright, logged, kind=kind)
     assert [step for step, _ in logged.rows] == [1, 2, 3, 4]
     for _, row in logged.rows:

@@ -161,7 +161,7 @@ def run_order(number: int) -> list[int]:
     from hypernoise_pl.data.base import PromptBatches
 
     batches = PromptBatches(11, 1, 0)
-    batches.go_on(11 * number)
+    batches.resume(11 * number)
     return [index for batch in batches for index in batch]
 
 

@@ -9,7 +9,12 @@ import torch
 
 from hypernoise_pl.__main__ import main
 from hypernoise_pl.callbacks.progress import spoken
-from hypernoise_pl.checkpoints.weightless import folder_of, parameters_of, stored_parameters, weightless_pipeline
+from hypernoise_pl.checkpoints.meta_device import (
+    count_parameters,
+    count_stored_parameters,
+    find_model_folder,
+    meta_pipeline,
+)
 from hypernoise_pl.generators.loading import BACKENDS
 from hypernoise_pl.hypernetwork import NoiseHypernetwork
 from hypernoise_pl.lora.view import LoraOptions, trainable
@@ -203,20 +208,20 @@ def test_a_pipeline_without_weights_has_the_shapes_of_the_saved_one(sana_folder)
 
     given = {"max_sequence_length": 20}
     whole = SanaSprint(str(sana_folder), **given)
-    folder = folder_of(str(sana_folder))
-    without = weightless_pipeline(folder, torch.bfloat16)
+    folder = find_model_folder(str(sana_folder))
+    without = meta_pipeline(folder, torch.bfloat16)
     assert type(without).__name__ in BACKENDS
     for name, part in whole.pipeline.components.items():
         if isinstance(part, torch.nn.Module):
             own = without.components[name]
             assert {n: p.shape for n, p in own.named_parameters()} == {n: p.shape for n, p in part.named_parameters()}
             assert all(p.is_meta for p in own.parameters())
-            assert parameters_of(own) == (parameters_of(part)[0], parameters_of(part)[0] * 2)
+            assert count_parameters(own) == (count_parameters(part)[0], count_parameters(part)[0] * 2)
     count = sum(p.numel() for p in trainable(NoiseHypernetwork(whole, LoraOptions(rank=3)).view))
     assert count > 0
-    stored, size = stored_parameters(sana_folder)
+    stored, size = count_stored_parameters(sana_folder)
     assert stored == sum(
-        parameters_of(p)[0] for p in whole.pipeline.components.values() if isinstance(p, torch.nn.Module)
+        count_parameters(p)[0] for p in whole.pipeline.components.values() if isinstance(p, torch.nn.Module)
     )
     assert size > stored
 
@@ -238,7 +243,7 @@ def test_a_benchmark_of_training_is_looked_at_too(capsys):
     run = (
         "{class_path: hypernoise_pl.callbacks.run_benchmark.RunBenchmark, init_args: {name: bench, metadata: no.jsonl, "
     )
-    run += "benchmark: {class_path: hypernoise_pl.metrics.judged.Judged, init_args: {judge: "
+    run += "benchmark: {class_path: hypernoise_pl.metrics.judge_benchmark.JudgeBenchmark, init_args: {judge: "
     run += "{class_path: hypernoise_pl.shapes.judge.ShapesJudge}}}}}"
     for more in ([], ["--dry-run"]):
         assert main(["fit", *TINY, f"--trainer.callbacks+={run}", *more]) == 2

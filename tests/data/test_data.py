@@ -7,7 +7,7 @@ import lightning as L
 import pytest
 
 from hypernoise_pl.data.base import PromptBatches, PromptDataModule
-from hypernoise_pl.data.reading import read_prompts
+from hypernoise_pl.data.prompt_reader import read_prompts
 from hypernoise_pl.data.text import TextPrompts
 from hypernoise_pl.types import Prompt
 
@@ -44,7 +44,7 @@ def test_continues_with_the_very_next_prompt_whatever_the_batch(given, size, wor
     stream = [index for batch in take(PromptBatches(11, 1, 0), 9) for index in batch]
     parts = [PromptBatches(11, size, 0, rank, world) for rank in range(world)]
     for part in parts:
-        part.go_on(given)
+        part.resume(given)
     batches = [[index for own in rows for index in own] for rows in zip(*(take(part, 2) for part in parts))]
     seen = [index for batch in batches for index in batch]
     assert seen == stream[given : given + len(seen)] and parts[0].given == given + len(seen)
@@ -58,7 +58,7 @@ def test_an_epoch_is_whole_steps(count, parts, length):
 
 def test_the_place_in_the_stream_is_that_of_whole_steps():
     batches = PromptBatches(14, 2, 0, parts=3)
-    batches.go_on(5)
+    batches.resume(5)
     places = []
     for _ in batches:
         places.append(batches.stepped)
@@ -162,7 +162,7 @@ def test_overfitting_gives_the_same_first_batches_again_and_measures_their_promp
     trainer = L.Trainer(max_steps=5, overfit_batches=count, callbacks=[Seen()], default_root_dir=tmp_path, **quiet())
     trainer.fit(Line(), datamodule=data)
     assert [list(batch) for batch in of("train")] == (repeated * 5)[:5]
-    assert [prompt.text for prompt in data.measured("test")] == [text for batch in repeated for text in batch]
+    assert [prompt.text for prompt in data.evaluated_prompts("test")] == [text for batch in repeated for text in batch]
     trainer = L.Trainer(max_steps=5, overfit_batches=0.5, default_root_dir=tmp_path, **quiet())
     with pytest.raises(ValueError, match=r"overfit_batches 0\.5: a share; give a number of batches"):
         trainer.fit(Line(), datamodule=Rings(3))

@@ -9,9 +9,9 @@ import pytest
 import yaml
 
 from hypernoise_pl.data.files import PromptFile
-from hypernoise_pl.data.opening import KINDS
-from hypernoise_pl.data.reading import read_prompts
+from hypernoise_pl.data.prompt_reader import read_prompts
 from hypernoise_pl.data.text import TextPrompts
+from hypernoise_pl.data.text_file import FORMATS
 
 ROWS = [
     {"prompt": "a red circle, and a star", "tag": "colors", "id": "7"},
@@ -39,7 +39,7 @@ def by_tag() -> dict[str, list[dict[str, str]]]:
     return {row["tag"]: [{"prompt": row["prompt"], "id": row["id"]}] for row in ROWS}
 
 
-FORMATS: dict[str, list[Callable[[], bytes]]] = {
+SAMPLES: dict[str, list[Callable[[], bytes]]] = {
     "csv": [lambda: table(","), lambda: table(";"), lambda: table("\t")],
     "tsv": [lambda: table("\t")],
     "parquet": [lambda: parquet(ROWS)],
@@ -57,8 +57,8 @@ FORMATS: dict[str, list[Callable[[], bytes]]] = {
 }
 CASES = [
     pytest.param(kind, make, ending, id=f"{ending or 'none'}-{number}")
-    for ending, kind in KINDS.items()
-    for number, make in enumerate(FORMATS[kind])
+    for ending, kind in FORMATS.items()
+    for number, make in enumerate(SAMPLES[kind])
 ]
 
 
@@ -94,10 +94,10 @@ def test_a_format_is_read_by_its_ending_in_any_letter_case(tmp_path, kind, make,
             assert [prompt.metadata.get("id") for prompt in prompts] == ["7", "x9"]
 
 
-@pytest.mark.parametrize("ending", [ending for ending, kind in KINDS.items() if kind == "lines"])
-@pytest.mark.parametrize("kind", [kind for kind in FORMATS if kind != "lines"])
+@pytest.mark.parametrize("ending", [ending for ending, kind in FORMATS.items() if kind == "lines"])
+@pytest.mark.parametrize("kind", [kind for kind in SAMPLES if kind != "lines"])
 def test_another_format_is_never_read_as_lines(tmp_path, kind, ending):
-    for number, make in enumerate(FORMATS[kind]):
+    for number, make in enumerate(SAMPLES[kind]):
         file = tmp_path / f"{number}{ending}"
         file.write_bytes(make())
         with pytest.raises(ValueError, match=f"prompt file {file}(: binary|, line 1: .*name the file )") as error:
@@ -137,8 +137,8 @@ def test_another_format_is_never_read_as_lines(tmp_path, kind, ending):
         ("a.yaml", "- a cat\n- [a\n", r"a\.yaml, line 3: not YAML"),
         ("a.yaml", "- a cat\n- 3\n", "item 2: needs an object"),
         ("a.parquet", b"PAR1 no", r"a\.parquet: not Parquet"),
-        *((f"a{ending}", "", ": empty|: not Parquet") for ending in KINDS),
-        *((f"a{ending}", b"\x89PNG\r\n\x1a\n\x00", ": binary|: not Parquet") for ending in KINDS),
+        *((f"a{ending}", "", ": empty|: not Parquet") for ending in FORMATS),
+        *((f"a{ending}", b"\x89PNG\r\n\x1a\n\x00", ": binary|: not Parquet") for ending in FORMATS),
     ],
 )
 def test_a_bad_file_is_refused_in_one_line_by_every_reader(tmp_path, name, content, complaint):
@@ -149,7 +149,7 @@ def test_a_bad_file_is_refused_in_one_line_by_every_reader(tmp_path, name, conte
         assert "\n" not in str(error.value) and name in str(error.value)
 
 
-@pytest.mark.parametrize("ending", [*KINDS, ".pdf"])
+@pytest.mark.parametrize("ending", [*FORMATS, ".pdf"])
 def test_a_folder_or_a_missing_file_is_named_as_such(tmp_path, ending):
     (tmp_path / f"folder{ending}").mkdir()
     with pytest.raises(ValueError, match=r": a folder; give a file of prompts in it"):

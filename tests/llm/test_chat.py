@@ -8,11 +8,11 @@ import time
 
 import pytest
 
-from hypernoise_pl.llm.answer_schema import Form
+from hypernoise_pl.llm.answer_schema import AnswerSchema
 from hypernoise_pl.llm.endpoint import ChatEndpoint, ChatError, EndpointUnusable, Spending
 from tests.chat_server import Reply, in_turn, serving
 
-FORM = Form("pair", {"left": "a number", "right": "another"}, (0, 10))
+FORM = AnswerSchema("pair", {"left": "a number", "right": "another"}, (0, 10))
 GOOD = Reply('{"left": 3, "right": 4.5}')
 ASKED = [{"role": "user", "content": "two numbers?"}]
 
@@ -99,7 +99,7 @@ def test_an_answer_not_of_the_form_is_refused_and_paid_for(text, said):
 
 
 def test_texts_must_say_something():
-    form = Form("words", {"word": "any"})
+    form = AnswerSchema("words", {"word": "any"})
     assert form.read('{"word": "ring"}') == {"word": "ring"}
     for wrong in ('{"word": " "}', '{"word": 3}', '{"word": null}'):
         with pytest.raises(ValueError, match="word must be a text"):

@@ -10,14 +10,14 @@ from PIL import Image
 
 from hypernoise_pl.__main__ import main
 from hypernoise_pl.metrics.geneval.colours import ClipColours, cut_out
-from hypernoise_pl.metrics.geneval.detector import Found
+from hypernoise_pl.metrics.geneval.detector import DetectedObject
 from hypernoise_pl.metrics.geneval.rules import COLOURS, Detection
 from hypernoise_pl.metrics.image_files import save_png
 from hypernoise_pl.types import to_uint8
 from tests.metrics.test_detector import pictures
 
 
-def objects(count: int, masks: bool) -> list[tuple[torch.Tensor, Found]]:
+def objects(count: int, masks: bool) -> list[tuple[torch.Tensor, DetectedObject]]:
     """Ellipses in pictures, in boxes whose sides leave an even number of pixels once the short one is 16 long."""
     draws = np.random.default_rng(0)
     found = []
@@ -28,7 +28,7 @@ def objects(count: int, masks: bool) -> list[tuple[torch.Tensor, Found]]:
         mask = ((x - left) / width - 0.5) ** 2 + ((y - top) / height - 0.5) ** 2 < 0.25
         name = ("cat", "computer mouse", "traffic light")[number % 3]
         box = (float(left), float(top), float(left + width), float(top + height))
-        found.append((image, Found(Detection(name, box), torch.from_numpy(mask) if masks else None)))
+        found.append((image, DetectedObject(Detection(name, box), torch.from_numpy(mask) if masks else None)))
     return found
 
 
@@ -49,7 +49,7 @@ def test_a_box_beyond_the_image_ends_at_its_edge_and_an_empty_one_has_a_pixel():
         ((29.8, 4.1, 29.9, 4.2), (1, 1)),
         ((2.4, 3, 2.6, 9), (1, 6)),
     ]:
-        assert cut_out(image, Found(Detection("cat", box))).size == size
+        assert cut_out(image, DetectedObject(Detection("cat", box))).size == size
 
 
 @pytest.mark.parametrize("masks", [True, False])
@@ -120,7 +120,7 @@ def test_detections_without_colours_and_their_images_are_scored_with_clips_colou
     model = f"--benchmark.colours.model={colours_folder}"
     assert main([*given, "images", model]) == 0
     said = ClipColours(str(colours_folder))(
-        [(to_uint8(image).movedim(-1, 0) / 255, Found(Detection("cat", tuple(box)))) for image in shown[1:7]]
+        [(to_uint8(image).movedim(-1, 0) / 255, DetectedObject(Detection("cat", tuple(box)))) for image in shown[1:7]]
     )
     results = [json.loads(each) for each in Path("out/results.jsonl").read_text().splitlines()]
     assert [each["correct"] for each in results] == [True, *(colour == "red" for colour in said)]

@@ -13,10 +13,10 @@ from jsonargparse import ArgumentParser
 from torch import Tensor
 
 from hypernoise_pl.config.files import PACKAGE
-from hypernoise_pl.metrics.benchmark import Benchmark, figures_of
+from hypernoise_pl.metrics.benchmark import Benchmark, summarise_outcomes
 from hypernoise_pl.metrics.compbench.benchmark import T2ICompBench
-from hypernoise_pl.metrics.compbench.found import Spatial
-from hypernoise_pl.metrics.geneval.detector import Detector, Found
+from hypernoise_pl.metrics.compbench.detected_objects import Spatial
+from hypernoise_pl.metrics.geneval.detector import DetectedObject, Detector
 from hypernoise_pl.metrics.geneval.rules import Detection
 from hypernoise_pl.rewards.clip import CLIPScore
 from hypernoise_pl.rewards.vqa import VQAScore
@@ -41,15 +41,18 @@ class ShapesFinder(Detector):
         self.classes = tuple(SHAPES)
         self.seen = 0
 
-    def named(self) -> str:
+    def display_name(self) -> str:
         return "the shapes world's detector"
 
-    def _detect(self, images: Tensor) -> list[list[Found]]:
+    def _detect(self, images: Tensor) -> list[list[DetectedObject]]:
         self.seen += len(images)
         height, width = images.shape[-2:]
         found = ShapesJudge().detect(images)
         return [
-            [Found(replace(d, box=tuple(e * size for e, size in zip(d.box, (width, height) * 2)))) for d in own]
+            [
+                DetectedObject(replace(d, box=tuple(e * size for e, size in zip(d.box, (width, height) * 2))))
+                for d in own
+            ]
             for own in found
         ]
 
@@ -175,7 +178,7 @@ def test_numbers_of_real_detections(blip):
     assert outcomes[3].value != outcomes[3].value
     assert outcomes[3].reason == "not judged: the detector does not know swan"
     assert finder.seen == 3  # nothing is detected for what cannot be judged
-    figures = figures_of(outcomes, [Prompt(text, "numeracy", index=place) for place, text in enumerate(texts)])
+    figures = summarise_outcomes(outcomes, [Prompt(text, "numeracy", index=place) for place, text in enumerate(texts)])
     assert figures["score"]["left_out"] == 1 and figures["score"]["mean"] == pytest.approx(1.75 / 3)
 
 
@@ -207,7 +210,7 @@ def test_complex_is_the_mean_of_its_parts(blip, tmp_path):
         (replace(prompts[0], metadata={}), "has no 'relations' in its metadata"),
         (replace(prompts[0], text="The dog"), "is not in the file of chunks"),
     ):
-        assert lack in (judged.lacks(prompt) or "")
+        assert lack in (judged.missing_metadata(prompt) or "")
 
 
 def test_categories_are_scored_apart_in_any_order(blip):
@@ -237,9 +240,11 @@ def test_what_cannot_be_scored_is_said_before_any_image(blip):
         with pytest.raises(ValueError, match=lack):
             judged.check([Prompt("a red dog", "color"), prompt])
     whole = benchmark(blip)
-    assert "has no relation of the form" in (whole.lacks(Prompt("a dog", "spatial")) or "")
-    assert "has no object of the benchmark with a number" in (whole.lacks(Prompt("two burgers", "numeracy")) or "")
-    assert whole.lacks(Prompt("A man eats.", "non_spatial")) is None
+    assert "has no relation of the form" in (whole.missing_metadata(Prompt("a dog", "spatial")) or "")
+    assert "has no object of the benchmark with a number" in (
+        whole.missing_metadata(Prompt("two burgers", "numeracy")) or ""
+    )
+    assert whole.missing_metadata(Prompt("A man eats.", "non_spatial")) is None
 
 
 def test_what_it_cannot_be_built_of_is_refused(blip):

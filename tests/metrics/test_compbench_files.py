@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hypernoise_pl.metrics.benchmark import Outcome, Scored
+from hypernoise_pl.metrics.benchmark import Outcome, ScoredImage
 from hypernoise_pl.metrics.compbench.benchmark import T2ICompBench
 from hypernoise_pl.metrics.compbench.images import CompBenchImages, file_label
-from hypernoise_pl.metrics.compbench.parsed import Parsed, read_parses
+from hypernoise_pl.metrics.compbench.parsed_prompts import ParsedPrompt, read_parses
 from hypernoise_pl.metrics.compbench.results import result_files
 from hypernoise_pl.metrics.image_files import ImageFile
 from hypernoise_pl.types import Prompt
@@ -167,8 +167,10 @@ def test_parses_of_a_file_come_before_rules(tmp_path):
     parsed = {"chunks": ["The dog", "the left"], "objects": ["dog", "cup"], "plain": "The dog"}
     file.write_text(json.dumps({"a dog": ["dog", "top"], "b": parsed}))
     parses = read_parses(str(file))
-    assert parses["a dog"] == Parsed(["dog"]) and parses["b"] == Parsed(["The dog"], ("dog", "cup"), "The dog")
-    assert parses["a red cup"] == Parsed(["a red cup"])
+    assert parses["a dog"] == ParsedPrompt(["dog"]) and parses["b"] == ParsedPrompt(
+        ["The dog"], ("dog", "cup"), "The dog"
+    )
+    assert parses["a red cup"] == ParsedPrompt(["a red cup"])
 
 
 @pytest.mark.parametrize(
@@ -194,7 +196,7 @@ def test_a_bad_file_of_chunks_is_refused(tmp_path, text, message):
 def test_result_files_are_the_originals(tmp_path):
     def scored(name, category, value, index=0):
         prompt = Prompt("a", category, index=index)
-        return Scored(ImageFile(tmp_path / name, prompt, 1, name), prompt, Outcome(value))
+        return ScoredImage(ImageFile(tmp_path / name, prompt, 1, name), prompt, Outcome(value))
 
     files = result_files(
         [

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from hypernoise_pl.data.compbench import CompBenchFolder
 from hypernoise_pl.metrics.compbench.chunks import noun_chunks, words
-from hypernoise_pl.metrics.compbench.detecting import class_of, scaled
-from hypernoise_pl.metrics.compbench.numeracy import count_score, counted, without_doubles
+from hypernoise_pl.metrics.compbench.detections import class_of, select_detections
+from hypernoise_pl.metrics.compbench.numeracy import count_score, counted_objects, remove_duplicates
 from hypernoise_pl.metrics.compbench.spatial import (
     LOCALITIES,
     Relation,
@@ -75,7 +75,7 @@ def test_every_published_prompt_has_what_is_judged():
     plurals = words()["objects"]
     objects = {name: name for name in plurals} | {many: one for one, many in plurals.items()}
     folder = CompBenchFolder(categories=["color", "shape", "texture", "spatial", "numeracy"])
-    lacks = {"spatial": relation_of, "numeracy": lambda text: counted(text, objects)}
+    lacks = {"spatial": relation_of, "numeracy": lambda text: counted_objects(text, objects)}
     prompts = folder.read(SHARED)
     assert len(prompts) >= 3490 and all(lacks.get(p.tag, noun_chunks)(p.text) for p in prompts)
 
@@ -173,16 +173,16 @@ def test_spatial_score_is_of_the_surest_objects_and_at_least_a_half():
     ],
 )
 def test_counted_objects(prompt, found):
-    assert counted(prompt, OBJECTS) == found
+    assert counted_objects(prompt, OBJECTS) == found
 
 
 def test_boxes_on_each_other_are_one_object_of_a_class():
     outer, inner = Detection("cup", (0, 0, 100, 100)), Detection("cup", (40, 40, 60, 60))
     moved, other = Detection("cup", (20, 0, 120, 100)), Detection("bear", (0, 0, 100, 100))
-    assert without_doubles([outer, inner, moved, other]) == [outer, moved, other]
-    assert without_doubles([inner, outer]) == [inner]
-    assert without_doubles([outer, Detection("cup", (9, 0, 109, 100))]) == [outer]  # 92 of 101 shared
-    assert len(without_doubles([outer, Detection("cup", (11, 0, 111, 100))])) == 2  # 90 of 101
+    assert remove_duplicates([outer, inner, moved, other]) == [outer, moved, other]
+    assert remove_duplicates([inner, outer]) == [inner]
+    assert remove_duplicates([outer, Detection("cup", (9, 0, 109, 100))]) == [outer]  # 92 of 101 shared
+    assert len(remove_duplicates([outer, Detection("cup", (11, 0, 111, 100))])) == 2  # 90 of 101
 
 
 def test_a_name_that_nothing_has_stands_for_names_that_contain_it():
@@ -218,5 +218,5 @@ def test_classes_of_words_in_coco():
 )
 def test_boxes_are_measured_in_the_original_scale(size, factor):
     weak, edge, sure = (Detection("cup", (0, 8, 16, 32), score=score) for score in (0.3, 0.5, 0.51))
-    (found,) = scaled([weak, edge, sure], *size)
+    (found,) = select_detections([weak, edge, sure], *size)
     assert found.score == 0.51 and found.box == pytest.approx((0, 8 * factor, 16 * factor, 32 * factor))

@@ -11,7 +11,7 @@ from torchmetrics.image.fid import FrechetInceptionDistance
 
 from hypernoise_pl.metrics.diversity import diversity, feature_distance, vendi_score
 from hypernoise_pl.metrics.fidelity import Fidelity, clip_discrepancy, fidelity, frechet_distance, kernel_distance
-from hypernoise_pl.metrics.neighbours import precision_and_recall
+from hypernoise_pl.metrics.precision_recall import precision_and_recall
 
 
 def sets(count: int, other: int, length: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from hypernoise_pl.data.geneval import TAGS
-from hypernoise_pl.metrics.benchmark import Scored, figures_of
+from hypernoise_pl.metrics.benchmark import ScoredImage, summarise_outcomes
 from hypernoise_pl.metrics.geneval.benchmark import GenEval
 from hypernoise_pl.metrics.geneval.classes import class_names
 from hypernoise_pl.metrics.geneval.judge import GenEvalJudge
@@ -81,7 +81,7 @@ def test_verdicts_and_reasons_are_those_of_a_second_reading(images, prompts, det
 
 
 def test_colours_are_asked_only_of_objects_that_a_clause_on_a_colour_is_about(images, prompts, detector, colours):
-    looked = GenEvalJudge(detector, colours).look(images, prompts)
+    looked = GenEvalJudge(detector, colours).detect(images, prompts)
     for prompt, found in zip(prompts, looked, strict=True):
         scores = [each.score for each in found]
         assert scores == sorted(scores, reverse=True) and min(scores) > (0.9 if prompt.tag == "counting" else 0.3)
@@ -130,9 +130,11 @@ def test_the_benchmark_writes_the_originals_result_file(images, prompts, detecto
     benchmark = GenEval(detector, colours)
     outcomes = benchmark(images, prompts)
     wanted = second_reading(images, prompts, detector, colours)
-    scored = [Scored(image_file(prompt), prompt, outcome) for prompt, outcome in zip(prompts, outcomes, strict=True)]
+    scored = [
+        ScoredImage(image_file(prompt), prompt, outcome) for prompt, outcome in zip(prompts, outcomes, strict=True)
+    ]
     lines = [json.loads(line) for line in benchmark.results(scored)["results.jsonl"].splitlines()]
-    looked = GenEvalJudge(detector, colours).look(images, prompts)
+    looked = GenEvalJudge(detector, colours).detect(images, prompts)
     for line, prompt, (correct, reason), found in zip(lines, prompts, wanted, looked, strict=True):
         assert [*line] == ["filename", "tag", "prompt", "correct", "reason", "metadata", "details"]
         assert line["filename"] == f"{prompt.index:05}/samples/0000.png"
@@ -142,7 +144,7 @@ def test_the_benchmark_writes_the_originals_result_file(images, prompts, detecto
         assert {name: [[*each.box, each.score] for each in found if each.name == name] for name in details} == details
         assert sum(map(len, details.values())) == len(found)
         assert [*details] == [name for name in class_names() if name in details]
-    figures = figures_of(outcomes, prompts)["score"]
+    figures = summarise_outcomes(outcomes, prompts)["score"]
     shares = [sum(c for (c, _), p in zip(wanted, prompts, strict=True) if p.tag == tag) / 4 for tag in TAGS]
     assert figures["mean"] == pytest.approx(sum(shares) / 6) and figures["images"] == 24
 
@@ -169,6 +171,6 @@ def test_its_prompts_are_read_from_the_file_or_its_folder(detector, colours, tmp
     for place in (tmp_path, tmp_path / "evaluation_metadata.jsonl"):
         (prompt,) = benchmark.read(place)
         assert (prompt.text, prompt.tag, prompt.index) == ("a photo of a bench", "single_object", 0)
-        assert benchmark.lacks(prompt) is None
+        assert benchmark.missing_metadata(prompt) is None
     with pytest.raises(FileNotFoundError):
         benchmark.read(tmp_path / "none.jsonl")

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from hypernoise_pl.metrics.geneval import mask2former_keys
 from hypernoise_pl.metrics.geneval.detector import Mask2FormerDetector
-from hypernoise_pl.metrics.geneval.mask2former_keys import ORIGINALS, converted
+from hypernoise_pl.metrics.geneval.mask2former_keys import ORIGINALS, convert_mmdet
 from tests.metrics import mask2former
 
 PIXELS = torch.randn(2, 3, 64, 96, generator=torch.Generator().manual_seed(1))
@@ -59,7 +59,9 @@ def test_a_folder_of_transformers_gives_what_its_own_class_gives(original, folde
     detector = Mask2FormerDetector(str(folder))
     for found, wanted in zip(outputs(detector.network), expected(original), strict=True):
         assert torch.allclose(found, wanted, rtol=0, atol=1e-5), (found - wanted).abs().max()
-    assert detector.title() == "geneval-hf" and detector.named() == f"Mask2Former {folder}, transformers' weights"
+    assert (
+        detector.title() == "geneval-hf" and detector.display_name() == f"Mask2Former {folder}, transformers' weights"
+    )
 
 
 @pytest.mark.parametrize("version", [2, 3])
@@ -69,7 +71,7 @@ def test_a_checkpoint_of_mmdet_is_the_same_network(version, ending, original, fo
     detector = Mask2FormerDetector(file, str(folder))
     for found, wanted in zip(outputs(detector.network), expected(original), strict=True):
         assert torch.allclose(found, wanted, rtol=0, atol=1e-5), (found - wanted).abs().max()
-    assert detector.named() == f"Mask2Former converted{ending}, a file that is not GenEval's own"
+    assert detector.display_name() == f"Mask2Former converted{ending}, a file that is not GenEval's own"
     assert "GenEval" not in detector.title().replace("(GenEval's procedure)", "").replace("GenEval's own", "")
 
 
@@ -81,7 +83,7 @@ def test_merged_pixels_are_in_the_order_of_unfold(original, weights):
     columns = torch.nn.Unfold(2, stride=2)(images).mT
     normed = F.layer_norm(columns, (64,), weights[f"{name}.norm.weight"], weights[f"{name}.norm.bias"])
     wanted = normed @ weights[f"{name}.reduction.weight"].T
-    new = converted({key: tensor for key, tensor in weights.items() if key.startswith(name)}, "test")
+    new = convert_mmdet({key: tensor for key, tensor in weights.items() if key.startswith(name)}, "test")
     state = {key.partition("downsample.")[2]: tensor for key, tensor in new.items()}
     merging.load_state_dict(state)
     found = merging(images.flatten(2).mT, (6, 10))
@@ -89,7 +91,7 @@ def test_merged_pixels_are_in_the_order_of_unfold(original, weights):
 
 
 def test_every_tensor_of_a_checkpoint_goes_somewhere_alone(original, weights):
-    new = converted(weights, "test")
+    new = convert_mmdet(weights, "test")
     kept = {name for name in original.state_dict() if "criterion" not in name and "swin.layernorm" not in name}
     assert len(new) == len(kept)
     assert sum(tensor.numel() for tensor in new.values()) == sum(original.state_dict()[name].numel() for name in kept)
@@ -169,7 +171,7 @@ def test_genevals_own_is_known_by_its_content_not_by_its_name(weights, folder, t
     digest = hashlib.sha256(Path(file).read_bytes()).hexdigest()[:8]
     monkeypatch.setattr(mask2former_keys, "ORIGINALS", {digest: "the original"})
     detector = Mask2FormerDetector(file, str(folder))
-    assert (detector.title(), detector.named()) == ("GenEval", "GenEval's own Mask2Former, the original")
+    assert (detector.title(), detector.display_name()) == ("GenEval", "GenEval's own Mask2Former, the original")
 
 
 def test_a_folder_that_lacks_a_tensor_or_has_other_classes_is_refused(folder, tmp_path):

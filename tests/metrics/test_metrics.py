@@ -113,7 +113,7 @@ def test_distance_of_paired_sets_is_zero_for_equal_images_and_is_not_pulled_belo
 
 def test_verdicts_that_are_no_booleans_and_pictures_that_are_bytes_are_refused():
     class Shares(Judge):
-        def lacks(self, prompt):
+        def missing_metadata(self, prompt):
             return None
 
         def _judge(self, images, prompts):

@@ -79,7 +79,7 @@ def test_malformed_questions_are_refused_before_anything_is_asked(questions, sai
     if questions is None:
         with pytest.raises(ValueError, match=said):
             from_metadata(metadata)
-        assert benchmark.lacks(Prompt("a circle", metadata=metadata)) is None
+        assert benchmark.missing_metadata(Prompt("a circle", metadata=metadata)) is None
     else:
         with pytest.raises(ValueError, match=f"cannot score 1 of 1 prompts; the first, 'a circle', .*{said}"):
             benchmark.check([Prompt("a circle", metadata=metadata)])
@@ -125,6 +125,6 @@ def test_an_unknown_aggregation_is_refused():
 
 def test_a_question_that_cannot_be_read_is_one_clear_line():
     with pytest.raises(
-        ValueError, match=r"cannot read the question 'Is it good\?'; it reads 'Is there a red circle\?'"
+        ValueError, match=r"cannot parse the question 'Is it good\?'; it parses 'Is there a red circle\?'"
     ):
         ShapesAnswerer().answer(torch.zeros(1, 3, 32, 32), [[Question("Is it good?", ("yes",), "1")]])

@@ -15,7 +15,7 @@ from jsonargparse import ArgumentParser
 from hypernoise_pl.config.files import conf_folder, config_names
 from hypernoise_pl.config.identity import described
 from hypernoise_pl.llm.endpoint import ChatEndpoint
-from hypernoise_pl.metrics.benchmark import Benchmark, Outcome, Scored
+from hypernoise_pl.metrics.benchmark import Benchmark, Outcome, ScoredImage
 from hypernoise_pl.metrics.image_files import ImageFile
 from hypernoise_pl.metrics.questions.answerer import Answer, Answerer
 from hypernoise_pl.metrics.questions.benchmark import QuestionBenchmark
@@ -81,7 +81,7 @@ class Given(Answerer):
         super().__init__()
         self.answers = answers
 
-    def called(self) -> str:
+    def display_name(self) -> str:
         return "what was told"
 
     def _answer(self, images, questions):
@@ -136,7 +136,7 @@ PROMPTS = {
 }
 
 
-def scored(benchmark: QuestionBenchmark, prompts: list[Prompt], folder: Path = Path("images")) -> list[Scored]:
+def scored(benchmark: QuestionBenchmark, prompts: list[Prompt], folder: Path = Path("images")) -> list[ScoredImage]:
     """Every image of every prompt, the n-th answered by the n-th list of the benchmark's answerer."""
     files = [
         ImageFile(folder / benchmark.folder.name(prompt, number), prompt, number, f"{prompt.index} {number}")
@@ -145,7 +145,7 @@ def scored(benchmark: QuestionBenchmark, prompts: list[Prompt], folder: Path = P
     ]
     images = torch.arange(len(files)).float()[:, None, None, None].expand(-1, 3, 2, 2) / 255
     outcomes = benchmark(images, [file.prompt for file in files])
-    return [Scored(file, file.prompt, outcome) for file, outcome in zip(files, outcomes, strict=True)]
+    return [ScoredImage(file, file.prompt, outcome) for file, outcome in zip(files, outcomes, strict=True)]
 
 
 @pytest.mark.parametrize("kind", MAKE, ids=lambda kind: kind.__name__)

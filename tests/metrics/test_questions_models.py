@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from hypernoise_pl.llm.endpoint import ChatEndpoint, EndpointUnusable, Spending
-from hypernoise_pl.metrics.benchmark import figures_of
+from hypernoise_pl.metrics.benchmark import summarise_outcomes
 from hypernoise_pl.metrics.questions.benchmark import QuestionBenchmark
 from hypernoise_pl.metrics.questions.blip import BlipAnswerer
 from hypernoise_pl.metrics.questions.chat_model import ChatAnswerer
@@ -123,7 +123,7 @@ def test_geneval2_with_blip_is_soft_tifa(folder, tmp_path):
         assert outcome.figures["arithmetic"] == pytest.approx((count + attribute + there) / 3)
         assert outcome.figures["atoms/3"] == outcome.value and outcome.figures["skill/count"] == count
     assert benchmark.judged_by() == f"BLIP {folder}"
-    assert figures_of(outcomes, [prompt] * 3)["score"]["images"] == 3
+    assert summarise_outcomes(outcomes, [prompt] * 3)["score"]["images"] == 3
 
 
 def seen(body: dict) -> tuple[np.ndarray, list[str]]:
@@ -177,7 +177,7 @@ def test_a_chat_model_is_sent_the_picture_and_its_failures_are_missing(together)
     assert (
         outcomes[1].reason == "Is it red? expected Yes, given No.\nHow many stars are there? expected three, given four"
     )
-    figures = figures_of(outcomes, [PROMPT] * 4)
+    figures = summarise_outcomes(outcomes, [PROMPT] * 4)
     assert figures["score"]["left_out"] == 1 and figures["score"]["mean"] == pytest.approx((1 + 1 / 3 + 2 / 3) / 3)
     assert figures["skill/attribute"]["mean"] == pytest.approx(2 / 3)
 

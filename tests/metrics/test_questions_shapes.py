@@ -5,11 +5,18 @@ import json
 import pytest
 import torch
 
-from hypernoise_pl.metrics.benchmark import Scored, figures_of
+from hypernoise_pl.metrics.benchmark import ScoredImage, summarise_outcomes
 from hypernoise_pl.metrics.image_files import ImageFile
 from hypernoise_pl.metrics.questions.question import Question, from_metadata
 from hypernoise_pl.shapes.caption import COLOURS, SHAPES, sample_prompts
-from hypernoise_pl.shapes.questions import ShapesAnswerer, ShapesQuestions, count, exists, place, question_metadata
+from hypernoise_pl.shapes.questions import (
+    ShapesAnswerer,
+    ShapesQuestions,
+    count_question,
+    existence_question,
+    position_question,
+    question_metadata,
+)
 from hypernoise_pl.shapes.render import render_scenes
 from hypernoise_pl.shapes.scene import PALETTE, sample_scenes
 
@@ -35,20 +42,20 @@ def asked_of(row: int) -> dict[str, str]:
     asked = {}
     for shape in SHAPES:
         own = [colour for name, colour, _ in there if name == shape]
-        asked[exists(shape)] = "yes" if own else "no"
-        asked[count(shape)] = WORDS[len(own)]
-        asked |= {exists(shape, colour): "yes" if colour in own else "no" for colour in COLOURS}
-        asked |= {place(shape, "above", other): "no" for other in SHAPES if not own and other != shape}
+        asked[existence_question(shape)] = "yes" if own else "no"
+        asked[count_question(shape)] = WORDS[len(own)]
+        asked |= {existence_question(shape, colour): "yes" if colour in own else "no" for colour in COLOURS}
+        asked |= {position_question(shape, "above", other): "no" for other in SHAPES if not own and other != shape}
     if len(there) == 2 and there[0][0] != there[1][0]:
         (one, _, (x, y)), (other, _, (u, v)) = there
         if abs(x - u) > 3 * abs(y - v):  # clearly beside each other
-            asked[place(one, "left of", other)] = "yes" if x < u else "no"
-            asked[place(one, "right of", other)] = "yes" if x > u else "no"
-            asked[place(one, "above", other)] = asked[place(other, "below", one)] = "no"
+            asked[position_question(one, "left of", other)] = "yes" if x < u else "no"
+            asked[position_question(one, "right of", other)] = "yes" if x > u else "no"
+            asked[position_question(one, "above", other)] = asked[position_question(other, "below", one)] = "no"
         if abs(y - v) > 3 * abs(x - u):
-            asked[place(one, "above", other)] = "yes" if y > v else "no"
-            asked[place(other, "above", one)] = "yes" if y < v else "no"
-            asked[place(one, "left of", other)] = "no"
+            asked[position_question(one, "above", other)] = "yes" if y > v else "no"
+            asked[position_question(other, "above", one)] = "yes" if y < v else "no"
+            asked[position_question(one, "left of", other)] = "no"
     return asked
 
 
@@ -86,12 +93,12 @@ def test_the_questions_of_a_prompt_by_tag():
     counting = next(prompt for prompt in PROMPTS if prompt.tag == "counting")
     (clause,) = counting.metadata["include"]
     shape, number = clause["class"], WORDS[clause["count"]]
-    assert texts["counting"] == [(exists(shape), "yes", 0), (count(shape), number, 1)]
+    assert texts["counting"] == [(existence_question(shape), "yes", 0), (count_question(shape), number, 1)]
     target, clause = next(prompt for prompt in PROMPTS if prompt.tag == "position").metadata["include"]
     assert texts["position"] == [
-        (exists(target["class"]), "yes", 0),
-        (exists(clause["class"]), "yes", 0),
-        (place(clause["class"], clause["position"][0], target["class"]), "yes", 2),
+        (existence_question(target["class"]), "yes", 0),
+        (existence_question(clause["class"]), "yes", 0),
+        (position_question(clause["class"], clause["position"][0], target["class"]), "yes", 2),
     ]
     assert [len(texts[tag]) for tag in ("single_object", "two_object", "colors", "color_attr")] == [1, 2, 2, 4]
 
@@ -100,13 +107,13 @@ def test_true_pictures_score_one_and_shuffled_ones_say_what_is_wrong():
     benchmark = ShapesQuestions(aggregation="dependent")
     benchmark.check(PROMPTS)
     outcomes = benchmark(IMAGES, PROMPTS)
-    figures = figures_of(outcomes, PROMPTS)
+    figures = summarise_outcomes(outcomes, PROMPTS)
     assert figures["score"]["mean"] >= 0.99 and figures["score"]["left_out"] == 0
     assert {"arithmetic", "geometric", "accuracy"} <= figures.keys() and "dependent" not in figures
     assert {f"skill/{name}" for name in ("object", "attribute", "count", "position")} <= figures.keys()
     assert all(outcome.reason == "" for outcome in outcomes if outcome.value == 1)
     others = benchmark(IMAGES.roll(6, 0), PROMPTS)  # of the same tags
-    assert 0.05 < figures_of(others, PROMPTS)["score"]["mean"] < 0.8
+    assert 0.05 < summarise_outcomes(others, PROMPTS)["score"]["mean"] < 0.8
     for outcome in others:
         failing = [one for one in outcome.details["questions"] if not one["right"]]
         assert outcome.reason.splitlines() == [
@@ -124,7 +131,7 @@ def test_metadata_that_travels_with_a_prompt_gives_the_same_outcomes():
 def test_the_result_file_has_a_line_an_image(tmp_path):
     benchmark = ShapesQuestions()
     outcomes = benchmark(IMAGES[:3], PROMPTS[:3])
-    scored = [Scored(ImageFile(tmp_path, p, 0, f"{p.index}.png"), p, o) for p, o in zip(PROMPTS, outcomes)]
+    scored = [ScoredImage(ImageFile(tmp_path, p, 0, f"{p.index}.png"), p, o) for p, o in zip(PROMPTS, outcomes)]
     lines = [json.loads(line) for line in benchmark.results(scored)["questions.jsonl"].splitlines()]
     assert [line["image"] for line in lines] == ["0.png", "1.png", "2.png"]
     assert [line["value"] for line in lines] == [outcome.value for outcome in outcomes]

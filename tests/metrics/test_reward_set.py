@@ -14,7 +14,7 @@ import yaml
 
 from hypernoise_pl.config.files import PACKAGE, benchmark_names, conf_folder
 from hypernoise_pl.data.hub import HubDataset
-from hypernoise_pl.metrics.benchmark import figures_of
+from hypernoise_pl.metrics.benchmark import summarise_outcomes
 from hypernoise_pl.metrics.reward_set import RewardSet
 from hypernoise_pl.rewards.clip import CLIPScore
 from hypernoise_pl.rewards.ocr import TextAccuracy
@@ -106,7 +106,7 @@ def test_values_are_the_main_rewards_and_every_reward_is_a_figure():
     for main, own in ((None, bright), ("red", red)):
         outcomes = RewardSet({"bright": Brightness(), "red": Redness()}, main)(images, prompts)
         assert [outcome.value for outcome in outcomes] == pytest.approx(own.tolist())
-        figures = figures_of(outcomes, prompts)
+        figures = summarise_outcomes(outcomes, prompts)
         assert [*figures] == ["score", "bright", "red"]
         assert figures["score"]["mean"] == pytest.approx(own.mean().item())
         assert figures["red"]["tags"] == {
@@ -122,7 +122,7 @@ def test_real_words_are_read_and_what_quotes_none_is_left_out():
     assert [outcome.value for outcome in outcomes[:2]] == [1, 0.75] and math.isnan(outcomes[2].value)
     assert [outcome.reason for outcome in outcomes] == ["", "", "no score of ocr"]
     assert [*outcomes[2].figures] == ["bright"]
-    figures = figures_of(outcomes, prompts)
+    figures = summarise_outcomes(outcomes, prompts)
     assert figures["score"]["mean"] == figures["ocr"]["mean"] == pytest.approx(0.875)
     assert (figures["ocr"]["left_out"], figures["bright"]["left_out"]) == (1, 0)
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hypernoise_pl.metrics.geneval.rules import Detection, kept, relations, verdict
+from hypernoise_pl.metrics.geneval.rules import Detection, filter_detections, relations, verdict
 
 
 def at(name: str, x: float, y: float, colour: str | None = None, size: float = 10.0) -> Detection:
@@ -106,10 +106,10 @@ def test_relations_reverse_with_the_objects(x, y):
 def test_the_surest_sixteen_of_a_class_above_the_threshold_are_kept():
     cats = [Detection("cat", (place, 0, place + 1, 1), score=0.3 + place / 100) for place in range(20)]
     dogs = [Detection("dog", (place, 0, place + 1, 1), score=0.9) for place in range(2)]
-    found = kept([*dogs, *cats], "colors")
+    found = filter_detections([*dogs, *cats], "colors")
     assert found == [*reversed(dogs), *reversed(cats[4:])]  # of equal ones the later first
-    assert kept(cats[:2], "two_object") == [cats[1]]  # above 0.3, not 0.3 itself
-    assert kept(dogs, "counting") == []
+    assert filter_detections(cats[:2], "two_object") == [cats[1]]  # above 0.3, not 0.3 itself
+    assert filter_detections(dogs, "counting") == []
 
 
 def test_every_clause_that_does_not_hold_has_a_line():

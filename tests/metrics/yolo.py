@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hypernoise_pl.metrics.geneval.detector import Detector, Found
+from hypernoise_pl.metrics.geneval.detector import DetectedObject, Detector
 from hypernoise_pl.metrics.geneval.rules import Detection
 
 
@@ -49,7 +49,7 @@ class YoloV3Tiny(Detector):
         self.used, self.stored = self._fill(torch.from_numpy(weights)), len(weights)
         self.eval().requires_grad_(False)
 
-    def named(self) -> str:
+    def display_name(self) -> str:
         return f"YOLOv3-tiny at {self.side} pixels"
 
     def _width(self, place: int, kind: str, options: dict[str, str], widths: list[int]) -> int:
@@ -78,7 +78,7 @@ class YoloV3Tiny(Detector):
                 used += tensor.numel()
         return used
 
-    def _detect(self, images: Tensor) -> list[list[Found]]:
+    def _detect(self, images: Tensor) -> list[list[DetectedObject]]:
         height, width = images.shape[-2:]
         scale = self.side / max(height, width)
         inner = round(height * scale), round(width * scale)
@@ -124,8 +124,8 @@ class YoloV3Tiny(Detector):
         boxes = torch.cat([centres - halves, centres + halves], -1).flatten(1, 3)
         return boxes, (told[..., 4:5].sigmoid() * told[..., 5:].sigmoid()).flatten(1, 3)
 
-    def _objects(self, boxes: Tensor, scores: Tensor) -> list[Found]:
-        found: list[Found] = []
+    def _objects(self, boxes: Tensor, scores: Tensor) -> list[DetectedObject]:
+        found: list[DetectedObject] = []
         for label, name in enumerate(self.classes):
             kept: list[Tensor] = []
             for place in scores[:, label].argsort(descending=True).tolist():
@@ -134,7 +134,9 @@ class YoloV3Tiny(Detector):
                 if all(_overlap(boxes[place], other) <= self.overlap for other in kept):
                     kept.append(boxes[place])
                     left, top, right, bottom = boxes[place].tolist()
-                    found.append(Found(Detection(name, (left, top, right, bottom), None, scores[place, label].item())))
+                    found.append(
+                        DetectedObject(Detection(name, (left, top, right, bottom), None, scores[place, label].item()))
+                    )
         return found
 
 

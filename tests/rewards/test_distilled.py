@@ -88,7 +88,7 @@ def latents(count: int = 3, shape=(3, 4, 6)) -> torch.Tensor:
 def test_a_saved_verifier_scores_as_before_up_to_half_precision(network, verifier):
     conditioning = Letters().encode(PROMPTS)
     with torch.no_grad():
-        before = network(latents(), network.read(conditioning.embeddings, conditioning.mask))
+        before = network(latents(), network.encode_text(conditioning.embeddings, conditioning.mask))
     found = score(verifier, latents())
     assert found.dtype == torch.float32
     torch.testing.assert_close(found, before, rtol=0, atol=0.02)
@@ -116,7 +116,7 @@ def test_the_latents_of_another_generator_are_refused(verifier, generator, had):
 def test_the_gradient_is_that_of_finite_differences(network):
     network = network.double().requires_grad_(False)
     conditioning = Letters().encode(PROMPTS)
-    text = network.read(conditioning.embeddings, conditioning.mask)
+    text = network.encode_text(conditioning.embeddings, conditioning.mask)
     leaf = latents().double().requires_grad_()
     assert torch.autograd.gradcheck(lambda z: network(z, text), leaf)
     (gradient,) = torch.autograd.grad(network(leaf, text).sum(), leaf)

@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from hypernoise_pl.rewards.preprocess import CLIP_MEAN, CLIP_STD, _shape, preprocess, preprocessing_of
+from hypernoise_pl.rewards.preprocess import CLIP_MEAN, CLIP_STD, _shape, load_preprocessing, preprocess
 
 MEAN, STD = (torch.tensor(v)[:, None, None] for v in (CLIP_MEAN, CLIP_STD))
 
@@ -85,7 +85,7 @@ def processor(name: str, **options: Any) -> Any:
 def test_preprocessing_of_a_folder_is_its_processors_for_any_shape(name: str, tmp_path: Path) -> None:
     theirs = processor(name, **PROCESSORS[name])
     theirs.save_pretrained(tmp_path)
-    ours = preprocessing_of(str(tmp_path), "reward")
+    ours = load_preprocessing(str(tmp_path), "reward")
     std = torch.tensor(theirs.image_std)[:, None, None]
     for shape in SHAPES:
         picture = np.round(255 * photograph(*shape)).astype(np.uint8)
@@ -107,7 +107,7 @@ def test_a_processor_that_does_more_than_its_fields_say_is_refused(
 ) -> None:
     processor(name, **options).save_pretrained(tmp_path)
     with pytest.raises(ValueError, match="does more than to resize, crop and normalise"):
-        preprocessing_of(str(tmp_path), "reward")
+        load_preprocessing(str(tmp_path), "reward")
 
 
 def test_gradients_reach_every_pixel_that_is_not_cropped() -> None:

@@ -25,7 +25,10 @@ pytestmark = pytest.mark.usefixtures("own_folder")
         (["shapes", "none.jsonl"], "images none.jsonl: empty; it needs at least one line"),
         (["shapes", "predicted"], "images predicted/predictions.jsonl: empty; it needs at least one line"),
         (["shapes", "comparison"], "images comparison: a comparison that has not ended; the same compare goes on"),
-        (["shapes", "dragon.jsonl"], "Judged cannot score 1 of 1 prompts; the first, 'a dragon', has no 'include'"),
+        (
+            ["shapes", "dragon.jsonl"],
+            "JudgeBenchmark cannot score 1 of 1 prompts; the first, 'a dragon', has no 'include'",
+        ),
         (["shapes", "images", "--metadata=nope.jsonl"], "prompt file nope.jsonl: no such file"),
         (["shapes", "images", "--batch-size=0"], "--batch-size 0: at least 1 is needed"),
         (["shapes", "images", "--shard=2/2"], "--shard 2/2: write number/count; two processes are 0/2 and 1/2"),
@@ -34,7 +37,10 @@ pytestmark = pytest.mark.usefixtures("own_folder")
         (["shapes", "images", "--method=base"], "--method base: no image is of it; the images are of one method"),
         (["shapes", "images", "--detector=DETR"], "--detector: names what a --detections file comes from"),
         (["shapes", "images", "--benchmark.judge.chunk=x"], "--benchmark.judge.chunk: 'x' stands there; give a whole"),
-        (["shapes", "images", "--benchmark.nope=1"], "--benchmark.nope: benchmark: no key is called 'nope' of Judged"),
+        (
+            ["shapes", "images", "--benchmark.nope=1"],
+            "--benchmark.nope: benchmark: no key is called 'nope' of JudgeBenchmark",
+        ),
         (["shapes", "images", "--bench.judge.chunk=1"], "no key is called 'bench' (did you mean 'benchmark'?)"),
         (["shapes", "images", "--output=text.txt"], "--output text.txt: a file; give a folder"),
         (["shapes", "images", "--output=fitted"], "--output fitted: holds another run's figures; give another"),
@@ -65,11 +71,20 @@ def test_bad_use(given, said, capsys):
     [
         ("benchmrk: {}", "config own.yaml: no key is called 'benchmrk' (did you mean 'benchmark'?)"),
         ("benchmark: null", "config own.yaml: needs the key benchmark, with a class_path"),
-        ("benchmark: {class_path: hypernoise_pl.metrics.judged.Judgd}", "has no 'Judgd' (did you mean 'Judged'?)"),
+        (
+            "benchmark: {class_path: hypernoise_pl.metrics.judge_benchmark.JudgeBenchmrk}",
+            "has no 'JudgeBenchmrk' (did you mean 'JudgeBenchmark'?)",
+        ),
         ("benchmark: {class_path: hypernoise_pl.rewards.clip.CLIPScore}", "CLIPScore is no Benchmark"),
-        ("benchmark: {class_path: Judged}", "benchmark: the following arguments are required: judge"),
-        ("benchmark: {class_path: Judged, init_args: {judge: 3}}", "benchmark.judge: Not a valid subclass of Judge"),
-        ("benchmark: {class_path: Judged, init_args: {judg: 3}}", "no key is called 'judg' of Judged (did you mean"),
+        ("benchmark: {class_path: JudgeBenchmark}", "benchmark: the following arguments are required: judge"),
+        (
+            "benchmark: {class_path: JudgeBenchmark, init_args: {judge: 3}}",
+            "benchmark.judge: Not a valid subclass of Judge",
+        ),
+        (
+            "benchmark: {class_path: JudgeBenchmark, init_args: {judg: 3}}",
+            "no key is called 'judg' of JudgeBenchmark (did you mean",
+        ),
         ("benchmark: [", "config own.yaml: not YAML"),
     ],
 )
@@ -84,7 +99,7 @@ def test_a_bad_benchmark_file(text, said, capsys):
 def test_a_file_of_ones_own_is_a_benchmark_and_json_is_what_the_summary_has(capsys):
     write_folder(Path("images"), images=1)
     Path("own.yaml").write_text(
-        "benchmark: {class_path: Judged, init_args: {judge: {class_path: hypernoise_pl.shapes.judge.ShapesJudge}}}"
+        "benchmark: {class_path: JudgeBenchmark, init_args: {judge: {class_path: hypernoise_pl.shapes.judge.ShapesJudge}}}"
     )
     summary = score("images", "--json", benchmark="own.yaml")
     assert strict(capsys.readouterr().out) == summary and summary["benchmark"] == "own.yaml"

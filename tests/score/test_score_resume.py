@@ -103,7 +103,10 @@ def test_a_finished_folder_stays_as_it_is_and_takes_no_other_settings(capsys):
     assert before == (Path("out/summary.json").read_bytes(), Path("out/outcomes-0-of-1.jsonl").read_bytes())
     capsys.readouterr()
     for given, said in (
-        (["shapes_questions", "images"], "benchmark.class=hypernoise_pl.metrics.judged.Judged, this run has hyper"),
+        (
+            ["shapes_questions", "images"],
+            "benchmark.class=hypernoise_pl.metrics.judge_benchmark.JudgeBenchmark, this run has hyper",
+        ),
         (["shapes", "images/../fewer"], "prompts.count=12, this run has 1"),
     ):
         write_folder(Path("fewer")) if not Path("fewer").exists() else None

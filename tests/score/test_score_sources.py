@@ -13,7 +13,7 @@ from tests.score.drawn import PROMPTS, metadata, picture, score, score_of, write
 
 pytestmark = pytest.mark.usefixtures("own_folder")
 
-KEYS = {"benchmark", "title", "judged_by", "caveat", "yes_or_no", "images_from", "score", "interval", "tags", "figures"}
+KEYS = {"benchmark", "title", "judged_by", "caveat", "binary", "images_from", "score", "interval", "tags", "figures"}
 KEYS |= {"images", "correct", "prompts", "prompts_of", "correct_images", "correct_prompts", "no_value"}
 KEYS |= {"images_left_out", "lines_left_out", "left_out"}
 

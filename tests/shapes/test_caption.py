@@ -15,8 +15,8 @@ from hypernoise_pl.shapes.caption import (
     metadata,
     plural,
     sample_prompts,
-    say,
     vocabulary,
+    write_caption,
 )
 from hypernoise_pl.shapes.prompts import ShapesPrompts
 
@@ -63,13 +63,13 @@ def test_every_word_is_in_the_vocabulary():
     for tag in TAGS:
         for split in SPLITS:
             for combination in combinations(tag, split):
-                assert set(say(combination, rng).split()) <= words
+                assert set(write_caption(combination, rng).split()) <= words
 
 
 def test_wording_varies_and_says_what_the_facts_are():
     rng = random.Random(0)
     combination = Combination("color_attr", ("star", "cross"), ("orange", "red"))
-    said = {say(combination, rng) for _ in range(200)}
+    said = {write_caption(combination, rng) for _ in range(200)}
     assert len(said) > 30
     for text in said:
         assert ("an orange star" in text or "a star that is orange" in text) and ("red" in text and "cross" in text)

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from hypernoise_pl.shapes.caption import SHAPES, Combination, sample_prompts
-from hypernoise_pl.shapes.facts import agree
-from hypernoise_pl.shapes.flaws import Slots, hard_negatives, towards
+from hypernoise_pl.shapes.facts import caption_truth
+from hypernoise_pl.shapes.flaws import Slots, hard_negatives, interpolate_to_flaw
 from hypernoise_pl.shapes.scene import sample_scenes
 
 KINDS = {
@@ -41,8 +41,8 @@ def test_wrong_captions_are_false_of_true_scenes_and_the_other_way_round():
     rng = random.Random(0)
     right, wrong = zip(*[(c, n) for c in NAMED for n in hard_negatives(c, rng).values()], strict=True)
     draws = torch.Generator().manual_seed(0)
-    assert not agree(sample_scenes(right, draws), wrong).diagonal().any()
-    assert not agree(sample_scenes(wrong, draws), right).diagonal().any()
+    assert not caption_truth(sample_scenes(right, draws), wrong).diagonal().any()
+    assert not caption_truth(sample_scenes(wrong, draws), right).diagonal().any()
 
 
 @pytest.mark.parametrize("kind", ["none", "shape", "colour", "binding", "side", "count", "fade", "overlap"])
@@ -55,7 +55,7 @@ def test_the_way_begins_at_the_scene_and_leads_away(kind):
     away = []
     for amount in (0.0, 0.3, 1.0):
         draws = torch.Generator().manual_seed(1)
-        slots = towards(scenes, right, wrong, [kind] * len(right), torch.full((len(right),), amount), draws)
+        slots = interpolate_to_flaw(scenes, right, wrong, [kind] * len(right), torch.full((len(right),), amount), draws)
         away.append((slots.render() - start).square().mean().item())
     assert away[0] == 0
     assert (away[1] > 0 and away[2] > 0) == (kind != "none")
@@ -65,13 +65,13 @@ def test_the_way_begins_at_the_scene_and_leads_away(kind):
 def test_an_unknown_kind_is_refused():
     scenes = sample_scenes(NAMED[:1], torch.Generator().manual_seed(0))
     with pytest.raises(ValueError, match="kind 'blur'"):
-        towards(scenes, NAMED[:1], NAMED[:1], ["blur"], torch.ones(1), torch.Generator())
+        interpolate_to_flaw(scenes, NAMED[:1], NAMED[:1], ["blur"], torch.ones(1), torch.Generator())
 
 
 def test_halfway_shapes_are_a_blend_of_two():
     one = [Combination("single_object", ("circle",), (None,))]
     other = [Combination("single_object", ("cross",), (None,))]
     scenes = sample_scenes(one, torch.Generator().manual_seed(0))
-    slots = towards(scenes, one, other, ["shape"], torch.tensor([0.5]), torch.Generator())
+    slots = interpolate_to_flaw(scenes, one, other, ["shape"], torch.tensor([0.5]), torch.Generator())
     weights = slots.shape[0, scenes.present[0]][0]
     assert weights[[SHAPES.index("circle"), SHAPES.index("cross")]].tolist() == [0.5, 0.5]

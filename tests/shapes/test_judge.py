@@ -10,7 +10,7 @@ from torch import Tensor
 
 from hypernoise_pl.metrics.geneval.rules import Detection
 from hypernoise_pl.shapes.caption import COLOURS, SHAPES, TAGS, Combination, sample_prompts
-from hypernoise_pl.shapes.flaws import Slots, hard_negatives, towards
+from hypernoise_pl.shapes.flaws import Slots, hard_negatives, interpolate_to_flaw
 from hypernoise_pl.shapes.judge import ShapesJudge
 from hypernoise_pl.shapes.render import render, render_scenes
 from hypernoise_pl.shapes.scene import PALETTE, sample_scenes
@@ -44,7 +44,7 @@ def test_refuses_pictures_with_one_fact_changed(kind, same_scene):
     prompts, right, wrong = (list(part) for part in zip(*triples, strict=True))
     if same_scene:
         scenes = sample_scenes(right, draws)
-        slots = towards(scenes, right, wrong, [kind] * len(right), torch.ones(len(right)), draws)
+        slots = interpolate_to_flaw(scenes, right, wrong, [kind] * len(right), torch.ones(len(right)), draws)
     else:
         slots = Slots.of(sample_scenes(wrong, draws))
     accepted = JUDGE(slots.render(), prompts)
@@ -74,7 +74,7 @@ def test_refuses_a_missing_a_ghostly_and_a_hidden_object(kind, amount):
     prompts, named = drawn(300)
     draws = torch.Generator().manual_seed(0)
     scenes = sample_scenes(named, draws)
-    slots = towards(scenes, named, named, [kind] * len(named), torch.full((len(named),), amount), draws)
+    slots = interpolate_to_flaw(scenes, named, named, [kind] * len(named), torch.full((len(named),), amount), draws)
     accepted = JUDGE(slots.render(), prompts)
     assert accepted.sum() <= 0.02 * len(accepted), f"{accepted.sum()} of {len(accepted)} accepted"
 

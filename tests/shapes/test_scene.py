@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from hypernoise_pl.shapes.caption import COLOURS, SHAPES, TAGS, Combination, combinations, sample_prompts
-from hypernoise_pl.shapes.facts import agree
+from hypernoise_pl.shapes.facts import caption_truth
 from hypernoise_pl.shapes.scene import AXES, CELLS, GAP, PALETTE, SLOTS, Scenes, sample_scenes
 
 
@@ -31,7 +31,7 @@ def test_a_scene_holds_the_objects_its_caption_names_and_no_others(drawn):
 
 def test_the_exact_facts_agree(drawn):
     scenes, named = drawn
-    assert agree(scenes, named).diagonal().all()
+    assert caption_truth(scenes, named).diagonal().all()
 
 
 def test_objects_stand_whole_inside_and_apart(drawn):

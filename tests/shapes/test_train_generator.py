@@ -10,8 +10,15 @@ from omegaconf import OmegaConf
 from hypernoise_pl.generators.sana_sprint import SanaSprint
 from hypernoise_pl.shapes.caption import combinations
 from hypernoise_pl.shapes.training import generator as train_generator
-from hypernoise_pl.shapes.training.generator import Reader, TextToLatent, main, reader_loss, shown, solve
-from hypernoise_pl.shapes.training.training_batches import is_trained
+from hypernoise_pl.shapes.training.generator import (
+    CaptionReader,
+    TextToLatent,
+    main,
+    pictured_combination,
+    reader_loss,
+    solve_flow,
+)
+from hypernoise_pl.shapes.training.training_batches import is_training_caption
 
 CONFIG = Path(__file__).parents[2] / "experiments" / "shapes_world" / "generator.yaml"
 
@@ -61,14 +68,14 @@ def test_a_picture_shows_what_it_is_told_or_one_fact_other():
     rng = random.Random(0)
     for tag in ("single_object", "counting", "position", "color_attr"):
         for told in combinations(tag, "train")[:20]:
-            assert shown(told, 0.0, rng) == told
-            other = shown(told, 1.0, rng)
-            assert other != told and is_trained(other)
+            assert pictured_combination(told, 0.0, rng) == told
+            other = pictured_combination(told, 1.0, rng)
+            assert other != told and is_training_caption(other)
 
 
 def test_the_reader_learns(config):
     torch.manual_seed(0)
-    reader = Reader(TextToLatent(config.model))
+    reader = CaptionReader(TextToLatent(config.model))
     optimizer = torch.optim.AdamW(reader.parameters(), 1e-2)
     losses = []
     for step in range(30):
@@ -87,5 +94,5 @@ def test_guidance_1_is_the_told_flow_alone(config):
     noise = torch.randn(3, 16, 2, 2)
     texts = ["a red circle", "two stars", "a ring"]
     with torch.no_grad():
-        plain, general = (solve(model, noise, texts, 4, guidance)[1] for guidance in (1.0, 1.0 + 1e-6))
+        plain, general = (solve_flow(model, noise, texts, 4, guidance)[1] for guidance in (1.0, 1.0 + 1e-6))
     torch.testing.assert_close(plain, general, atol=1e-4, rtol=1e-4)

@@ -14,7 +14,7 @@ from hypernoise_pl.shapes.training import latent as train_latent
 from hypernoise_pl.shapes.training.latent import main
 from hypernoise_pl.shapes.training.latent_quality import rank_correlations
 from hypernoise_pl.shapes.training.quality import load_rewards
-from hypernoise_pl.shapes.training.search_traces import Ensemble, add_strangers, watch
+from hypernoise_pl.shapes.training.search_traces import Ensemble, add_mismatched_pairs, record_searches
 
 WEIGHTS = Path(hypernoise_pl.__file__).parent / "shapes" / "weights"
 CONFIG = Path(__file__).parents[2] / "experiments" / "shapes_world" / "latent.yaml"
@@ -58,7 +58,7 @@ def test_the_command_distils_and_measures(config, tmp_path, monkeypatch):
 
     # a second call finds data and network done, and writes the same
     monkeypatch.setattr(train_latent, "distillation_loss", None)
-    monkeypatch.setattr("hypernoise_pl.shapes.training.search_traces.watch", None)
+    monkeypatch.setattr("hypernoise_pl.shapes.training.search_traces.record_searches", None)
     main([*arguments, "--output", str(tmp_path / "again")])
     assert (tmp_path / "made" / "model.safetensors").read_bytes() == (
         tmp_path / "again" / "model.safetensors"
@@ -67,14 +67,14 @@ def test_the_command_distils_and_measures(config, tmp_path, monkeypatch):
 
 def test_what_is_watched_is_what_the_ensemble_says_of_it(config, generator, ensemble):
     texts = ["a red circle", "two stars"]
-    latents, scores = watch(generator, ensemble, texts, config.data, seed=0).table(texts)
+    latents, scores = record_searches(generator, ensemble, texts, config.data, seed=0).table(texts)
     walk, climb = config.data.walk, config.data.climb
     assert scores.shape == (2, config.data.gaussian + 1 + walk.iterations * walk.neighbours + climb.iterations)
     for row, text in enumerate(texts):
         images = generator.decode(latents[row])
         torch.testing.assert_close(ensemble(images, [text] * len(images)), scores[row], rtol=0, atol=1e-4)
         # the other text's latents, put to this one
-        latents_now, scores_now = add_strangers(
+        latents_now, scores_now = add_mismatched_pairs(
             generator, ensemble, texts, (latents, scores), OmegaConf.merge(config.data, {"strangers": 1})
         )
         assert latents_now.shape[1] == scores_now.shape[1] == latents.shape[1] + 1

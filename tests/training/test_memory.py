@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 
-from hypernoise_pl.checkpoints.weightless import weightless_pipeline
+from hypernoise_pl.checkpoints.meta_device import meta_pipeline
 from hypernoise_pl.generators.sana_sprint import SanaSprint
 from hypernoise_pl.hypernetwork import NoiseHypernetwork
 from hypernoise_pl.lora.generator_lora import GeneratorLora
@@ -25,12 +25,12 @@ def counted(generator: SanaSprint, batch: int, itself: bool = False, checkpointe
 @pytest.mark.parametrize("itself", [False, True])
 def test_a_step_without_data_is_as_large_as_one_with_data(sana_folder, itself):
     whole = SanaSprint(str(sana_folder), max_sequence_length=20)
-    without = SanaSprint(weightless_pipeline(sana_folder, torch.float32), max_sequence_length=20)
+    without = SanaSprint(meta_pipeline(sana_folder, torch.float32), max_sequence_length=20)
     real, estimated = counted(copy.deepcopy(whole), 3, itself), counted(without, 3, itself)
     assert real > 0 and estimated == pytest.approx(real, rel=0.1)
 
 
 def test_more_images_take_more_and_recomputed_activations_less(sana_folder):
-    made = lambda: SanaSprint(weightless_pipeline(sana_folder, torch.float32), max_sequence_length=20)  # noqa: E731
+    made = lambda: SanaSprint(meta_pipeline(sana_folder, torch.float32), max_sequence_length=20)  # noqa: E731
     one, four, recomputed = counted(made(), 1), counted(made(), 4), counted(made(), 4, checkpointed=True)
     assert 3 * one < four < 5 * one and recomputed < four

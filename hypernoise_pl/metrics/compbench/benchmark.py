@@ -10,19 +10,19 @@ from typing import Any, ClassVar
 from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor, nn
 
-from hypernoise_pl.metrics.benchmark import Benchmark, Outcome, Scored
-from hypernoise_pl.metrics.compbench.complex import Complex, Placed
-from hypernoise_pl.metrics.compbench.found import Numeracy, Spatial
+from hypernoise_pl.metrics.benchmark import Benchmark, Outcome, ScoredImage
+from hypernoise_pl.metrics.compbench.category_judge import CategoryJudge
+from hypernoise_pl.metrics.compbench.complex import Complex, ParsedSpatial
+from hypernoise_pl.metrics.compbench.detected_objects import Numeracy, Spatial
 from hypernoise_pl.metrics.compbench.images import CompBenchImages
-from hypernoise_pl.metrics.compbench.parsed import read_parses
-from hypernoise_pl.metrics.compbench.part import Part
-from hypernoise_pl.metrics.compbench.reading import CATEGORIES, categories_in, read_categories
+from hypernoise_pl.metrics.compbench.parsed_prompts import read_parses
 from hypernoise_pl.metrics.compbench.results import result_files
-from hypernoise_pl.metrics.compbench.seen import Attributes, NonSpatial
+from hypernoise_pl.metrics.compbench.validation_prompts import CATEGORIES, categories_in, read_categories
+from hypernoise_pl.metrics.compbench.whole_image import Attributes, NonSpatial
 from hypernoise_pl.metrics.geneval.detector import Detector
 from hypernoise_pl.metrics.image_files import ImageFolder
 from hypernoise_pl.rewards.base import Reward
-from hypernoise_pl.rewards.clip import Agreement
+from hypernoise_pl.rewards.clip import CLIPCosine
 from hypernoise_pl.types import Prompt, nearest
 
 NEEDS = {  # category -> the options that it is judged by
@@ -77,7 +77,7 @@ class T2ICompBench(Benchmark):
         self,
         attributes: Reward | None = None,
         detector: Detector | None = None,
-        non_spatial: Agreement | None = None,
+        non_spatial: CLIPCosine | None = None,
         categories: Sequence[str] | None = None,
         chunks: str | None = None,
         names: dict[str, str] | None = None,
@@ -98,13 +98,13 @@ class T2ICompBench(Benchmark):
                 raise ValueError(f"T2I-CompBench: the detector has no class {name!r}{nearest(name, detector.classes)}")
         self.parts = nn.ModuleDict(_parts(attributes, detector, non_spatial, chunks, names or {}))
 
-    def lacks(self, prompt: Prompt) -> str | None:
+    def missing_metadata(self, prompt: Prompt) -> str | None:
         """What a prompt lacks: a tag that is a category with its part, or what that part needs; None if nothing."""
         if prompt.tag not in CATEGORIES:
             return f"has no category as its tag, but {prompt.tag!r}{nearest(prompt.tag, CATEGORIES)}"
         if (lack := _lack(prompt.tag, self.absent)) is not None:
             return f"is of the category {prompt.tag!r}, which {lack}"
-        return self._part(prompt.tag).lacks(prompt)
+        return self._part(prompt.tag).missing_metadata(prompt)
 
     def missing(self) -> str | None:
         """What the reward or the CLIP model lacks; None if nothing."""
@@ -145,7 +145,7 @@ class T2ICompBench(Benchmark):
         found = read_categories(file, [name for name in asked or there if name not in left_out])
         return [prompt for prompt in found if asked is None or prompt.tag in asked]
 
-    def results(self, scored: Sequence[Scored]) -> dict[str, str]:
+    def results(self, scored: Sequence[ScoredImage]) -> dict[str, str]:
         """``vqa_result.json`` of each category, where its original tools write it."""
         return result_files(scored)
 
@@ -157,9 +157,9 @@ class T2ICompBench(Benchmark):
             found |= dict(zip(rows, own, strict=True))
         return [found[row] for row in range(len(prompts))]
 
-    def _part(self, category: str) -> Part:
+    def _part(self, category: str) -> CategoryJudge:
         part = self.parts[category]
-        assert isinstance(part, Part)
+        assert isinstance(part, CategoryJudge)
         return part
 
 
@@ -178,11 +178,11 @@ def _lack(category: str, absent: Mapping[str, list[str]]) -> str | None:
 def _parts(
     attributes: Reward | None,
     detector: Detector | None,
-    non_spatial: Agreement | None,
+    non_spatial: CLIPCosine | None,
     chunks: str | None,
     names: dict[str, str],
-) -> dict[str, Part]:
-    parses, parts = read_parses(chunks), dict[str, Part]()
+) -> dict[str, CategoryJudge]:
+    parses, parts = read_parses(chunks), dict[str, CategoryJudge]()
     if attributes is not None:
         parts |= dict.fromkeys(("color", "shape", "texture"), Attributes(attributes, parses))
     if detector is not None:
@@ -190,14 +190,14 @@ def _parts(
     if non_spatial is not None:
         parts["non_spatial"] = NonSpatial(non_spatial)
     if attributes is not None and detector is not None and non_spatial is not None and chunks is not None:
-        parts["complex"] = Complex(attributes, Placed(detector, names, parses), non_spatial, parses)
+        parts["complex"] = Complex(attributes, ParsedSpatial(detector, names, parses), non_spatial, parses)
     return parts
 
 
 def _named(part: object) -> str:
     """A detector by its own name, another part by its class and model."""
     if isinstance(part, Detector):
-        return part.named()
+        return part.display_name()
     model = getattr(part, "arguments", {}).get("model", "")
     return f"{type(part).__name__} {model}".strip()
 

@@ -7,20 +7,20 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from hypernoise_pl.metrics.benchmark import Outcome
-from hypernoise_pl.metrics.compbench.found import Spatial
-from hypernoise_pl.metrics.compbench.parsed import Parses
-from hypernoise_pl.metrics.compbench.part import Part
-from hypernoise_pl.metrics.compbench.seen import Attributes, NonSpatial
+from hypernoise_pl.metrics.compbench.category_judge import CategoryJudge
+from hypernoise_pl.metrics.compbench.detected_objects import Spatial
+from hypernoise_pl.metrics.compbench.parsed_prompts import ParsedPrompts
 from hypernoise_pl.metrics.compbench.spatial import Relation, locality_of
+from hypernoise_pl.metrics.compbench.whole_image import Attributes, NonSpatial
 from hypernoise_pl.metrics.geneval.detector import Detector
 from hypernoise_pl.rewards.base import Reward
-from hypernoise_pl.rewards.clip import Agreement
+from hypernoise_pl.rewards.clip import CLIPCosine
 from hypernoise_pl.types import Prompt
 
 RELATIONS = ("spatial", "action")  # what a complex prompt has besides attributes
 
 
-class Placed(Spatial):
+class ParsedSpatial(Spatial):
     """As ``Spatial``, of prompts whose objects a file names.
 
     Args:
@@ -29,7 +29,7 @@ class Placed(Spatial):
         parses: of the prompts.
     """
 
-    def __init__(self, detector: Detector, names: Mapping[str, str], parses: Parses) -> None:
+    def __init__(self, detector: Detector, names: Mapping[str, str], parses: ParsedPrompts) -> None:
         super().__init__(detector, names)
         self.parses = parses
 
@@ -39,7 +39,7 @@ class Placed(Spatial):
         return None if objects is None else Relation(objects[0], locality_of(prompt.text) or "", objects[1])
 
 
-class Complex(Part):
+class Complex(CategoryJudge):
     """The mean of a prompt's attributes, place of two objects, and agreement without adjectives.
 
     A prompt's metadata has ``relations``: which of ``spatial`` and ``action`` count for it.
@@ -53,18 +53,20 @@ class Complex(Part):
     Source: Huang et al. 2023 (T2I-CompBench, arXiv 2307.06350), 3-in-1.
     """
 
-    def __init__(self, attributes: Reward, spatial: Placed, non_spatial: Agreement, parses: Parses) -> None:
+    def __init__(
+        self, attributes: Reward, spatial: ParsedSpatial, non_spatial: CLIPCosine, parses: ParsedPrompts
+    ) -> None:
         super().__init__()
         self.attributes, self.spatial = Attributes(attributes, parses), spatial
         self.non_spatial, self.parses = NonSpatial(non_spatial), parses
 
-    def lacks(self, prompt: Prompt) -> str | None:
+    def missing_metadata(self, prompt: Prompt) -> str | None:
         """What is known of its words, and which relations it has."""
         if not {*prompt.metadata.get("relations", ("none",))} <= {*RELATIONS}:
             return "has no 'relations' in its metadata; read it from a folder that has complex_val_spatial.txt"
         if prompt.text not in self.parses or self.parses[prompt.text].plain is None:
             return "is not in the file of chunks, with its objects and without its adjectives"
-        return self.attributes.lacks(prompt)
+        return self.attributes.missing_metadata(prompt)
 
     def judge(self, images: Tensor, prompts: list[Prompt]) -> list[Outcome]:
         """Outcomes with the parts' figures; the reasons of all parts."""

@@ -12,7 +12,7 @@ NUMBERS = {"a": 1, "an": 1, "one": 1, "two": 2, "three": 3, "four": 4, "five": 5
 SAME = 0.9  # share of overlap above which two boxes of one class are one object
 
 
-def counted(prompt: str, objects: Mapping[str, str]) -> list[tuple[str, int]]:
+def counted_objects(prompt: str, objects: Mapping[str, str]) -> list[tuple[str, int]]:
     """The objects that a prompt counts, in its order: a word of ``objects`` right after a number.
 
     Args:
@@ -27,7 +27,7 @@ def counted(prompt: str, objects: Mapping[str, str]) -> list[tuple[str, int]]:
     return [(objects[noun], NUMBERS[number]) for number, noun in pairs if number in NUMBERS and noun in objects]
 
 
-def without_doubles(detections: Sequence[Detection]) -> list[Detection]:
+def remove_duplicates(detections: Sequence[Detection]) -> list[Detection]:
     """The detections without those that lie on an earlier one of their class.
 
     Two boxes are one object where they share more than 0.9 of both together, or of either; sizes count a pixel more

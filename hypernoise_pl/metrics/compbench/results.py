@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from pathlib import PurePosixPath
 
-from hypernoise_pl.metrics.benchmark import Scored
+from hypernoise_pl.metrics.benchmark import ScoredImage
 from hypernoise_pl.metrics.compbench.images import CompBenchImages
 
 FOLDERS = {
@@ -21,7 +21,7 @@ FOLDERS = {
 }
 
 
-def result_files(scored: Sequence[Scored]) -> dict[str, str]:
+def result_files(scored: Sequence[ScoredImage]) -> dict[str, str]:
     """``color/annotation_blip/vqa_result.json`` and so on -> list of ``question_id`` and ``answer``, as JSON.
 
     The id is the number in the image's file name, or that which the benchmark's layout gives it. Answers of attributes
@@ -41,6 +41,6 @@ def result_files(scored: Sequence[Scored]) -> dict[str, str]:
     }
 
 
-def _number(scored: Scored) -> int:
+def _number(scored: ScoredImage) -> int:
     match = re.search(r"_(\d+)$", PurePosixPath(scored.image.name).stem)
     return int(match[1]) if match else scored.prompt.index * CompBenchImages.images + scored.image.number

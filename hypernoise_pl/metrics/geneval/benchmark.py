@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from hypernoise_pl.data.geneval import GenEvalFile
-from hypernoise_pl.metrics.benchmark import Benchmark, Outcome, Scored
+from hypernoise_pl.metrics.benchmark import Benchmark, Outcome, ScoredImage
 from hypernoise_pl.metrics.geneval.colours import ClipColours
 from hypernoise_pl.metrics.geneval.detector import Detector
 from hypernoise_pl.metrics.geneval.judge import GenEvalJudge
@@ -28,7 +28,7 @@ class GenEval(Benchmark):
     """
 
     caveat: ClassVar[str] = CAVEAT
-    yes_or_no: ClassVar[bool] = True
+    binary: ClassVar[bool] = True
 
     def __init__(self, detector: Detector, colours: ClipColours) -> None:
         super().__init__()
@@ -36,25 +36,25 @@ class GenEval(Benchmark):
         self.judge = GenEvalJudge(detector, colours)
         self.title = detector.title()
 
-    def lacks(self, prompt: Prompt) -> str | None:
+    def missing_metadata(self, prompt: Prompt) -> str | None:
         """What a prompt's metadata lacks for GenEval's judge; None if nothing."""
-        return self.judge.lacks(prompt)
+        return self.judge.missing_metadata(prompt)
 
     def judged_by(self) -> str:
         """The detector and the CLIP model, by their names."""
-        return self.judge.named()
+        return self.judge.display_name()
 
     @classmethod
     def read(cls, file: Path, **options: Any) -> list[Prompt]:
         """The prompts of GenEval's ``evaluation_metadata.jsonl``, or of the folder that it is in."""
         return GenEvalFile(str(file / "evaluation_metadata.jsonl" if file.is_dir() else file)).read(Path())
 
-    def results(self, scored: Sequence[Scored]) -> dict[str, str]:
+    def results(self, scored: Sequence[ScoredImage]) -> dict[str, str]:
         """``results.jsonl``, as the reference evaluation writes it."""
         return results(scored)
 
     def _outcomes(self, images: Tensor, prompts: list[Prompt]) -> list[Outcome]:
         return [
             Outcome(float(seen.verdict.correct), seen.verdict.reason, details={"boxes": boxes_of(seen.found)})
-            for seen in self.judge.see(images, prompts)
+            for seen in self.judge.judge_images(images, prompts)
         ]

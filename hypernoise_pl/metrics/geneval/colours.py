@@ -11,12 +11,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hypernoise_pl.config.arguments import KeepsArguments
-from hypernoise_pl.metrics.geneval.detector import Found
+from hypernoise_pl.metrics.geneval.detector import DetectedObject
 from hypernoise_pl.metrics.geneval.rules import COLOURS
 from hypernoise_pl.rewards.clip_models import load_clip, load_tokenizer
 from hypernoise_pl.rewards.features import clip_features
-from hypernoise_pl.rewards.running import Precision, frozen
-from hypernoise_pl.rewards.texts import TextFeatures
+from hypernoise_pl.rewards.frozen_network import Precision, freeze
+from hypernoise_pl.rewards.text_features import TextFeatureCache
 from hypernoise_pl.system.dtypes import at_least_float32
 from hypernoise_pl.types import to_uint8
 
@@ -66,16 +66,16 @@ class ClipColours(KeepsArguments, nn.Module):
                     "activation is quick_gelu: with another one colours are taken for others"
                 )
         self.tokenizer = load_tokenizer(model, tokenizer, clip)
-        self.clip = frozen(clip, dtype)
-        self.texts = TextFeatures(self._read)
+        self.clip = freeze(clip, dtype)
+        self.texts = TextFeatureCache(self._read)
         self.model, self.chunk = model, chunk
 
-    def named(self) -> str:
+    def display_name(self) -> str:
         """Which model it is, for tables."""
         return f"CLIP {self.model}"
 
     @torch.no_grad()
-    def forward(self, asked: Sequence[tuple[Tensor, Found]]) -> list[str]:
+    def forward(self, asked: Sequence[tuple[Tensor, DetectedObject]]) -> list[str]:
         """Name colours.
 
         Args:
@@ -109,7 +109,7 @@ class ClipColours(KeepsArguments, nn.Module):
         return at_least_float32(self.clip.text_projection(found))
 
 
-def cut_out(image: Tensor, found: Found) -> Image:
+def cut_out(image: Tensor, found: DetectedObject) -> Image:
     """An object in its box, with grey around its mask if it has one.
 
     Args:

@@ -12,13 +12,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hypernoise_pl.checkpoints.conversion import ENDINGS
-from hypernoise_pl.checkpoints.loading import load_whole
+from hypernoise_pl.checkpoints.loading import load_pretrained_strict
 from hypernoise_pl.config.arguments import KeepsArguments
 from hypernoise_pl.metrics.geneval.classes import COCO_NAMES, class_names
 from hypernoise_pl.metrics.geneval.mask2former_keys import load_mmdet, original_of
-from hypernoise_pl.metrics.geneval.resize import resized
+from hypernoise_pl.metrics.geneval.resize import resize_bilinear
 from hypernoise_pl.metrics.geneval.rules import THRESHOLD, Detection
-from hypernoise_pl.rewards.running import Precision, frozen
+from hypernoise_pl.rewards.frozen_network import Precision, freeze
 from hypernoise_pl.types import check_images
 
 LONG, SHORT = 1333, 800  # pixels that neither side of an image has more of when the network sees it
@@ -29,7 +29,7 @@ MOST = 100  # pairs of a query and a class that are looked at, the most probable
 
 
 @dataclass(frozen=True)
-class Found:
+class DetectedObject:
     """One object in an image.
 
     Args:
@@ -51,7 +51,7 @@ class Detector(KeepsArguments, nn.Module, ABC):
     classes: tuple[str, ...] = class_names()
 
     @torch.no_grad()
-    def forward(self, images: Tensor) -> list[list[Found]]:
+    def forward(self, images: Tensor) -> list[list[DetectedObject]]:
         """Find objects.
 
         Args:
@@ -74,15 +74,15 @@ class Detector(KeepsArguments, nn.Module, ABC):
         return [[found.detection for found in own] for own in self(images)]
 
     @abstractmethod
-    def named(self) -> str:
+    def display_name(self) -> str:
         """Which detector it is, for tables: network and checkpoint."""
 
     def title(self) -> str:
         """What a table of GenEval's figures by this detector is called: ``GenEval`` for the original's alone."""
-        return f"{self.named()} (GenEval's procedure)"
+        return f"{self.display_name()} (GenEval's procedure)"
 
     @abstractmethod
-    def _detect(self, images: Tensor) -> list[list[Found]]: ...
+    def _detect(self, images: Tensor) -> list[list[DetectedObject]]: ...
 
 
 class Mask2FormerDetector(Detector):
@@ -126,9 +126,9 @@ class Mask2FormerDetector(Detector):
         network = load_mmdet(model, architecture, "detector") if self.file else _load(model)
         self.original = original_of(Path(model)) if self.file else None
         _check_classes(network.config, model)
-        self.network = frozen(network, dtype)
+        self.network = freeze(network, dtype)
 
-    def named(self) -> str:
+    def display_name(self) -> str:
         """``Mask2Former`` and its checkpoint; GenEval's own is known by its sha256, whatever the file is called."""
         if self.original is not None:
             return f"GenEval's own Mask2Former, {self.original}"
@@ -141,10 +141,10 @@ class Mask2FormerDetector(Detector):
             return "GenEval"
         return super().title() if self.file else "geneval-hf"
 
-    def _detect(self, images: Tensor) -> list[list[Found]]:
+    def _detect(self, images: Tensor) -> list[list[DetectedObject]]:
         return [found for part in images.split(self.chunk) for found in self._look(part)]
 
-    def _look(self, images: Tensor) -> list[list[Found]]:
+    def _look(self, images: Tensor) -> list[list[DetectedObject]]:
         pixels, inner = preprocess(images)
         classes, masks = self.network(pixels.to(self.network.dtype))
         size, padded = images.shape[-2:], pixels.shape[-2:]
@@ -155,7 +155,7 @@ class Mask2FormerDetector(Detector):
 
     def _objects(
         self, logits: Tensor, masks: Tensor, padded: torch.Size, inner: tuple[int, int], size: torch.Size
-    ) -> list[Found]:
+    ) -> list[DetectedObject]:
         """The objects in one image, by its queries' logits of classes [Q, C + 1] and of masks [Q, h, w]."""
         probable = logits.softmax(-1)[:, :-1]
         scores, places = probable.flatten().topk(min(MOST, probable.numel()))
@@ -176,7 +176,7 @@ class Mask2FormerDetector(Detector):
             if score > self.threshold:
                 left, top, right, bottom = boxes[row]
                 detection = Detection(self.classes[label], (left, top, right, bottom), None, score)
-                found.append(Found(detection, inside[row]))
+                found.append(DetectedObject(detection, inside[row]))
         return found
 
 
@@ -193,7 +193,7 @@ def preprocess(images: Tensor) -> tuple[Tensor, tuple[int, int]]:
     scale = min(LONG / max(height, width), SHORT / min(height, width))
     inner = max(int(height * scale + 0.5), 1), max(int(width * scale + 0.5), 1)
     pixels = (images.float().clamp(0, 1) * 255).round()
-    pixels = pixels if inner == (height, width) else resized(pixels, inner).float()
+    pixels = pixels if inner == (height, width) else resize_bilinear(pixels, inner).float()
     pixels = F.pad(pixels, (0, -inner[1] % STEP, 0, -inner[0] % STEP), value=PAD)
     mean, std = (pixels.new_tensor(values)[:, None, None] for values in (MEAN, STD))
     return (pixels - mean) / std, inner
@@ -212,7 +212,7 @@ def _boxes(masks: Tensor) -> Tensor:
 def _load(model: str) -> Any:
     from hypernoise_pl.metrics.geneval.mask2former_network import Mask2FormerNetwork
 
-    return load_whole(Mask2FormerNetwork, model, "detector")
+    return load_pretrained_strict(Mask2FormerNetwork, model, "detector")
 
 
 def _check_classes(config: Any, model: str) -> None:

@@ -10,15 +10,22 @@ import torch
 from torch import Tensor
 
 from hypernoise_pl.metrics.geneval.colours import ClipColours
-from hypernoise_pl.metrics.geneval.detector import Detector, Found
+from hypernoise_pl.metrics.geneval.detector import DetectedObject, Detector
 from hypernoise_pl.metrics.geneval.results import CAVEAT
-from hypernoise_pl.metrics.geneval.rules import COLOURS, RELATIONS, Detection, kept, taken, verdict
+from hypernoise_pl.metrics.geneval.rules import (
+    COLOURS,
+    RELATIONS,
+    Detection,
+    clause_objects,
+    filter_detections,
+    verdict,
+)
 from hypernoise_pl.metrics.judge import Judge, Verdict
 from hypernoise_pl.types import Prompt, nearest
 
 
 @dataclass(frozen=True)
-class Seen:
+class JudgedImage:
     """What is seen in one image, and what is decided of it.
 
     Args:
@@ -43,9 +50,9 @@ class GenEvalJudge(Judge):
     def __init__(self, detector: Detector, colours: ClipColours) -> None:
         self.detector, self.colours = detector, colours
 
-    def lacks(self, prompt: Prompt) -> str | None:
+    def missing_metadata(self, prompt: Prompt) -> str | None:
         """What a prompt's metadata lacks: clauses of classes, colours and relations that are known; None if nothing."""
-        lack = super().lacks(prompt)
+        lack = super().missing_metadata(prompt)
         if lack is not None:
             return lack
         include, exclude = prompt.metadata["include"], prompt.metadata.get("exclude", [])
@@ -59,21 +66,21 @@ class GenEvalJudge(Judge):
         name, colour = clause["class"], clause.get("color", COLOURS[0])
         if name not in self.detector.classes:
             hint = nearest(name, self.detector.classes)
-            return f"has a clause of class {name!r}, which {self.detector.named()} does not know{hint}"
+            return f"has a clause of class {name!r}, which {self.detector.display_name()} does not know{hint}"
         if colour not in COLOURS:
             return f"has a clause of color {colour!r}; GenEval knows {', '.join(COLOURS)}"
         return None
 
-    def named(self) -> str:
+    def display_name(self) -> str:
         """The detector and the CLIP model, by their names."""
-        return f"{self.detector.named()}; colours by {self.colours.named()}"
+        return f"{self.detector.display_name()}; colours by {self.colours.display_name()}"
 
     def credit(self) -> str:
         """The figures' name, the networks that they are by, and GenEval's caveat."""
-        return f"{self.detector.title()} by {self.named()}. {CAVEAT}"
+        return f"{self.detector.title()} by {self.display_name()}. {CAVEAT}"
 
     @torch.no_grad()
-    def look(self, images: Tensor, prompts: Sequence[Prompt]) -> list[list[Detection]]:
+    def detect(self, images: Tensor, prompts: Sequence[Prompt]) -> list[list[Detection]]:
         """The detections that count, of each image.
 
         Args:
@@ -86,9 +93,9 @@ class GenEvalJudge(Judge):
         self.detector.to(images.device)
         self.colours.to(images.device)
         looked: list[list[Detection]] = []
-        asked: list[tuple[int, int, Found]] = []  # image, place in its list, object
+        asked: list[tuple[int, int, DetectedObject]] = []  # image, place in its list, object
         for row, (prompt, own) in enumerate(zip(prompts, self.detector(images), strict=True)):
-            left = kept([each.detection for each in own], prompt.tag)
+            left = filter_detections([each.detection for each in own], prompt.tag)
             looked.append(left)
             wanted = _coloured(left, prompt)
             by_identity = {id(each.detection): each for each in own}
@@ -98,13 +105,15 @@ class GenEvalJudge(Judge):
             looked[row][place] = replace(looked[row][place], colour=colour)
         return looked
 
-    def see(self, images: Tensor, prompts: Sequence[Prompt]) -> list[Seen]:
+    def judge_images(self, images: Tensor, prompts: Sequence[Prompt]) -> list[JudgedImage]:
         """What is seen in images [B, 3, H, W] in [0, 1], with the verdicts on them; arguments as of ``look``."""
-        looked = self.look(images, prompts)
-        return [Seen(found, verdict(found, prompt.metadata)) for found, prompt in zip(looked, prompts, strict=True)]
+        looked = self.detect(images, prompts)
+        return [
+            JudgedImage(found, verdict(found, prompt.metadata)) for found, prompt in zip(looked, prompts, strict=True)
+        ]
 
     def _verdicts(self, images: Tensor, prompts: list[Prompt]) -> list[Verdict]:
-        return [seen.verdict for seen in self.see(images, prompts)]
+        return [seen.verdict for seen in self.judge_images(images, prompts)]
 
     def _judge(self, images: Tensor, prompts: list[Prompt]) -> Tensor:
         return torch.tensor([each.correct for each in self._verdicts(images, prompts)], device=images.device)
@@ -113,7 +122,7 @@ class GenEvalJudge(Judge):
 def _coloured(found: Sequence[Detection], prompt: Prompt) -> set[int]:
     """Identities of the objects whose colour decides something: there are as many as their clause counts."""
     clauses = [clause for clause in prompt.metadata["include"] if "color" in clause]
-    groups = [(clause, taken(found, clause)) for clause in clauses]
+    groups = [(clause, clause_objects(found, clause)) for clause in clauses]
     return {id(each) for clause, group in groups if len(group) == clause["count"] for each in group}
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from torch import Tensor
 
-from hypernoise_pl.checkpoints.conversion import Rule, read_checkpoint, renamed
+from hypernoise_pl.checkpoints.conversion import KeyRule, convert_keys, read_checkpoint
 from hypernoise_pl.checkpoints.loading import load_pretrained, quiet
 
 # GenEval's detector as mmdet 2.x and 3.x publish it; both are named after the first letters of their sha256
@@ -34,13 +34,13 @@ _SWIN_S = {
 _AFFINE = r"\.(weight|bias)"
 
 
-def _each(theirs: str, ours: str) -> Rule:
+def _each(theirs: str, ours: str) -> KeyRule:
     """Weight and bias of one layer; the last group of the pattern says which."""
     pattern = theirs + _AFFINE
-    return Rule(pattern, (rf"{ours}.\{re.compile(pattern).groups}",))
+    return KeyRule(pattern, (rf"{ours}.\{re.compile(pattern).groups}",))
 
 
-def _backbone() -> tuple[Rule, ...]:
+def _backbone() -> tuple[KeyRule, ...]:
     ours = "model.pixel_level_module.encoder."
     stage, layer = r"backbone\.stages\.(\d+)\.", ours + r"encoder.layers.\1."
     block, target = stage + r"blocks\.(\d+)\.", layer + r"blocks.\2."
@@ -50,59 +50,59 @@ def _backbone() -> tuple[Rule, ...]:
         _each(r"backbone\.patch_embed\.norm", ours + "embeddings.norm"),
         _each(block + "norm1", target + "layernorm_before"),
         _each(block + "norm2", target + "layernorm_after"),
-        Rule(
+        KeyRule(
             block + r"attn\.w_msa\.relative_position_bias_table",
             (target + "attention.self.relative_position_bias_table",),
         ),
-        Rule(block + r"attn\.w_msa\.relative_position_index"),  # a constant
-        Rule(block + r"attn\.w_msa\.qkv" + _AFFINE, tuple(target + rf"attention.self.{word}.\3" for word in words)),
+        KeyRule(block + r"attn\.w_msa\.relative_position_index"),  # a constant
+        KeyRule(block + r"attn\.w_msa\.qkv" + _AFFINE, tuple(target + rf"attention.self.{word}.\3" for word in words)),
         _each(block + r"attn\.w_msa\.proj", target + "attention.output.dense"),
         _each(block + r"ffn\.layers\.0\.0", target + "intermediate.dense"),
         _each(block + r"ffn\.layers\.1", target + "output.dense"),
         _each(stage + r"downsample\.norm", layer + "downsample.norm"),
-        Rule(stage + r"downsample\.reduction\.weight", (layer + "downsample.reduction.weight",)),
+        KeyRule(stage + r"downsample\.reduction\.weight", (layer + "downsample.reduction.weight",)),
         *(_each(rf"backbone\.norm{place}", f"{ours}hidden_states_norms.stage{place + 1}") for place in range(4)),
     )
 
 
-def _pixel_decoder() -> tuple[Rule, ...]:
+def _pixel_decoder() -> tuple[KeyRule, ...]:
     theirs, ours = r"panoptic_head\.pixel_decoder\.", "model.pixel_level_module.decoder."
     layer, target = theirs + r"encoder\.layers\.(\d+)\.", ours + r"encoder.layers.\1."
     parts = "(sampling_offsets|attention_weights|value_proj|output_proj)"
     return (
         _each(theirs + r"input_convs\.(\d+)\.conv", ours + r"input_projections.\1.0"),
         _each(theirs + r"input_convs\.(\d+)\.gn", ours + r"input_projections.\1.1"),
-        Rule(theirs + r"level_encoding\.weight", (ours + "level_embed",)),
+        KeyRule(theirs + r"level_encoding\.weight", (ours + "level_embed",)),
         _each(layer + r"(?:attentions\.0|self_attn)\." + parts, target + r"self_attn.\2"),
         _each(layer + r"norms\.0", target + "self_attn_layer_norm"),
         _each(layer + r"norms\.1", target + "final_layer_norm"),
         _each(layer + r"(?:ffns\.0|ffn)\.layers\.0\.0", target + "fc1"),
         _each(layer + r"(?:ffns\.0|ffn)\.layers\.1", target + "fc2"),
-        Rule(theirs + r"lateral_convs\.0\.conv\.weight", (ours + "adapter_1.0.weight",)),
+        KeyRule(theirs + r"lateral_convs\.0\.conv\.weight", (ours + "adapter_1.0.weight",)),
         _each(theirs + r"lateral_convs\.0\.gn", ours + "adapter_1.1"),
-        Rule(theirs + r"output_convs\.0\.conv\.weight", (ours + "layer_1.0.weight",)),
+        KeyRule(theirs + r"output_convs\.0\.conv\.weight", (ours + "layer_1.0.weight",)),
         _each(theirs + r"output_convs\.0\.gn", ours + "layer_1.1"),
         _each(theirs + "mask_feature", ours + "mask_projection"),
     )
 
 
-def _transformer() -> tuple[Rule, ...]:
+def _transformer() -> tuple[KeyRule, ...]:
     theirs, ours = r"panoptic_head\.", "model.transformer_module."
     layer, target = theirs + r"transformer_decoder\.layers\.(\d+)\.", ours + r"decoder.layers.\1."
     cross, own = layer + r"(?:attentions\.0|cross_attn)\.attn\.", layer + r"(?:attentions\.1|self_attn)\.attn\."
     norms = ("cross_attn_layer_norm", "self_attn_layer_norm", "final_layer_norm")
     return (
-        Rule(cross + r"in_proj_(weight|bias)", (target + r"cross_attn.in_proj_\2",)),
+        KeyRule(cross + r"in_proj_(weight|bias)", (target + r"cross_attn.in_proj_\2",)),
         _each(cross + "out_proj", target + "cross_attn.out_proj"),
-        Rule(own + r"in_proj_(weight|bias)", tuple(target + rf"self_attn.{word}_proj.\2" for word in "qkv")),
+        KeyRule(own + r"in_proj_(weight|bias)", tuple(target + rf"self_attn.{word}_proj.\2" for word in "qkv")),
         _each(own + "out_proj", target + "self_attn.out_proj"),
         *(_each(layer + rf"norms\.{place}", target + name) for place, name in enumerate(norms)),
         _each(layer + r"(?:ffns\.0|ffn)\.layers\.0\.0", target + "fc1"),
         _each(layer + r"(?:ffns\.0|ffn)\.layers\.1", target + "fc2"),
         _each(theirs + r"transformer_decoder\.post_norm", ours + "decoder.layernorm"),
-        Rule(theirs + r"query_embed\.weight", (ours + "queries_embedder.weight",)),
-        Rule(theirs + r"query_feat\.weight", (ours + "queries_features.weight",)),
-        Rule(theirs + r"level_embed\.weight", (ours + "level_embed.weight",)),
+        KeyRule(theirs + r"query_embed\.weight", (ours + "queries_embedder.weight",)),
+        KeyRule(theirs + r"query_feat\.weight", (ours + "queries_features.weight",)),
+        KeyRule(theirs + r"level_embed\.weight", (ours + "level_embed.weight",)),
         _each(theirs + "cls_embed", "class_predictor"),
         *(
             _each(theirs + rf"mask_embed\.{2 * place}", f"{ours}decoder.mask_predictor.mask_embedder.{place}.0")
@@ -133,7 +133,7 @@ def load_mmdet(file: str, architecture: str | None, what: str) -> Any:
 
     kind: Any = Mask2FormerNetwork
     where = f"{what} {file}"
-    found = converted(read_checkpoint(Path(file), what), where)
+    found = convert_mmdet(read_checkpoint(Path(file), what), where)
     if architecture is None:
         config = Mask2FormerConfig.from_dict({"backbone_config": _SWIN_S, "num_labels": 80})
     else:
@@ -149,13 +149,13 @@ def load_mmdet(file: str, architecture: str | None, what: str) -> Any:
     return network.float()
 
 
-def converted(tensors: Mapping[str, Tensor], what: str) -> dict[str, Tensor]:
+def convert_mmdet(tensors: Mapping[str, Tensor], what: str) -> dict[str, Tensor]:
     """The tensors of mmdet by the hub's names; raises ``ValueError`` for one that this kind of model does not have.
 
     Where a Swin merges four pixels into one, mmdet lists channels before pixels, row by row, and transformers pixels,
     column by column, before channels.
     """
-    found = renamed(tensors, MMDET, what)
+    found = convert_keys(tensors, MMDET, what)
     for name, tensor in found.items():
         if ".downsample." in name:
             if not tensor.dim() or tensor.shape[-1] % 4:

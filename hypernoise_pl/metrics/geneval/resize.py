@@ -8,7 +8,7 @@ from torch import Tensor
 ONE = 2048  # OpenCV's weights are whole numbers of which this is 1
 
 
-def resized(images: Tensor, size: tuple[int, int]) -> Tensor:
+def resize_bilinear(images: Tensor, size: tuple[int, int]) -> Tensor:
     """What ``cv2.resize`` gives with ``INTER_LINEAR``; nothing is smoothed before it shrinks.
 
     Args:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from hypernoise_pl.metrics.benchmark import Scored
+from hypernoise_pl.metrics.benchmark import ScoredImage
 from hypernoise_pl.metrics.geneval.classes import class_names
 from hypernoise_pl.metrics.geneval.rules import Detection
 from hypernoise_pl.metrics.judge import Verdict
@@ -47,7 +47,7 @@ def result(filename: str, prompt: Prompt, verdict: Verdict, boxes: Mapping[str, 
     }
 
 
-def results(scored: Sequence[Scored]) -> dict[str, str]:
+def results(scored: Sequence[ScoredImage]) -> dict[str, str]:
     """``results.jsonl`` and its text, as the reference evaluation writes it."""
     lines = []
     for each in scored:

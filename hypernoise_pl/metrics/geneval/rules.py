@@ -33,7 +33,7 @@ class Detection:
     score: float = 1.0
 
 
-def kept(detections: Sequence[Detection], tag: str) -> list[Detection]:
+def filter_detections(detections: Sequence[Detection], tag: str) -> list[Detection]:
     """The detections that GenEval looks at, most confident first.
 
     Args:
@@ -59,7 +59,7 @@ def verdict(detections: Sequence[Detection], clauses: Mapping[str, Any]) -> Verd
     """GenEval's rule.
 
     Args:
-        detections: most confident first, as of ``kept``.
+        detections: most confident first, as of ``filter_detections``.
         clauses: ``include``, a list of ``{class, count, color?, position?: [relation, index]}``, and ``exclude``, a
             list of ``{class, count}`` that forbids that many or more.
 
@@ -75,7 +75,7 @@ def verdict(detections: Sequence[Detection], clauses: Mapping[str, Any]) -> Verd
     reasons: list[str] = []
     groups: list[list[Detection] | None] = []  # of each clause; None where it does not hold
     for clause in clauses.get("include", ()):
-        found = taken(detections, clause)
+        found = clause_objects(detections, clause)
         reason = _lack(found, clause, groups)
         groups.append(None if reason else found)
         reasons += [reason] if reason else []
@@ -86,7 +86,7 @@ def verdict(detections: Sequence[Detection], clauses: Mapping[str, Any]) -> Verd
     return Verdict(not reasons, "\n".join(reasons))
 
 
-def taken(detections: Sequence[Detection], clause: Mapping[str, Any]) -> list[Detection]:
+def clause_objects(detections: Sequence[Detection], clause: Mapping[str, Any]) -> list[Detection]:
     """The objects that an ``include`` clause is about: the most confident of its class, as many as it counts."""
     return [detection for detection in detections if detection.name == clause["class"]][: clause["count"]]
 

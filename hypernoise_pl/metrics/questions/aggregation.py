@@ -35,7 +35,7 @@ def aggregates(questions: Sequence[Question], answers: Sequence[Answer], hard: b
     if any(answer.missing for answer in answers):
         return dict.fromkeys(("arithmetic", "geometric", "dependent", "accuracy"), math.nan)
     right = [question.right(answer.given) for question, answer in zip(questions, answers, strict=True)]
-    values = counted(questions, answers, hard)
+    values = answer_values(questions, answers, hard)
     failed = {question.id for question, correct in zip(questions, right, strict=True) if not correct}
     while more := {q.id for q in questions if q.id not in failed and not failed.isdisjoint(q.parents)}:
         failed |= more
@@ -51,14 +51,14 @@ def aggregates(questions: Sequence[Question], answers: Sequence[Answer], hard: b
 def by_skill(questions: Sequence[Question], answers: Sequence[Answer], hard: bool) -> dict[str, float]:
     """``skill/NAME`` -> the mean over the questions of a skill; a skill with a question without answer is left out."""
     groups: dict[str, list[float]] = {}
-    for question, value in zip(questions, counted(questions, answers, hard), strict=True):
+    for question, value in zip(questions, answer_values(questions, answers, hard), strict=True):
         for skill in question.skills:
             groups.setdefault(f"skill/{skill}", []).append(value)
     means = {skill: _mean(values) for skill, values in groups.items()}
     return {skill: mean for skill, mean in means.items() if not math.isnan(mean)}
 
 
-def counted(questions: Sequence[Question], answers: Sequence[Answer], hard: bool) -> list[float]:
+def answer_values(questions: Sequence[Question], answers: Sequence[Answer], hard: bool) -> list[float]:
     """What each answer counts: its probability, or 1 or 0 if hard; NaN where there is none."""
     return [
         float(question.right(answer.given)) if hard and not answer.missing else answer.probability

@@ -71,7 +71,7 @@ class Answerer(KeepsArguments, nn.Module, ABC):
         return None
 
     @abstractmethod
-    def called(self) -> str:
+    def display_name(self) -> str:
         """Its name for tables: the model's own."""
 
     @abstractmethod

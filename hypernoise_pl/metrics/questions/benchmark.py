@@ -9,8 +9,8 @@ from typing import Any, ClassVar, get_args
 
 from torch import Tensor
 
-from hypernoise_pl.metrics.benchmark import Benchmark, Outcome, Scored
-from hypernoise_pl.metrics.questions.aggregation import Aggregation, aggregates, by_skill, counted
+from hypernoise_pl.metrics.benchmark import Benchmark, Outcome, ScoredImage
+from hypernoise_pl.metrics.questions.aggregation import Aggregation, aggregates, answer_values, by_skill
 from hypernoise_pl.metrics.questions.answerer import Answer, Answerer
 from hypernoise_pl.metrics.questions.question import Question, from_metadata
 from hypernoise_pl.types import Prompt, nearest
@@ -52,7 +52,7 @@ class QuestionBenchmark(Benchmark):
         """
         return from_metadata(prompt.metadata)
 
-    def lacks(self, prompt: Prompt) -> str | None:
+    def missing_metadata(self, prompt: Prompt) -> str | None:
         """What is wrong with a prompt's ``questions``; None if nothing."""
         try:
             self.questions(prompt)
@@ -66,9 +66,9 @@ class QuestionBenchmark(Benchmark):
 
     def judged_by(self) -> str:
         """Name of what answers."""
-        return self.answerer.called()
+        return self.answerer.display_name()
 
-    def results(self, scored: Sequence[Scored]) -> dict[str, str]:
+    def results(self, scored: Sequence[ScoredImage]) -> dict[str, str]:
         """``questions.jsonl``: a line an image, with what was asked, expected and given."""
         lines = [
             {
@@ -104,7 +104,7 @@ class QuestionBenchmark(Benchmark):
 
     def _details(self, questions: list[Question], answers: list[Answer]) -> list[dict[str, Any]]:
         """What was asked and answered, as JSON has it: ``value`` is what counts, null where there is no answer."""
-        values = counted(questions, answers, self.hard)
+        values = answer_values(questions, answers, self.hard)
         return [
             {
                 "id": question.id,

@@ -12,7 +12,7 @@ from hypernoise_pl.metrics.questions.question import Question
 from hypernoise_pl.metrics.questions.words import spellings
 from hypernoise_pl.progress.truncation import Truncation
 from hypernoise_pl.rewards.blip_vqa import BlipVQA
-from hypernoise_pl.rewards.running import Precision
+from hypernoise_pl.rewards.frozen_network import Precision
 from hypernoise_pl.system.dtypes import at_least_float32
 
 
@@ -47,7 +47,7 @@ class BlipAnswerer(Answerer):
         self.model, self.batch_size = model, batch_size
         self.truncation = Truncation(f"BLIP {model}")
 
-    def called(self) -> str:
+    def display_name(self) -> str:
         """``BLIP`` and the model's name."""
         return f"BLIP {self.model}"
 
@@ -56,7 +56,7 @@ class BlipAnswerer(Answerer):
         groups: dict[tuple[str, ...], list[int]] = {}  # choices -> places in `asked`
         for place, (_, question) in enumerate(asked):
             groups.setdefault(question.choices(), []).append(place)
-        seen = self.blip.see(images)
+        seen = self.blip.encode_images(images)
         found: dict[int, Answer] = {}
         for choices, places in groups.items():
             for start in range(0, len(places), self.batch_size):

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from hypernoise_pl.llm.answer_schema import Form
+from hypernoise_pl.llm.answer_schema import AnswerSchema
 from hypernoise_pl.llm.endpoint import ChatEndpoint, ChatError
 from hypernoise_pl.llm.pictures import Kept, Picture, pictures
 from hypernoise_pl.metrics.questions.answerer import Answer, Answerer
@@ -60,7 +60,7 @@ class ChatAnswerer(Answerer):
         """What must be there before it can answer, in words; None if nothing is missing."""
         return self.endpoint.missing()
 
-    def called(self) -> str:
+    def display_name(self) -> str:
         """``chat model`` and its name."""
         return f"chat model {self.endpoint.model}"
 
@@ -103,8 +103,8 @@ def _line(question: Question) -> str:
     return question.text + (f" Options: {', '.join(question.options)}." if question.options else "")
 
 
-def _form(sheet: _Sheet) -> Form:
-    return Form("answers", {f"answer_{n}": f"answer to question {n}" for n, _ in enumerate(sheet.questions, 1)})
+def _form(sheet: _Sheet) -> AnswerSchema:
+    return AnswerSchema("answers", {f"answer_{n}": f"answer to question {n}" for n, _ in enumerate(sheet.questions, 1)})
 
 
 def _messages(sheet: _Sheet) -> list[dict[str, Any]]:

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from hypernoise_pl.metrics.benchmark import Scored
+from hypernoise_pl.metrics.benchmark import ScoredImage
 from hypernoise_pl.metrics.image_files import ImageFile, ImageFolder, save_png
 from hypernoise_pl.metrics.questions.aggregation import Aggregation
 from hypernoise_pl.metrics.questions.answerer import Answerer
@@ -134,12 +134,12 @@ class DPGBench(QuestionBenchmark):
             prompts.append(Prompt(words[item], "", {"item_id": item, **questions}, len(prompts)))
         return prompts
 
-    def results(self, scored: Sequence[Scored]) -> dict[str, str]:
+    def results(self, scored: Sequence[ScoredImage]) -> dict[str, str]:
         """``questions.jsonl``, and the original's files: a line a file of images, and in ``_detail`` a line an answer.
 
         A file with an image that has no value is left out of the original's.
         """
-        files: dict[Path, list[Scored]] = {}
+        files: dict[Path, list[ScoredImage]] = {}
         for each in sorted(scored, key=lambda one: (one.prompt.index, one.image.number)):
             files.setdefault(each.image.path, []).append(each)
         lines, details, means = [], [], []

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from hypernoise_pl.metrics.benchmark import Scored
+from hypernoise_pl.metrics.benchmark import ScoredImage
 from hypernoise_pl.metrics.image_files import ImageFile, ImageFolder
 from hypernoise_pl.metrics.questions.aggregation import Aggregation
 from hypernoise_pl.metrics.questions.answerer import Answerer
@@ -23,7 +23,7 @@ class GenEval2Folder(ImageFolder):
     """One image a prompt, ``00000_0.png``; or the original's JSON file ``{prompt: path of its image}``."""
 
     images = 1
-    in_a_file = True
+    accepts_file = True
 
     def name(self, prompt: Prompt, number: int) -> str:
         """``00000_0.png``, by the prompt's index."""
@@ -90,7 +90,7 @@ class GenEval2(QuestionBenchmark):
         """
         return [_prompt(where, found, place) for place, (where, found) in enumerate(json_lines(file, FILE))]
 
-    def results(self, scored: Sequence[Scored]) -> dict[str, str]:
+    def results(self, scored: Sequence[ScoredImage]) -> dict[str, str]:
         """``questions.jsonl``, and the original's ``score_lists.json`` and ``image_paths.json``, prompt -> path.
 
         The lists are of the images that have every answer, in the prompts' order. The original's analysis needs all

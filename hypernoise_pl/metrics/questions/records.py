@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from hypernoise_pl.data.opening import read_text
+from hypernoise_pl.data.text_file import read_text
 from hypernoise_pl.types import nearest
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal, get_args
 
-from hypernoise_pl.metrics.benchmark import Scored
+from hypernoise_pl.metrics.benchmark import ScoredImage
 from hypernoise_pl.metrics.image_files import ImageFolder
 from hypernoise_pl.metrics.questions.aggregation import Aggregation
 from hypernoise_pl.metrics.questions.answerer import Answerer
@@ -114,7 +114,7 @@ class TIIFBench(QuestionBenchmark):
         found = [each for one in files for each in _of_file(one, options.get("length", "short"))]
         return [Prompt(p.text, p.tag, p.metadata, place) for place, p in enumerate(found)]
 
-    def results(self, scored: Sequence[Scored]) -> dict[str, str]:
+    def results(self, scored: Sequence[ScoredImage]) -> dict[str, str]:
         """``questions.jsonl``, and the original's files: ``MODEL/TYPE/short/0.json`` of an image, and the summary.
 
         Images with a question that has no answer are left out of the original's.

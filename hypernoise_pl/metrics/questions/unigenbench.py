@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from hypernoise_pl.metrics.benchmark import Scored
+from hypernoise_pl.metrics.benchmark import ScoredImage
 from hypernoise_pl.metrics.image_files import ImageFolder
 from hypernoise_pl.metrics.questions.aggregation import Aggregation
 from hypernoise_pl.metrics.questions.answerer import Answerer
@@ -79,7 +79,7 @@ class UniGenBench(QuestionBenchmark):
             prompts.append(_prompt(where, row, language, len(prompts)))
         return prompts
 
-    def results(self, scored: Sequence[Scored]) -> dict[str, str]:
+    def results(self, scored: Sequence[ScoredImage]) -> dict[str, str]:
         """``questions.jsonl``, and the original's ``results.csv``, a row an image, and ``results.json``, by dimension.
 
         Images with a point that has no answer are left out of the original's.

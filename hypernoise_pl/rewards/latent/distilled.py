@@ -92,7 +92,7 @@ class LatentScorer(nn.Module):
         self.blocks = _decoder(options, options.layers)
         self.head = nn.Linear(options.width, 1)
 
-    def read(self, embeddings: Tensor, mask: Tensor | None) -> Tensor:
+    def encode_text(self, embeddings: Tensor, mask: Tensor | None) -> Tensor:
         """[P, Q, width] what texts are summed up in, from embeddings [P, L, D] and mask [P, L], 0 for padding."""
         hidden = None if mask is None else mask == 0
         queries = self.queries.expand(len(embeddings), -1, -1)
@@ -156,7 +156,7 @@ class DistilledVerifier(LatentVerifier):
         unique = {prompt: place for place, prompt in enumerate(dict.fromkeys(prompts))}
         first = [prompts.index(prompt) for prompt in unique]
         mask = None if conditioning.mask is None else conditioning.mask[first]
-        text = self.network.read(conditioning.embeddings[first], mask)
+        text = self.network.encode_text(conditioning.embeddings[first], mask)
         return self.network(latents, text[[unique[prompt] for prompt in prompts]])
 
     def _must_be(self, what: str, wanted: Any, given: Any, generator: Generator) -> None:

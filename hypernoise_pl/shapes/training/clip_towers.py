@@ -14,18 +14,18 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
 from hypernoise_pl.rewards.preprocess import preprocess
-from hypernoise_pl.shapes.caption import say
-from hypernoise_pl.shapes.facts import agree
-from hypernoise_pl.shapes.flaws import towards
+from hypernoise_pl.shapes.caption import write_caption
+from hypernoise_pl.shapes.facts import caption_truth
+from hypernoise_pl.shapes.flaws import interpolate_to_flaw
 from hypernoise_pl.shapes.tokenizer import clip_tokenizer
-from hypernoise_pl.shapes.training.patch_heads import Sight
-from hypernoise_pl.shapes.training.training_batches import degrade, draw_lesson
+from hypernoise_pl.shapes.training.patch_heads import PatchHeads
+from hypernoise_pl.shapes.training.training_batches import degrade, draw_training_batch
 from hypernoise_pl.system.files import give_usual_modes
 
-MOST_SCALE = 30.0  # of the cosine: keeps scores, and with them gradients, bounded
+MAX_SCALE = 30.0  # of the cosine: keeps scores, and with them gradients, bounded
 
 
-class Towers(nn.Module):
+class CLIPTowers(nn.Module):
     """A transformers ``CLIPModel`` in miniature, its tokenizer, and heads for the time of training.
 
     Args:
@@ -53,15 +53,15 @@ class Towers(nn.Module):
         # the fused kernel's backward pass is ten times slower than plain attention on a CPU and so few tokens
         config_of_both._attn_implementation = "eager"
         self.clip = CLIPModel(config_of_both)
-        self.sight = Sight(options["vision"]["hidden_size"])
+        self.sight = PatchHeads(options["vision"]["hidden_size"])
 
-    def look(self, images: Tensor) -> tuple[Tensor, Tensor]:
+    def encode_images(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """[B, D] unit features, and [B, 1 + T, W] tokens, of pictures."""
         seen = self.clip.vision_model(pixel_values=preprocess(images, 32))
         tokens = torch.cat([seen.pooler_output[:, None], seen.last_hidden_state[:, 1:]], 1)
         return F.normalize(self.clip.visual_projection(seen.pooler_output).float(), dim=-1), tokens
 
-    def read(self, texts: Sequence[str]) -> Tensor:
+    def encode_texts(self, texts: Sequence[str]) -> Tensor:
         """[B, D] unit features of texts."""
         tokens = self.tokenizer(list(texts), padding=True, max_length=self.length, truncation=True, return_tensors="pt")
         pooled = self.clip.text_model(**tokens).pooler_output
@@ -70,12 +70,12 @@ class Towers(nn.Module):
     @property
     def scale(self) -> Tensor:
         """What cosines are multiplied with."""
-        return self.clip.logit_scale.exp().clamp(max=MOST_SCALE)
+        return self.clip.logit_scale.exp().clamp(max=MAX_SCALE)
 
     @torch.no_grad()
-    def sharpen(self) -> None:
+    def set_max_scale(self) -> None:
         """Set the scale to its most: two pictures of one prompt differ by little of the cosine."""
-        self.clip.logit_scale.fill_(math.log(MOST_SCALE))
+        self.clip.logit_scale.fill_(math.log(MAX_SCALE))
 
     def save(self, folder: Path) -> None:
         """A ``CLIPModel`` folder in half precision, the scale bounded as it was in training."""
@@ -87,18 +87,18 @@ class Towers(nn.Module):
         self.clip.float()
 
 
-def clip_loss(model: Towers, config: DictConfig, seed: int, step: int) -> tuple[Tensor, dict[str, float]]:
+def clip_loss(model: CLIPTowers, config: DictConfig, seed: int, step: int) -> tuple[Tensor, dict[str, float]]:
     """Contrastive, with two hard negatives a picture and without the negatives that are true by accident."""
-    batch = draw_lesson(config.batch, 0.4, (seed + 2) * 1_000_003 + step)
+    batch = draw_training_batch(config.batch, 0.4, (seed + 2) * 1_000_003 + step)
     rng, count = random.Random(step), config.batch
     captions = [*batch.right, *batch.wrong, *batch.never]
     with torch.autocast("cpu", torch.bfloat16):
-        image, tokens = model.look(batch.images)
-        text = model.read([say(c, rng) for c in captions])
+        image, tokens = model.encode_images(batch.images)
+        text = model.encode_texts([write_caption(c, rng) for c in captions])
         sight = model.sight(tokens, batch.slots)
     similar = model.scale * image @ text.T  # [B, 3 B]
     own = torch.eye(count, dtype=torch.bool)
-    accident = agree(batch.scenes, captions)
+    accident = caption_truth(batch.scenes, captions)
     accident[:, :count] &= ~own
     accident[:, count:] &= ~own.repeat(1, 2)
     masked = similar.masked_fill(accident, -1e4)
@@ -114,19 +114,19 @@ def clip_loss(model: Towers, config: DictConfig, seed: int, step: int) -> tuple[
     return by_image + 0.5 * by_text + 2 * graded + config.facts * sight, figures
 
 
-def pick_loss(model: Towers, config: DictConfig, seed: int, step: int) -> tuple[Tensor, dict[str, float]]:
+def pick_loss(model: CLIPTowers, config: DictConfig, seed: int, step: int) -> tuple[Tensor, dict[str, float]]:
     """Preference between two pictures of one prompt, the less flawed one wins (Bradley-Terry, as PickScore).
 
     The score's size is held, too: a picture's own flaw says how far below its best it lies, so that scores of different
     pictures and prompts compare.
     """
-    batch = draw_lesson(config.batch, 1.0, (seed + 3) * 1_000_003 + step)
+    batch = draw_training_batch(config.batch, 1.0, (seed + 3) * 1_000_003 + step)
     rng, draws = random.Random(step), torch.Generator().manual_seed(step)
     other = batch.amount * torch.rand(len(batch.amount), generator=draws)
-    cleaner = towards(batch.scenes, batch.right, batch.wrong, batch.kinds, other, draws).render()
+    cleaner = interpolate_to_flaw(batch.scenes, batch.right, batch.wrong, batch.kinds, other, draws).render()
     with torch.autocast("cpu", torch.bfloat16):
-        image, tokens = model.look(torch.cat([degrade(cleaner, draws), batch.images]))
-        said = model.read([say(c, rng) for c in batch.right])
+        image, tokens = model.encode_images(torch.cat([degrade(cleaner, draws), batch.images]))
+        said = model.encode_texts([write_caption(c, rng) for c in batch.right])
         sight = model.sight(tokens[config.batch :], batch.slots)
     cosine = (image * said.repeat(2, 1)).sum(-1)
     first, second = (model.scale * cosine).chunk(2)

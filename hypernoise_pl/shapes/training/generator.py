@@ -26,13 +26,13 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
 from hypernoise_pl.progress import Steps
-from hypernoise_pl.shapes.caption import Combination, combinations, sample_prompts, say
+from hypernoise_pl.shapes.caption import Combination, combinations, sample_prompts, write_caption
 from hypernoise_pl.shapes.models import SlotRenderer
 from hypernoise_pl.shapes.scene import sample_scenes
 from hypernoise_pl.shapes.tokenizer import gemma_tokenizer
+from hypernoise_pl.shapes.training.caption_heads import CaptionHeads
 from hypernoise_pl.shapes.training.loop import LoopOptions, train
-from hypernoise_pl.shapes.training.reader import Statements
-from hypernoise_pl.shapes.training.training_batches import SHARES, negatives_of
+from hypernoise_pl.shapes.training.training_batches import SHARES, sample_negatives
 from hypernoise_pl.system.files import give_usual_modes
 from hypernoise_pl.system.signals import run_script
 
@@ -80,28 +80,28 @@ class TextToLatent(nn.Module):
         return out[0]  # type: ignore[no-any-return]
 
 
-class Reader(nn.Module):
+class CaptionReader(nn.Module):
     """The text encoder of a model, and the heads that ask it what captions state."""
 
     def __init__(self, model: TextToLatent) -> None:
         super().__init__()
-        self.model, self.statements = model, Statements(model.text_encoder.config.hidden_size)
+        self.model, self.statements = model, CaptionHeads(model.text_encoder.config.hidden_size)
 
     def forward(self, texts: Sequence[str], captions: Sequence[Combination]) -> tuple[Tensor, Tensor]:
         """The loss, and [B] whether all was understood."""
         return self.statements(*self.model.encode(texts), texts, captions)  # type: ignore[no-any-return]
 
 
-def reader_loss(reader: Reader, config: DictConfig, step: int) -> tuple[Tensor, dict[str, float]]:
+def reader_loss(reader: CaptionReader, config: DictConfig, step: int) -> tuple[Tensor, dict[str, float]]:
     """How far the text encoder is from saying what captions of the training split state."""
     rng = random.Random(f"{config.seed}, reader, {step}")
     captions = [caption for _, caption in sample_prompts("train", config.captions, rng.randrange(2**31))]
-    loss, understood = reader([say(caption, rng) for caption in captions], captions)
-    return loss, {"understood": understood.float().mean().item()}
+    loss, caption_accuracy = reader([write_caption(caption, rng) for caption in captions], captions)
+    return loss, {"understood": caption_accuracy.float().mean().item()}
 
 
 @torch.no_grad()
-def understood(reader: Any, count: int = 600) -> dict[str, float]:
+def caption_accuracy(reader: Any, count: int = 600) -> dict[str, float]:
     """The share of validation prompts of which all is understood."""
     prompts, captions = zip(*sample_prompts("validation", count, 0), strict=True)
     return {"understood": reader([prompt.text for prompt in prompts], captions)[1].float().mean().item()}
@@ -113,8 +113,8 @@ def teacher_loss(model: TextToLatent, config: DictConfig, step: int) -> tuple[Te
     draws = torch.Generator().manual_seed(config.seed * 1_000_003 + step)
     tags = rng.choices(list(SHARES), list(SHARES.values()), k=config.captions)
     chosen = [rng.choice(combinations(tag, "train")) for tag in tags]
-    texts = ["" if rng.random() < 0.1 else say(c, rng) for c in chosen]
-    pictured = [shown(c, config.wrong, rng) for c in chosen]
+    texts = ["" if rng.random() < 0.1 else write_caption(c, rng) for c in chosen]
+    pictured = [pictured_combination(c, config.wrong, rng) for c in chosen]
     latent = SlotRenderer.encode_scenes(sample_scenes(pictured, draws))
     noise = torch.randn(latent.shape, generator=draws)
     # half of the times near pure noise, where one caption is to become one layout
@@ -127,13 +127,13 @@ def teacher_loss(model: TextToLatent, config: DictConfig, step: int) -> tuple[Te
     return loss, {}
 
 
-def shown(told: Combination, wrong: float, rng: random.Random) -> Combination:
+def pictured_combination(told: Combination, wrong: float, rng: random.Random) -> Combination:
     """What the picture of a caption shows: now and then, as in captions from the web, not quite what is told."""
-    return rng.choice([*negatives_of(told, "train", rng).values()]) if rng.random() < wrong else told
+    return rng.choice([*sample_negatives(told, "train", rng).values()]) if rng.random() < wrong else told
 
 
 @torch.no_grad()
-def solve(
+def solve_flow(
     model: TextToLatent, noise: Tensor, texts: Sequence[str], steps: int, guidance: float
 ) -> tuple[Tensor, Tensor]:
     """Follow the guided flow from noise to latents with second-order Adams-Bashforth.
@@ -168,7 +168,7 @@ def _solve_chunk(model: TextToLatent, config: DictConfig, chunk: int, file: Path
     draws = torch.Generator().manual_seed(config.seed * 1_000_003 + chunk)
     noise = torch.randn(len(texts), *_noise_shape(model), generator=draws)
     parts = [
-        solve(model, noise[i : i + 512], texts[i : i + 512], config.steps, config.guidance)
+        solve_flow(model, noise[i : i + 512], texts[i : i + 512], config.steps, config.guidance)
         for i in range(0, len(texts), 512)
     ]
     path, end = (torch.cat(part) for part in zip(*parts))
@@ -181,12 +181,12 @@ def make_pairs(model: TextToLatent, config: DictConfig, folder: Path) -> dict[st
     """Solve the teacher's flow for many captions; each chunk is a file, so a stopped run continues."""
     folder.mkdir(parents=True, exist_ok=True)
     model.eval()
-    with Steps("pairs", config.chunks, "chunks") as shown:
+    with Steps("pairs", config.chunks, "chunks") as pictured_combination:
         for chunk in range(config.chunks):
             file = folder / f"{chunk:03d}.pt"
             if not file.exists():
                 _solve_chunk(model, config, chunk, file)
-            shown.advance()
+            pictured_combination.advance()
     chunks = [torch.load(folder / f"{chunk:03d}.pt", weights_only=True) for chunk in range(config.chunks)]
     texts = [text for chunk in chunks for text in chunk["texts"]]
     unique = sorted(set(texts))
@@ -221,7 +221,7 @@ def student_loss(
 
 
 @torch.no_grad()
-def judged(model: Any, judge: Judge, latents: Any, count: int = 240) -> dict[str, float]:
+def judge_validation(model: Any, judge: Judge, latents: Any, count: int = 240) -> dict[str, float]:
     """The judge's verdict on validation prompts, mean over tags and by tag."""
     model.eval()
     prompts = [prompt for prompt, _ in sample_prompts("validation", count, 0)]
@@ -234,7 +234,7 @@ def judged(model: Any, judge: Judge, latents: Any, count: int = 240) -> dict[str
     return {"judge": round(right.mean().item(), 3), **by_tag}
 
 
-def one_step(model: TextToLatent, noise: Tensor, texts: Sequence[str]) -> Tensor:
+def one_step_latents(model: TextToLatent, noise: Tensor, texts: Sequence[str]) -> Tensor:
     """Latents of the student: ``noise - network(noise)``."""
     return noise - model.velocity(noise, torch.ones(len(noise)), model.encode(texts))
 
@@ -275,9 +275,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     teacher = TextToLatent(config.model)
 
     def solved(model: TextToLatent, noise: Tensor, texts: Sequence[str]) -> Tensor:
-        return solve(model, noise, texts, config.pairs.steps, config.pairs.guidance)[1]
+        return solve_flow(model, noise, texts, config.pairs.steps, config.pairs.guidance)[1]
 
-    reader = Reader(teacher)
+    reader = CaptionReader(teacher)
     teacher.transformer.requires_grad_(False)
     reader = train(
         "reader",
@@ -285,7 +285,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         lambda step: reader_loss(reader, config.reader, step),
         LoopOptions(**config.reader.loop),
         work,
-        understood,
+        caption_accuracy,
     )
     teacher = reader.model.requires_grad_(True)
     teacher.text_encoder.requires_grad_(False)
@@ -295,7 +295,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         lambda step: teacher_loss(teacher, config.teacher, step),
         LoopOptions(**config.teacher.loop),
         work,
-        lambda model: judged(model, judge, solved),
+        lambda model: judge_validation(model, judge, solved),
     )
     pairs = make_pairs(teacher, config.pairs, work / "pairs")
     student = copy.deepcopy(teacher)
@@ -305,10 +305,13 @@ def main(argv: Sequence[str] | None = None) -> None:
         lambda step: student_loss(student, pairs, config.student, step),
         LoopOptions(**config.student.loop),
         work,
-        lambda model: judged(model, judge, one_step),
+        lambda model: judge_validation(model, judge, one_step_latents),
     )
     save_pipeline(student, config.model, arguments.output)
-    report = {"teacher": judged(teacher, judge, solved), "student": judged(student, judge, one_step)}
+    report = {
+        "teacher": judge_validation(teacher, judge, solved),
+        "student": judge_validation(student, judge, one_step_latents),
+    }
     report["seconds"] = {"this_call": round(time.monotonic() - start)}
     (work / "generator.json").write_text(json.dumps(report, indent=1) + "\n")
     print(json.dumps(report, indent=1))

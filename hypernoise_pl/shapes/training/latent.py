@@ -27,14 +27,14 @@ from hypernoise_pl.shapes.prompts import ShapesPrompts
 from hypernoise_pl.shapes.training.latent_quality import measure
 from hypernoise_pl.shapes.training.loop import LoopOptions, train
 from hypernoise_pl.shapes.training.quality import load_rewards
-from hypernoise_pl.shapes.training.search_traces import Ensemble, Sightings, gather
+from hypernoise_pl.shapes.training.search_traces import Ensemble, SearchTraces, collect_traces
 from hypernoise_pl.system.signals import run_script
 
 WEIGHTS = Path(__file__).parents[1] / "weights"
 
 
 def distillation_loss(
-    network: LatentScorer, sightings: Sightings, config: DictConfig, step: int
+    network: LatentScorer, traces: SearchTraces, config: DictConfig, step: int
 ) -> tuple[Tensor, dict[str, float]]:
     """Regression on the score, and the cross-entropy of who is best among one prompt's latents (ListNet).
 
@@ -43,14 +43,14 @@ def distillation_loss(
     Source: Cao et al. 2007 (ListNet, top-one probabilities) for the second.
     """
     draws = torch.Generator().manual_seed(seed_of(config.seed, step))
-    rows = torch.randint(len(sightings.scores), (config.prompts,), generator=draws)
-    columns = torch.rand(config.prompts, sightings.scores.shape[1], generator=draws).argsort(1)[:, : config.latents]
-    latents = sightings.latents[rows[:, None], columns]
-    conditioning = sightings.conditioning.map(lambda tensor: tensor[rows])
-    text = network.read(conditioning.embeddings, conditioning.mask).repeat_interleave(columns.shape[1], 0)
+    rows = torch.randint(len(traces.scores), (config.prompts,), generator=draws)
+    columns = torch.rand(config.prompts, traces.scores.shape[1], generator=draws).argsort(1)[:, : config.latents]
+    latents = traces.latents[rows[:, None], columns]
+    conditioning = traces.conditioning.map(lambda tensor: tensor[rows])
+    text = network.encode_text(conditioning.embeddings, conditioning.mask).repeat_interleave(columns.shape[1], 0)
     deviation = network.options.deviation
     found = network(latents.flatten(0, 1), text).view_as(columns) / deviation
-    wanted = sightings.scores[rows[:, None], columns] / deviation
+    wanted = traces.scores[rows[:, None], columns] / deviation
     regression = (found - wanted).square().mean()
     target = (wanted / config.temperature).softmax(1)
     ranking = (
@@ -70,19 +70,19 @@ def distil(generator: SanaSprint, ensemble: Ensemble, config: DictConfig, work: 
         work: where blocks, checkpoints and logs are kept.
     """
     texts = [prompt.text for prompt in ShapesPrompts(train=config.data.prompts).prompts("train")]
-    sightings = gather(generator, ensemble, texts, config.data, work / "sightings")
+    traces = collect_traces(generator, ensemble, texts, config.data, work / "traces")
     options = DistilledOptions(
         noise_shape=generator.noise_shape,
-        embedding_width=sightings.conditioning.embeddings.shape[-1],
+        embedding_width=traces.conditioning.embeddings.shape[-1],
         weights=ensemble.weights,
-        mean=sightings.scores.mean().item(),
-        deviation=sightings.scores.std().item(),
+        mean=traces.scores.mean().item(),
+        deviation=traces.scores.std().item(),
         **config.model,
     )
     torch.manual_seed(config.training.seed)
     network = LatentScorer(options)
     loop = LoopOptions(**config.training.loop)
-    return train("latent", network, lambda s: distillation_loss(network, sightings, config.training, s), loop, work)
+    return train("latent", network, lambda s: distillation_loss(network, traces, config.training, s), loop, work)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

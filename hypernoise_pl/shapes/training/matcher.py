@@ -14,14 +14,14 @@ from torch import Tensor, nn
 
 from hypernoise_pl.rewards.image_reward import BlipScorer
 from hypernoise_pl.rewards.preprocess import preprocess
-from hypernoise_pl.shapes.caption import say
-from hypernoise_pl.shapes.facts import agree
+from hypernoise_pl.shapes.caption import write_caption
+from hypernoise_pl.shapes.facts import caption_truth
 from hypernoise_pl.shapes.flaws import Slots
 from hypernoise_pl.shapes.tokenizer import bert_tokenizer
-from hypernoise_pl.shapes.training.patch_heads import Sight
-from hypernoise_pl.shapes.training.random_scenes import draw_crowd
-from hypernoise_pl.shapes.training.training_batches import draw_lesson, join
-from hypernoise_pl.shapes.training.word_heads import Words
+from hypernoise_pl.shapes.training.patch_heads import PatchHeads
+from hypernoise_pl.shapes.training.random_scenes import draw_random_scenes
+from hypernoise_pl.shapes.training.training_batches import concatenate_slots, draw_training_batch
+from hypernoise_pl.shapes.training.word_heads import WordHeads
 from hypernoise_pl.system.files import write_tensors
 
 CAPTIONS = 4  # a picture
@@ -42,8 +42,8 @@ class Matcher(nn.Module):
         text = {**options["text"], "vocab_size": len(self.tokenizer)}
         self.options = {"vision": options["vision"], "text": text, "head": options["head"], "length": length}
         self.scorer = BlipScorer(options["vision"], text, options["head"])
-        self.sight = Sight(options["vision"]["hidden_size"])
-        self.words = Words(text["hidden_size"], self.tokenizer)
+        self.sight = PatchHeads(options["vision"]["hidden_size"])
+        self.words = WordHeads(text["hidden_size"], self.tokenizer)
 
     def tokens(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
         """Ids and mask [B, L], no longer than the longest text needs."""
@@ -60,11 +60,11 @@ class Matcher(nn.Module):
         self.tokenizer.save_pretrained(folder)
 
 
-def sight_loss(model: Matcher, config: DictConfig, seed: int, step: int) -> tuple[Tensor, dict[str, float]]:
+def patch_loss(model: Matcher, config: DictConfig, seed: int, step: int) -> tuple[Tensor, dict[str, float]]:
     """What covers each patch."""
-    batch = draw_lesson(config.batch, 0.3, seed * 1_000_003 + step)
+    batch = draw_training_batch(config.batch, 0.3, seed * 1_000_003 + step)
     with torch.autocast("cpu", torch.bfloat16):
-        tokens = model.scorer.look(preprocess(batch.images, 32))
+        tokens = model.scorer.encode_images(preprocess(batch.images, 32))
         loss = model.sight(tokens, batch.slots)
     return loss, {}
 
@@ -74,25 +74,25 @@ def match_loss(model: Matcher, config: DictConfig, seed: int, step: int) -> tupl
     # clean pictures first: what is right and what is wrong must be known before what lies between
     clean = step < config.clean * config.loop.steps
     draw = (seed + 1) * 1_000_003 + step
-    batch = draw_lesson(config.batch, 0.0 if clean else 0.5, draw)
-    crowd = draw_crowd(config.crowd, CAPTIONS, draw)
+    batch = draw_training_batch(config.batch, 0.0 if clean else 0.5, draw)
+    crowd = draw_random_scenes(config.crowd, CAPTIONS, draw)
     rng = random.Random(step)
     other = batch.right[1:] + batch.right[:1]
     captions = [*batch.right, *batch.wrong, *batch.never, *other, *crowd.captions]
-    ids, mask = model.tokens([say(c, rng) for c in captions])
+    ids, mask = model.tokens([write_caption(c, rng) for c in captions])
     right, wrong = batch.truth()
-    elsewhere = agree(batch.scenes, other).diag().float()
+    elsewhere = caption_truth(batch.scenes, other).diag().float()
     target = 2 * torch.cat([right, wrong, torch.zeros_like(right), elsewhere, crowd.truth]) - 1
     # of a picture on its way one does not know how true a caption is that fitted its start
     known = torch.ones(len(target), dtype=torch.bool)
     known[3 * config.batch : 4 * config.batch] = (batch.amount == 0) | (elsewhere == 0)
-    slots = join(batch.slots, Slots.of(crowd.scenes))
+    slots = concatenate_slots(batch.slots, Slots.of(crowd.scenes))
     pictures = torch.arange(config.batch + config.crowd).split((config.batch, config.crowd))
     picture = torch.cat([part.repeat(CAPTIONS) for part in pictures])
     with torch.autocast("cpu", torch.bfloat16):
-        tokens = model.scorer.look(preprocess(torch.cat([batch.images, crowd.images]), 32))
+        tokens = model.scorer.encode_images(preprocess(torch.cat([batch.images, crowd.images]), 32))
         sight = model.sight(tokens, slots)
-        layers = model.scorer.read(tokens[picture], ids, mask)
+        layers = model.scorer.encode_text(tokens[picture], ids, mask)
         said = model.scorer.head(layers[-1][:, 0]).squeeze(-1).float()
         words = model.words(layers, ids, captions, slots, picture)
     fit = (said - target).square()[known].mean()

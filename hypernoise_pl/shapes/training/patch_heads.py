@@ -18,7 +18,7 @@ _PATCH = (len(SHAPES) + 1, len(COLOURS) + 1, 2, SLOTS + 1)  # shape or none, col
 _SCENE = (len(SHAPES) * (SLOTS + 1), len(SHAPES) * len(COLOURS))  # how many of each shape, which kinds are there
 
 
-class Sight(nn.Module):
+class PatchHeads(nn.Module):
     """Linear heads on the tokens of an image tower.
 
     Args:

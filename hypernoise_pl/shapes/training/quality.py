@@ -13,10 +13,10 @@ from hypernoise_pl.objective import weighted_sum
 from hypernoise_pl.rewards.base import Reward
 from hypernoise_pl.rewards.clip import CLIPScore, PickScore
 from hypernoise_pl.rewards.image_reward import ImageReward
-from hypernoise_pl.shapes.caption import TAGS, Split, combinations, say
+from hypernoise_pl.shapes.caption import TAGS, Split, combinations, write_caption
 from hypernoise_pl.shapes.flaws import Slots, hard_negatives
 from hypernoise_pl.shapes.scene import sample_scenes
-from hypernoise_pl.shapes.training.training_batches import draw_lesson
+from hypernoise_pl.shapes.training.training_batches import draw_training_batch
 
 KINDS = ("shape", "colour", "binding", "side", "count")
 
@@ -38,7 +38,7 @@ def pairs_by_kind(split: Split, each: int, seed: int) -> dict[str, tuple[Tensor,
         right = rng.choices(candidates, k=each)
         wrong = [hard_negatives(c, rng)[kind] for c in right]
         images = Slots.of(sample_scenes(right, torch.Generator().manual_seed(seed))).render()
-        found[kind] = (images, [say(c, rng) for c in right], [say(c, rng) for c in wrong])
+        found[kind] = (images, [write_caption(c, rng) for c in right], [write_caption(c, rng) for c in wrong])
     return found
 
 
@@ -62,9 +62,9 @@ def measure(rewards: dict[str, Reward], weights: dict[str, float], split: Split,
         report[kind] = {name: _share(margin > 0) for name, margin in margins.items()}
         for name in rewards:
             spread[name].append(torch.stack([right[name], wrong[name]]))
-    flawed = draw_lesson(each, 1.0, 2, split)
+    flawed = draw_training_batch(each, 1.0, 2, split)
     clean = Slots.of(flawed.scenes).render()
-    texts = [say(c, random.Random(0)) for c in flawed.right]
+    texts = [write_caption(c, random.Random(0)) for c in flawed.right]
     far = flawed.amount > 0.5
     good = {name: reward(clean, texts) for name, reward in rewards.items()}
     bad = {name: reward(flawed.slots.render(), texts) for name, reward in rewards.items()}

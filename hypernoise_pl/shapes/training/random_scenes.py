@@ -14,14 +14,14 @@ import torch
 from torch import Tensor
 
 from hypernoise_pl.shapes.caption import COLOURS, RELATIONS, SHAPES, Combination
-from hypernoise_pl.shapes.facts import agree
+from hypernoise_pl.shapes.facts import caption_truth
 from hypernoise_pl.shapes.flaws import Slots
 from hypernoise_pl.shapes.scene import Scenes, sample_scenes
-from hypernoise_pl.shapes.training.training_batches import degrade, is_trained
+from hypernoise_pl.shapes.training.training_batches import degrade, is_training_caption
 
 
 @dataclass
-class Crowd:
+class RandomScenes:
     """Pictures, and captions put to them.
 
     Args:
@@ -37,15 +37,17 @@ class Crowd:
     truth: Tensor
 
 
-def draw_crowd(count: int, captions: int, seed: int) -> Crowd:
+def draw_random_scenes(count: int, captions: int, seed: int) -> RandomScenes:
     """Draw ``count`` scenes and put as many captions to each; the same seed gives the same crowd."""
     rng = random.Random(seed)
     draws = torch.Generator().manual_seed(seed)
     held = [_objects(rng) for _ in range(count)]
     scenes = sample_scenes(held, draws)
     asked = [_caption(objects, rng) for _ in range(captions) for objects in held]
-    truth = torch.cat([agree(scenes, asked[start : start + count]).diagonal() for start in range(0, len(asked), count)])
-    return Crowd(degrade(Slots.of(scenes).render(), draws), scenes, asked, truth.float())
+    truth = torch.cat(
+        [caption_truth(scenes, asked[start : start + count]).diagonal() for start in range(0, len(asked), count)]
+    )
+    return RandomScenes(degrade(Slots.of(scenes).render(), draws), scenes, asked, truth.float())
 
 
 def _objects(rng: random.Random) -> Combination:
@@ -79,5 +81,5 @@ def _caption(scene: Combination, rng: random.Random) -> Combination:
                 found = Combination(tag, (a, b), (None, None), rng.choice(list(RELATIONS)))
             case _:
                 found = Combination(tag, (a, b), (None, None) if tag == "two_object" else colours)
-        if is_trained(found):
+        if is_training_caption(found):
             return found

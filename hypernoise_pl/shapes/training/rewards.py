@@ -22,9 +22,9 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
-from hypernoise_pl.shapes.training.clip_towers import Towers, clip_loss, pick_loss
+from hypernoise_pl.shapes.training.clip_towers import CLIPTowers, clip_loss, pick_loss
 from hypernoise_pl.shapes.training.loop import LoopOptions, train
-from hypernoise_pl.shapes.training.matcher import Matcher, match_loss, sight_loss
+from hypernoise_pl.shapes.training.matcher import Matcher, match_loss, patch_loss
 from hypernoise_pl.shapes.training.quality import load_rewards, measure
 from hypernoise_pl.system.signals import run_script
 
@@ -48,12 +48,12 @@ def train_branch(branch: str, config: DictConfig, work: Path, output: Path) -> N
 
     torch.manual_seed(config.seed)
     if branch == "image_reward":
-        seeing = stage("sight", Matcher(config.image_reward, config.length), sight_loss)
+        seeing = stage("sight", Matcher(config.image_reward, config.length), patch_loss)
         stage("image_reward", seeing, match_loss).save(output / "image_reward")
     else:
-        clip = stage("clip", Towers(config.clip, config.length), clip_loss)
+        clip = stage("clip", CLIPTowers(config.clip, config.length), clip_loss)
         clip.save(output / "clip")
-        clip.sharpen()
+        clip.set_max_scale()
         stage("pick", clip, pick_loss).save(output / "pick")
 
 

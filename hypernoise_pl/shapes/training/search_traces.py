@@ -41,7 +41,7 @@ class Ensemble:
         return weighted_sum({name: reward(images, prompts) for name, reward in self.rewards.items()}, self.weights)
 
 
-class Watching(LatentVerifier):
+class TraceRecorder(LatentVerifier):
     """Decodes and scores as the ensemble does, and remembers every latent it is shown.
 
     Args:
@@ -74,7 +74,9 @@ class Watching(LatentVerifier):
         return latents, torch.stack([torch.stack([score for _, score in self.seen[p]]) for p in prompts])
 
 
-def watch(generator: Generator, ensemble: Ensemble, texts: list[str], config: DictConfig, seed: int) -> Watching:
+def record_searches(
+    generator: Generator, ensemble: Ensemble, texts: list[str], config: DictConfig, seed: int
+) -> TraceRecorder:
     """Search for each text's noise: at random, from the best of those among neighbours, from the best by gradient.
 
     Args:
@@ -84,7 +86,7 @@ def watch(generator: Generator, ensemble: Ensemble, texts: list[str], config: Di
         config: ``gaussian`` noises, ``walk`` and ``climb`` (arguments of ``ZeroOrder`` and ``ReNO``).
         seed: of every noise.
     """
-    watching = Watching(ensemble)
+    watching = TraceRecorder(ensemble)
     start = gaussian(generator.noise_shape, [seed_of(seed, index) for index in range(len(texts))])
     walk, climb = ZeroOrder(**config.walk), ReNO(**config.climb)
     problem = NoiseProblem(generator, watching, texts, start, config.gaussian + walk.budget(), seed)
@@ -95,7 +97,7 @@ def watch(generator: Generator, ensemble: Ensemble, texts: list[str], config: Di
 
 
 @torch.no_grad()
-def add_strangers(
+def add_mismatched_pairs(
     generator: Generator, ensemble: Ensemble, texts: list[str], seen: tuple[Tensor, Tensor], config: DictConfig
 ) -> tuple[Tensor, Tensor]:
     """Put to every text latents that were made for other texts too: so what is learnt is to match, not each text's law.
@@ -121,7 +123,7 @@ def add_strangers(
 
 
 @dataclass
-class Sightings:
+class SearchTraces:
     """All that was seen.
 
     Args:
@@ -135,34 +137,36 @@ class Sightings:
     conditioning: Conditioning
 
 
-def gather(generator: Generator, ensemble: Ensemble, texts: list[str], config: DictConfig, folder: Path) -> Sightings:
+def collect_traces(
+    generator: Generator, ensemble: Ensemble, texts: list[str], config: DictConfig, folder: Path
+) -> SearchTraces:
     """Watch searches on texts, block by block; each block is a file, so that a stopped run continues.
 
     Args:
         generator: frozen.
         ensemble: what is distilled.
         texts: of training prompts; each counts once, and what fills no block is left out.
-        config: ``block`` texts at once, more than ``strangers``; ``seed`` and what ``watch`` reads.
+        config: ``block`` texts at once, more than ``strangers``; ``seed`` and what ``record_searches`` reads.
         folder: of the files.
     """
     folder.mkdir(parents=True, exist_ok=True)
     texts, files = list(dict.fromkeys(texts)), []
     texts = texts[: len(texts) // config.block * config.block]
-    with Steps("sightings", len(texts), "texts") as steps:
+    with Steps("traces", len(texts), "texts") as steps:
         for start in range(0, len(texts), config.block):
             file = folder / f"{start:05d}.pt"
             files.append(file)
             if not file.exists():
                 part = texts[start : start + config.block]
-                seen = watch(generator, ensemble, part, config, seed_of(config.seed, start)).table(part)
-                latents, scores = add_strangers(generator, ensemble, part, seen, config)
+                seen = record_searches(generator, ensemble, part, config, seed_of(config.seed, start)).table(part)
+                latents, scores = add_mismatched_pairs(generator, ensemble, part, seen, config)
                 partial = file.with_suffix(".partial")
                 torch.save({"latents": latents, "scores": scores}, partial)
                 partial.replace(file)
             steps.advance(config.block)
     blocks = [torch.load(file, weights_only=True) for file in files]
     parts = [texts[i : i + ENCODED_AT_ONCE] for i in range(0, len(texts), ENCODED_AT_ONCE)]
-    return Sightings(
+    return SearchTraces(
         torch.cat([block["latents"] for block in blocks]),
         torch.cat([block["scores"] for block in blocks]),
         Conditioning.cat([generator.encode(part) for part in parts]),

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hypernoise_pl.shapes.caption import SHAPES, TAGS, Combination, Split, combinations
-from hypernoise_pl.shapes.flaws import Slots, hard_negatives, towards
+from hypernoise_pl.shapes.flaws import Slots, hard_negatives, interpolate_to_flaw
 from hypernoise_pl.shapes.scene import Scenes, sample_scenes
 
 # shares of the tags in training: numbers, places and bindings take longest to learn
@@ -20,7 +20,7 @@ UNDIRECTED = ("fade", "overlap")  # flaws that lead to no other caption
 
 
 @dataclass
-class Lesson:
+class TrainingBatch:
     """A batch to learn from.
 
     Args:
@@ -49,7 +49,7 @@ class Lesson:
         return 1 - self.amount, torch.where(directed, self.amount, torch.zeros_like(self.amount))
 
 
-def draw_lesson(count: int, flawed: float, seed: int, split: Split = "train") -> Lesson:
+def draw_training_batch(count: int, flawed: float, seed: int, split: Split = "train") -> TrainingBatch:
     """Draw a batch.
 
     Args:
@@ -64,7 +64,7 @@ def draw_lesson(count: int, flawed: float, seed: int, split: Split = "train") ->
     right = [rng.choice(combinations(tag, split)) for tag in tags]
     wrong, never, kinds = [], [], []
     for combination in right:
-        negatives = negatives_of(combination, split, rng)
+        negatives = sample_negatives(combination, split, rng)
         hard = [kind for kind in negatives if kind in ("binding", "side", "count")]
         directed = [kind for kind in negatives if kind != "across"]  # scenes are not moved across
         kind = rng.choice(hard) if hard and rng.random() < 0.7 else rng.choice(directed)
@@ -76,11 +76,11 @@ def draw_lesson(count: int, flawed: float, seed: int, split: Split = "train") ->
     scenes = sample_scenes(right, draws)
     amount = torch.rand(count, generator=draws)
     amount[[kind == "none" for kind in kinds]] = 0
-    slots = towards(scenes, right, wrong, kinds, amount, draws)
-    return Lesson(degrade(slots.render(), draws), amount, kinds, right, wrong, never, scenes, slots)
+    slots = interpolate_to_flaw(scenes, right, wrong, kinds, amount, draws)
+    return TrainingBatch(degrade(slots.render(), draws), amount, kinds, right, wrong, never, scenes, slots)
 
 
-def negatives_of(combination: Combination, split: Split, rng: random.Random) -> dict[str, Combination]:
+def sample_negatives(combination: Combination, split: Split, rng: random.Random) -> dict[str, Combination]:
     """Captions one fact away, by kind; in training only such as are true of other pictures.
 
     A caption that is held out would otherwise be met as a negative alone, and learnt to be always false.
@@ -91,12 +91,12 @@ def negatives_of(combination: Combination, split: Split, rng: random.Random) -> 
             across = ("above", "below") if combination.relation.endswith("of") else ("left of", "right of")
             found["across"] = replace(combination, relation=rng.choice(across))
         if split == "train":
-            found = {kind: negative for kind, negative in found.items() if is_trained(negative)}
+            found = {kind: negative for kind, negative in found.items() if is_training_caption(negative)}
         if set(found) - {"across"}:
             return found
 
 
-def is_trained(combination: Combination) -> bool:
+def is_training_caption(combination: Combination) -> bool:
     """Whether a caption may be met in training; without a relation the order of its objects says nothing."""
     if combination.relation is None:
         pairs = sorted(zip(combination.shapes, combination.colours), key=lambda pair: SHAPES.index(pair[0]))
@@ -109,7 +109,7 @@ def _trained() -> frozenset[Combination]:
     return frozenset(c for tag in TAGS for c in combinations(tag, "train"))
 
 
-def join(first: Slots, second: Slots) -> Slots:
+def concatenate_slots(first: Slots, second: Slots) -> Slots:
     """Two batches of slots as one."""
     return Slots(*(torch.cat([getattr(part, f.name) for part in (first, second)]) for f in fields(Slots)))
 

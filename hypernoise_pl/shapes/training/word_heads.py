@@ -21,7 +21,7 @@ from hypernoise_pl.shapes.scene import AXES, PALETTE, SLOTS
 _NOUN = (2, len(COLOURS), SLOTS + 1, 1)  # where, of what colour, how many, whether as said
 
 
-class Words(nn.Module):
+class WordHeads(nn.Module):
     """Linear heads on the text tokens.
 
     Args:

@@ -21,7 +21,7 @@ _ROLE = (len(SHAPES) + 1, _COLOUR, 2)  # which shape (or none), its colour, on w
 _SHAPE = (1, _COLOUR, 2)  # whether there is one, its colour, on which side it stands
 
 
-class Statements(nn.Module):
+class CaptionHeads(nn.Module):
     """Linear heads on the words of a causal encoder, of which the last has read the whole caption.
 
     Every word names what is mentioned first and what is mentioned second, each with its colour and its side, and the

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 
-class TextFeatures:
+class TextFeatureCache:
     """Remembers the features of every text, on the CPU, the most recently used first to stay.
 
     Args:

@@ -9,17 +9,17 @@ import torch
 from torch import Tensor
 
 from hypernoise_pl.metrics.benchmark import Outcome
-from hypernoise_pl.metrics.compbench.parsed import Parses
-from hypernoise_pl.metrics.compbench.part import Part
+from hypernoise_pl.metrics.compbench.category_judge import CategoryJudge
+from hypernoise_pl.metrics.compbench.parsed_prompts import ParsedPrompts
 from hypernoise_pl.rewards.base import Reward
-from hypernoise_pl.rewards.clip import Agreement
+from hypernoise_pl.rewards.clip import CLIPCosine
 from hypernoise_pl.system.autocast import without_autocast
 from hypernoise_pl.types import Prompt
 
 SURE = 0.5  # probability below which a chunk is named as the reason
 
 
-class Attributes(Part):
+class Attributes(CategoryJudge):
     """Product over a prompt's noun chunks of the probability that the image shows the chunk.
 
     Args:
@@ -29,11 +29,11 @@ class Attributes(Part):
     Source: Huang et al. 2023 (T2I-CompBench, arXiv 2307.06350), BLIP-VQA.
     """
 
-    def __init__(self, reward: Reward, parses: Parses) -> None:
+    def __init__(self, reward: Reward, parses: ParsedPrompts) -> None:
         super().__init__()
         self.reward, self.parses = reward, parses
 
-    def lacks(self, prompt: Prompt) -> str | None:
+    def missing_metadata(self, prompt: Prompt) -> str | None:
         """Noun chunks to ask about."""
         return None if self.parses[prompt.text].chunks else "has no noun chunk to ask about; name some in a file"
 
@@ -49,7 +49,7 @@ class Attributes(Part):
         return [_outcome(own) for own in asked]
 
 
-class NonSpatial(Part):
+class NonSpatial(CategoryJudge):
     """The cosine of an image and its prompt.
 
     Args:
@@ -58,7 +58,7 @@ class NonSpatial(Part):
     Source: Huang et al. 2023 (T2I-CompBench, arXiv 2307.06350), CLIPScore.
     """
 
-    def __init__(self, agreement: Agreement) -> None:
+    def __init__(self, agreement: CLIPCosine) -> None:
         super().__init__()
         self.agreement = agreement
 

@@ -10,7 +10,7 @@ from jsonargparse import ArgumentParser
 from hypernoise_pl.config.files import conf_folder
 from hypernoise_pl.metrics.benchmark import Benchmark
 from hypernoise_pl.metrics.judge import Judge
-from hypernoise_pl.metrics.judged import Judged
+from hypernoise_pl.metrics.judge_benchmark import JudgeBenchmark
 from hypernoise_pl.shapes.caption import sample_prompts
 from hypernoise_pl.shapes.judge import ShapesJudge
 from hypernoise_pl.shapes.render import render_scenes
@@ -24,7 +24,7 @@ BENCHMARKS = sorted((conf_folder() / "benchmarks").glob("*.yaml"))
 class Bright(Judge):
     """Finds bright images correct, and says no reason."""
 
-    def lacks(self, prompt: Prompt) -> str | None:
+    def missing_metadata(self, prompt: Prompt) -> str | None:
         return None if prompt.text else "has no text"
 
     def _judge(self, images, prompts):
@@ -35,12 +35,12 @@ def test_a_judge_without_reasons_gives_verdicts_all_the_same():
     images = torch.tensor([0.2, 0.9])[:, None, None, None].expand(2, 3, 4, 4)
     prompts = [Prompt("a"), Prompt("b")]
     assert [(each.correct, each.reason) for each in Bright().verdicts(images, prompts)] == [(False, ""), (True, "")]
-    assert [each.value for each in Judged(Bright())(images, prompts)] == [0.0, 1.0]
+    assert [each.value for each in JudgeBenchmark(Bright())(images, prompts)] == [0.0, 1.0]
     assert Bright().verdicts(images[:0], []) == []
     with pytest.raises(ValueError, match="Bright cannot judge 1 of 2 prompts; the first, '', has no text"):
         Bright().verdicts(images, [Prompt("a"), Prompt("")])
-    with pytest.raises(ValueError, match="Judged cannot score 1 of 2 prompts; the first, '', has no text"):
-        Judged(Bright())(images, [Prompt("a"), Prompt("")])
+    with pytest.raises(ValueError, match="JudgeBenchmark cannot score 1 of 2 prompts; the first, '', has no text"):
+        JudgeBenchmark(Bright())(images, [Prompt("a"), Prompt("")])
 
 
 def test_the_shapes_judge_says_why():
@@ -49,7 +49,7 @@ def test_the_shapes_judge_says_why():
     prompts, named = [prompt for prompt, _ in pairs], [combination for _, combination in pairs]
     images = render_scenes(sample_scenes(named, torch.Generator().manual_seed(0)), 64).roll(6, 0)
     judge = ShapesJudge()
-    outcomes = Judged(judge)(images, prompts)
+    outcomes = JudgeBenchmark(judge)(images, prompts)
     reasons = []
     for prompt, found, outcome in zip(prompts, judge.detect(images), outcomes, strict=True):
         objects = [
@@ -82,11 +82,11 @@ def benchmark_of(file: Path, *flags: str) -> Benchmark:
 
 def test_the_shapes_configuration_is_the_shapes_judge():
     made = benchmark_of(conf_folder() / "benchmarks" / "shapes.yaml")
-    assert isinstance(made, Judged) and made.judged_by() == "ShapesJudge"
+    assert isinstance(made, JudgeBenchmark) and made.judged_by() == "ShapesJudge"
 
 
 def test_genevals_configuration_takes_weights_from_elsewhere(detector_folder, colours_folder):
     key = "--benchmark.init_args"
     flags = [f"{key}.detector.init_args.model={detector_folder}", f"{key}.colours.init_args.model={colours_folder}"]
     made = benchmark_of(conf_folder() / "benchmarks" / "geneval.yaml", *flags)
-    assert made.title == "geneval-hf" and made.colours.named() == f"CLIP {colours_folder}"
+    assert made.title == "geneval-hf" and made.colours.display_name() == f"CLIP {colours_folder}"

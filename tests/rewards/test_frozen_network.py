@@ -12,10 +12,10 @@ import torch.nn.functional as F
 
 from hypernoise_pl.rewards.base import Reward
 from hypernoise_pl.rewards.clip import CLIPScore, PickScore
+from hypernoise_pl.rewards.frozen_network import checkpoint_layers
 from hypernoise_pl.rewards.image_reward import ImageReward
 from hypernoise_pl.rewards.preprocess import preprocess, shared_preprocessing
-from hypernoise_pl.rewards.running import checkpoint_layers
-from hypernoise_pl.rewards.texts import TextFeatures
+from hypernoise_pl.rewards.text_features import TextFeatureCache
 from hypernoise_pl.rewards.transformers_reward import TransformersReward
 from hypernoise_pl.rewards.vqa import VQAScore
 from tests import tiny
@@ -140,7 +140,7 @@ def test_text_features_are_kept_and_let_go() -> None:
         asked.extend(texts)
         return torch.tensor([[float(len(text))] for text in texts])
 
-    features = TextFeatures(encode, limit=2, at_once=2)
+    features = TextFeatureCache(encode, limit=2, at_once=2)
     assert features(["a", "bb", "a", "ccc"]).tolist() == [[1.0], [2.0], [1.0], [3.0]]
     assert asked == ["a", "bb", "ccc"] and len(features) == 2
     assert "bb" not in features and "ccc" in features

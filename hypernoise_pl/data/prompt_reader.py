@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from hypernoise_pl.data.columns import Columns
+from hypernoise_pl.data.json_yaml import parse_json, parse_jsonl, parse_yaml
 from hypernoise_pl.data.lines import parse_lines
-from hypernoise_pl.data.listed import parse_json, parse_jsonl, parse_yaml
-from hypernoise_pl.data.opening import kind_of, read_text
 from hypernoise_pl.data.tables import check_parquet, parse_csv, read_parquet
+from hypernoise_pl.data.text_file import file_format, read_text
 from hypernoise_pl.types import Prompt
 
 
@@ -36,7 +36,7 @@ def read_prompts(file: Path, column: str | None = None, tag: str | None = None) 
         ValueError: if it is a folder, empty, binary, not UTF-8, damaged or of another format than its ending says; with
             the line.
     """
-    kind, columns = kind_of(file), Columns(column, tag)
+    kind, columns = file_format(file), Columns(column, tag)
     if kind == "parquet":
         return read_parquet(file, columns)
     text = read_text(file)
@@ -47,9 +47,9 @@ def read_prompts(file: Path, column: str | None = None, tag: str | None = None) 
     return {"json": parse_json, "jsonl": parse_jsonl, "yaml": parse_yaml}[kind](text, file, columns)
 
 
-def check_prompts(file: Path, column: str | None = None, tag: str | None = None) -> None:
+def check_prompt_file(file: Path, column: str | None = None, tag: str | None = None) -> None:
     """Raise what ``read_prompts`` would; of a Parquet file the footer alone is read."""
-    if kind_of(file) == "parquet":
+    if file_format(file) == "parquet":
         check_parquet(file, Columns(column, tag))
     else:
         read_prompts(file, column, tag)

@@ -11,27 +11,27 @@ from hypernoise_pl.metrics.judge import Judge
 from hypernoise_pl.types import Prompt
 
 
-class Judged(Benchmark):
+class JudgeBenchmark(Benchmark):
     """Share of images that a judge finds correct.
 
     Args:
         judge: that decides.
     """
 
-    yes_or_no: ClassVar[bool] = True
+    binary: ClassVar[bool] = True
 
     def __init__(self, judge: Judge) -> None:
         super().__init__()
         self.judge = judge
         self.title = "Share of correct images"
 
-    def lacks(self, prompt: Prompt) -> str | None:
+    def missing_metadata(self, prompt: Prompt) -> str | None:
         """What a prompt's metadata lacks for the judge; None if nothing."""
-        return self.judge.lacks(prompt)
+        return self.judge.missing_metadata(prompt)
 
     def judged_by(self) -> str:
         """The judge, by its own name."""
-        return self.judge.named()
+        return self.judge.display_name()
 
     def _outcomes(self, images: Tensor, prompts: list[Prompt]) -> list[Outcome]:
         return [Outcome(float(each.correct), each.reason) for each in self.judge.verdicts(images, prompts)]

@@ -10,10 +10,10 @@ from hypernoise_pl.metrics.benchmark import Outcome
 from hypernoise_pl.types import Prompt
 
 
-class Part(nn.Module, ABC):
+class CategoryJudge(nn.Module, ABC):
     """Judges the images of a category."""
 
-    def lacks(self, prompt: Prompt) -> str | None:
+    def missing_metadata(self, prompt: Prompt) -> str | None:
         """What a prompt lacks to be judged, as "has no ..."; None if nothing."""
         return None
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from hypernoise_pl.data.compbench import CompBenchFolder
-from hypernoise_pl.data.reading import read_prompts
+from hypernoise_pl.data.prompt_reader import read_prompts
 from hypernoise_pl.types import Prompt, nearest
 
 CATEGORIES = ("color", "shape", "texture", "spatial", "3d_spatial", "numeracy", "non_spatial", "complex")

@@ -12,7 +12,7 @@ from torch import nn
 Precision = Literal["float32", "bfloat16", "float16"]
 
 
-def frozen(network: nn.Module, dtype: Precision = "float32", checkpoint: bool = False) -> Any:
+def freeze(network: nn.Module, dtype: Precision = "float32", checkpoint: bool = False) -> Any:
     """A transformers network made ready to be differentiated through, and never trained.
 
     Args:

@@ -14,7 +14,7 @@ from torch import nn
 from hypernoise_pl.checkpoints.loading import quiet
 
 
-def folder_of(model: str) -> Path | None:
+def find_model_folder(model: str) -> Path | None:
     """The folder of a model: its own, or where the hub's client keeps it; None if it is not on this machine."""
     if Path(model).is_dir():
         return Path(model)
@@ -27,7 +27,7 @@ def folder_of(model: str) -> Path | None:
         return None
 
 
-def weightless_pipeline(folder: Path, dtype: torch.dtype) -> Any:
+def meta_pipeline(folder: Path, dtype: torch.dtype) -> Any:
     """A diffusers pipeline whose networks have shapes and no data; tokenizers and schedulers are the folder's own.
 
     Args:
@@ -49,7 +49,7 @@ def weightless_pipeline(folder: Path, dtype: torch.dtype) -> Any:
         return getattr(diffusers, index["_class_name"])(**parts)
 
 
-def stored_parameters(folder: Path) -> tuple[int, int]:
+def count_stored_parameters(folder: Path) -> tuple[int, int]:
     """Parameters in a folder's safetensors files, and their size in bytes; nothing but headers is read.
 
     Raises:
@@ -79,7 +79,7 @@ def missing_weights(folder: Path) -> list[str]:
     return lacking
 
 
-def parameters_of(part: nn.Module) -> tuple[int, int]:
+def count_parameters(part: nn.Module) -> tuple[int, int]:
     """Parameters of a module, and their size in bytes."""
     every = list(part.parameters())
     return sum(p.numel() for p in every), sum(p.numel() * p.element_size() for p in every)

@@ -6,7 +6,7 @@ import gzip
 import zlib
 from pathlib import Path
 
-KINDS = {
+FORMATS = {
     ".txt": "lines",
     "": "lines",
     ".jsonl": "jsonl",
@@ -21,8 +21,8 @@ KINDS = {
 _CONTROL = {*range(32)} - {*b"\t\n\v\f\r\x1b"}
 
 
-def kind_of(file: Path) -> str:
-    """A value of ``KINDS``, by the ending in any letter case; a ``.gz`` after it does not count.
+def file_format(file: Path) -> str:
+    """A value of ``FORMATS``, by the ending in any letter case; a ``.gz`` after it does not count.
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -34,10 +34,10 @@ def kind_of(file: Path) -> str:
     if not file.is_file():
         raise FileNotFoundError(f"{where}: no such file")
     ending = _ending(file)
-    if ending not in KINDS:
-        known = ", ".join(name for name in KINDS if name)
+    if ending not in FORMATS:
+        known = ", ".join(name for name in FORMATS if name)
         raise ValueError(f"{where}: the ending must be one of {known}, alone or with .gz after it")
-    return KINDS[ending]
+    return FORMATS[ending]
 
 
 def read_text(file: Path, what: str = "prompt file", needs: str = "prompt") -> str:

@@ -37,7 +37,7 @@ def class_of(word: str, classes: Sequence[str], names: Mapping[str, str]) -> str
     return None
 
 
-def scaled(detections: Sequence[Detection], height: int, width: int) -> list[Detection]:
+def select_detections(detections: Sequence[Detection], height: int, width: int) -> list[Detection]:
     """The detections that are sure enough, most confident first, with boxes in pixels of the scaled image."""
     factor = min(SHORT / min(height, width), LONG / max(height, width))
     sure = sorted((found for found in detections if found.score > CONFIDENCE), key=lambda found: -found.score)

@@ -12,7 +12,7 @@ from hypernoise_pl.metrics.compbench.chunks import MOST, noun_chunks, words
 
 
 @dataclass(frozen=True)
-class Parsed:
+class ParsedPrompt:
     """A prompt, taken apart.
 
     Args:
@@ -26,15 +26,15 @@ class Parsed:
     plain: str | None = None
 
 
-class Parses(dict[str, Parsed]):
+class ParsedPrompts(dict[str, ParsedPrompt]):
     """Prompt -> what a file says of it; what no file says follows from ``noun_chunks``."""
 
-    def __missing__(self, prompt: str) -> Parsed:
+    def __missing__(self, prompt: str) -> ParsedPrompt:
         """A prompt that the file does not have."""
-        return Parsed(noun_chunks(prompt))
+        return ParsedPrompt(noun_chunks(prompt))
 
 
-def read_parses(file: str | None) -> Parses:
+def read_parses(file: str | None) -> ParsedPrompts:
     """Read a JSON file of what spaCy says of prompts.
 
     Args:
@@ -48,7 +48,7 @@ def read_parses(file: str | None) -> Parses:
         ValueError: if it is not JSON, or an entry is of another form; with the prompt.
     """
     if file is None:
-        return Parses()
+        return ParsedPrompts()
     where = f"noun chunks {file}"
     try:
         found = json.loads(Path(file).read_text("utf-8-sig"))
@@ -58,10 +58,10 @@ def read_parses(file: str | None) -> Parses:
         raise ValueError(f"{where}: not JSON: {error}") from error
     if not isinstance(found, dict):
         raise ValueError(f"{where}: needs an object of prompts")
-    return Parses({prompt: _parsed(entry, f"{where}, prompt {prompt!r}") for prompt, entry in found.items()})
+    return ParsedPrompts({prompt: _parsed(entry, f"{where}, prompt {prompt!r}") for prompt, entry in found.items()})
 
 
-def _parsed(entry: Any, where: str) -> Parsed:
+def _parsed(entry: Any, where: str) -> ParsedPrompt:
     fields: Mapping[str, Any] = {"chunks": entry} if isinstance(entry, list) else entry
     if not isinstance(fields, dict) or {*fields} - {"chunks", "objects", "plain"}:
         raise ValueError(f"{where}: needs a list of chunks, or an object of chunks, objects and plain")
@@ -73,7 +73,7 @@ def _parsed(entry: Any, where: str) -> Parsed:
     if plain is not None and not isinstance(plain, str):
         raise ValueError(f"{where}: 'plain' must be a text or null, got {plain!r}")
     asked = [chunk for chunk in chunks if chunk not in words()["skipped"]][:MOST]
-    return Parsed(asked, None if objects is None else (objects[0], objects[1]), plain)
+    return ParsedPrompt(asked, None if objects is None else (objects[0], objects[1]), plain)
 
 
 def _are_texts(value: Any) -> bool:

@@ -40,7 +40,7 @@ class AnyImages(ImageFolder):
         return found
 
 
-class Encoding(Benchmark):
+class FidelityBenchmark(Benchmark):
     """FID, KID, CMMD, precision and recall against other images, and the diversity of each prompt's images.
 
     Args:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from hypernoise_pl.types import Prompt
 
 
-def check_prompts(who: str, prompts: Sequence[Prompt], lacks: Callable[[Prompt], str | None]) -> None:
+def check_prompt_metadata(who: str, prompts: Sequence[Prompt], lacks: Callable[[Prompt], str | None]) -> None:
     """Check that no prompt lacks anything.
 
     Args:

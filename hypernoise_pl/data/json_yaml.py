@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from hypernoise_pl.data.columns import PROMPT, TAG, Columns, first_of, tag_of
+from hypernoise_pl.data.columns import PROMPT, TAG, Columns, clean_tag, find_name
 from hypernoise_pl.types import Prompt, nearest
 
 
@@ -104,22 +104,22 @@ def _rows(found: Any, columns: Columns) -> Iterator[tuple[Any, str]]:
 
 def _prompt(fields: Any, where: str, index: int, columns: Columns, listed_under: str = "") -> Prompt:
     if isinstance(fields, str) and fields.strip() and not where.rpartition(", ")[2].startswith("line"):
-        return Prompt(fields.strip(), tag_of(listed_under), index=index)
+        return Prompt(fields.strip(), clean_tag(listed_under), index=index)
     names = [*map(str, fields)] if isinstance(fields, dict) else []
-    name = columns.prompt or first_of(PROMPT, names) or PROMPT[0]
+    name = columns.prompt or find_name(PROMPT, names) or PROMPT[0]
     text = fields.get(name) if isinstance(fields, dict) else None
     if not isinstance(text, str) or not text.strip():
         hint = f", got {text!r}" if name in names else nearest(name, names)
         raise ValueError(f'{where}: needs an object with a text "{name}"{hint}')
-    tag = columns.tag or first_of(TAG, names)
+    tag = columns.tag or find_name(TAG, names)
     metadata = {key: value for key, value in fields.items() if key not in (name, tag)}
-    return Prompt(text.strip(), tag_of(fields.get(tag)) or tag_of(listed_under), metadata, index)
+    return Prompt(text.strip(), clean_tag(fields.get(tag)) or clean_tag(listed_under), metadata, index)
 
 
 def _settled(columns: Columns, row: Any) -> Columns:
     """The key that holds the first row's prompt, for all rows: another key of a later row is another thing."""
     names = [*map(str, row)] if isinstance(row, dict) else []
-    return replace(columns, prompt=columns.prompt or first_of(PROMPT, names))
+    return replace(columns, prompt=columns.prompt or find_name(PROMPT, names))
 
 
 def _is_object(line: str) -> bool:

@@ -10,17 +10,17 @@ from math import nan
 from torch import Tensor
 
 from hypernoise_pl.metrics.benchmark import Outcome
+from hypernoise_pl.metrics.compbench.category_judge import CategoryJudge
 from hypernoise_pl.metrics.compbench.chunks import words
-from hypernoise_pl.metrics.compbench.detecting import class_of, scaled
-from hypernoise_pl.metrics.compbench.numeracy import count_score, counted, without_doubles
-from hypernoise_pl.metrics.compbench.part import Part
+from hypernoise_pl.metrics.compbench.detections import class_of, select_detections
+from hypernoise_pl.metrics.compbench.numeracy import count_score, counted_objects, remove_duplicates
 from hypernoise_pl.metrics.compbench.spatial import Relation, position, relation_of, spatial_score
 from hypernoise_pl.metrics.geneval.detector import Detector
 from hypernoise_pl.metrics.geneval.rules import Detection
 from hypernoise_pl.types import Prompt
 
 
-class Found(Part):
+class DetectionJudge(CategoryJudge):
     """Judges by what a detector finds.
 
     Args:
@@ -47,7 +47,7 @@ class Found(Part):
         found = dict(zip(rows, self.detector.detect(images[rows]) if rows else (), strict=True))
         height, width = images.shape[-2:]
         return [
-            self.outcome(scaled(found[row], height, width), prompt)
+            self.outcome(select_detections(found[row], height, width), prompt)
             if row in found
             else Outcome(nan, f"not judged: the detector does not know {', '.join(dict.fromkeys(unknown[row]))}")
             for row, prompt in enumerate(prompts)
@@ -62,10 +62,10 @@ class Found(Part):
         """The outcome of what was found, most confident first."""
 
 
-class Spatial(Found):
+class Spatial(DetectionJudge):
     """Where two objects stand, and how sure the detector is of them."""
 
-    def lacks(self, prompt: Prompt) -> str | None:
+    def missing_metadata(self, prompt: Prompt) -> str | None:
         """A relation of two objects."""
         return None if relation_of(prompt.text) else "has no relation of the form 'a dog on the left of a cup'"
 
@@ -94,10 +94,10 @@ class Spatial(Found):
         return Outcome(spatial_score(detections, named), reason)
 
 
-class Numeracy(Found):
+class Numeracy(DetectionJudge):
     """Which objects there are, and whether there are as many as the prompt says."""
 
-    def lacks(self, prompt: Prompt) -> str | None:
+    def missing_metadata(self, prompt: Prompt) -> str | None:
         """Objects with a number."""
         return None if self.objects(prompt) else "has no object of the benchmark with a number before it"
 
@@ -108,7 +108,7 @@ class Numeracy(Found):
     def outcome(self, detections: Sequence[Detection], prompt: Prompt) -> Outcome:
         """The reason names what there is too much or too little of."""
         wanted = [(self.name(word), number) for word, number in self._counted(prompt)]
-        names = [detection.name for detection in without_doubles(detections)]
+        names = [detection.name for detection in remove_duplicates(detections)]
         wrong = [f"{name}: expected {number}, found {names.count(name)}" for name, number in wanted]
         wrong = [line for line, (name, number) in zip(wrong, wanted, strict=True) if names.count(name) != number]
         value = count_score(names, wanted)
@@ -116,4 +116,6 @@ class Numeracy(Found):
 
     def _counted(self, prompt: Prompt) -> list[tuple[str, int]]:
         plurals: dict[str, str] = words()["objects"]
-        return counted(prompt.text, {name: name for name in plurals} | {many: one for one, many in plurals.items()})
+        return counted_objects(
+            prompt.text, {name: name for name in plurals} | {many: one for one, many in plurals.items()}
+        )
