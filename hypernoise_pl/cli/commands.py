@@ -212,7 +212,7 @@ def _dry_run(command: str, config: str, options: Options) -> None:
     full = resolved(finished(yaml.safe_load(config)))
     found = dry_run(command, full, options)
     options.result = {"found": found.lines, "missing": found.missing, "unknown": found.unknown}
-    print("\n".join([f"{command}: dry run, nothing is made: {full.get('about') or ''}", *lines(found)]))
+    print("\n".join([f"{command}: dry run, nothing is made: {full.get('description') or ''}", *lines(found)]))
     if found.missing:
         raise ConfigError(in_lines(found.missing))
     unknown = f", but for {', '.join(found.unknown)}, not on this machine" if found.unknown else ""
@@ -265,7 +265,7 @@ def roots_of(command: str) -> dict[str, Any]:
     from hypernoise_pl.module import HyperNoiseModule
 
     roots: dict[str, Any] = {
-        "about": str,
+        "description": str,
         "output": str,
         "seed_everything": bool | int,
     }
@@ -457,7 +457,7 @@ def _lightning_cli(
         written_config = ""  # YAML: every default filled in, every ${...} as it was written
 
         def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-            parser.add_argument("--about", default="", help="what the start line says of this run")
+            parser.add_argument("--description", default="", help="purpose of the run, shown in its first line")
             parser.add_argument("--output", default="runs/fit", help="run folder")
             parser.add_argument("--judge", type=Judge | None, default=None, help="held out; null for none")
             if command == "compare":

@@ -39,8 +39,8 @@ def _apart() -> list[str]:
     ]
 
 
-def about(name: str) -> str:
-    """What a configuration is for: its first line, a comment."""
+def description(name: str) -> str:
+    """Purpose of a configuration: its first line, a comment."""
     first, _, _ = (conf_folder() / f"{name}.yaml").read_text().partition("\n")
     return first.removeprefix("#").strip()
 
@@ -74,14 +74,14 @@ def _run(options: Options) -> None:
 
 def _list(options: Options) -> None:
     names = every_name()
-    options.result = [{"name": name, "about": about(name)} for name in names]
+    options.result = [{"name": name, "description": description(name)} for name in names]
     width, group = max(map(len, names)), None
     for name in names:
         folder = name.rpartition("/")[0] or "recipes"
         if folder != group:
             print(f"{'' if group is None else chr(10)}{folder}")
             group = folder
-        print(f"  {name:<{width}}  {about(name)}")
+        print(f"  {name:<{width}}  {description(name)}")
     print(f"\none of them  {PROGRAM} configs show NAME\nyour own     {PROGRAM} configs copy NAME mine.yaml")
 
 

@@ -49,14 +49,14 @@ class Command:
     """A command as its help shows it.
 
     Args:
-        does: in a line, for the list of commands.
-        about: what it does and writes, in a paragraph.
-        usage: what must be given.
-        examples: commands that work.
+        does: one line for the list of commands.
+        description: paragraph that says what it does and writes.
+        usage: required arguments, as the usage line shows them.
+        examples: command lines that work, without the program name.
     """
 
     does: str
-    about: str = ""
+    description: str = ""
     usage: str = "[options]"
     examples: tuple[str, ...] = ()
 
@@ -223,7 +223,7 @@ def every_command() -> tuple[Parser, dict[str, Parser]]:
                 prog=f"{PROGRAM} {name}",
                 usage=f"{PROGRAM} {name} {command.usage}",
                 help=command.does,
-                description=fill(" ".join(command.about.split()) or f"{command.does.capitalize()}.", 80),
+                description=fill(" ".join(command.description.split()) or f"{command.does.capitalize()}.", 80),
                 epilog=f"examples:\n{lines}" if lines else None,
             ),
         )

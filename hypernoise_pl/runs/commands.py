@@ -255,10 +255,10 @@ def compare(cli: Any, options: Options) -> None:
     for name, why in comparing.over.items():
         _say(f"compare: {name} {why}")
     images = f"{len(prompts)} prompts x {comparison.seeds} noises"
-    _say(f"compare: {cli.config.about}\ncompare: {len(cells)} rows, {images}, on {model.device}")
+    _say(f"compare: {cli.config.description}\ncompare: {len(cells)} rows, {images}, on {model.device}")
     _say(f"compare: run folder {results.folder}")
     credit = "" if judge is None else judge.credit()
-    about = f"{cli.config.about}; {images}, on {model.device}"
+    about = f"{cli.config.description}; {images}, on {model.device}"
     about += "".join(f"; {name} {why}" for name, why in comparing.over.items())
     about += f"; {credit.rstrip('.')}" if credit else ""
     labels = [cell.label for cell in cells]
@@ -410,7 +410,7 @@ def _start_lines(cli: Any, output: Path | None) -> str:
     threads = f" ({count} thread{'s' if count > 1 else ''})" if device == "cpu" else ""
     place = "fast_dev_run: nothing is kept" if output is None else f"run folder {output}"
     return (
-        f"fit: {config.about or type(model).__name__}\n"
+        f"fit: {config.description or type(model).__name__}\n"
         f"fit: {length} of {cli.datamodule.batch_size} prompts, {weights:,} trainable weights, on {device}{threads}\n"
         f"fit: {place}"
     )

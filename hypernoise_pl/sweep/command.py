@@ -225,7 +225,7 @@ def _same_folder(plan: Plan) -> None:
 def _say_start(plan: Plan, workers: int) -> None:
     definition = plan.definition
     size = f"{definition.points} trials" + (f" x {definition.seeds} seeds" if definition.seeds > 1 else "")
-    print(f"sweep: {definition.about or definition.name}\nsweep: {size}, {definition.sampler_name}", end="")
+    print(f"sweep: {definition.description or definition.name}\nsweep: {size}, {definition.sampler_name}", end="")
     print(f", pruned by {definition.pruner_name}" if definition.pruner_name != "none" else "", end="")
     print(f", {workers} worker{'s' if workers > 1 else ''}\nsweep: run folder {plan.folder}")
     print(f"dashboard    {_dashboard(plan.folder, plan.url)}", flush=True)
@@ -286,7 +286,7 @@ def _seconds_of_a_fit(full: dict[str, Any], folder: Path) -> tuple[float | None,
 def _dry_run(definition: Definition, full: dict[str, Any], folder: Path, url: str | None, options: Options) -> None:
     """Print what would be run."""
     steps, fits = steps_of(full), definition.points * definition.seeds
-    print(f"sweep: dry run, nothing is made: {definition.about}")
+    print(f"sweep: dry run, nothing is made: {definition.description}")
     rows = [
         ("trials", f"{definition.points}, by {definition.sampler_name}, pruned by {definition.pruner_name}"),
         ("fits", f"{fits} of {steps} steps" if steps else str(fits)),

@@ -33,7 +33,7 @@ class Definition:
 
     Args:
         name: of the study, and of its folder under ``runs/sweep``.
-        about: what it is for, in a line.
+        description: purpose of the sweep, in a line.
         config: files or short names, as ``fit --config`` takes them.
         set: dotted name -> value of every trial alike.
         parameters: dotted name -> list of values, or ``{low, high, step, log}``.
@@ -54,7 +54,7 @@ class Definition:
     """
 
     name: str
-    about: str = ""
+    description: str = ""
     config: list[str] = field(default_factory=list)
     set: dict[str, Any] = field(default_factory=dict)
     parameters: dict[str, Any] = field(default_factory=dict)
@@ -195,7 +195,11 @@ class Definition:
 
     def fixed(self) -> dict[str, Any]:
         """All that may not change while a sweep goes on; its budget may."""
-        return {key: value for key, value in asdict(self).items() if key not in ("trials", "hours", "retries", "about")}
+        return {
+            key: value
+            for key, value in asdict(self).items()
+            if key not in ("trials", "hours", "retries", "description")
+        }
 
 
 def find_sweep(name: str) -> Path:

@@ -120,13 +120,13 @@ def test_formats_are_those_of_export():
 def test_configurations_are_listed_shown_and_copied(capsys):
     assert main(["configs", "--json"]) == 0
     shown = capsys.readouterr()
-    listed = {each["name"]: each["about"] for each in json.loads(shown.out)}
+    listed = {each["name"]: each["description"] for each in json.loads(shown.out)}
     sweeps = [f"sweeps/{name}" for name in sweep_names()]
     assert list(listed) == [*config_names(), *sweeps, *(f"benchmarks/{name}" for name in benchmark_names())]
     assert {"fit", "sana_sprint", "strategy/ddp", "rewards/redness", "sweeps/shapes_recipe"} <= set(listed)
-    for name, about in listed.items():
-        assert f"  {name:<{max(map(len, listed))}}  {about}\n" in shown.err
-        assert about.endswith((".", "?")) and len(about) <= 52, (
+    for name, description in listed.items():
+        assert f"  {name:<{max(map(len, listed))}}  {description}\n" in shown.err
+        assert description.endswith((".", "?")) and len(description) <= 52, (
             f"the first line of conf/{name}.yaml says in 52 letters what for"
         )
     assert main(["configs", "show", "strategy/ddp"]) == 0

@@ -229,10 +229,10 @@ def test_included_files_are_looked_for_beside_the_file_that_names_them(tmp_path)
     Path("mine/top.yaml").write_text("include: [base.yaml, parts/more.yaml]\ntrainer: {max_steps: 3}\n")
     Path("mine/base.yaml").write_text("trainer: {max_steps: 1, devices: 7}\n")
     Path("mine/parts/more.yaml").write_text("include: [leaf.yaml]\n")
-    Path("mine/parts/leaf.yaml").write_text("about: leaf\n")
+    Path("mine/parts/leaf.yaml").write_text("description: leaf\n")
     Path("base.yaml").write_text("trainer: {devices: 9}\n")  # of the working directory: not the one that is meant
     config = load_configs(["fit", "mine/top.yaml"])
-    assert (config.trainer.max_steps, config.trainer.devices, config.about) == (3, 7, "leaf")
+    assert (config.trainer.max_steps, config.trainer.devices, config.description) == (3, 7, "leaf")
     Path("mine/top.yaml").write_text("include: [nowhere.yaml]\n")
     with pytest.raises(ConfigError, match=r"config nowhere\.yaml: no such file"):
         load_configs(["fit", "mine/top.yaml"])
@@ -281,4 +281,4 @@ def test_loggers_of_the_default_recipe():
 def test_what_the_start_line_says_of_the_rank_is_the_rank(recipe):
     options = Options(config=[recipe])
     written = cli.configuration("fit", options, ["--model.lora.rank=7"])
-    assert "LoRA of rank 7" in resolved(finished(written, cli.roots_of("fit")))["about"]
+    assert "LoRA of rank 7" in resolved(finished(written, cli.roots_of("fit")))["description"]
