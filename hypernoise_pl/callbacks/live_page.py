@@ -14,7 +14,7 @@ from hypernoise_pl.callbacks.evaluate import Evaluate
 from hypernoise_pl.callbacks.hacking_alarm import HackingAlarm
 from hypernoise_pl.callbacks.image_grid import ImageGrid
 from hypernoise_pl.callbacks.run_benchmark import resting
-from hypernoise_pl.config.merge import read_config
+from hypernoise_pl.config.loading import read_config
 from hypernoise_pl.report.history import TEST, TRAIN, VALIDATION, History
 from hypernoise_pl.report.live import PAGE, Told, live_page
 from hypernoise_pl.report.signs import Limits, signs, validated

@@ -10,9 +10,9 @@ from typing import Any
 
 import yaml
 
-from hypernoise_pl.cli.parser import PROGRAM
+from hypernoise_pl.cli.command_table import PROGRAM
 from hypernoise_pl.config.files import SWEEPS, conf_folder, sweep_names
-from hypernoise_pl.config.merge import read_mapping
+from hypernoise_pl.config.loading import read_mapping
 from hypernoise_pl.config.signatures import ConfigError
 from hypernoise_pl.sweep.space import Dimension, Value, choice, grid_size, of_groups, of_parameters
 from hypernoise_pl.types import nearest

@@ -15,11 +15,10 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from hypernoise_pl.__main__ import main
-from hypernoise_pl.config.signatures import ConfigError
 from hypernoise_pl.generators.conditioning_store import PromptCache, fingerprint, open_cache
 from hypernoise_pl.module import HyperNoiseModule
 from hypernoise_pl.rewards.pixels import Brightness
-from hypernoise_pl.runs.cache_prompts import fill, without_rewards
+from hypernoise_pl.runs.cache_prompts import encode_missing
 from tests.families import FAMILIES
 from tests.tiny import sana
 
@@ -41,7 +40,7 @@ def test_what_is_read_is_what_would_be_encoded(family, pipeline_folder, tmp_path
     generator = FAMILIES[family].generator(pipeline_folder(family))
     wanted = generator.encode(TEXTS)
     cache = open_cache(str(tmp_path), generator)
-    assert fill(cache, generator, TEXTS, shard=2)[0] == len(TEXTS)
+    assert encode_missing(cache, generator, TEXTS, shard=2)[0] == len(TEXTS)
     assert len(list(cache.folder.glob("*.safetensors"))) == 3
 
     module = HyperNoiseModule(
@@ -87,7 +86,7 @@ def test_only_text_encoders_go_where_prompts_are_encoded(sana_folder):
 
 def test_a_prompt_that_is_not_there_is_encoded_and_told_of(sana_folder, tmp_path):
     generator = sana(sana_folder)
-    fill(open_cache(str(tmp_path), generator), generator, TEXTS[:2])
+    encode_missing(open_cache(str(tmp_path), generator), generator, TEXTS[:2])
     module = HyperNoiseModule(sana(sana_folder), {"b": Brightness()}, {"b": 1.0}, prompt_cache=str(tmp_path))
     with pytest.warns(UserWarning, match=r"'three stars' \(1 of 3 prompts\) is not in it.*cache-prompts"):
         got = module.conditioning([*TEXTS[:2], "three stars"])
@@ -132,7 +131,7 @@ def test_one_changed_value_of_an_encoder_its_configuration_or_tokenizer_is_anoth
 def test_a_damaged_shard_is_named(sana_folder, tmp_path):
     generator = sana(sana_folder)
     cache = open_cache(str(tmp_path), generator)
-    fill(cache, generator, TEXTS)
+    encode_missing(cache, generator, TEXTS)
     (shard,) = cache.folder.glob("*.safetensors")
     shard.write_bytes(shard.read_bytes()[:100])
     with pytest.raises(ValueError, match=f"{shard.name}: damaged file") as error:
@@ -143,7 +142,7 @@ def test_a_damaged_shard_is_named(sana_folder, tmp_path):
 def test_a_shard_with_fewer_rows_than_texts_is_named(sana_folder, tmp_path):
     generator = sana(sana_folder)
     cache = open_cache(str(tmp_path), generator)
-    fill(cache, generator, TEXTS)
+    encode_missing(cache, generator, TEXTS)
     (shard,) = cache.folder.glob("*.safetensors")
     save_file({name: rows[:2].clone() for name, rows in load_file(shard).items()}, shard, {"texts": json.dumps(TEXTS)})
     with pytest.raises(ValueError, match=f"{shard.name}: no shard of a prompt cache"):
@@ -196,7 +195,7 @@ def test_killed_and_resumed_then_filled_by_two_at_once(capsys):
 
 def test_without_a_folder_it_says_which_option(capsys):
     assert main(["cache-prompts", "--data.train=10", "--model.reward_weights.clip=0.1"]) == 2
-    assert "give --model.prompt_cache=DIR" in capsys.readouterr().err
+    assert "cache-prompts: the folder is missing; give --model.prompt_cache=DIR" in capsys.readouterr().err
 
 
 def test_what_changes_an_encoding_changes_its_place(pipeline_folder):
@@ -225,18 +224,7 @@ def test_what_changes_an_encoding_changes_its_place(pipeline_folder):
         assert len({place(family), *(place(family, **change) for change in changes)}) == 1 + len(changes)
 
 
-def test_prompts_are_encoded_without_rewards_judge_and_search():
-    arguments = {
-        "rewards": {"clip": {}},
-        "reward_weights": {"clip": 1},
-        "reference": {},
-        "prompt_cache": "cache",
-        "steps": 1,
-    }
-    found = without_rewards({"model": {"class_path": "m", "init_args": arguments}, "judge": {}, "data": {"a": 1}})
-    assert found["judge"] is None and found["data"] == {"a": 1} and found["model"]["class_path"] == "m"
-    found = found["model"]["init_args"]
-    assert set(found["rewards"]) == {"none"} and found["reward_weights"] == {"none": 0.0} and found["reference"] is None
-    assert (found["prompt_cache"], found["steps"]) == ("cache", 1)
-    with pytest.raises(ConfigError, match="into which folder"):
-        without_rewards({"model": {"class_path": "m", "init_args": arguments | {"prompt_cache": None}}})
+def test_rewards_are_not_built(capsys):
+    few = ["--data.train=8", "--data.validation=6", "--data.test=6", "--model.rewards.clip.model=/nowhere"]
+    assert main(["cache-prompts", "--model.prompt_cache=cache", *few]) == 0
+    assert "prompts encoded" in capsys.readouterr().out
