@@ -1,10 +1,34 @@
-"""The table of commands: purpose, usage and examples of each. Standard library only."""
+"""The table of commands: purpose, usage and examples of each, and the help that all share. Standard library only."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 PROGRAM = "python -m hypernoise_pl"
+STATUS = """exit status:
+  0    the command did what it says
+  1    something went wrong after it had begun: one line on standard error
+  2    what is asked for cannot be done: a flag, a file, a configuration's key
+  130  stopped by Ctrl+C      143  stopped by SIGTERM; both say how to continue
+"""
+KEYS = """Files and flags are merged by the same rules, later over earlier: mappings
+are merged, lists are replaced, null takes a reward out, and where a class
+takes another's place the arguments of the old one stay that the new one
+takes by the same name and type.
+
+  --KEY=VALUE         any value of the configuration, for example
+    --model.reward_weights.clip=0.5    one weight
+    --model.lora.rank=64               one argument
+    --model=FineTuneModule             another class: LoRA on the generator
+    --model.optimizer=SGD --model.optimizer.momentum=0.9
+                                       another class and what it takes
+    --judge=null                       no judge: rewards alone are measured
+    --trainer.callbacks.ImageGrid.columns=4
+                                       one of a list, by class or by place (0,
+                                       1, ...); +=NAME appends
+    --trainer.max_steps=200            the Lightning Trainer's
+    --data.batch_size='${trainer.log_every_n_steps}'   another value
+"""
 
 
 @dataclass(frozen=True)

@@ -7,29 +7,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from hypernoise_pl.cli.command_table import CONFIGURED
+from hypernoise_pl.cli.command_table import CONFIGURED, KEYS
 from hypernoise_pl.config.files import benchmark_names, config_names, sweep_names
 from hypernoise_pl.config.options import Options
 
 FORMATS = ("own", "peft", "reference")
-KEYS = """Files and flags are merged by the same rules, later over earlier: mappings
-are merged, lists are replaced, null takes a reward out, and where a class
-takes another's place the arguments of the old one stay that the new one
-takes by the same name and type.
-
-  --KEY=VALUE         any value of the configuration, for example
-    --model.reward_weights.clip=0.5    one weight
-    --model.lora.rank=64               one argument
-    --model=FineTuneModule             another class: LoRA on the generator
-    --model.optimizer=SGD --model.optimizer.momentum=0.9
-                                       another class and what it takes
-    --judge=null                       no judge: rewards alone are measured
-    --trainer.callbacks.ImageGrid.columns=4
-                                       one of a list, by class or by place (0,
-                                       1, ...); +=NAME appends
-    --trainer.max_steps=200            the Lightning Trainer's
-    --data.batch_size='${trainer.log_every_n_steps}'   another value
-"""
 
 
 def add_flags(command: str, parser: argparse.ArgumentParser) -> None:

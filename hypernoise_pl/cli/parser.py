@@ -11,16 +11,9 @@ from collections.abc import Sequence
 from textwrap import fill
 from typing import Any, NoReturn
 
-from hypernoise_pl.cli.command_table import COMMANDS, CONFIGURED, PROGRAM
+from hypernoise_pl.cli.command_table import COMMANDS, CONFIGURED, PROGRAM, STATUS
 from hypernoise_pl.cli.flags import add_flags
 from hypernoise_pl.config.options import Options
-
-STATUS = """exit status:
-  0    the command did what it says
-  1    something went wrong after it had begun: one line on standard error
-  2    what is asked for cannot be done: a flag, a file, a configuration's key
-  130  stopped by Ctrl+C      143  stopped by SIGTERM; both say how to continue
-"""
 
 
 class Parser(argparse.ArgumentParser):

@@ -9,12 +9,12 @@ import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from hypernoise_pl.config.checks import check_key
 from hypernoise_pl.config.merge import entry_index, merge_value
 from hypernoise_pl.config.signatures import (
     ConfigError,
     accepts,
     base_classes,
-    check_key,
     dict_value_types,
     field_types,
     find_class,

@@ -10,12 +10,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from hypernoise_pl.config.checks import check_key, check_value
 from hypernoise_pl.config.signatures import (
     ConfigError,
     accepts,
     base_classes,
-    check_key,
-    check_value,
     class_named,
     class_path_of,
     dict_value_types,

@@ -49,7 +49,7 @@ class RunFolder:
         self.named = named_folder(output) is not None
         self._scratch: TemporaryDirectory[str] | None = None
         self._made: Path | None = None
-        self._sets_variable = OUTPUT_VARIABLE not in os.environ
+        self._sets_variable, first = OUTPUT_VARIABLE not in os.environ, is_first_process()
         if not self._sets_variable:
             self.path = Path(os.environ[OUTPUT_VARIABLE])
         elif trial:
@@ -58,7 +58,8 @@ class RunFolder:
         elif output is not None:
             self.path = output
         else:
-            self.path = self._made = new_run_of_all(kind)
+            self.path = new_run_of_all(kind)
+            self._made = self.path if first else None
         self.trial = self._scratch is not None
         os.environ[OUTPUT_VARIABLE] = str(self.path)
 
