@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import yaml
@@ -90,9 +91,8 @@ def build_run(prepared: Prepared, folder: RunFolder, first: bool, callbacks: Seq
         check_unused(folder.path)
     written = {**merged.config, "output": str(folder.path)}
     config = resolve(to_omegaconf(written, key_types_of(command)))
-    if first and command in SPLITS:
-        check_files(command, config)
-    cli = HyperNoiseCLI(command, config, written)
+    check = partial(check_files, command) if first and command in SPLITS else None
+    cli = HyperNoiseCLI(command, config, written, check=check)
     return RunContext(
         model=cli.model,
         datamodule=cli.datamodule,

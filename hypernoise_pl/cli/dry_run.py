@@ -63,7 +63,7 @@ def check_files(command: str, config: Mapping[str, Any]) -> None:
 
     Args:
         command: fit, compare or cache-prompts.
-        config: resolved configuration.
+        config: resolved configuration with every default filled in.
 
     Raises:
         ConfigError: with everything that is missing.

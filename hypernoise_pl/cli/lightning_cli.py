@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+from collections.abc import Callable
 from typing import Any
 
 import yaml
@@ -30,6 +31,7 @@ class HyperNoiseCLI(LightningCLI):
         arguments: resolved configuration, or arguments such as ``--help``.
         written: the configuration with every ``${...}`` as it was written.
         check_only: whether nothing is built.
+        check: called with the full configuration before anything is built.
 
     Attributes:
         config_yaml: configuration as YAML, every default filled in and every ``${...}`` as it was written.
@@ -38,8 +40,15 @@ class HyperNoiseCLI(LightningCLI):
         ConfigError: for a value of the wrong type, or rewards without weights.
     """
 
-    def __init__(self, command: str, arguments: Any, written: Any = None, check_only: bool = False) -> None:
-        self.command, self.written, self.check_only = command, written, check_only
+    def __init__(
+        self,
+        command: str,
+        arguments: Any,
+        written: Any = None,
+        check_only: bool = False,
+        check: Callable[[dict[str, Any]], None] | None = None,
+    ) -> None:
+        self.command, self.written, self.check_only, self.check = command, written, check_only, check
         self.config_yaml = ""
         super().__init__(
             HyperNoiseModule,
@@ -73,7 +82,7 @@ class HyperNoiseCLI(LightningCLI):
             raise ConfigError(type_error(str(error), prefix="--")) from None
 
     def before_instantiate_classes(self) -> None:
-        """Check the rewards, and write the configuration as YAML."""
+        """Check the rewards and the full configuration, and write it as YAML."""
         arguments = self.config.model.init_args
         try:
             check_rewards(arguments.rewards or {}, arguments.reward_weights or {})
@@ -81,6 +90,8 @@ class HyperNoiseCLI(LightningCLI):
             raise ConfigError(f"model.{error}") from None
         full = yaml.safe_load(self.parser.dump(self.config, skip_none=False, skip_check=True))
         full.pop("config", None)
+        if self.check is not None:
+            self.check(full)
         self.config_yaml = yaml.safe_dump(restore_interpolations(full, self.written), sort_keys=False, width=120)
 
     def instantiate_classes(self) -> None:

@@ -225,6 +225,12 @@ def test_what_changes_an_encoding_changes_its_place(pipeline_folder):
 
 
 def test_rewards_are_not_built(capsys):
-    few = ["--data.train=8", "--data.validation=6", "--data.test=6", "--model.rewards.clip.model=/nowhere"]
+    few = [
+        "--data.batch_size=4",
+        "--data.train=8",
+        "--data.validation=6",
+        "--data.test=6",
+        "--model.rewards.clip.model=/nowhere",
+    ]
     assert main(["cache-prompts", "--model.prompt_cache=cache", *few]) == 0
     assert "prompts encoded" in capsys.readouterr().out
