@@ -23,7 +23,7 @@ from typing import Any
 
 import torch
 
-from hypernoise_pl.cli.commands import build
+from hypernoise_pl.cli.build import build
 from hypernoise_pl.config.options import Options
 from hypernoise_pl.noise import gaussian
 from hypernoise_pl.search.base import Search

@@ -21,7 +21,7 @@ from typing import Any
 import lightning as L
 import torch
 
-from hypernoise_pl.cli.commands import build
+from hypernoise_pl.cli.build import build
 from hypernoise_pl.config.options import Options
 from hypernoise_pl.objective import weighted_sum
 

@@ -1,5 +1,5 @@
 # PYTHON_ARGCOMPLETE_OK
-"""The entry point. ``--help`` answers at once: heavy imports wait for their command."""
+"""The entry point. ``--help`` answers at once: heavy modules are imported by their command."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ import os
 import sys
 from collections.abc import Sequence
 
-from hypernoise_pl.cli.parser import COMMANDS, closest, every_command, parse
-from hypernoise_pl.cli.result import only_json
+from hypernoise_pl.cli.command_table import COMMANDS
+from hypernoise_pl.cli.outcome import Outcome, output_for_json, print_json
+from hypernoise_pl.cli.parser import closest, parse, top_parser
 from hypernoise_pl.config.options import Options
 from hypernoise_pl.system.signals import Stopped, output_may_close, stoppable
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; the arguments of the process are left as they are, for DDP's children read them again.
+    """Run a command; ``sys.argv`` stays as it is, for the processes that DDP starts read it again.
 
     Returns:
         The exit status, as ``--help`` lists them.
@@ -23,7 +24,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if "_ARGCOMPLETE" in os.environ:
         _complete()
     if not arguments or arguments[0] in ("-h", "--help", "help"):
-        every_command()[0].print_help()
+        top_parser().print_help()
         return 0
     command = arguments.pop(0)
     if command == "--version":
@@ -37,17 +38,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     try:
         with stoppable(), output_may_close():
-            options, rest = parse(command, arguments)
-            with only_json(options):
-                return _run(command, arguments, options, rest)
-    except SystemExit as stop:  # of the parser: help was asked for, or a flag is wrong
+            options, flags = parse(command, arguments)
+            with output_for_json(options.json) as output:
+                outcome = _run(command, arguments, options, flags)
+            if options.json:
+                print_json(outcome.result, output)
+            return outcome.status
+    except SystemExit as stop:  # raised by the parser after --help, or for a wrong flag
         return int(stop.code or 0)
     except Stopped as stopped:
         print(f"hypernoise_pl {command}: {stopped}; the same command begins anew", file=sys.stderr)
         return stopped.code
 
 
-def _run(command: str, arguments: list[str], options: Options, rest: list[str]) -> int:
+def _run(command: str, arguments: list[str], options: Options, flags: list[str]) -> Outcome:
     if command == "export":
         from hypernoise_pl.cli.export import main as export
 
@@ -59,21 +63,21 @@ def _run(command: str, arguments: list[str], options: Options, rest: list[str]) 
     if command == "score":
         from hypernoise_pl.cli.score import main as score
 
-        return score(options, rest)
+        return score(options, flags)
     if command == "sweep":
         from hypernoise_pl.sweep.command import main as sweep
 
-        return sweep(arguments, options, rest)
-    from hypernoise_pl.cli.commands import run
+        return sweep(arguments, options, flags)
+    from hypernoise_pl.cli.run import run
 
-    return run(command, arguments, options, rest)
+    return run(command, arguments, options, flags)
 
 
 def _complete() -> None:
     """Answer a shell that asks for completions (``register-python-argcomplete hypernoise``)."""
     import argcomplete
 
-    argcomplete.autocomplete(every_command()[0])
+    argcomplete.autocomplete(top_parser())
 
 
 if __name__ == "__main__":

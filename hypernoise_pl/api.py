@@ -1,9 +1,8 @@
-"""The Python API: a run is built from a configuration, trained, loaded, and asked for images."""
+"""The Python API: build a run from a configuration, train it, load an adapter, make and score images."""
 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,68 +12,70 @@ import torch
 
 from hypernoise_pl.adapters.files import restore
 from hypernoise_pl.cli import score
-from hypernoise_pl.cli.commands import OUTPUT_VARIABLE, build, quiet
+from hypernoise_pl.cli.build import build
+from hypernoise_pl.cli.quiet import quiet
 from hypernoise_pl.config.options import Options
 from hypernoise_pl.module import HyperNoiseModule
 from hypernoise_pl.noise import gaussian, seed_of
-from hypernoise_pl.runs import commands as runs
+from hypernoise_pl.runs.context import RunContext
+from hypernoise_pl.runs.fit import fit
 from hypernoise_pl.search.base import Search
-from hypernoise_pl.system.files import drop_if_empty, held
+from hypernoise_pl.system.files import held
 from hypernoise_pl.types import Prompt, Rollout
 
 
 @dataclass(frozen=True)
 class Run:
-    """Model, prompts and Trainer of one configuration, in one process.
+    """A run of one configuration, in one process.
 
     Args:
-        parts: what the configuration was built into: ``model``, ``datamodule``, ``trainer``.
-        options: of the command that it stands for; ``folder`` is the run folder.
+        context: model, prompts, Trainer and run folder.
     """
 
-    parts: Any
-    options: Options
+    context: RunContext
 
     @property
     def model(self) -> HyperNoiseModule:
-        """Generator, rewards and what is trained."""
-        model: HyperNoiseModule = self.parts.model
-        return model
+        """Generator, rewards and adapter."""
+        return self.context.model
 
     @property
     def folder(self) -> Path:
         """The run folder."""
-        return self.options.folder
+        return self.context.folder.path
+
+    @property
+    def adapter(self) -> Path:
+        """The adapter folder: the one that was loaded, or the one that ``fit`` writes."""
+        return self.context.adapter or self.folder / "adapter"
 
     def fit(self) -> dict[str, Any]:
         """Train, save the adapter, and measure it, as the command ``fit`` does.
 
         Returns:
-            What ``summary.json`` has.
+            The contents of ``summary.json``; empty where nothing was measured.
         """
-        with quiet(self.options.verbose), held(self.folder):
-            runs.fit(self.parts, self.options)
-        found: dict[str, Any] = self.options.result
-        return found
+        with quiet(self.context.options.verbose), held(self.folder):
+            return fit(self.context) or {}
 
     @torch.no_grad()
     def generate(
         self, prompts: Sequence[str], seeds: Sequence[int] = (0,), strength: float = 1.0, steps: int | None = None
     ) -> Rollout:
-        """Make images, with the noises of ``predict``.
+        """Make images, from the noises of ``predict``.
 
         Args:
-            prompts: B texts.
-            seeds: N, one an image; every prompt is given the same noises.
-            strength: share of the residual to add; 0 is the base generator.
-            steps: network evaluations an image; None for the model's.
+            prompts: B prompts.
+            seeds: N seeds, one an image; every prompt has the same noises.
+            strength: share of the residual that is added; 0 is the base generator.
+            steps: network evaluations per image; None for the model's.
 
         Returns:
             B x N images with their noises and scores, prompt after prompt.
         """
-        asked, noise = self._asked(prompts, seeds)
-        with self.parts.trainer.precision_plugin.forward_context():
-            rollout: Rollout = self.model(asked, noise, strength, steps)
+        repeated, noise = self._inputs(prompts, seeds)
+        with self.context.trainer.precision_plugin.forward_context():
+            rollout: Rollout = self.model(repeated, noise, strength, steps)
         return rollout
 
     def search(
@@ -83,61 +84,62 @@ class Run:
         """Search for better noises by the weighted rewards.
 
         Args:
-            prompts: B texts.
-            method: of search, such as ``RandomSearch(16)``.
-            seeds: N, one a start noise.
-            adapted: whether the search begins where what was trained ends.
+            prompts: B prompts.
+            method: search method, such as ``RandomSearch(16)``.
+            seeds: N seeds, one a start noise.
+            adapted: whether the search starts from the adapter's refined noise.
 
         Returns:
-            The best of each search, B x N, prompt after prompt.
+            The best image of each search, B x N, prompt after prompt.
         """
-        asked, noise = self._asked(prompts, seeds)
-        with self.parts.trainer.precision_plugin.forward_context():
-            return self.model.search(method, asked, noise, adapted)
+        repeated, noise = self._inputs(prompts, seeds)
+        with self.context.trainer.precision_plugin.forward_context():
+            return self.model.search(method, repeated, noise, adapted)
 
-    def _asked(self, prompts: Sequence[str], seeds: Sequence[int]) -> tuple[list[Prompt], torch.Tensor]:
+    def _inputs(self, prompts: Sequence[str], seeds: Sequence[int]) -> tuple[list[Prompt], torch.Tensor]:
         """Every prompt once a seed, and their noises [B x N, *Z], on the device."""
-        self.model.to(self.parts.trainer.strategy.root_device)
-        asked = [Prompt(text, index=index) for index, text in enumerate(prompts) for _ in seeds]
+        self.model.to(self.context.trainer.strategy.root_device)
+        repeated = [Prompt(text, index=index) for index, text in enumerate(prompts) for _ in seeds]
         noise = gaussian(self.model.generator.noise_shape, [seed_of(seed) for _ in prompts for seed in seeds])
-        return asked, noise.to(self.model.device)
+        return repeated, noise.to(self.model.device)
 
 
 def build_run(*configs: str | Path, values: Mapping[str, Any] | None = None, output: str | Path | None = None) -> Run:
     """Build a run to train.
 
     Args:
-        *configs: YAML files or their short names, merged over ``fit``'s, as ``--config`` takes them.
+        *configs: YAML files or their short names, merged over ``fit``'s as ``--config`` does.
         values: dotted name -> value, as flags have them: ``{"trainer.max_steps": 100}``.
         output: run folder; None for a new one under ``runs/fit``.
 
     Raises:
-        ConfigError: naming the file or key, and what is wrong with it.
+        ConfigError: naming the file or key, and its error.
         FileNotFoundError: if a model or file is missing.
     """
     options = Options(config=[*map(str, configs)], output=None if output is None else Path(output))
-    return Run(_built("fit", options, values), options)
+    with quiet(options.verbose):
+        return Run(build("fit", options, _flags(values)))
 
 
 def load_run(adapter: str | Path, *configs: str | Path, values: Mapping[str, Any] | None = None) -> Run:
     """Load an adapter with the configuration that it was trained with.
 
     Args:
-        adapter: its folder, such as ``runs/fit/TIME/adapter``.
-        *configs: YAML files or their short names, merged over its own configuration.
+        adapter: adapter folder, such as ``runs/fit/TIME/adapter``.
+        *configs: YAML files or their short names, merged over the adapter's own configuration.
         values: dotted name -> value, as flags have them.
 
     Raises:
-        ConfigError: naming the file or key, and what is wrong with it.
+        ConfigError: naming the file or key, and its error.
         FileNotFoundError: if the adapter, a model or a file is missing.
         ValueError: if a file is damaged.
     """
     options = Options(config=[*map(str, configs)], adapter=Path(adapter))
-    parts = _built("test", options, values)
-    if options.made is not None:
-        drop_if_empty(options.made)  # nothing is measured
-    restore(parts.model.adapter, Path(adapter))
-    return Run(parts, options)
+    with quiet(options.verbose):
+        context = build("test", options, _flags(values))
+    context.folder.remove_if_empty()  # nothing is measured in it
+    restore(context.model.adapter, Path(adapter))
+    return Run(context)
 
 
 def score_images(
@@ -151,13 +153,17 @@ def score_images(
 
     Args:
         benchmark: short name in ``conf/benchmarks``, or a YAML file.
-        images: folder or JSONL file of them.
-        metadata: the benchmark's file of prompts; None for what stands beside the images.
+        images: folder or JSONL file of images.
+        metadata: the benchmark's file of prompts; None for the file beside the images.
         output: run folder; None for a new one under ``runs/score``.
         values: dotted name -> value of the benchmark's configuration.
 
     Returns:
-        What ``summary.json`` has.
+        The contents of ``summary.json``.
+
+    Raises:
+        ValueError: for an error in the configuration or the images.
+        FileNotFoundError: if a file, folder or model is missing.
     """
     options = Options(
         benchmark=benchmark,
@@ -165,19 +171,9 @@ def score_images(
         metadata=None if metadata is None else Path(metadata),
         output=None if output is None else Path(output),
     )
-    score.score_images(options, _flags(values))
-    found: dict[str, Any] = options.result
-    return found
-
-
-def _built(name: str, options: Options, values: Mapping[str, Any] | None) -> Any:
-    try:
-        with quiet(options.verbose):
-            return build(name, options, _flags(values))
-    finally:
-        os.environ.pop(OUTPUT_VARIABLE, None)
+    return score.score_images(options, _flags(values)) or {}
 
 
 def _flags(values: Mapping[str, Any] | None) -> list[str]:
-    given = (values or {}).items()
-    return [f"--{name}={value if isinstance(value, str) else json.dumps(value)}" for name, value in given]
+    pairs = (values or {}).items()
+    return [f"--{name}={value if isinstance(value, str) else json.dumps(value)}" for name, value in pairs]

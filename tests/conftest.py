@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from hypernoise_pl.cli import commands as cli
+from hypernoise_pl.runs.run_folder import OUTPUT_VARIABLE
 from tests.families import FAMILIES
 
 
@@ -34,6 +34,6 @@ def pipeline_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str],
 def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A working directory of the test's own, and no run folder left by another run of this process."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv(cli.OUTPUT_VARIABLE, raising=False)
+    monkeypatch.delenv(OUTPUT_VARIABLE, raising=False)
     yield
-    monkeypatch.delenv(cli.OUTPUT_VARIABLE, raising=False)
+    monkeypatch.delenv(OUTPUT_VARIABLE, raising=False)

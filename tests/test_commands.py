@@ -19,11 +19,12 @@ import pytest
 from PIL import Image
 
 from hypernoise_pl.__main__ import main
-from hypernoise_pl.cli import commands as cli
-from hypernoise_pl.cli.parser import COMMANDS, every_command
+from hypernoise_pl.cli.command_table import COMMANDS
+from hypernoise_pl.cli.parser import command_parsers
+from hypernoise_pl.config.files import PACKAGE
 from tests.metrics import mask2former
 
-ROOT = Path(cli.__file__).parents[2]
+ROOT = PACKAGE.parent
 EXTENDING = Path("docs/extending.md")  # whose commands tests/test_extending.py runs, with the files that it shows
 DOCUMENTS = [path for path in sorted(ROOT.rglob("*.md")) if not {".venv", "runs"} & set(path.relative_to(ROOT).parts)]
 CONFIGS = [path for name in ("conf", "experiments", "benchmarks") for path in sorted((ROOT / name).rglob("*.yaml"))]
@@ -100,7 +101,7 @@ def shown() -> dict[str, str]:
         for line in re.sub(r"\\\n\s*", "", header).splitlines():
             for command in re.findall(r"python -m hypernoise_pl\S* .*?(?=$|;|, where| \()", line):
                 found.setdefault(command.strip(), str(config.relative_to(ROOT)))
-    for name, parser in every_command()[1].items():
+    for name, parser in command_parsers().items():
         for command in commands_of(parser.format_help()):
             found.setdefault(command, f"{name} --help")
     for source in SOURCES:

@@ -14,7 +14,7 @@ from hypernoise_pl.callbacks.evaluate import Evaluate
 from hypernoise_pl.callbacks.hacking_alarm import HackingAlarm
 from hypernoise_pl.callbacks.image_grid import ImageGrid
 from hypernoise_pl.callbacks.run_benchmark import resting
-from hypernoise_pl.config.merge import read_config
+from hypernoise_pl.config.loading import read_config
 from hypernoise_pl.report.history import TEST, TRAIN, VALIDATION, History
 from hypernoise_pl.report.live import PAGE, Told, live_page
 from hypernoise_pl.report.signs import Limits, signs, validated
@@ -52,7 +52,7 @@ class LivePage(L.Callback):
             file = self._history.folder / "config.yaml"
             config = read_config(file) if file.is_file() else {}
             self._config = yaml.safe_dump(config, sort_keys=False, width=120) if config else ""
-            self._about = config.get("about") or type(pl_module).__name__
+            self._about = config.get("description") or type(pl_module).__name__
 
     def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
         """Take up the record where the run goes on, and write the page."""

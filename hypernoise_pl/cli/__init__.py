@@ -1,1 +1,1 @@
-"""The command line: one parser, the configuration that a command amounts to, and what each command does with it."""
+"""The command line: the parser, the configuration of each command, and the commands that run no model."""

@@ -1,4 +1,4 @@
-"""What a run and its adapter know of their training, as a configuration: what other commands start from."""
+"""The configuration that a run and its adapter were trained with, merged for other commands."""
 
 from __future__ import annotations
 
@@ -15,17 +15,19 @@ from hypernoise_pl.config.merge import merge_config
 from hypernoise_pl.config.signatures import ConfigError, class_path_of, find_class
 from hypernoise_pl.lora.view import LoraOptions
 
-OF_THE_MACHINE = ("accelerator", "devices", "num_nodes", "strategy")  # Trainer's: where a run is, not what it is
+MACHINE_KEYS = ("accelerator", "devices", "num_nodes", "strategy")  # of trainer: they belong to a machine
 
 
-def of_run(config: dict[str, Any], folder: Path, roots: Mapping[str, Any], machine: bool = False) -> dict[str, Any]:
-    """A configuration with that of a fit merged over it; a folder that is none of a fit changes nothing.
+def merge_run(
+    config: dict[str, Any], folder: Path, key_types: Mapping[str, Any], machine: bool = False
+) -> dict[str, Any]:
+    """Merge the configuration of a fit; a folder that is no fit's run folder changes nothing.
 
     Args:
-        config: plain, merged so far.
-        folder: of the run.
-        roots: top-level key -> its type.
-        machine: with the run's devices and strategy too.
+        config: plain configuration merged so far.
+        folder: run folder.
+        key_types: top-level key -> its type.
+        machine: whether the run's devices and strategy are merged too.
 
     Raises:
         ConfigError: if the run's ``config.yaml`` cannot be read.
@@ -34,26 +36,27 @@ def of_run(config: dict[str, Any], folder: Path, roots: Mapping[str, Any], machi
     if not file.is_file():
         return config
     try:
-        found = yaml.safe_load(file.read_text())
+        own = yaml.safe_load(file.read_text())
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"config {file}: not YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(found, dict) or not {"model", "data", "trainer"} <= set(found):
-        return config  # of something else
-    left_out = () if machine else OF_THE_MACHINE
-    trainer = {key: value for key, value in (found["trainer"] or {}).items() if key not in left_out}
-    return merge_config(config, {**found, "trainer": trainer}, roots, f"config {file}")
+    if not isinstance(own, dict) or not {"model", "data", "trainer"} <= set(own):
+        return config  # another program's file
+    skipped = () if machine else MACHINE_KEYS
+    trainer = {key: value for key, value in (own["trainer"] or {}).items() if key not in skipped}
+    return merge_config(config, {**own, "trainer": trainer}, key_types, f"config {file}")
 
 
-def with_generator(
-    config: dict[str, Any], adapter: Path, roots: Mapping[str, Any], flags: Sequence[str]
+def merge_generator(
+    config: dict[str, Any], adapter: Path, key_types: Mapping[str, Any], flags: Sequence[str]
 ) -> dict[str, Any]:
-    """A configuration with the generator that an adapter was trained with.
+    """Merge the generator that an adapter was trained with.
 
     Args:
-        config: plain, merged so far.
-        adapter: its folder.
-        roots: top-level key -> its type.
-        flags: names of the command line's flags; one of the generator's says where a folder is that is elsewhere here.
+        config: plain configuration merged so far.
+        adapter: adapter folder.
+        key_types: top-level key -> its type.
+        flags: names of the command line's flags; with one of the generator's, folders that are missing here are left
+            out.
 
     Raises:
         FileNotFoundError: if the adapter or its generator's folder is missing.
@@ -62,61 +65,61 @@ def with_generator(
     try:
         generator = generator_of(adapter)
     except FileNotFoundError:
-        if not any(_plain(flag).startswith("model.generator.") for flag in flags):
+        if not any(_without_init_args(flag).startswith("model.generator.") for flag in flags):
             raise
-        about = describe(adapter)["generator"]
-        elsewhere = {key for key, value in about["init_args"].items() if str(value).startswith("./")}
-        known = {key: value for key, value in about["init_args"].items() if key not in elsewhere}
-        generator = {"class_path": about["class_path"], "init_args": known}
-    return merge_config(config, {"model": {"init_args": {"generator": generator}}}, roots, f"adapter {adapter}")
+        description = describe(adapter)["generator"]
+        elsewhere = {key for key, value in description["init_args"].items() if str(value).startswith("./")}
+        known = {key: value for key, value in description["init_args"].items() if key not in elsewhere}
+        generator = {"class_path": description["class_path"], "init_args": known}
+    return merge_config(config, {"model": {"init_args": {"generator": generator}}}, key_types, f"adapter {adapter}")
 
 
-def with_adapter(config: dict[str, Any], adapter: Path, roots: Mapping[str, Any]) -> dict[str, Any]:
-    """A configuration whose module trains what an adapter is: its kind, rank, scale, layers and mode.
+def merge_adapter(config: dict[str, Any], adapter: Path, key_types: Mapping[str, Any]) -> dict[str, Any]:
+    """Merge the kind, rank, scale, layers and mode of an adapter.
 
     Raises:
         FileNotFoundError: if the adapter is missing.
         ValueError: if its description is damaged.
     """
-    about = describe(adapter)
+    description = describe(adapter)
     trained: dict[str, Any] = {
-        "class_path": class_path_of(KINDS[about["adapts"]]),
-        "init_args": {"lora": {key: about[key] for key in _lora_keys(about)}},
+        "class_path": class_path_of(KINDS[description["adapts"]]),
+        "init_args": {"lora": {key: description[key] for key in _lora_keys(description)}},
     }
-    if about["mode"] is not None:
-        trained["init_args"]["mode"] = about["mode"]
-    return merge_config(config, {"model": {"init_args": {"adapter": trained}}}, roots, f"adapter {adapter}")
+    if description["mode"] is not None:
+        trained["init_args"]["mode"] = description["mode"]
+    return merge_config(config, {"model": {"init_args": {"adapter": trained}}}, key_types, f"adapter {adapter}")
 
 
 def check_adapter(config: Mapping[str, Any], adapter: Path) -> None:
-    """Compare a configuration with what an adapter knows, before anything is loaded.
+    """Check, before anything is loaded, that a configuration builds what an adapter was trained as.
 
     Raises:
         ConfigError: naming the first difference and the flag to leave out.
     """
-    about, arguments = describe(adapter), config["model"]["init_args"]
+    description, arguments = describe(adapter), config["model"]["init_args"]
     trained = arguments["adapter"]
     options = trained["init_args"]
     generator = find_class(arguments["generator"]["class_path"])
     differences = {
-        "model.adapter": (about["adapts"], getattr(find_class(trained["class_path"]), "adapts", None)),
-        "model.generator": (about["generator"]["class_path"].rpartition(".")[2], generator.__name__),
-        "model.adapter.mode": (about["mode"] or options.get("mode"), options.get("mode")),
+        "model.adapter": (description["adapts"], getattr(find_class(trained["class_path"]), "adapts", None)),
+        "model.generator": (description["generator"]["class_path"].rpartition(".")[2], generator.__name__),
+        "model.adapter.mode": (description["mode"] or options.get("mode"), options.get("mode")),
     }
-    for key in _lora_keys(about):
-        differences[f"model.adapter.lora.{key}"] = (about[key], options["lora"][key])
-    for flag, (theirs, ours) in differences.items():
-        if theirs != ours and "${" not in str(ours):
+    for key in _lora_keys(description):
+        differences[f"model.adapter.lora.{key}"] = (description[key], options["lora"][key])
+    for flag, (adapter_value, value) in differences.items():
+        if adapter_value != value and "${" not in str(value):
             what = "it adapts" if flag == "model.adapter" else f"its {flag.rpartition('.')[2]} is"
             raise ConfigError(
-                f"adapter {adapter}: {what} {theirs}, not {ours}; leave out what says otherwise (--{flag})"
+                f"adapter {adapter}: {what} {adapter_value}, not {value}; leave out what says otherwise (--{flag})"
             )
 
 
-def _lora_keys(about: Mapping[str, Any]) -> list[str]:
-    """The LoRA's options that an adapter remembers."""
-    return [option.name for option in fields(LoraOptions) if option.name in about]
+def _lora_keys(description: Mapping[str, Any]) -> list[str]:
+    """The options of the LoRA that an adapter records."""
+    return [option.name for option in fields(LoraOptions) if option.name in description]
 
 
-def _plain(flag: str) -> str:
+def _without_init_args(flag: str) -> str:
     return ".".join(part for part in flag.split(".") if part != "init_args")

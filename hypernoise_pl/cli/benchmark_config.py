@@ -1,95 +1,70 @@
-"""A benchmark out of its configuration file and the command line's keys."""
+"""A benchmark built from its configuration file and the keys of the command line."""
 
 from __future__ import annotations
 
-import contextlib
-import io
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from jsonargparse import ArgumentParser
-
-from hypernoise_pl.cli.class_help import families
+from hypernoise_pl.cli.class_help import import_all_modules
+from hypernoise_pl.cli.instantiate import instantiate
 from hypernoise_pl.config.files import BENCHMARKS, benchmark_names
-from hypernoise_pl.config.merge import finished, merge_file, merge_flag, resolved
+from hypernoise_pl.config.flags import merge_flag
+from hypernoise_pl.config.interpolation import resolve, to_omegaconf
+from hypernoise_pl.config.loading import merge_file
 from hypernoise_pl.config.signatures import ConfigError, find_class
 from hypernoise_pl.metrics.benchmark import Benchmark
 from hypernoise_pl.types import nearest
 
 Part = TypeVar("Part")
-ROOTS = {"benchmark": Benchmark}
+KEY_TYPES = {"benchmark": Benchmark}
 
 
-def configuration(name: str, flags: Sequence[tuple[str, str]] = ()) -> dict[str, Any]:
+def benchmark_config(name: str, flags: Sequence[tuple[str, str]] = ()) -> dict[str, Any]:
     """A benchmark's configuration.
 
     Args:
         name: short name in ``conf/benchmarks``, or a YAML file with the key ``benchmark``.
-        flags: dotted names and values that are merged over it.
+        flags: dotted names and values, merged over the file.
 
     Raises:
         ConfigError: if there is no such file, or a key or class is wrong.
     """
-    families()
-    config = merge_file({}, benchmark_file(name), ROOTS)
+    import_all_modules()
+    config = merge_file({}, benchmark_file(name), KEY_TYPES)
     for flag, value in flags:
-        config = merge_flag(config, flag, value, ROOTS)
-    config = resolved(finished(config, ROOTS))
+        config = merge_flag(config, flag, value, KEY_TYPES)
+    config = resolve(to_omegaconf(config, KEY_TYPES))
     if not isinstance(config.get("benchmark"), dict) or "class_path" not in config["benchmark"]:
         raise ConfigError(f"config {name}: needs the key benchmark, with a class_path")
-    if not issubclass(class_of(config), Benchmark):
+    if not issubclass(benchmark_class(config), Benchmark):
         raise ConfigError(f"config {name}: {config['benchmark']['class_path']} is no Benchmark")
     return config
 
 
-def class_of(config: dict[str, Any]) -> type[Benchmark]:
-    """The benchmark's class, of which nothing is built."""
-    kind: type[Benchmark] = find_class(config["benchmark"]["class_path"])
-    return kind
+def benchmark_class(config: dict[str, Any]) -> type[Benchmark]:
+    """The class of a benchmark's configuration; nothing is built."""
+    cls: type[Benchmark] = find_class(config["benchmark"]["class_path"])
+    return cls
 
 
-def build(config: dict[str, Any]) -> Benchmark:
-    """The benchmark, with its models loaded.
+def build_benchmark(config: dict[str, Any]) -> Benchmark:
+    """Build a benchmark and load its models.
 
     Raises:
         ConfigError: for a value of the wrong type.
         FileNotFoundError: if a model is missing.
-        ValueError: if a model is damaged, or what the benchmark needs is not installed.
+        ValueError: if a model is damaged, or a package is not installed.
     """
-    benchmark: Benchmark = _made(config["benchmark"], Benchmark, "benchmark")
+    benchmark = instantiate(Benchmark, config["benchmark"], "benchmark")  # type: ignore[type-abstract]
     if (missing := benchmark.missing()) is not None:
         raise ConfigError(f"{benchmark.title} cannot score; missing is {missing}")
     return benchmark.eval().requires_grad_(False)
 
 
-def build_part(config: dict[str, Any], name: str, kind: type[Part]) -> Part:
-    """One of the benchmark's arguments alone, an object of this class; raises what ``build`` does."""
-    made: Part = _made(config["benchmark"]["init_args"][name], kind, name)
-    return made
-
-
-def _made(config: dict[str, Any], kind: type, name: str) -> Any:
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_subclass_arguments(kind, name, required=True)
-    with contextlib.redirect_stderr(io.StringIO()):
-        try:
-            parsed = parser.parse_object({name: config})
-        except Exception as error:
-            raise ConfigError(_complaint(str(error))) from None
-    return parser.instantiate_classes(parsed)[name]
-
-
-def _complaint(text: str) -> str:
-    """What the parser says, in one line: the key and what it wanted there, without the types that it tried."""
-    keys = [key for key in re.findall(r'(?:Parser key|Key) "([^"]+)"', text) if key != "benchmark"]
-    said = [line.strip(" -") for line in text.splitlines()]
-    telling = [
-        line for line in said if line and not re.match(r"Parser key|Does not|Subtypes|Errors|Problem|Given", line)
-    ]
-    wanted = next((line for line in telling if "NoneType" not in line), (telling or said)[0])
-    return f"benchmark: {wanted}" if not keys else f"benchmark.{'.'.join(dict.fromkeys(keys))}: {wanted}"
+def build_part(config: dict[str, Any], name: str, cls: type[Part]) -> Part:
+    """Build one of a benchmark's arguments alone; raises what ``build_benchmark`` does."""
+    return instantiate(cls, config["benchmark"]["init_args"][name], name)
 
 
 def benchmark_file(name: str) -> str:
@@ -100,9 +75,9 @@ def benchmark_file(name: str) -> str:
     """
     if name.endswith((".yaml", ".yml")):
         if not Path(name).is_file():
-            raise ConfigError(f"score: {name}: no such file")
+            raise ConfigError(f"benchmark {name}: no such file")
         return name
     if name not in benchmark_names():
         hint = nearest(name, benchmark_names()) or f"; there are {', '.join(benchmark_names())}, or give a YAML file"
-        raise ConfigError(f"score: no benchmark is called {name!r}{hint}")
+        raise ConfigError(f"no benchmark is called {name!r}{hint}")
     return f"{BENCHMARKS}/{name}"

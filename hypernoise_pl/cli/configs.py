@@ -2,101 +2,97 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
+from typing import Any
 
 import yaml
 
-from hypernoise_pl.cli.parser import PROGRAM, closest
+from hypernoise_pl.cli.command_table import PROGRAM
+from hypernoise_pl.cli.outcome import Outcome
+from hypernoise_pl.cli.parser import closest
 from hypernoise_pl.config.files import BENCHMARKS, SWEEPS, benchmark_names, conf_folder, config_names, sweep_names
 from hypernoise_pl.config.options import Options
 
 
-def main(options: Options) -> int:
-    """List, show or copy.
-
-    Returns:
-        0 on success, 2 for what the user wrote or gave.
-    """
-    try:
-        _run(options)
-        return 0
-    except (ValueError, OSError) as error:
-        print(f"hypernoise_pl configs: error: {error}", file=sys.stderr)
-        return 2
+def main(options: Options) -> Outcome:
+    """List, show or copy."""
+    with Outcome("configs", options.verbose) as outcome:
+        outcome.result = _run(options)
+    return outcome
 
 
 def every_name() -> list[str]:
-    """Short names of all configurations, and of the sweeps and benchmarks after them."""
-    return [*config_names(), *_apart()]
+    """Short names of all configurations, then of the sweeps and benchmarks."""
+    return [*config_names(), *_sweeps_and_benchmarks()]
 
 
-def _apart() -> list[str]:
-    """Names of what ``--config`` does not take, with the folder."""
+def _sweeps_and_benchmarks() -> list[str]:
+    """Names of the sweeps and benchmarks with their folder; ``--config`` does not take them."""
     return [
         *(f"{SWEEPS}/{name}" for name in sweep_names()),
         *(f"{BENCHMARKS}/{name}" for name in benchmark_names()),
     ]
 
 
-def about(name: str) -> str:
-    """What a configuration is for: its first line, a comment."""
+def description(name: str) -> str:
+    """Purpose of a configuration: its first line, a comment."""
     first, _, _ = (conf_folder() / f"{name}.yaml").read_text().partition("\n")
     return first.removeprefix("#").strip()
 
 
-def _run(options: Options) -> None:
+def _run(options: Options) -> Any:
     if options.action == "list":
         if options.name is not None:
             raise ValueError(f"{options.name}: list takes no name; configs show {options.name} prints it")
-        _list(options)
-        return
+        return _list()
     if options.name is None:
-        raise ValueError(f"{options.action}: of which? {PROGRAM} configs lists them")
-    name = options.name.removesuffix(".yaml")
-    if name not in every_name():
-        name = next((full for full in _apart() if full.partition("/")[2] == name), name)
-    if name not in every_name():
-        hint = (
-            closest(name, [*every_name(), *(full.partition("/")[2] for full in _apart())])
-            or f"; {PROGRAM} configs lists them"
-        )
-        raise ValueError(f"no configuration is called {options.name!r}{hint}")
+        raise ValueError(f"{options.action}: the name is missing; {PROGRAM} configs lists the names")
+    name = _full_name(options.name)
     text = (conf_folder() / f"{name}.yaml").read_text()
-    if options.action == "show":
-        if options.file is not None:
-            raise ValueError(f"{options.file}: show writes no file; configs copy {name} {options.file} does")
-        options.result = yaml.safe_load(text)
-        print(text, end="")
-    else:
-        _copy(options, name, text)
+    if options.action == "copy":
+        return _copy(name, text, options.file)
+    if options.file is not None:
+        raise ValueError(f"{options.file}: show writes no file; configs copy {name} {options.file} does")
+    print(text, end="")
+    return yaml.safe_load(text)
 
 
-def _list(options: Options) -> None:
+def _full_name(name: str) -> str:
+    """The name of a configuration with its folder, which may be left out for a sweep or a benchmark."""
+    name = name.removesuffix(".yaml")
+    short_names = {full.partition("/")[2]: full for full in reversed(_sweeps_and_benchmarks())}
+    if name in every_name():
+        return name
+    if name in short_names:
+        return short_names[name]
+    hint = closest(name, [*every_name(), *short_names]) or f"; {PROGRAM} configs lists them"
+    raise ValueError(f"no configuration is called {name!r}{hint}")
+
+
+def _list() -> list[dict[str, str]]:
     names = every_name()
-    options.result = [{"name": name, "about": about(name)} for name in names]
     width, group = max(map(len, names)), None
     for name in names:
         folder = name.rpartition("/")[0] or "recipes"
         if folder != group:
             print(f"{'' if group is None else chr(10)}{folder}")
             group = folder
-        print(f"  {name:<{width}}  {about(name)}")
+        print(f"  {name:<{width}}  {description(name)}")
     print(f"\none of them  {PROGRAM} configs show NAME\nyour own     {PROGRAM} configs copy NAME mine.yaml")
+    return [{"name": name, "description": description(name)} for name in names]
 
 
-def _copy(options: Options, name: str, text: str) -> None:
-    file = options.file or Path(f"{name.rpartition('/')[2]}.yaml")
-    if file.is_dir():
-        file = file / f"{name.rpartition('/')[2]}.yaml"
+def _copy(name: str, text: str, file: Path | None) -> dict[str, str]:
+    short = f"{name.rpartition('/')[2]}.yaml"
+    file = file or Path(short)
+    file = file / short if file.is_dir() else file
     try:
-        with file.open("x") as written:
-            written.write(text)
+        with file.open("x") as opened:
+            opened.write(text)
     except FileExistsError:
         raise ValueError(f"{file} is there already; give another name: configs copy {name} FILE") from None
     except FileNotFoundError:
         raise ValueError(f"{file}: no folder {file.parent}") from None
-    options.result = {"file": str(file)}
     if name.startswith(f"{SWEEPS}/"):
         command = f"sweep {file}"
     elif name.startswith(f"{BENCHMARKS}/"):
@@ -104,3 +100,4 @@ def _copy(options: Options, name: str, text: str) -> None:
     else:
         command = f"{'compare' if 'compare' in yaml.safe_load(text) else 'fit'} --config {file}"
     print(f"{name} is copied to {file}\nnext  {PROGRAM} {command}")
+    return {"file": str(file)}

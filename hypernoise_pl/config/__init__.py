@@ -1,1 +1,1 @@
-"""Configurations: files merged, keys checked against signatures, the identity of a run."""
+"""Configurations: files and flags, merged and checked against signatures, and the identity of a run."""

@@ -1,4 +1,4 @@
-"""What an object was built with, kept beside it: what adapters and run folders remember of their parts."""
+"""The arguments that an object was built with, kept for adapters and run folders."""
 
 from __future__ import annotations
 
@@ -7,23 +7,25 @@ from typing import Any, ClassVar, Self
 
 
 class KeepsArguments:
-    """A class whose instances know what they were built with, whether by a configuration or in Python.
+    """A class whose instances keep the arguments that they were built with.
 
     Attributes:
-        arguments: what an instance was given, by name; private ones are left out.
-        neutral: names of arguments that change no figure: those of memory, speed and where copies are kept.
+        arguments: arguments of an instance by name, without private ones.
+        neutral: names of arguments that change no figure, such as those of memory and speed.
     """
 
     neutral: ClassVar[tuple[str, ...]] = ()
     arguments: dict[str, Any]
 
     def __new__(cls, *positional: Any, **named: Any) -> Self:
-        """Keep the arguments beside what they build."""
+        """Build an instance and keep its arguments."""
         made = super().__new__(cls)
         signature = inspect.signature(cls.__init__)
         given = signature.bind_partial(made, *positional, **named).arguments
         others = [p.name for p in signature.parameters.values() if p.kind is p.VAR_KEYWORD]
         given |= {key: value for name in others for key, value in given.pop(name, {}).items()}
         kept = {key: value for key, value in list(given.items())[1:] if not key.startswith("_")}
-        made.__dict__["arguments"] = kept
+        # of a subclass of str the text alone is kept
+        plain = {key: str(value) if isinstance(value, str) else value for key, value in kept.items()}
+        made.__dict__["arguments"] = plain
         return made

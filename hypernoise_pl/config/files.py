@@ -1,4 +1,4 @@
-"""Where the configurations lie that come with the package, and what they are called. Standard library only."""
+"""The configurations that come with the package: their folder and their short names. Standard library only."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ def conf_folder() -> Path:
     return beside if (beside / "fit.yaml").exists() else PACKAGE / "conf"
 
 
-SWEEPS = "sweeps"  # folder of conf/ whose files are for sweep, not for --config
-BENCHMARKS = "benchmarks"  # and of those for score
+SWEEPS = "sweeps"  # folder of conf/ with the files of sweep
+BENCHMARKS = "benchmarks"  # folder of conf/ with the files of score
 
 
 def config_names() -> list[str]:
-    """Short names of all of them (``shapes_long``, ``rewards/redness``): recipes first, then folder by folder."""
+    """Short names that ``--config`` takes (``shapes_long``, ``rewards/redness``): recipes first, then by folder."""
     folder = conf_folder()
     files = sorted(folder.rglob("*.yaml"), key=lambda file: (len(file.relative_to(folder).parts), file))
     names = [file.relative_to(folder).with_suffix("").as_posix() for file in files]

@@ -1,12 +1,14 @@
-"""A configuration as dotted names and values, as flags have them; and those by which runs are sorted."""
+"""A configuration as dotted names and values; hyperparameters and differences of runs."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-# beginnings of the names by which two runs of one task differ
-_TELLING = (
+SHOWN = 6  # differences that are written out
+_ABSENT = "not there"
+# beginnings of the names of hyperparameters
+_HYPERPARAMETERS = (
     "model.class_path",
     "model.generator.class_path",
     "model.adapter.class_path",
@@ -31,30 +33,39 @@ _TELLING = (
 
 
 def leaves(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
-    """Dotted names, as flags have them, and values."""
+    """Dotted names, as flags have them, and their values."""
     if isinstance(value, Mapping) and value:
         for key, part in value.items():
             yield from leaves(part, name if key == "init_args" else f"{name}.{key}".lstrip("."))
     elif isinstance(value, list) and any(isinstance(part, (Mapping, list)) for part in value):
-        for place, part in enumerate(value):
-            yield from leaves(part, f"{name}.{place}")
+        for index, part in enumerate(value):
+            yield from leaves(part, f"{name}.{index}")
     else:
         yield name, value
 
 
 def hyper_parameters(config: Mapping[str, Any]) -> dict[str, Any]:
-    """What decides a training, by the names of flags: numbers, texts and switches that are on.
+    """Hyperparameters of a training, under the names of flags: numbers, texts and switches that are on.
 
-    What is null or off is left out. A class stands under the name of its place: ``model.optimizer`` is ``AdamW``.
+    Values that are null or off are left out. A class has the name of its argument: ``model.optimizer`` is ``AdamW``.
 
     Args:
-        config: resolved.
+        config: resolved configuration.
     """
-    found: dict[str, Any] = {}
+    hyper: dict[str, Any] = {}
     for name, value in leaves(config):
-        if value is None or value is False or not name.startswith(_TELLING):
+        if value is None or value is False or not name.startswith(_HYPERPARAMETERS):
             continue
         if name.endswith(".class_path"):
             name, value = name.removesuffix(".class_path"), str(value).rpartition(".")[2]
-        found[name] = value if isinstance(value, (bool, int, float, str)) else str(value)
-    return found
+        hyper[name] = value if isinstance(value, (bool, int, float, str)) else str(value)
+    return hyper
+
+
+def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
+    """The differences of two configurations, such as ``trainer.max_steps 1200 (was 800)``; empty without any."""
+    old, new = dict(leaves(before)), dict(leaves(after))
+    names = [name for name in {**old, **new} if old.get(name) != new.get(name) and name != "output"]
+    shown = [f"{name} {new.get(name, _ABSENT)} (was {old.get(name, _ABSENT)})" for name in names[:SHOWN]]
+    more = [f"{len(names) - SHOWN} more"] if len(names) > SHOWN else []
+    return ", ".join(shown + more)

@@ -1,8 +1,8 @@
-"""What decides a figure, in a form that can be written, compared and read: classes, options, weights and files.
+"""The identity of a run: the classes, options, weights and files that decide its figures, as JSON.
 
-Not in it is what changes no figure: devices, chunks, folders' names, and options that a class calls ``neutral``. Nor is
-what cannot be held still from one machine to the next: the versions of PyTorch and its libraries, which move the last
-digits.
+Left out is whatever changes no figure: devices, chunks, names of folders, and options that a class lists as
+``neutral``. The versions of PyTorch and its libraries are left out too: they change the last digits, and differ between
+machines.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-_OF_WEIGHTS = {".bin", ".ckpt", ".gguf", ".h5", ".msgpack", ".onnx", ".pt", ".pth", ".safetensors"}
-_ABOUT = {".gitattributes", ".jpeg", ".jpg", ".md", ".png"}  # files that only people read
-_ABSENT = "nothing"  # in the place of what one side does not have
+_WEIGHT_FILES = {".bin", ".ckpt", ".gguf", ".h5", ".msgpack", ".onnx", ".pt", ".pth", ".safetensors"}
+_DOCUMENTS = {".gitattributes", ".jpeg", ".jpg", ".md", ".png"}  # files that no program reads
+_ABSENT = "nothing"  # for an option that one side does not have
 
 
 def described(value: Any, loaded: bool = False) -> Any:
-    """A value as JSON has it, such that two of them are equal where they decide the same figures.
+    """The identity of a value, as JSON; two values that decide the same figures have the same identity.
 
-    An object becomes its class and its options, those left out by their defaults, and its weights become a digest. A
-    folder or file becomes a digest of its contents, whatever it is called.
+    An object becomes its class and its options, with their defaults, and a digest of its weights. A folder or file
+    becomes a digest of its contents.
 
     Args:
-        value: plain values, containers of them, paths, and objects that are dataclasses or keep their arguments.
-        loaded: whether it is an option of a module, whose weights are in memory: a folder's are then not read again.
+        value: plain value, container of values, path, or an object that is a dataclass or keeps its arguments.
+        loaded: whether the value is an option of a module, whose weights are in memory; weight files are then skipped.
     """
     if isinstance(value, (str, Path)):
         return _file(Path(value), loaded) if _exists(str(value)) else str(value)
@@ -55,86 +55,90 @@ def described(value: Any, loaded: bool = False) -> Any:
     return _object(value, loaded)
 
 
-def options(kind: type, given: Mapping[str, Any]) -> dict[str, Any]:
-    """The options of a class that decide figures: those given, and the defaults of the others.
+def options(cls: type, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of a class that decide figures: its arguments, and the defaults of the others.
 
     Args:
-        kind: class.
-        given: argument -> value.
+        cls: class.
+        arguments: argument -> value.
     """
-    every = defaults(kind) | dict(given)
-    neutral = getattr(kind, "neutral", ())
-    return {name: value for name, value in every.items() if name not in neutral}
+    neutral = getattr(cls, "neutral", ())
+    return {name: value for name, value in (defaults(cls) | dict(arguments)).items() if name not in neutral}
 
 
-def defaults(kind: type) -> dict[str, Any]:
-    """Argument -> default, those that a class passes on to its bases included; what has none is left out."""
-    found: dict[str, Any] = {}
-    for base in inspect.getmro(kind):
+def defaults(cls: type) -> dict[str, Any]:
+    """Argument -> default, of a class and of the bases that it passes arguments to; others are left out."""
+    by_name: dict[str, Any] = {}
+    for base in inspect.getmro(cls):
         if "__init__" not in vars(base) or base is object:
             continue
         signature = list(inspect.signature(base.__init__).parameters.values())[1:]  # type: ignore[misc]
         own = {p.name: p.default for p in signature if p.default is not p.empty and not p.name.startswith("_")}
-        found = own | found
+        by_name = own | by_name
         if not any(p.kind is p.VAR_KEYWORD for p in signature):
             break
-    return found
+    return by_name
 
 
 def weights(module: nn.Module) -> dict[str, str]:
-    """Part of a module -> a digest of its saved weights, whatever device they are on."""
+    """Part of a module -> a digest of its weights, the same on every device."""
     parts = dict(module.named_children())
     if callable(encoders := getattr(module, "text_encoders", None)):
-        parts |= encoders()  # they may be kept apart from the module, off the device
-    found = {name: _digest_of_tensors(part.state_dict()) for name, part in parts.items() if part.state_dict()}
+        parts |= encoders()  # they may be kept outside the module, off the device
+    digests = {name: _digest_of_tensors(part.state_dict()) for name, part in parts.items() if part.state_dict()}
     own = {name: tensor for name, tensor in module.state_dict().items() if "." not in name}
-    return found | ({"own": _digest_of_tensors(own)} if own else {})
+    return digests | ({"own": _digest_of_tensors(own)} if own else {})
 
 
 def digest_of(values: Iterable[Any]) -> str:
-    """A digest of many plain values, for lists too long to be written down."""
+    """A digest of many plain values."""
     return _digest([("", json.dumps(list(values), sort_keys=True, default=str).encode())])
 
 
 def difference(before: Any, now: Any, name: str = "") -> str | None:
-    """The first difference between two identities, in words; None where there is none.
+    """The first difference between two identities, such as ``generator.guidance_scale=4.5, this run has 40.0``.
+
+    Args:
+        before: identity of an earlier run.
+        now: identity of this run.
+        name: dotted name of both within the whole identity.
 
     Returns:
-        Such as ``generator.guidance_scale=4.5, this run has 40.0``.
+        The difference in words; None if they are equal.
     """
     if isinstance(before, Mapping) and isinstance(now, Mapping):
         for key in ["class"] + [key for key in {**before, **now} if key != "class"]:
             within = f"{name}.{key}" if name else key
-            found = difference(before.get(key, _ABSENT), now.get(key, _ABSENT), within)
-            if found is not None:
-                return found
+            first = difference(before.get(key, _ABSENT), now.get(key, _ABSENT), within)
+            if first is not None:
+                return first
         return None
     if isinstance(before, list) and isinstance(now, (list, tuple)) and len(before) == len(now):
-        pairs = (difference(old, new, f"{name}[{place}]") for place, (old, new) in enumerate(zip(before, now)))
-        return next((found for found in pairs if found is not None), None)
+        pairs = (difference(old, new, f"{name}[{index}]") for index, (old, new) in enumerate(zip(before, now)))
+        return next((pair for pair in pairs if pair is not None), None)
     return None if before == now else f"{name}={_short(before)}, this run has {_short(now)}"
 
 
 def _object(value: Any, loaded: bool) -> dict[str, Any]:
-    kind, state = type(value), vars(value) if hasattr(value, "__dict__") else {}
+    cls, state = type(value), vars(value) if hasattr(value, "__dict__") else {}
     loaded = loaded or isinstance(value, nn.Module)
     if dataclasses.is_dataclass(value):
         given = {f.name: getattr(value, f.name) for f in dataclasses.fields(value) if f.init and f.name[0] != "_"}
     else:
         given = state.get("arguments", {name: part for name, part in state.items() if name[0] != "_" and _plain(part)})
-    found: dict[str, Any] = {"class": f"{kind.__module__}.{kind.__qualname__}"}
-    for name, option in options(kind, given).items():
-        found[name] = described(option, loaded)
+    identity: dict[str, Any] = {"class": f"{cls.__module__}.{cls.__qualname__}"}
+    for name, option in options(cls, given).items():
+        identity[name] = described(option, loaded)
         kept = state.get(name, option)
-        if _plain(option) and _plain(kept) and kept != option:  # what was made of it, or was set in its place since
-            found[name] = {"given": found[name], "kept": described(kept, loaded)}
+        if _plain(option) and _plain(kept) and kept != option:  # the attribute was changed after it was set
+            identity[name] = {"given": identity[name], "kept": described(kept, loaded)}
     if isinstance(value, nn.Module):
-        found["loaded_weights"] = weights(value)
+        identity["loaded_weights"] = weights(value)
         scheduler = getattr(getattr(value, "pipeline", None), "scheduler", None)
         if scheduler is not None:
             settings = {name: part for name, part in scheduler.config.items() if not name.startswith("_")}
-            found["scheduler_config"] = {"class": type(scheduler).__name__, **described(settings)}
-    return found
+            identity["scheduler_config"] = {"class": type(scheduler).__name__, **described(settings)}
+    return identity
 
 
 def _plain(value: Any) -> bool:
@@ -142,10 +146,10 @@ def _plain(value: Any) -> bool:
 
 
 def _file(path: Path, loaded: bool) -> dict[str, str]:
-    """A digest of a file's contents, or of all files of a folder but those that people read."""
+    """A digest of a file's contents, or of all files of a folder without its documents."""
     if path.is_file():
         return {"contents": _digest([("", path.read_bytes())])}
-    skipped = _ABOUT | _OF_WEIGHTS if loaded else _ABOUT
+    skipped = _DOCUMENTS | _WEIGHT_FILES if loaded else _DOCUMENTS
     names = {file.relative_to(path): file for file in sorted(path.rglob("*")) if file.is_file()}
     read = (
         (name.as_posix(), file.read_bytes())
@@ -156,7 +160,7 @@ def _file(path: Path, loaded: bool) -> dict[str, str]:
 
 
 def _exists(text: str) -> bool:
-    """Whether a text is the path of something; a bare word is a name, even beside a folder that is called so."""
+    """Whether a text is the path of a file or folder; a bare word is a name, even if a folder has that name."""
     if not text.startswith((".", "~", "/")) and "/" not in text and "." not in text:
         return False
     try:

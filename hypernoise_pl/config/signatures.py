@@ -1,9 +1,8 @@
-"""What a place in a configuration may hold, read from the signatures of the classes that it names."""
+"""Types of a configuration's values, read from the signatures of the classes that it names."""
 
 from __future__ import annotations
 
 import collections.abc
-import contextlib
 import dataclasses
 import importlib
 import inspect
@@ -23,22 +22,25 @@ PLAIN = (
     "torch",
 )  # where classes are defined whose objects are values (torch.Tensor)
 NUMBERS = {int: (int,), float: (int, float)}
-IN_WORDS = {int: "a whole number", float: "a number"}
 
 
 class ConfigError(ValueError):
-    """Something is wrong with what the user wrote; the message is one line."""
+    """An error in what the user wrote; the message is one line."""
 
 
 @dataclasses.dataclass(frozen=True)
 class ArgumentsOf:
-    """The type of a place whose keys are the arguments of one class, which is not named there (``trainer``)."""
+    """The type of a value whose keys are the arguments of a class that is not named there (``trainer``).
 
-    kind: type
+    Args:
+        cls: class that takes the arguments.
+    """
+
+    cls: type
 
 
 def find_class(class_path: str) -> type:
-    """The class of a full dotted name.
+    """Import the class of a full dotted name.
 
     Raises:
         ConfigError: if there is none.
@@ -47,160 +49,121 @@ def find_class(class_path: str) -> type:
     if not module:
         raise ConfigError(f"class_path {class_path}: a short name is not known here; write the full one, MODULE.{name}")
     try:
-        found = importlib.import_module(module)
+        imported = importlib.import_module(module)
     except (ImportError, ValueError):
         raise ConfigError(f"class_path {class_path}: no module {module!r}; write a class's full name") from None
-    if not hasattr(found, name):
-        classes = [word for word, kind in vars(found).items() if inspect.isclass(kind)]
+    if not hasattr(imported, name):
+        classes = [other for other, cls in vars(imported).items() if inspect.isclass(cls)]
         raise ConfigError(f"class_path {class_path}: {module} has no {name!r}{nearest(name, classes)}")
-    return getattr(found, name)  # type: ignore[no-any-return]
+    return getattr(imported, name)  # type: ignore[no-any-return]
 
 
-def class_path_of(kind: type) -> str:
-    """The shortest full name under which a class is found (``torch.optim.SGD``, not ``torch.optim.sgd.SGD``)."""
-    parts = kind.__module__.split(".")
+def class_path_of(cls: type) -> str:
+    """The shortest full name of a class (``torch.optim.SGD``, not ``torch.optim.sgd.SGD``)."""
+    parts = cls.__module__.split(".")
     for depth in range(1, len(parts) + 1):
         module = ".".join(parts[:depth])
-        if vars(sys.modules[module]).get(kind.__name__) is kind:
-            return f"{module}.{kind.__name__}"
-    return f"{kind.__module__}.{kind.__qualname__}"
+        if vars(sys.modules[module]).get(cls.__name__) is cls:
+            return f"{module}.{cls.__name__}"
+    return f"{cls.__module__}.{cls.__qualname__}"
 
 
 @cache
-def parameters(kind: type) -> Mapping[str, Any]:
-    """Name -> type of the arguments that a class takes, those that it passes on included, not the private ones.
+def parameters(cls: type) -> Mapping[str, Any]:
+    """Name -> type of a class's public arguments; None for a type that is not known.
 
-    Which there are is what ``--help-class`` shows: the parser reads them from the code, through ``**options`` too. A
-    type that is not known is None.
+    The names are those that ``--help-class`` shows: jsonargparse follows ``**options`` into the classes that take them.
     """
     from jsonargparse import ArgumentParser
 
     parser = ArgumentParser(exit_on_error=False)
-    add = parser.add_class_arguments if inspect.isclass(kind) else parser.add_function_arguments
-    names = [name for name in add(kind, as_group=False, fail_untyped=False) if not name.startswith("_")]
+    add = parser.add_class_arguments if inspect.isclass(cls) else parser.add_function_arguments
+    names = [name for name in add(cls, as_group=False, fail_untyped=False) if not name.startswith("_")]
     hints: dict[str, Any] = {}
-    for base in inspect.getmro(kind) if inspect.isclass(kind) else ():
+    for base in inspect.getmro(cls) if inspect.isclass(cls) else ():
         if "__init__" in vars(base):
             hints = _hints_of(vars(base)["__init__"]) | hints
-    hints |= {} if inspect.isclass(kind) else _hints_of(kind)
+    hints |= {} if inspect.isclass(cls) else _hints_of(cls)
     return {name: hints.get(name) for name in names}
 
 
-def fields(hint: Any) -> Mapping[str, Any]:
-    """Key -> type of what is configured by its keys and not by a class_path: a dataclass, arguments; else nothing."""
-    for option in options(hint):
+def field_types(hint: Any) -> Mapping[str, Any]:
+    """Key -> type of a dataclass or of ``ArgumentsOf``, which are configured without a class_path; else empty."""
+    for option in union_members(hint):
         if isinstance(option, ArgumentsOf):
-            return parameters(option.kind)
+            return parameters(option.cls)
         if dataclasses.is_dataclass(option) and inspect.isclass(option) and not inspect.isabstract(option):
             hints = typing.get_type_hints(option)
             return {field.name: hints[field.name] for field in dataclasses.fields(option) if field.init}
     return {}
 
 
-def entries(hint: Any) -> Any:
-    """The type of the values of a dict whose keys are free, in a list of one; empty if no dict may stand there."""
-    return [typing.get_args(o)[1] for o in options(hint) if typing.get_origin(o) in (dict, collections.abc.Mapping)]
+def dict_value_types(hint: Any) -> Any:
+    """The type of the values of a dict with free keys, in a list of one; empty if the type is no dict."""
+    return [
+        typing.get_args(o)[1] for o in union_members(hint) if typing.get_origin(o) in (dict, collections.abc.Mapping)
+    ]
 
 
-def items(hint: Any) -> Any:
-    """The type of the items of a list; None if it is not known."""
+def item_type(hint: Any) -> Any:
+    """The type of a list's items; None if it is not known."""
     lists = (list, set, tuple, collections.abc.Sequence, collections.abc.Iterable)
-    found = [typing.get_args(option)[0] for option in options(hint) if typing.get_origin(option) in lists]
-    return found[0] if found else None
+    types_of_items = [typing.get_args(o)[0] for o in union_members(hint) if typing.get_origin(o) in lists]
+    return types_of_items[0] if types_of_items else None
 
 
-def bases(hint: Any) -> list[type]:
-    """The classes of which one, or one that derives from it, is named where this type is wanted."""
-    found = []
-    for option in options(hint):
-        if typing.get_origin(option) is collections.abc.Callable:  # the class is called later, with what is missing
-            found += bases(typing.get_args(option)[1])
+def base_classes(hint: Any) -> list[type]:
+    """The classes whose subclasses a value of this type may name."""
+    classes: list[type] = []
+    for option in union_members(hint):
+        if typing.get_origin(option) is collections.abc.Callable:  # such as an optimiser, called later with the rest
+            classes += base_classes(typing.get_args(option)[1])
         elif inspect.isclass(option) and option.__module__ not in PLAIN:
-            found.append(option)
-    return found
+            classes.append(option)
+    return classes
 
 
-def named(name: str, hint: Any) -> type | None:
-    """The class that a short or full name means where a type is wanted; None if no class of that type has it.
+def class_named(name: str, hint: Any) -> type | None:
+    """Find the class of a type by its short or full name; None if there is none.
 
-    Of two that have a short name, one of which derives from the other, the derived one is meant.
+    Where one of two classes of that short name derives from the other, it is the derived one.
 
     Raises:
         ConfigError: if several have that short name, or a full name is of no class.
     """
-    if "." in name and all(part.isidentifier() for part in name.split(".")) and bases(hint):
+    if "." in name and all(part.isidentifier() for part in name.split(".")) and base_classes(hint):
         return find_class(name)
-    found = {kind for kind in kinds(hint) if kind.__name__ == name}
-    found = {kind for kind in found if not any(issubclass(other, kind) for other in found - {kind})}
-    if len(found) > 1:
+    classes = {cls for cls in known_classes(hint) if cls.__name__ == name}
+    classes = {cls for cls in classes if not any(issubclass(other, cls) for other in classes - {cls})}
+    if len(classes) > 1:
         raise ConfigError(
-            f"{name!r} means several: {', '.join(sorted(map(class_path_of, found)))}; write the full name"
+            f"{name!r} means several: {', '.join(sorted(map(class_path_of, classes)))}; write the full name"
         )
-    return next(iter(found), None)
+    return next(iter(classes), None)
 
 
-def kinds(hint: Any) -> Iterator[type]:
-    """Every class that may be named where a type is wanted, but for abstract ones."""
-    for base in bases(hint):
+def known_classes(hint: Any) -> Iterator[type]:
+    """Every imported class that a value of this type may name; abstract ones are left out."""
+    for base in base_classes(hint):
         if not inspect.isabstract(base):
             yield base
         subclasses: list[type] = type.__subclasses__(base)
         for derived in subclasses:
-            yield from kinds(derived)
+            yield from known_classes(derived)
 
 
 def accepts(hint: Any, value: Any) -> bool:
-    """Whether a value of a configuration is of a type; a type that is not known accepts all, and so does ``${...}``."""
+    """Whether a value is of a type; an unknown type accepts every value, and every type accepts ``${...}``."""
     if hint is None or hint is Any or (isinstance(value, str) and "${" in value):
         return True
-    return any(_accepts(option, value) for option in options(hint))
+    return any(_accepts(option, value) for option in union_members(hint))
 
 
-def options(hint: Any) -> tuple[Any, ...]:
+def union_members(hint: Any) -> tuple[Any, ...]:
     """The types of a union; a type by itself."""
     if typing.get_origin(hint) in (typing.Union, types.UnionType):
-        return tuple(option for member in typing.get_args(hint) for option in options(member))
+        return tuple(option for member in typing.get_args(hint) for option in union_members(member))
     return (hint,)
-
-
-def must_be_in(key: str, known: Any, where: str, whose: str = "") -> None:
-    """Refuse a key that is not known.
-
-    Raises:
-        ConfigError: naming the key and the nearest right one.
-    """
-    if key not in known:
-        raise ConfigError(f"{where}{': ' if where else ''}no key is called {key!r}{whose}{nearest(key, known)}")
-
-
-def must_fit(value: Any, hint: Any, where: str) -> None:
-    """Refuse a text where numbers or certain words are wanted, and a fraction where a whole number is.
-
-    Raises:
-        ConfigError: naming the text, and what is wanted.
-    """
-    wanted = [option for option in options(hint) if option is not type(None)]
-    words = [
-        str(word)
-        for option in wanted
-        if typing.get_origin(option) is typing.Literal
-        for word in typing.get_args(option)
-    ]
-    numbers = [IN_WORDS[option] for option in wanted if option in IN_WORDS]
-    simple = wanted and all(option in IN_WORDS or typing.get_origin(option) is typing.Literal for option in wanted)
-    fraction = isinstance(value, float) and wanted == [int]
-    if not simple or not (fraction or isinstance(value, str)) or "${" in str(value) or value in words:
-        return
-    if numbers and not fraction:
-        with contextlib.suppress(ValueError):
-            float(value)
-            return
-    known = [*dict.fromkeys(words)]
-    one_of = [f"one of {', '.join(known)}"] if known else []
-    raise ConfigError(
-        f"{where}{': ' if where else ''}{value!r} stands there; give {' or '.join([*numbers, *one_of])}"
-        f"{nearest(str(value), known)}"
-    )
 
 
 def _accepts(option: Any, value: Any) -> bool:
@@ -210,16 +173,9 @@ def _accepts(option: Any, value: Any) -> bool:
     if origin is typing.Literal:
         return value in typing.get_args(option)
     if isinstance(value, dict):
-        if isinstance(value.get("class_path"), str):
-            if "." not in value["class_path"]:  # a short name, which is looked up where it is merged
-                return bool(bases(option))
-            kind = find_class(value["class_path"])
-            return any(not inspect.isclass(kind) or issubclass(kind, base) for base in bases(option))
-        return (bool(entries(option)) and all(accepts(entries(option)[0], each) for each in value.values())) or (
-            bool(fields(option)) and all(accepts(fields(option).get(key), each) for key, each in value.items())
-        )
+        return _accepts_mapping(option, value)
     if isinstance(value, list):
-        return items(option) is not None and all(accepts(items(option), each) for each in value)
+        return item_type(option) is not None and all(accepts(item_type(option), item) for item in value)
     if isinstance(value, bool) or value is None:
         return option is type(value)
     if option in NUMBERS:
@@ -227,6 +183,18 @@ def _accepts(option: Any, value: Any) -> bool:
     if isinstance(value, str) and inspect.isclass(option) and option.__module__ in ("pathlib", "datetime"):
         return True
     return inspect.isclass(option) and isinstance(value, option)
+
+
+def _accepts_mapping(option: Any, value: dict[str, Any]) -> bool:
+    if isinstance(value.get("class_path"), str):
+        if "." not in value["class_path"]:  # a short name, which is looked up when it is merged
+            return bool(base_classes(option))
+        cls = find_class(value["class_path"])
+        return any(not inspect.isclass(cls) or issubclass(cls, base) for base in base_classes(option))
+    if (values := dict_value_types(option)) and all(accepts(values[0], item) for item in value.values()):
+        return True
+    known = field_types(option)
+    return bool(known) and all(accepts(known.get(key), item) for key, item in value.items())
 
 
 def _hints_of(function: Any) -> dict[str, Any]:

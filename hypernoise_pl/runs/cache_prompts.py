@@ -4,47 +4,43 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 
-from hypernoise_pl.config.options import Options
-from hypernoise_pl.config.signatures import ConfigError
+from hypernoise_pl.data.base import PromptDataModule, Split
 from hypernoise_pl.generators.base import Generator
-from hypernoise_pl.generators.conditioning_store import ConditioningStore
+from hypernoise_pl.generators.conditioning_store import ConditioningStore, open_store
 from hypernoise_pl.progress import Steps
 from hypernoise_pl.system.threads import following_load
 
 SHARD = 64  # prompts encoded together and written as one file: some 100 MB for the largest text encoders
 
 
-def without_rewards(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A run's configuration, but for the rewards, the judge and the search, which prompts are encoded without.
+def cache_prompts(
+    generator: Generator, datamodule: PromptDataModule, folder: str, device: torch.device | None
+) -> dict[str, Any]:
+    """Encode the prompts of all three splits.
 
-    Raises:
-        ConfigError: if nothing says where encoded prompts are to go.
+    Args:
+        generator: generator whose text encoders encode them.
+        datamodule: prompts.
+        folder: folder of the prompt cache.
+        device: device of the text encoders; None for the CPU.
+
+    Returns:
+        Counts, bytes and folder, for ``--json``.
     """
-    arguments = config["model"]["init_args"]
-    if arguments.get("prompt_cache") is None:
-        raise ConfigError("cache-prompts: into which folder? give --model.prompt_cache=DIR, here as for fit")
-    none = {"rewards": {"none": {"class_path": "hypernoise_pl.rewards.pixels.Brightness"}}}
-    arguments = arguments | none | {"reward_weights": {"none": 0.0}, "reference_search": None}
-    return {**config, "judge": None, "model": {**config["model"], "init_args": arguments}}
-
-
-def cache_prompts(cli: Any, options: Options) -> None:
-    """Encode the prompts of all three splits into ``model.prompt_cache``."""
-    model = cli.model
-    cache = model.encode.disk
-    device = cli.trainer.strategy.root_device
-    if device.type == "cuda" and "LOCAL_RANK" in os.environ:
-        device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
-    every = [prompt.text for split in ("train", "validation", "test") for prompt in cli.datamodule.prompts(split)]
-    encoded, size = encode_missing(cache, model.generator, list(dict.fromkeys(every)), device=device)
-    options.result = {"encoded": encoded, "bytes": size, "there": len(cache.texts()), "folder": str(cache.folder)}
+    generator.eval().requires_grad_(False)
+    cache = open_store(folder, generator)
+    splits: tuple[Split, ...] = ("train", "validation", "test")
+    texts = dict.fromkeys(prompt.text for split in splits for prompt in datamodule.prompts(split))
+    encoded, size = encode_missing(cache, generator, [*texts], device=device)
+    total = len(cache.texts())
     rate = f", {size / encoded / 2**10:.0f} KiB each" if encoded else ""
-    print(f"cache-prompts: {encoded} prompts encoded{rate}; {len(cache.texts())} are in {cache.folder}")
+    print(f"cache-prompts: {encoded} prompts encoded{rate}; {total} are in {cache.folder}")
+    return {"encoded": encoded, "bytes": size, "there": total, "folder": str(cache.folder)}
 
 
 def encode_missing(
@@ -54,23 +50,16 @@ def encode_missing(
     shard: int = SHARD,
     device: torch.device | None = None,
 ) -> tuple[int, int]:
-    """Encode the texts that a cache lacks, on a device to which only the text encoders move.
+    """Encode those texts that a cache lacks; only the text encoders go to the device.
 
     A process that is stopped loses one shard. Several processes may fill one cache at once: each takes the shards in
-    its own order and skips texts that another has written.
-
-    Args:
-        cache: cache to add to.
-        generator: generator whose text encoders are used.
-        texts: texts that the cache needs.
-        shard: number of texts encoded together and written as one file.
-        device: device of the text encoders; the network's if left out.
+    an order of its own and skips those that another has written.
 
     Returns:
-        Number of texts encoded here, and their size in bytes.
+        Prompts encoded by this process, and their size in bytes.
     """
-    there = cache.texts()
-    missing = [text for text in texts if text not in there]
+    cached = cache.texts()
+    missing = [text for text in texts if text not in cached]
     parts = [missing[start : start + shard] for start in range(0, len(missing), shard)]
     random.Random(os.getpid()).shuffle(parts)
     encoded = size = 0
@@ -83,8 +72,8 @@ def encode_missing(
         Steps("cache-prompts", len(texts), "prompts", len(texts) - len(missing), note) as steps,
     ):
         for part in following_load(parts):
-            there = cache.texts()
-            left = [text for text in part if text not in there]
+            cached = cache.texts()
+            left = [text for text in part if text not in cached]
             if left:
                 size += cache.write(left, generator.encode(left))
                 encoded += len(left)

@@ -1,4 +1,4 @@
-"""What ``predict`` has written: images and a row for each, kept when the same command continues."""
+"""Images that ``predict`` has written, and a row for each; both stay when the same command continues."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class Predictions:
     """A folder of images, and ``predictions.jsonl`` with a row for each image; rows of one prompt are written together.
 
     Args:
-        folder: to write; it is made if need be.
-        settings: all that decides an image or its row, as JSON has it.
+        folder: run folder; it is made if it is missing.
+        settings: settings that decide an image or its row, as JSON has them.
 
     Raises:
         ConfigError: if the folder holds images of other settings.
@@ -40,26 +40,17 @@ class Predictions:
             write(file, json.dumps(settings, indent=1) + "\n")
         if (folder / ROWS).exists():
             self.rows = _whole_rows(folder / ROWS)
-            self._rewrite()  # without a row that was cut short
-
-    @staticmethod
-    def unfinished(root: Path, settings: Mapping[str, Any]) -> Path | None:
-        """The newest folder under ``root`` that has begun with these settings and not ended."""
-        begun = sorted(root.glob(f"*/{SETTINGS}"), key=lambda file: file.stat().st_mtime, reverse=True)
-        for file in begun:
-            if not (file.parent / END).exists() and difference(read_settings(file), settings) is None:
-                return file.parent
-        return None
+            self._rewrite()  # without a row that is cut short
 
     def of(self, number: int, count: int) -> list[dict[str, Any]] | None:
-        """The rows of a prompt, by its place in the list of prompts.
+        """The rows of a prompt; rows that are incomplete, or whose image is missing, are dropped.
 
         Args:
-            number: place of the prompt, from 0.
-            count: rows that it needs.
+            number: index of the prompt.
+            count: rows that a complete prompt has.
 
         Returns:
-            None if they are not all there, or one of their images is missing; they are dropped then.
+            The rows; None if they are not complete.
         """
         rows = [row for row in self.rows if row["number"] == number]
         if len(rows) == count and all((self.folder / row["file"]).is_file() for row in rows):
@@ -70,7 +61,7 @@ class Predictions:
         return None
 
     def add(self, rows: Sequence[dict[str, Any]]) -> None:
-        """Write the rows of a prompt whose images are written."""
+        """Add the rows of a prompt, once its images are written."""
         self.rows += rows
         with (self.folder / ROWS).open("a") as file:
             file.write("".join(json.dumps(row) + "\n" for row in rows))
@@ -80,7 +71,7 @@ class Predictions:
 
 
 def _whole_rows(file: Path) -> list[dict[str, Any]]:
-    lines = file.read_text().split("\n")  # what stands behind the last line's end was cut short
+    lines = file.read_text().split("\n")  # text behind the last line's end is a row cut short
     try:
         return [json.loads(line) for line in lines[:-1]]
     except ValueError as error:

@@ -46,15 +46,6 @@ class Journal:
             write(folder / SETTINGS, json.dumps(settings, indent=1) + "\n")
         self._end_line()
 
-    @staticmethod
-    def unfinished(root: Path, settings: Mapping[str, Any]) -> Path | None:
-        """The newest folder under ``root`` that has begun with these settings and not ended."""
-        begun = sorted(root.glob(f"*/{SETTINGS}"), key=lambda file: file.stat().st_mtime, reverse=True)
-        for file in begun:
-            if not (file.parent / "summary.json").exists() and difference(read_settings(file), settings) is None:
-                return file.parent
-        return None
-
     def known(self, images: Iterable[ImageFile]) -> dict[Key, Outcome | LeftOut]:
         """What is known of images, by all shards, where their files are still those that were looked at."""
         rows = [row for file in sorted(self.folder.glob("outcomes-*.jsonl")) for row in _whole_rows(file)]

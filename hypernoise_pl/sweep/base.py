@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from hypernoise_pl.cli.commands import check_flag, checked, configuration, roots_of
-from hypernoise_pl.config.merge import merge_flag
+from hypernoise_pl.cli.build import full_config
+from hypernoise_pl.cli.command_config import check_flag, key_types_of, merge_command
+from hypernoise_pl.config.flags import merge_flag
 from hypernoise_pl.config.options import Options
 from hypernoise_pl.config.signatures import ConfigError
 from hypernoise_pl.sweep.definition import Definition
@@ -25,7 +26,7 @@ def base_of(definition: Definition) -> dict[str, Any]:
     """
     for name in definition.set:
         check_flag("fit", name)
-    return configuration("fit", Options(config=list(definition.config)), as_flags(definition.set))
+    return merge_command("fit", Options(config=list(definition.config)), as_flags(definition.set)).config
 
 
 def check(definition: Definition, base: dict[str, Any]) -> dict[str, Any]:
@@ -37,19 +38,19 @@ def check(definition: Definition, base: dict[str, Any]) -> dict[str, Any]:
     Raises:
         ConfigError: naming the first that is wrong, and the nearest that is right.
     """
-    roots = roots_of("fit")
+    key_types = key_types_of("fit")
     for each in definition.dimensions:
         ends: list[Any] = [each.low, each.high] if each.settings is None else list(each.settings)
         for value in ends:
             merged = base
             for name, setting in each.flags(value).items():
                 check_flag("fit", name)
-                merged = merge_flag(merged, name, text(setting), roots)
+                merged = merge_flag(merged, name, text(setting), key_types)
             try:
-                checked("fit", merged)
+                full_config("fit", merged)
             except ConfigError as error:
                 raise ConfigError(f"{each.name} = {text(value)}: {error}") from None
-    full = checked("fit", base)
+    full = full_config("fit", base)
     _check_figures(definition, full)
     _check_validation(full["trainer"])
     return full
@@ -57,10 +58,10 @@ def check(definition: Definition, base: dict[str, Any]) -> dict[str, Any]:
 
 def seed_flags(base: dict[str, Any], seed: int) -> dict[str, Any]:
     """What a fit of this seed sets: of ``SEEDS`` those that its classes have."""
-    found, roots = {}, roots_of("fit")
+    found, key_types = {}, key_types_of("fit")
     for name in SEEDS:
         try:
-            merge_flag(base, name, str(seed), roots)
+            merge_flag(base, name, str(seed), key_types)
         except ConfigError:
             continue
         found[name] = seed

@@ -18,14 +18,16 @@ from typing import Any
 import yaml
 
 from hypernoise_pl.callbacks.progress import spoken
-from hypernoise_pl.cli.commands import quiet
-from hypernoise_pl.cli.continuing import changes
-from hypernoise_pl.cli.parser import PROGRAM
-from hypernoise_pl.config.merge import pairs_of, read_mapping
+from hypernoise_pl.cli.command_table import PROGRAM
+from hypernoise_pl.cli.outcome import Outcome
+from hypernoise_pl.cli.quiet import quiet
+from hypernoise_pl.config.flags import read_flags
+from hypernoise_pl.config.flat import changes
+from hypernoise_pl.config.loading import read_mapping
 from hypernoise_pl.config.options import Options
 from hypernoise_pl.config.signatures import ConfigError
 from hypernoise_pl.progress import Steps, phase
-from hypernoise_pl.runs.rates import known_rate
+from hypernoise_pl.runs.step_time import known_step_time
 from hypernoise_pl.sweep.base import base_of, check, devices_of, seed_flags, steps_of
 from hypernoise_pl.sweep.definition import Definition, read_definition
 from hypernoise_pl.sweep.report import PAGE, write_report
@@ -33,7 +35,7 @@ from hypernoise_pl.sweep.results import SUMMARY, best, command_of, points, summa
 from hypernoise_pl.sweep.space import grid_point, words
 from hypernoise_pl.sweep.study import JOURNAL, STORAGE_VARIABLE, open_storage, shown_url, storage_url
 from hypernoise_pl.sweep.table import table
-from hypernoise_pl.sweep.worker import Plan, Refused, Worker
+from hypernoise_pl.sweep.worker import Plan, Worker
 from hypernoise_pl.system.files import RUNS, write
 from hypernoise_pl.system.signals import Stopped
 
@@ -42,38 +44,35 @@ CORES = os.cpu_count() or 1
 LOOK = 3.0  # seconds between two looks at the workers
 
 
-def main(arguments: Sequence[str], options: Options, rest: list[str]) -> int:
+def main(arguments: Sequence[str], options: Options, flags: list[str]) -> Outcome:
     """Run a sweep.
 
-    Returns:
-        0 on success, 2 for what the user wrote or gave, 1 if a worker broke, 143 or 130 after SIGTERM or SIGINT.
+    Args:
+        arguments: arguments of the command line after the command.
+        options: its flags.
+        flags: the remaining arguments: keys of the configuration.
     """
-    try:
-        with quiet(options.verbose):
-            return _run(arguments, options, rest)
-    except (ConfigError, Refused, FileNotFoundError, NotADirectoryError) as error:
-        line, status = str(error), 2
-    except OSError as error:
-        line, status = str(error), 1
-    print(f"hypernoise_pl sweep: error: {line}", file=sys.stderr)
-    return status
+    with Outcome("sweep", options.verbose) as outcome, quiet(options.verbose):
+        outcome.begun = True
+        _run(arguments, options, flags, outcome)
+    return outcome
 
 
-def _run(arguments: Sequence[str], options: Options, rest: list[str]) -> int:
+def _run(arguments: Sequence[str], options: Options, flags: list[str], outcome: Outcome) -> None:
     assert options.name is not None
     if options.workers < 1:
         raise ConfigError(f"--workers {options.workers}: at least 1 is needed")
     if options.output is not None and options.output.exists() and not options.output.is_dir():
         raise ConfigError(f"--output {options.output}: a file; give a folder")
-    with phase("sweep: checking every name and value"), redirect_stdout(io.StringIO()):  # Lightning says the seed
-        definition = read_definition(options.name, [*pairs_of(rest)])
+    with phase("sweep: checking every name and value"), redirect_stdout(io.StringIO()):  # Lightning prints the seed
+        definition = read_definition(options.name, [*read_flags(flags)])
         base = base_of(definition)
         full = check(definition, base)
-    folder = options.folder = options.output or RUNS / "sweep" / definition.name
+    folder = options.output or RUNS / "sweep" / definition.name
     url = storage_url(options.storage)
     if options.dry_run:
-        _dry_run(definition, full, folder, url, options)
-        return 0
+        outcome.result = _dry_run(definition, full, folder, url, options)
+        return
     _begin(folder, definition, base)
     deadline = None if definition.hours is None else time.monotonic() + 3600 * definition.hours
     seeds = [seed_flags(base, seed) for seed in range(definition.seeds)]
@@ -91,9 +90,8 @@ def _run(arguments: Sequence[str], options: Options, rest: list[str]) -> int:
     _same_folder(plan)
     _say_start(plan, options.workers)
     again = shlex.join(["python", "-m", "hypernoise_pl", "sweep", *arguments])
-    status = _work(plan, options.workers, again)
-    options.result = _finish(plan, done=status == 0)
-    return status
+    outcome.status = _work(plan, options.workers, again)
+    outcome.result = _finish(plan, done=outcome.status == 0)
 
 
 def _work(plan: Plan, workers: int, again: str) -> int:
@@ -225,7 +223,7 @@ def _same_folder(plan: Plan) -> None:
 def _say_start(plan: Plan, workers: int) -> None:
     definition = plan.definition
     size = f"{definition.points} trials" + (f" x {definition.seeds} seeds" if definition.seeds > 1 else "")
-    print(f"sweep: {definition.about or definition.name}\nsweep: {size}, {definition.sampler_name}", end="")
+    print(f"sweep: {definition.description or definition.name}\nsweep: {size}, {definition.sampler_name}", end="")
     print(f", pruned by {definition.pruner_name}" if definition.pruner_name != "none" else "", end="")
     print(f", {workers} worker{'s' if workers > 1 else ''}\nsweep: run folder {plan.folder}")
     print(f"dashboard    {_dashboard(plan.folder, plan.url)}", flush=True)
@@ -279,14 +277,16 @@ def _seconds_of_a_fit(full: dict[str, Any], folder: Path) -> tuple[float | None,
         return None, ""
     if taken[1]:
         return steps * taken[0] / taken[1], "this sweep's own fits, beside one another"
-    known = known_rate(full)
+    known = known_step_time(full)
     return (None, "") if known is None else (steps * known[0], f"{known[1]}, without validations")
 
 
-def _dry_run(definition: Definition, full: dict[str, Any], folder: Path, url: str | None, options: Options) -> None:
-    """Print what would be run."""
+def _dry_run(
+    definition: Definition, full: dict[str, Any], folder: Path, url: str | None, options: Options
+) -> dict[str, Any]:
+    """Print what would be run; gives the same for ``--json``."""
     steps, fits = steps_of(full), definition.points * definition.seeds
-    print(f"sweep: dry run, nothing is made: {definition.about}")
+    print(f"sweep: dry run, nothing is made: {definition.description}")
     rows = [
         ("trials", f"{definition.points}, by {definition.sampler_name}, pruned by {definition.pruner_name}"),
         ("fits", f"{fits} of {steps} steps" if steps else str(fits)),
@@ -297,10 +297,10 @@ def _dry_run(definition: Definition, full: dict[str, Any], folder: Path, url: st
     ]
     for place, each in enumerate(definition.dimensions):
         rows.append(("varied" if place == 0 else "", str(each)))
-    options.result = {"trials": definition.points, "fits": fits, "steps": steps, "folder": str(folder)}
     print("\n".join(f"{name:<12} {said}" for name, said in rows))
     if definition.sampler_name == "grid":
         for number in range(definition.points):
             values = grid_point(definition.dimensions, number)
             print(f"trial {number:<6} {words(values)}")
     print(f"nothing is missing; {PROGRAM} sweep {options.name} begins")
+    return {"trials": definition.points, "fits": fits, "steps": steps, "folder": str(folder)}

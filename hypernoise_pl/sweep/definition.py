@@ -10,9 +10,9 @@ from typing import Any
 
 import yaml
 
-from hypernoise_pl.cli.parser import PROGRAM
+from hypernoise_pl.cli.command_table import PROGRAM
 from hypernoise_pl.config.files import SWEEPS, conf_folder, sweep_names
-from hypernoise_pl.config.merge import read_mapping
+from hypernoise_pl.config.loading import read_mapping
 from hypernoise_pl.config.signatures import ConfigError
 from hypernoise_pl.sweep.space import Dimension, Value, choice, grid_size, of_groups, of_parameters
 from hypernoise_pl.types import nearest
@@ -33,7 +33,7 @@ class Definition:
 
     Args:
         name: of the study, and of its folder under ``runs/sweep``.
-        about: what it is for, in a line.
+        description: purpose of the sweep, in a line.
         config: files or short names, as ``fit --config`` takes them.
         set: dotted name -> value of every trial alike.
         parameters: dotted name -> list of values, or ``{low, high, step, log}``.
@@ -54,7 +54,7 @@ class Definition:
     """
 
     name: str
-    about: str = ""
+    description: str = ""
     config: list[str] = field(default_factory=list)
     set: dict[str, Any] = field(default_factory=dict)
     parameters: dict[str, Any] = field(default_factory=dict)
@@ -195,7 +195,11 @@ class Definition:
 
     def fixed(self) -> dict[str, Any]:
         """All that may not change while a sweep goes on; its budget may."""
-        return {key: value for key, value in asdict(self).items() if key not in ("trials", "hours", "retries", "about")}
+        return {
+            key: value
+            for key, value in asdict(self).items()
+            if key not in ("trials", "hours", "retries", "description")
+        }
 
 
 def find_sweep(name: str) -> Path:

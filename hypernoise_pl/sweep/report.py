@@ -66,7 +66,7 @@ def _page(
         title=f"Sweep {definition.name}",
         running=not finished,
         verdict=verdict(definition, found, chosen),
-        about=definition.about,
+        description=definition.description,
         commands=[command_of(point, definition, base) for point in chosen[:PICTURES]],
         table=rows(found, definition),
         folders=[f"trials/{point.number:04d}/seed-0/live.html" for point in ordered(found, definition)],

@@ -123,7 +123,7 @@ def summary(definition: Definition, found: Sequence[Point], study: Study, folder
     chosen = best(found, definition, study)
     return {
         "name": definition.name,
-        "about": definition.about,
+        "description": definition.description,
         "objectives": definition.objectives,
         "points": definition.points,
         "seeds": definition.seeds,

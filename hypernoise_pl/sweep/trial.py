@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hypernoise_pl.cli.commands import run
 from hypernoise_pl.cli.parser import parse
+from hypernoise_pl.cli.run import run
 from hypernoise_pl.sweep.definition import Definition
 from hypernoise_pl.sweep.reporting import Pruned, ReportTrial, mean, validations
 from hypernoise_pl.sweep.versions import versions
@@ -60,15 +60,15 @@ def main(file: Path) -> int:
     job = Job(**json.loads(file.read_text()))
     folder, definition = Path(job.folder), Definition(**job.definition)
     threading.Thread(target=_end_without, args=(job.parent,), daemon=True).start()
-    options, rest = parse("fit", job.flags)
+    options, flags = parse("fit", job.flags)
     prune = None if definition.pruner_name == "none" else _pruning(job, definition)
-    options.callbacks = [ReportTrial(folder, definition.figures, prune)]
+    callbacks = [ReportTrial(folder, definition.figures, prune)]
     folder.mkdir(parents=True, exist_ok=True)
     if int(os.environ.get("LOCAL_RANK", 0)) == 0:
         write(folder / "versions.json", json.dumps(versions(), indent=1) + "\n")
     try:
         with stoppable(), output_may_close():
-            status = run("fit", job.flags, options, rest)
+            status = run("fit", job.flags, options, flags, callbacks).status
     except Pruned:
         shutil.rmtree(folder / "checkpoints", ignore_errors=True)  # nobody goes on from them
         return PRUNED

@@ -75,7 +75,7 @@ class Interrupted(Exception):
     """A worker was asked to stop in the middle of a point."""
 
 
-class Refused(Exception):
+class Refused(ValueError):
     """``fit`` cannot do what the sweep asks of it, whatever the point."""
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypernoise_pl.__main__ import main
 from hypernoise_pl.callbacks.adapter_checkpoint import AdapterCheckpoint
 from hypernoise_pl.callbacks.early_stop import EarlyStop
-from hypernoise_pl.cli import commands
+from hypernoise_pl.cli.command_config import merge_command
 from hypernoise_pl.config.options import Options
 from tests.callbacks.test_callbacks import Figure, fit
 
@@ -88,7 +88,7 @@ def test_several_best_adapters_have_a_folder_and_a_state_each(sana_folder, tmp_p
 
 def test_the_alarm_and_the_throughput_are_in_the_default_recipes():
     for recipe in ("fit", "sana_sprint", "flux_schnell"):
-        config = commands.configuration("fit", Options(config=[recipe]), [])
+        config = merge_command("fit", Options(config=[recipe]), []).config
         names = [each["class_path"].rpartition(".")[2] for each in config["trainer"]["callbacks"]]
         assert {"HackingAlarm", "Throughput"} <= set(names)
         assert max(map(names.index, ("HackingAlarm", "Throughput"))) < names.index(

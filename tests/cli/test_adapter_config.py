@@ -8,8 +8,10 @@ import pytest
 import yaml
 
 from hypernoise_pl.__main__ import main
-from hypernoise_pl.cli import commands as cli
+from hypernoise_pl.cli.command_config import merge_command
 from hypernoise_pl.cli.parser import parse
+from hypernoise_pl.config.files import PACKAGE
+from hypernoise_pl.runs.run_folder import OUTPUT_VARIABLE
 
 TINY = ["--trainer.max_steps=1", "--trainer.limit_val_batches=0", "--trainer.log_every_n_steps=1"]
 TINY += ["--data.batch_size=2", "--data.test=6", "--model.reference_search=null", "--model.images_per_prompt=2"]
@@ -31,23 +33,23 @@ def fits(tmp_path_factory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         for name, flags in FITS.items():
-            patch.delenv(cli.OUTPUT_VARIABLE, raising=False)
+            patch.delenv(OUTPUT_VARIABLE, raising=False)
             assert main(["fit", *TINY, *flags, f"--output=runs/fit/{name}"]) == 0
-        patch.delenv(cli.OUTPUT_VARIABLE, raising=False)
+        patch.delenv(OUTPUT_VARIABLE, raising=False)
     return folder
 
 
 @pytest.fixture(autouse=True)
 def _there(fits, monkeypatch):
     monkeypatch.chdir(fits)
-    monkeypatch.delenv(cli.OUTPUT_VARIABLE, raising=False)
+    monkeypatch.delenv(OUTPUT_VARIABLE, raising=False)
     yield
-    monkeypatch.delenv(cli.OUTPUT_VARIABLE, raising=False)
+    monkeypatch.delenv(OUTPUT_VARIABLE, raising=False)
 
 
 def built(command: str, *flags: str) -> dict:
     options, rest = parse(command, flags)
-    return cli.configuration(command, options, rest)
+    return merge_command(command, options, rest).config
 
 
 def said(capsys, *arguments: str) -> str:
@@ -132,7 +134,7 @@ def test_a_generators_folder_that_is_elsewhere_on_this_machine_is_given_by_a_fla
     alone = tmp_path / "alone"
     shutil.copytree("runs/fit/rank/adapter", alone)
     about = json.loads((alone / "hypernoise.json").read_text())
-    here = Path(cli.__file__).parents[1] / "shapes" / "weights" / "generator"
+    here = PACKAGE / "shapes" / "weights" / "generator"
     about["generator"]["init_args"]["model"] = "./somewhere/generator"
     (alone / "hypernoise.json").write_text(json.dumps(about))
     assert "pass --model.generator.model=PATH" in said(capsys, "predict", f"--adapter={alone}", "--prompt=a ring")

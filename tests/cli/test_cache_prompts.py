@@ -15,12 +15,11 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from hypernoise_pl.__main__ import main
-from hypernoise_pl.config.signatures import ConfigError
 from hypernoise_pl.generators.conditioning_key import conditioning_key
 from hypernoise_pl.generators.conditioning_store import ConditioningStore, open_store
 from hypernoise_pl.module import HyperNoiseModule
 from hypernoise_pl.rewards.pixels import Brightness
-from hypernoise_pl.runs.cache_prompts import encode_missing, without_rewards
+from hypernoise_pl.runs.cache_prompts import encode_missing
 from tests.families import FAMILIES
 from tests.tiny import sana
 
@@ -197,7 +196,7 @@ def test_killed_and_resumed_then_filled_by_two_at_once(capsys):
 
 def test_without_a_folder_it_says_which_option(capsys):
     assert main(["cache-prompts", "--data.train=10", "--model.reward_weights.clip=0.1"]) == 2
-    assert "give --model.prompt_cache=DIR" in capsys.readouterr().err
+    assert "cache-prompts: the folder is missing; give --model.prompt_cache=DIR" in capsys.readouterr().err
 
 
 def test_what_changes_an_encoding_changes_its_place(pipeline_folder):
@@ -226,22 +225,13 @@ def test_what_changes_an_encoding_changes_its_place(pipeline_folder):
         assert len({place(family), *(place(family, **change) for change in changes)}) == 1 + len(changes)
 
 
-def test_prompts_are_encoded_without_rewards_judge_and_search():
-    arguments = {
-        "rewards": {"clip": {}},
-        "reward_weights": {"clip": 1},
-        "reference_search": {},
-        "prompt_cache": "cache",
-        "steps": 1,
-    }
-    found = without_rewards({"model": {"class_path": "m", "init_args": arguments}, "judge": {}, "data": {"a": 1}})
-    assert found["judge"] is None and found["data"] == {"a": 1} and found["model"]["class_path"] == "m"
-    found = found["model"]["init_args"]
-    assert (
-        set(found["rewards"]) == {"none"}
-        and found["reward_weights"] == {"none": 0.0}
-        and found["reference_search"] is None
-    )
-    assert (found["prompt_cache"], found["steps"]) == ("cache", 1)
-    with pytest.raises(ConfigError, match="into which folder"):
-        without_rewards({"model": {"class_path": "m", "init_args": arguments | {"prompt_cache": None}}})
+def test_rewards_are_not_built(capsys):
+    few = [
+        "--data.batch_size=4",
+        "--data.train=8",
+        "--data.validation=6",
+        "--data.test=6",
+        "--model.rewards.clip.model=/nowhere",
+    ]
+    assert main(["cache-prompts", "--model.prompt_cache=cache", *few]) == 0
+    assert "prompts encoded" in capsys.readouterr().out

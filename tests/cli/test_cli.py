@@ -12,10 +12,12 @@ import yaml
 
 from hypernoise_pl.__main__ import main
 from hypernoise_pl.cli import export
-from hypernoise_pl.cli.parser import COMMANDS, CONFIGURED, FORMATS, PROGRAM, own_flags
+from hypernoise_pl.cli.command_table import COMMANDS, CONFIGURED, PROGRAM
+from hypernoise_pl.cli.flags import FORMATS
+from hypernoise_pl.cli.parser import own_flags
 from hypernoise_pl.compare.config import Method
 from hypernoise_pl.config.files import benchmark_names, conf_folder, config_names, sweep_names
-from hypernoise_pl.config.merge import load_configs, read_config
+from hypernoise_pl.config.loading import load_configs, read_config
 from hypernoise_pl.config.signatures import ConfigError
 
 METHOD_KEYS = {field.name for field in dataclasses.fields(Method)}
@@ -102,7 +104,7 @@ def test_unknown_command_names_the_nearest(capsys):
         (["export", "--formt=peft"], "--formt=peft: not understood (did you mean '--format'?)"),
         (["export", "--format=gguf"], "argument --format: invalid choice: 'gguf'"),
         (["configs", "shw"], "argument action: invalid choice: 'shw'"),
-        (["configs", "show"], "show: of which?"),
+        (["configs", "show"], "show: the name is missing"),
         (["configs", "show", "shapes_lnog"], "no configuration is called 'shapes_lnog' (did you mean 'shapes_long'?)"),
         (["configs", "copy", "fit", "nowhere/a.yaml"], "nowhere/a.yaml: no folder nowhere"),
         (["configs", "list", "fit"], "fit: list takes no name"),
@@ -120,13 +122,13 @@ def test_formats_are_those_of_export():
 def test_configurations_are_listed_shown_and_copied(capsys):
     assert main(["configs", "--json"]) == 0
     shown = capsys.readouterr()
-    listed = {each["name"]: each["about"] for each in json.loads(shown.out)}
+    listed = {each["name"]: each["description"] for each in json.loads(shown.out)}
     sweeps = [f"sweeps/{name}" for name in sweep_names()]
     assert list(listed) == [*config_names(), *sweeps, *(f"benchmarks/{name}" for name in benchmark_names())]
     assert {"fit", "sana_sprint", "strategy/ddp", "rewards/redness", "sweeps/shapes_recipe"} <= set(listed)
-    for name, about in listed.items():
-        assert f"  {name:<{max(map(len, listed))}}  {about}\n" in shown.err
-        assert about.endswith((".", "?")) and len(about) <= 52, (
+    for name, description in listed.items():
+        assert f"  {name:<{max(map(len, listed))}}  {description}\n" in shown.err
+        assert description.endswith((".", "?")) and len(description) <= 52, (
             f"the first line of conf/{name}.yaml says in 52 letters what for"
         )
     assert main(["configs", "show", "strategy/ddp"]) == 0
@@ -224,7 +226,7 @@ def test_another_class_keeps_the_arguments_both_take(capsys):
         ("--model=FineTuneModul", "did you mean 'GeneratorLora'?"),
         ("--data=ShapesPromts", "did you mean 'ShapesPrompts'?"),
         ("--model.noise=SharedNois", "did you mean 'SharedNoise'?"),
-        ("--model.adapter.lora.rank=abc", "--model.adapter.lora.rank: 'abc' stands there; give a whole number"),
+        ("--model.lora.rank=abc", "--model.lora.rank: got 'abc'; give a whole number"),
         ("--config=nowhere", "config nowhere: no such file"),
     ],
 )

@@ -235,7 +235,7 @@ def test_bad_input_is_one_clear_line(run, sana_folder, tmp_path, monkeypatch, ca
     assert "needs owner/name" in said(capsys, "--adapter", adapter, "--push", "mine")
     assert "only with --push" in said(capsys, "--adapter", adapter, "--private")
     assert "give the fit's run folder with --run" in said(capsys, "--adapter", adapter, "--run", str(tmp_path))
-    assert "holds something else" in said(capsys, "--adapter", adapter, "--output", str(tmp_path))
+    assert "is not an adapter folder" in said(capsys, "--adapter", adapter, "--output", str(tmp_path))
     config = yaml.safe_load((run / "config.yaml").read_text())
     config["model"]["init_args"]["generator"]["init_args"]["hight"] = 1
     (run / "config.yaml").write_text(yaml.safe_dump(config))

@@ -17,8 +17,8 @@ import yaml
 
 from hypernoise_pl.__main__ import main
 from hypernoise_pl.adapters.files import save_adapter
-from hypernoise_pl.cli import commands as cli
 from hypernoise_pl.compare.config import shard_of
+from hypernoise_pl.config.files import PACKAGE
 from hypernoise_pl.config.signatures import ConfigError
 from hypernoise_pl.data.subset import some
 from hypernoise_pl.generators.sana_sprint import SanaSprint
@@ -28,6 +28,7 @@ from hypernoise_pl.lora.view import LoraOptions
 from hypernoise_pl.report.growing import Growing
 from hypernoise_pl.report.page import SO_FAR
 from hypernoise_pl.report.results import ENSEMBLES, Results
+from hypernoise_pl.runs.run_folder import OUTPUT_VARIABLE
 from hypernoise_pl.types import Prompt
 from tests.tiny import randomise
 
@@ -59,7 +60,7 @@ METHODS = [
 ]
 LABELS = ["none", "hypernetwork", "random-2", "random-6", "random_refined", "reno", "ranked", "steering"]
 TIMED = {"seconds"}  # columns that no two runs share
-WEIGHTS = Path(cli.__file__).parents[1] / "shapes" / "weights"
+WEIGHTS = PACKAGE / "shapes" / "weights"
 
 
 def configure(path: Path, methods=METHODS, **options) -> str:
@@ -83,7 +84,7 @@ def adapters(tmp_path_factory) -> dict[str, Path]:
 @pytest.fixture(autouse=True)
 def _own_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv(cli.OUTPUT_VARIABLE, raising=False)
+    monkeypatch.delenv(OUTPUT_VARIABLE, raising=False)
 
 
 def compare(*arguments: str) -> int:

@@ -10,16 +10,17 @@ from lightning import Trainer
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
 from hypernoise_pl.__main__ import main
-from hypernoise_pl.cli import commands as cli
-from hypernoise_pl.cli.class_help import families
-from hypernoise_pl.config.files import conf_folder, config_names
-from hypernoise_pl.config.merge import finished, load_configs, read_config, resolved
+from hypernoise_pl.cli.class_help import classes_by_name, import_all_modules
+from hypernoise_pl.cli.command_config import key_types_of, merge_command
+from hypernoise_pl.config.files import PACKAGE, conf_folder, config_names
+from hypernoise_pl.config.interpolation import resolve, to_omegaconf
+from hypernoise_pl.config.loading import load_configs, read_config
 from hypernoise_pl.config.options import Options
-from hypernoise_pl.config.signatures import ConfigError, class_path_of, kinds, named, parameters
+from hypernoise_pl.config.signatures import ConfigError, class_named, class_path_of, known_classes, parameters
 from hypernoise_pl.data.base import PromptDataModule
 from hypernoise_pl.module import HyperNoiseModule
 
-ROOT = Path(cli.__file__).parents[2]
+ROOT = PACKAGE.parent
 RECIPES = [conf_folder() / f"{name}.yaml" for name in config_names()]
 STUDIES = [path for path in sorted((ROOT / "experiments").rglob("*.yaml")) if "compare:" in path.read_text()]
 
@@ -77,7 +78,7 @@ def test_a_runs_own_configuration_repeats_it_in_another_folder():
 
 def places() -> list[tuple[str, tuple[str, ...], type, type]]:
     """Every place of the default configuration that names a class; its key, as a path; what it has; each other class."""
-    families()
+    import_all_modules()
     arguments = parameters(HyperNoiseModule)
     inside = {
         name: arguments[name]
@@ -92,9 +93,9 @@ def places() -> list[tuple[str, tuple[str, ...], type, type]]:
     return [
         (place, class_path_of(kind))
         for place, hint in found
-        for kind in sorted(set(kinds(hint)), key=class_path_of)
+        for kind in sorted(set(known_classes(hint)), key=class_path_of)
         if kind.__module__.partition(".")[0] in ("hypernoise_pl", "torch", "lightning")
-        and named(kind.__name__, hint) is kind
+        and class_named(kind.__name__, hint) is kind
     ]
 
 
@@ -109,15 +110,15 @@ def there(config: dict, place: str) -> dict:
 
 @pytest.mark.parametrize(("place", "path"), PLACES, ids=lambda value: value.rpartition(".")[2])
 def test_a_class_is_switched_alike_by_file_and_by_flag(place, path):
-    base = cli.configuration("fit", Options(), [])
+    base = merge_command("fit", Options(), []).config
     old = there(base, place)
     leaf: dict = {"class_path": path}
     for key in reversed(place.split(".")[1:]):
         leaf = {"init_args": {key: leaf}} if place.startswith("model") and key != "clip" else {key: leaf}
     Path("switch.yaml").write_text(yaml.safe_dump({place.split(".")[0]: leaf}))
-    by_file = cli.configuration("fit", Options(config=["switch.yaml"]), [])
-    by_flag = cli.configuration("fit", Options(), [f"--{place}={path}"])
-    by_name = cli.configuration("fit", Options(), [f"--{place}", path.rpartition(".")[2]])
+    by_file = merge_command("fit", Options(config=["switch.yaml"]), []).config
+    by_flag = merge_command("fit", Options(), [f"--{place}={path}"]).config
+    by_name = merge_command("fit", Options(), [f"--{place}", path.rpartition(".")[2]]).config
     assert by_file == by_flag == by_name
     new = there(by_flag, place)
     assert new["class_path"] == path
@@ -187,19 +188,21 @@ def test_a_class_of_another_type_of_argument_does_not_get_the_old_value():
             ["--model.optimizer.momentum=0.9"],
             "--model.optimizer.momentum: model.optimizer: no key is called 'momentum' of",
         ),
+        (["--model.reference=null", "--model.reference.lr=1"], "no class is set there that takes 'lr'"),
         (
-            ["--model.reference_search=null", "--model.reference_search.lr=1"],
-            "no class stands there that could take 'lr'",
+            ["--trainer.strategy.static_graph=1"],
+            "no class is set there that takes 'static_graph'; name one first: --trainer.strategy=NAME",
         ),
-        (["--trainer.strategy.static_graph=1"], "could take 'static_graph'; name one first: --trainer.strategy=NAME"),
-        (["--trainer.callbacks.9=Progress"], "a list of 7; '9' is no place in it"),
-        (["--trainer.callbacks.ImageGird.size=9"], "no class there (did you mean 'ImageGrid'?)"),
+        (["--trainer.callbacks.9=Progress"], "a list of 7; '9' is no index of it"),
+        (["--trainer.callbacks.ImageGird.size=9"], "no class in it (did you mean 'ImageGrid'?)"),
         (
             ["--trainer.callbacks+=Progress", "--trainer.callbacks.Progress=ImageGrid"],
-            "'Progress' stands there more than once; say which by its place: 0 and 7",
+            "'Progress' is in the list more than once; name one by its index: 0 and 7",
         ),
         (["--model.rewards.red=Rednes"], "--model.rewards.red: no class is called 'Rednes' (did you mean 'Redness'?)"),
         (["--judge=ShapesJuge"], "--judge: no class is called 'ShapesJuge' (did you mean 'ShapesJudge'?)"),
+        (["--model.generator=3"], "--model.generator: Not a valid subclass of Generator. Got value: 3"),
+        (["--judge=3"], "--judge: Not a valid subclass of Judge"),
         (["--trainer.max_steps"], "needs a value"),
         (["max_steps=3"], "not understood"),
         (["--model.rewards.v2.1=Redness"], "no key is called 'v2'"),
@@ -223,15 +226,15 @@ def test_a_file_changes_entries_of_a_list_by_class_or_place_and_the_others_stay(
     text = {"ImageGrid": {"init_args": {"columns": 3}}, "3": {"init_args": {"every_n_train_steps": 7}}}
     Path("some.yaml").write_text(yaml.safe_dump({"trainer": {"callbacks": text}}))
     flags = ["--trainer.callbacks.ImageGrid.columns=3", "--trainer.callbacks.ModelCheckpoint.every_n_train_steps=7"]
-    found = cli.configuration("fit", Options(config=["some.yaml"]), [])
-    assert found == cli.configuration("fit", Options(), flags)
-    before = cli.configuration("fit", Options(), [])["trainer"]["callbacks"]
+    found = merge_command("fit", Options(config=["some.yaml"]), []).config
+    assert found == merge_command("fit", Options(), flags).config
+    before = merge_command("fit", Options(), []).config["trainer"]["callbacks"]
     after = found["trainer"]["callbacks"]
     assert after[:2] == before[:2] and after[2]["init_args"] == {"columns": 3}
     assert after[3]["init_args"] == before[3]["init_args"] | {"every_n_train_steps": 7}
     Path("wrong.yaml").write_text("trainer: {callbacks: {EarlyStopping: {init_args: {patience: 3}}}}\n")
-    with pytest.raises(ConfigError, match=r"wrong\.yaml: trainer\.callbacks: a list of 7; 'EarlyStopping' is no place"):
-        cli.configuration("fit", Options(config=["wrong.yaml"]), [])
+    with pytest.raises(ConfigError, match=r"wrong\.yaml: trainer\.callbacks: a list of 7; 'EarlyStopping' is no index"):
+        merge_command("fit", Options(config=["wrong.yaml"]), [])
 
 
 def test_included_files_are_looked_for_beside_the_file_that_names_them(tmp_path):
@@ -239,10 +242,10 @@ def test_included_files_are_looked_for_beside_the_file_that_names_them(tmp_path)
     Path("mine/top.yaml").write_text("include: [base.yaml, parts/more.yaml]\ntrainer: {max_steps: 3}\n")
     Path("mine/base.yaml").write_text("trainer: {max_steps: 1, devices: 7}\n")
     Path("mine/parts/more.yaml").write_text("include: [leaf.yaml]\n")
-    Path("mine/parts/leaf.yaml").write_text("about: leaf\n")
+    Path("mine/parts/leaf.yaml").write_text("description: leaf\n")
     Path("base.yaml").write_text("trainer: {devices: 9}\n")  # of the working directory: not the one that is meant
     config = load_configs(["fit", "mine/top.yaml"])
-    assert (config.trainer.max_steps, config.trainer.devices, config.about) == (3, 7, "leaf")
+    assert (config.trainer.max_steps, config.trainer.devices, config.description) == (3, 7, "leaf")
     Path("mine/top.yaml").write_text("include: [nowhere.yaml]\n")
     with pytest.raises(ConfigError, match=r"config nowhere\.yaml: no such file"):
         load_configs(["fit", "mine/top.yaml"])
@@ -263,7 +266,7 @@ def test_help_class_knows_every_class_that_a_recipe_names_and_every_one_of_the_p
     assert {"ShapesPrompts", "Objective", "ModelCheckpoint", "TensorBoardLogger", "AdamW", "Sharded"} <= named
     own = {
         name
-        for name, several in families().items()
+        for name, several in classes_by_name().items()
         for kind in several
         if kind.__module__.startswith("hypernoise_pl.") and not inspect.isabstract(kind) and len(several) == 1
     }
@@ -272,23 +275,23 @@ def test_help_class_knows_every_class_that_a_recipe_names_and_every_one_of_the_p
         assert main(["fit", "--help-class", name]) == 0, name
         page = capsys.readouterr().out
         assert page.partition("\n")[0].rpartition(".")[2] == name
-    assert named <= set(families())
+    assert named <= set(classes_by_name())
 
 
 def test_no_two_classes_of_the_package_that_a_place_may_hold_have_one_name():
-    families()
+    import_all_modules()
     for _, hint in [("", PromptDataModule), ("", HyperNoiseModule), *parameters(HyperNoiseModule).items()]:
-        names = [kind.__name__ for kind in set(kinds(hint)) if kind.__module__.startswith("hypernoise_pl.")]
+        names = [kind.__name__ for kind in set(known_classes(hint)) if kind.__module__.startswith("hypernoise_pl.")]
         assert len(names) == len(set(names))
 
 
 def test_loggers_of_the_default_recipe():
-    assert {CSVLogger, TensorBoardLogger} <= set(kinds(parameters(Trainer)["logger"]))
-    assert torch.optim.SGD in set(kinds(parameters(HyperNoiseModule)["optimizer"]))
+    assert {CSVLogger, TensorBoardLogger} <= set(known_classes(parameters(Trainer)["logger"]))
+    assert torch.optim.SGD in set(known_classes(parameters(HyperNoiseModule)["optimizer"]))
 
 
 @pytest.mark.parametrize("recipe", ["fit", "sd_turbo", "sana_sprint", "flux_schnell", "sdxl_turbo", "pixart_dmd"])
 def test_what_the_start_line_says_of_the_rank_is_the_rank(recipe):
     options = Options(config=[recipe])
-    written = cli.configuration("fit", options, ["--model.adapter.lora.rank=7"])
-    assert "LoRA of rank 7" in resolved(finished(written, cli.roots_of("fit")))["about"]
+    written = merge_command("fit", options, ["--model.lora.rank=7"]).config
+    assert "LoRA of rank 7" in resolve(to_omegaconf(written, key_types_of("fit")))["description"]

@@ -9,8 +9,8 @@ import yaml
 from PIL import Image
 
 from hypernoise_pl.__main__ import main
-from hypernoise_pl.cli import commands as cli
-from hypernoise_pl.config.merge import conf_folder
+from hypernoise_pl.cli.command_config import merge_command
+from hypernoise_pl.config.files import conf_folder
 from hypernoise_pl.config.options import Options
 from hypernoise_pl.training.checkpoint_io import read_checkpoint
 from tests import seen
@@ -160,7 +160,7 @@ def test_a_preset_does_what_it_says(preset, capsys, monkeypatch):
 
 
 def merged(*names: str) -> dict:
-    return cli.configuration("fit", Options(config=[*names]), [])
+    return merge_command("fit", Options(config=[*names]), []).config
 
 
 def plain(config: dict) -> dict:

@@ -11,7 +11,7 @@ import yaml
 from safetensors.torch import load_file
 
 from hypernoise_pl.__main__ import main
-from hypernoise_pl.config.merge import load_configs
+from hypernoise_pl.config.loading import load_configs
 from hypernoise_pl.config.signatures import ConfigError
 from hypernoise_pl.metrics.geneval import detector
 from tests import two_processes
@@ -185,7 +185,7 @@ def test_every_recipe_has_the_rewards_of_the_paper():
 def test_a_file_that_includes_itself_is_told_of(tmp_path):
     Path("a.yaml").write_text("include: [b.yaml]\n")
     Path("b.yaml").write_text("include: [a.yaml]\n")
-    with pytest.raises(ConfigError, match=r"config a\.yaml: includes itself, by way of b\.yaml"):
+    with pytest.raises(ConfigError, match=r"config a\.yaml: includes itself, through b\.yaml"):
         load_configs(["fit", "a.yaml"])
     Path("c.yaml").write_text("include: fit\n")
     with pytest.raises(ConfigError, match="include needs a list"):

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from hypernoise_pl.__main__ import main
-from hypernoise_pl.cli import commands as cli
+from hypernoise_pl.runs.run_folder import OUTPUT_VARIABLE
 from hypernoise_pl.shapes.judge import ShapesJudge
 from hypernoise_pl.shapes.prompts import ShapesPrompts
 from hypernoise_pl.types import Prompt
@@ -34,10 +34,10 @@ def adapter(tmp_path_factory) -> Path:
 @pytest.fixture(autouse=True)
 def _own_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv(cli.OUTPUT_VARIABLE, raising=False)
+    monkeypatch.delenv(OUTPUT_VARIABLE, raising=False)
     Path("mine.txt").write_text("a dragon\na castle\n")
     yield
-    monkeypatch.delenv(cli.OUTPUT_VARIABLE, raising=False)
+    monkeypatch.delenv(OUTPUT_VARIABLE, raising=False)
 
 
 def said(capsys, *arguments: str) -> str:

@@ -5,7 +5,7 @@ import warnings
 import pytest
 import torch
 
-from hypernoise_pl.cli.commands import _cut_prompts
+from hypernoise_pl.cli.quiet import count_cut_prompts
 from hypernoise_pl.progress.truncation import Truncation, counted
 from hypernoise_pl.rewards.clip import CLIPScore
 from hypernoise_pl.shapes.tokenizer import clip_tokenizer
@@ -39,7 +39,7 @@ def test_a_command_says_the_share_at_its_end_even_if_it_fails(capsys):
     readers: list[Truncation] = []
 
     def fail() -> None:
-        with _cut_prompts():
+        with count_cut_prompts():
             readers[:] = [Truncation("reader"), Truncation("another")]
             with pytest.warns(UserWarning, match="not read"):
                 readers[0].check(clip_tokenizer(), [*SHORT, *LONG], 12)

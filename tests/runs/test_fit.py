@@ -7,15 +7,16 @@ import pytest
 from safetensors.torch import load_file
 
 from hypernoise_pl.__main__ import main
-from hypernoise_pl.cli import commands as cli
+from hypernoise_pl.config.files import PACKAGE
+from hypernoise_pl.runs.run_folder import OUTPUT_VARIABLE
 
-WEIGHTS = Path(cli.__file__).parents[1] / "shapes" / "weights"
+WEIGHTS = PACKAGE / "shapes" / "weights"
 
 
 @pytest.mark.slow
 def test_a_minute_of_training_raises_the_reward(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv(cli.OUTPUT_VARIABLE, raising=False)
+    monkeypatch.delenv(OUTPUT_VARIABLE, raising=False)
     before = {file: file.read_bytes() for file in WEIGHTS.rglob("*.safetensors")}
     assert len(before) == 7
     short = ["--trainer.max_steps=180", "--model.lr_scheduler.total_steps=180", "--trainer.limit_val_batches=0"]

@@ -7,7 +7,8 @@ import pytest
 
 from hypernoise_pl.__main__ import main
 from hypernoise_pl.config.signatures import ConfigError
-from hypernoise_pl.runs.predictions import Predictions
+from hypernoise_pl.runs.predictions import END, SETTINGS, Predictions
+from hypernoise_pl.runs.unfinished import unfinished_folder
 from tests.tiny_adapter import save_shapes_adapter
 
 LORA = ["--model.adapter.lora.rank=2", "--model.adapter.lora.alpha=4"]
@@ -36,10 +37,10 @@ def test_other_settings_are_refused_and_an_unfinished_folder_of_the_same_is_foun
     Predictions(tmp_path / "a", {"seeds": [0], "strength": 1.0})
     with pytest.raises(ConfigError, match=r"a: holds images of other settings: strength=1\.0, this run has 0\.5; give"):
         Predictions(tmp_path / "a", {"seeds": [0], "strength": 0.5})
-    assert Predictions.unfinished(tmp_path, {"seeds": [0], "strength": 1.0}) == tmp_path / "a"
-    assert Predictions.unfinished(tmp_path, {"seeds": [1], "strength": 1.0}) is None
+    assert unfinished_folder(tmp_path, SETTINGS, END, {"seeds": [0], "strength": 1.0}) == tmp_path / "a"
+    assert unfinished_folder(tmp_path, SETTINGS, END, {"seeds": [1], "strength": 1.0}) is None
     (tmp_path / "a" / "grid.png").touch()
-    assert Predictions.unfinished(tmp_path, {"seeds": [0], "strength": 1.0}) is None
+    assert unfinished_folder(tmp_path, SETTINGS, END, {"seeds": [0], "strength": 1.0}) is None
 
 
 @pytest.mark.slow

@@ -309,6 +309,6 @@ def test_a_colour_is_needed_only_where_a_verdict_depends_on_it():
 
 def test_a_benchmark_that_is_not_there_is_refused(capsys):
     assert main(["score", "genevel", *COMMAND[2:]]) == 2
-    assert "score: no benchmark is called 'genevel' (did you mean 'geneval'?)" in capsys.readouterr().err
+    assert "score: error: no benchmark is called 'genevel' (did you mean 'geneval'?)" in capsys.readouterr().err
     assert main(["score", "geneval", "--detections=x"]) == 2
     assert "score geneval --detections: needs --metadata evaluation_metadata.jsonl too" in capsys.readouterr().err

@@ -84,7 +84,7 @@ def test_steps_that_were_taken_twice_count_once(tmp_path):
 
 def test_the_page_and_the_summary_say_what_was_found(tmp_path):
     gains = {number: [[0.01 * number, 0.02 * number]] * 2 for number in range(6)}
-    definition, study = made(tmp_path, gains, {4: "FAIL", 5: "RUNNING"}, about="a <test>")
+    definition, study = made(tmp_path, gains, {4: "FAIL", 5: "RUNNING"}, description="a <test>")
     write_report(definition, study, tmp_path, tmp_path / "base.yaml")
     page, summary = (tmp_path / "report.html").read_text(), json.loads((tmp_path / "summary.json").read_text())
     assert summary["best"] == [3] and not summary["finished"] and 'http-equiv="refresh"' in page

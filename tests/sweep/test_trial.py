@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from hypernoise_pl.__main__ import main
-from hypernoise_pl.cli import commands as cli
+from hypernoise_pl.runs.run_folder import OUTPUT_VARIABLE
 from tests.tiny_adapter import save_shapes_adapter
 
 TINY = ["--data.batch_size=2", "--data.test=6", "--model.reference_search=null", "--model.images_per_prompt=1"]
@@ -41,7 +41,7 @@ def test_a_trial_measurement_leaves_nothing(command, capsys):
 def test_a_trial_run_that_fails_leaves_nothing_either(capsys):
     assert main(["fit", "--trainer.fast_dev_run=true", *TINY, "--data.batch_size=100000"]) == 2
     assert not list(Path().iterdir())
-    assert cli.OUTPUT_VARIABLE not in os.environ
+    assert OUTPUT_VARIABLE not in os.environ
 
 
 def test_two_commands_of_one_process_have_folders_of_their_own(monkeypatch):
@@ -69,5 +69,5 @@ def test_a_measurement_of_nothing_is_refused(capsys):
     for command, limit in (("test", "limit_test_batches"), ("validate", "limit_val_batches")):
         capsys.readouterr()
         assert main([command, "--adapter=run/adapter", f"--trainer.{limit}=0", f"--output={command}"]) == 2
-        assert f"trainer.{limit}: 0, so that nothing is measured" in capsys.readouterr().err
+        assert f"trainer.{limit}: 0, and nothing would be measured" in capsys.readouterr().err
         assert not Path(command).exists()

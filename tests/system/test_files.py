@@ -15,7 +15,7 @@ from hypernoise_pl.adapters.formats import export_reference, load_reference
 from hypernoise_pl.attachment.attach import attach
 from hypernoise_pl.checkpoints.conversion import read_checkpoint as read_weights
 from hypernoise_pl.checkpoints.loading import load_tensors
-from hypernoise_pl.cli.commands import configuration
+from hypernoise_pl.cli.command_config import merge_command
 from hypernoise_pl.cli.export import export
 from hypernoise_pl.config.files import PACKAGE
 from hypernoise_pl.config.options import Options
@@ -146,7 +146,7 @@ GENEVAL = json.dumps({"prompt": "a cat", "tag": "colors", "include": [{"class": 
 PLACES = {
     "config": Place(
         text("a.yaml", "trainer: {max_steps: 3}\n# a second line\n"),
-        lambda f: configuration("fit", Options(config=[str(f)]), []),
+        lambda f: merge_command("fit", Options(config=[str(f)]).config, []),
         fine=("truncated",),
     ),
     "GenEval": Place(text("g.jsonl", GENEVAL), lambda f: GenEvalFile(f.name).read(f.parent)),

@@ -81,10 +81,10 @@ def test_a_folder_is_one_process_s_until_it_ends_or_dies():
 @pytest.mark.parametrize("command", ["fit", "test", "validate", "predict"])
 def test_a_command_does_not_run_where_another_process_does(command, capsys, monkeypatch):
     from hypernoise_pl.__main__ import main
-    from hypernoise_pl.cli import commands as cli
+    from hypernoise_pl.runs.run_folder import OUTPUT_VARIABLE
     from tests.tiny_adapter import save_shapes_adapter
 
-    monkeypatch.delenv(cli.OUTPUT_VARIABLE, raising=False)
+    monkeypatch.delenv(OUTPUT_VARIABLE, raising=False)
     adapter = save_shapes_adapter(Path("adapter"))
     given = {"fit": ["--trainer.max_steps=1"], "predict": ["--prompt=a ring", f"--adapter={adapter}"]}
     with held(Path("a")):
@@ -97,10 +97,10 @@ def test_a_command_does_not_run_where_another_process_does(command, capsys, monk
 @pytest.mark.parametrize("command", ["test", "validate", "compare"])
 def test_figures_of_a_run_are_not_written_over_by_another_s(command, capsys, monkeypatch):
     from hypernoise_pl.__main__ import main
-    from hypernoise_pl.cli import commands as cli
+    from hypernoise_pl.runs.run_folder import OUTPUT_VARIABLE
     from tests.tiny_adapter import save_shapes_adapter
 
-    monkeypatch.delenv(cli.OUTPUT_VARIABLE, raising=False)
+    monkeypatch.delenv(OUTPUT_VARIABLE, raising=False)
     adapter = save_shapes_adapter(Path("elsewhere"))
     Path("a").mkdir()
     Path("a/summary.json").write_text("{}")

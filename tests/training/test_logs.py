@@ -100,12 +100,12 @@ def test_tensorboard_has_the_configuration_and_a_row_of_hyper_parameters_with_wh
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
     from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
-    from hypernoise_pl.cli.commands import configuration
-    from hypernoise_pl.config.merge import finished, resolved
+    from hypernoise_pl.cli.command_config import merge_command
+    from hypernoise_pl.config.interpolation import resolve, to_omegaconf
     from hypernoise_pl.config.options import Options
 
-    flags = ["--model.adapter.lora.rank=8", "--model.optimizer.lr=0.002", "--trainer.max_steps=7"]
-    config = resolved(finished(configuration("fit", Options(), flags)))
+    flags = ["--model.lora.rank=8", "--model.optimizer.lr=0.002", "--trainer.max_steps=7"]
+    config = resolve(to_omegaconf(merge_command("fit", Options(), flags).config))
     logger = TensorBoardLogger(str(tmp_path), name="", version="")
     tell([logger], config)
     trained = {"weighted_reward": 6.5, "diversity": None}

@@ -10,8 +10,9 @@ import pytest
 
 from hypernoise_pl.__main__ import main
 from hypernoise_pl.callbacks.missed_validation import MakeUpValidation
-from hypernoise_pl.cli.continuing import changes, run_of, to_look_at
-from hypernoise_pl.config.merge import read_config
+from hypernoise_pl.cli.resume import latest_outputs, run_folder_of
+from hypernoise_pl.config.flat import changes
+from hypernoise_pl.config.loading import read_config
 from hypernoise_pl.training.checkpoint_io import newest_checkpoint
 
 pytestmark = pytest.mark.usefixtures("own_folder")
@@ -39,10 +40,12 @@ def test_differences_are_named_as_flags_are():
 def test_the_run_of_a_checkpoint_is_the_folder_with_its_configuration():
     Path("run/checkpoints").mkdir(parents=True)
     Path("run/config.yaml").touch()
-    assert run_of("run/checkpoints/last.ckpt", None) == run_of("run/last.ckpt", Path("new")) == Path("run")
-    assert run_of("last", Path("run")) == Path("run")
+    assert (
+        run_folder_of("run/checkpoints/last.ckpt", None) == run_folder_of("run/last.ckpt", Path("new")) == Path("run")
+    )
+    assert run_folder_of("last", Path("run")) == Path("run")
     with pytest.raises(FileNotFoundError, match="no run with a checkpoint"):
-        run_of("last", None)
+        run_folder_of("last", None)
 
 
 @pytest.mark.filterwarnings("ignore:resuming at step", "ignore:The dirpath has changed")
@@ -51,15 +54,15 @@ def test_a_run_goes_on_with_its_own_configuration(capsys):
     began = read_config(Path("run/config.yaml"))
     capsys.readouterr()
     assert main(["fit", "--ckpt_path=last", "--output=run", "--trainer.max_steps=2"]) == 0
-    assert "fit: goes on otherwise than it began: trainer.max_steps 2 (was 1)\n" in capsys.readouterr().out
+    assert "fit: this run continues with changes: trainer.max_steps 2 (was 1)\n" in capsys.readouterr().out
     assert json.loads(Path("run/adapter/adapter_config.json").read_text())["r"] == 4
     assert newest_checkpoint(Path("run"))[1]["global_step"] == 2
     now = read_config(Path("run/config.yaml"))
     followed = {"trainer.max_steps 2 (was 1)", "model.lr_scheduler.total_steps 2 (was 1)"}  # the second by ${...}
     assert set(changes(began, now).split(", ")) == followed
-    # of a file, into another folder: nothing else is otherwise, and the line is not there
+    # of a file, into another folder: nothing else differs, and the line is not there
     assert main(["fit", f"--ckpt_path={newest_checkpoint(Path('run'))[0]}", "--output=other"]) == 0
-    assert "goes on otherwise" not in capsys.readouterr().out
+    assert "continues with changes" not in capsys.readouterr().out
     assert changes(now, read_config(Path("other/config.yaml"))).count("run") <= 4  # folders alone
     assert json.loads(Path("other/adapter/adapter_config.json").read_text())["r"] == 4
 
@@ -104,14 +107,14 @@ def test_a_run_that_is_asked_to_stop_names_its_picture_its_page_and_its_adapter(
     assert "Stopped by SIGTERM, step 3 of 4" in live_page() and "location.reload" not in live_page()
 
 
-def test_what_a_stopped_run_leaves_to_look_at_is_named():
-    assert to_look_at(Path("run"), 0) == {}
+def test_newest_outputs_of_a_stopped_run_are_found():
+    assert latest_outputs(Path("run"), 0) == {}
     Path("run/images").mkdir(parents=True)
     for age, name in enumerate(("live.html", "images/validation-000010.png", "images/validation-000002.png")):
         Path("run", name).touch()
         os.utime(Path("run", name), (0, time.time() - age))
-    assert to_look_at(Path("run"), time.time() + 60) == {}  # of another run
-    assert to_look_at(Path("run"), time.time() - 60) == {
+    assert latest_outputs(Path("run"), time.time() + 60) == {}  # of another run
+    assert latest_outputs(Path("run"), time.time() - 60) == {
         "newest picture": Path("run/images/validation-000010.png"),
         "page": Path("run/live.html"),
     }
@@ -120,7 +123,7 @@ def test_what_a_stopped_run_leaves_to_look_at_is_named():
         file.parent.mkdir()
         file.touch()
         os.utime(file, (0, 10 + number))
-    assert to_look_at(Path("run"), 0)["newest adapter"] == Path("run/adapter")
+    assert latest_outputs(Path("run"), 0)["newest adapter"] == Path("run/adapter")
 
 
 def test_an_adapter_in_a_checkpoints_place_is_recognised(capsys):
