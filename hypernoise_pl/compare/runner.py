@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from hypernoise_pl import __version__
-from hypernoise_pl.compare.config import Cell, Comparison, Method
+from hypernoise_pl.compare.config import Comparison, Entry, Method
 from hypernoise_pl.config.identity import described, digest_of
 from hypernoise_pl.config.signatures import ConfigError
 from hypernoise_pl.metrics.judge import Judge
@@ -122,7 +122,7 @@ class Comparing:
         return all(self.results.has(cell.label, number) for cell, number in units)
 
     @property
-    def cells(self) -> list[Cell]:
+    def cells(self) -> list[Entry]:
         """The table's rows."""
         return self._cells(timed=self.comparison.budget_seconds is not None)
 
@@ -131,7 +131,7 @@ class Comparing:
         """Units of work of each row."""
         return len(self._blocks())
 
-    def measure(self, cell: Cell, block: Sequence[tuple[Prompt, int]]) -> tuple[list[Row], Tensor]:
+    def measure(self, cell: Entry, block: Sequence[tuple[Prompt, int]]) -> tuple[list[Row], Tensor]:
         """Search a block's noises by a method; everything measured of every image, and the images."""
         prompts, texts = [prompt for prompt, _ in block], [prompt.text for prompt, _ in block]
         noises = [seed_of(self.model.seed, prompt.index, draw) for prompt, draw in block]
@@ -145,7 +145,7 @@ class Comparing:
             cell.budget,
             self.model.seed,
             cell.method.steps,
-            self.comparison.chunk,
+            self.comparison.batch_size,
             trained.refine,
             trained.network,
         )
@@ -171,8 +171,8 @@ class Comparing:
     def identity(self) -> dict[str, Any]:
         """All that decides a figure; a run folder holds the results of one identity.
 
-        ``chunk`` decides none, and the device none but how much a budget of seconds holds. ``block`` is in it: a folder
-        is filled by blocks.
+        ``batch_size`` decides none, and the device none but how much a budget of seconds holds. ``unit_size`` is in it:
+        a folder is filled by units.
         """
         comparison, model = self.comparison, self.model
         return {
@@ -189,7 +189,7 @@ class Comparing:
             | {part.name: digest_of(getattr(prompt, part.name) for prompt in self.prompts) for part in fields(Prompt)},
             "seeds": comparison.seeds,
             "seed": model.seed,
-            "block": comparison.block,
+            "unit_size": comparison.unit_size,
             "budget_seconds": comparison.budget_seconds,
             "device": None if comparison.budget_seconds is None else self.device,  # what it does in that time
             "precision": self.precision,
@@ -202,7 +202,7 @@ class Comparing:
         return found | {"adapter": digest(self._folder(method)) if uses else None}
 
     def _rows(
-        self, cell: Cell, block: Sequence[tuple[Prompt, int]], problem: NoiseProblem, images: Tensor
+        self, cell: Entry, block: Sequence[tuple[Prompt, int]], problem: NoiseProblem, images: Tensor
     ) -> list[Row]:
         seconds, account = problem.seconds / len(block), problem.account
         prompts = [prompt for prompt, _ in block]
@@ -218,7 +218,7 @@ class Comparing:
                 settings=repr(cell.method.search),
                 verifier=cell.method.verifier,
                 trained=cell.method.start == "hypernetwork",
-                budget=cell.asked,
+                budget=cell.requested_nfe,
                 prompt=prompt.index,
                 text=prompt.text,
                 tag=prompt.tag,
@@ -239,7 +239,7 @@ class Comparing:
             for place, (prompt, draw) in enumerate(block)
         ]
 
-    def _cells(self, timed: bool) -> list[Cell]:
+    def _cells(self, timed: bool) -> list[Entry]:
         found = []
         for method in self.comparison.methods:
             if method.name in self.skipped:
@@ -255,13 +255,13 @@ class Comparing:
                     raise ConfigError(f"method {method.name!r}: {error}") from None
                 label = method.name if len(budgets) == 1 else f"{method.name}-{budget}"
                 spent = sized.budget(*costs)
-                found.append(Cell(label, method, sized, spent if budget is None else budget, spent))
+                found.append(Entry(label, method, sized, spent if budget is None else budget, spent))
         return found
 
     def _blocks(self) -> list[list[tuple[Prompt, int]]]:
         """Prompts and draws, cut into units."""
         every = [(prompt, draw) for prompt in self.prompts for draw in range(self.comparison.seeds)]
-        size = self.comparison.block
+        size = self.comparison.unit_size
         return [every[place : place + size] for place in range(0, len(every), size)]
 
     def _check(self, method: Method) -> None:
@@ -347,7 +347,7 @@ class Comparing:
             block = self._blocks()[0]
             sized = method.search.within(max(2 * shortest, MEASURED), *costs)
             spent = sized.budget(*costs)
-            cell = Cell(method.name, method, sized, spent, spent)
+            cell = Entry(method.name, method, sized, spent, spent)
             self.measure(cell, block)  # the first run warms caches up
             rows, _ = self.measure(cell, block)
             return rows[0].seconds / rows[0].nfe
@@ -361,6 +361,6 @@ class Comparing:
         return max(shortest, int(seconds / speed))
 
 
-def _price(cell: Cell) -> int:
+def _price(cell: Entry) -> int:
     """For the progress: a backward pass costs about two forward ones."""
     return cell.budget * (3 if cell.search.needs_gradient else 1)

@@ -96,8 +96,8 @@ def digest_of(values: Iterable[Any]) -> str:
     return _digest([("", json.dumps(list(values), sort_keys=True, default=str).encode())])
 
 
-def difference(before: Any, now: Any, name: str = "") -> str | None:
-    """The first difference between two identities, in words; None where there is none.
+def first_difference(before: Any, now: Any, name: str = "") -> str | None:
+    """The first difference of two identities, in words; None where they are equal.
 
     Returns:
         Such as ``generator.guidance_scale=4.5, this run has 40.0``.
@@ -105,12 +105,12 @@ def difference(before: Any, now: Any, name: str = "") -> str | None:
     if isinstance(before, Mapping) and isinstance(now, Mapping):
         for key in ["class"] + [key for key in {**before, **now} if key != "class"]:
             within = f"{name}.{key}" if name else key
-            found = difference(before.get(key, _ABSENT), now.get(key, _ABSENT), within)
+            found = first_difference(before.get(key, _ABSENT), now.get(key, _ABSENT), within)
             if found is not None:
                 return found
         return None
     if isinstance(before, list) and isinstance(now, (list, tuple)) and len(before) == len(now):
-        pairs = (difference(old, new, f"{name}[{place}]") for place, (old, new) in enumerate(zip(before, now)))
+        pairs = (first_difference(old, new, f"{name}[{place}]") for place, (old, new) in enumerate(zip(before, now)))
         return next((found for found in pairs if found is not None), None)
     return None if before == now else f"{name}={_short(before)}, this run has {_short(now)}"
 

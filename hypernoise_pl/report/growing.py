@@ -13,18 +13,18 @@ from hypernoise_pl.report.page import (
     UnderWay,
     devices_of,
     grid_of,
-    looks_of,
+    image_stats,
     page,
     sections_of,
     verdict,
 )
 from hypernoise_pl.report.results import Results
-from hypernoise_pl.report.standings import Looks, standings
+from hypernoise_pl.report.standings import ImageStats, standings
 from hypernoise_pl.system.files import write
 
 EVERY = 30.0  # seconds between two pages, at least
 SHARE = 0.05  # of a comparison's time that its pages may take
-RELOAD = 15  # seconds between two looks of an open page at its file
+RELOAD = 15  # seconds between two reloads of an open page
 
 
 @dataclass
@@ -50,7 +50,7 @@ class Growing:
     about: str
     every: float = EVERY
     _next: float = field(default=0.0, init=False)
-    _looks: dict[str, Looks] = field(default_factory=dict, init=False)  # of whole rows, which do not change
+    _stats: dict[str, ImageStats] = field(default_factory=dict, init=False)  # of whole rows, which do not change
 
     def __call__(self) -> None:
         """Write the page, if it is time."""
@@ -79,9 +79,9 @@ class Growing:
         else:
             rows = self.results.rows(whole)
             by_label = {label: [row for row in rows if row.label == label] for label in whole}
-            for label in by_label.keys() - self._looks.keys():
-                self._looks[label] = looks_of(self.results, by_label[label], None)
-            found = standings(by_label, self.base, self._looks)
+            for label in by_label.keys() - self._stats.keys():
+                self._stats[label] = image_stats(self.results, by_label[label], None)
+            found = standings(by_label, self.base, self._stats)
             about = self.about + devices_of(rows)
             grid = list(grid_of(self.results, by_label, self.base))
             sections = sections_of(found, by_label, self.base)

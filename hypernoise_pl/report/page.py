@@ -20,8 +20,8 @@ from hypernoise_pl.metrics.diversity import pairwise_distance
 from hypernoise_pl.metrics.intervals import interval_in_words
 from hypernoise_pl.report.charts import Line, against_compute
 from hypernoise_pl.report.results import JUDGE, Results, Row
-from hypernoise_pl.report.sections import hacking, lines, markdown, refinement
-from hypernoise_pl.report.standings import Looks, standings
+from hypernoise_pl.report.sections import lines, markdown, refinement, reward_hacking
+from hypernoise_pl.report.standings import ImageStats, standings
 from hypernoise_pl.report.template import render
 from hypernoise_pl.system.files import write
 
@@ -44,7 +44,7 @@ class UnderWay:
         rows: label of each row that is begun and not done -> its units that are done and all of them.
         left: rows that are not begun.
         written: time of day and date.
-        reload: seconds between two looks of an open page at its file.
+        reload: seconds between two reloads of an open page.
     """
 
     done: int
@@ -74,8 +74,8 @@ def write_report(
     results.finish(rows)
     by_label = {label: [row for row in rows if row.label == label] for label in labels}
     about += devices_of(rows)
-    looks = {label: looks_of(results, own, features) for label, own in by_label.items()}
-    found = standings(by_label, base, looks)
+    stats = {label: image_stats(results, own, features) for label, own in by_label.items()}
+    found = standings(by_label, base, stats)
     summary = {"methods": found, "base": base, "about": about}
     write(results.folder / "summary.json", json.dumps(summary, indent=1) + "\n")
     said = verdict(found, base)
@@ -83,8 +83,8 @@ def write_report(
     text = f"# Comparison\n\n{said}\n\n{about}\n\n{markdown(sections['methods'])}"
     if len(sections["refinement"]) > 1:
         text += f"\nSearches started from what was trained, with the same budget:\n\n{markdown(sections['refinement'])}"
-    if len(sections["hacking"]) > 1:
-        text += f"\nGains in standard deviations of the base's scores:\n\n{markdown(sections['hacking'])}"
+    if len(sections["reward_hacking"]) > 1:
+        text += f"\nGains in standard deviations of the base's scores:\n\n{markdown(sections['reward_hacking'])}"
     write(results.folder / "report.md", text)
     grid = list(grid_of(results, by_label, base))
     write(results.folder / REPORT, page(found, sections, grid, base, about, said))
@@ -103,11 +103,11 @@ def devices_of(rows: Sequence[Row]) -> str:
 def sections_of(
     found: Mapping[str, Mapping[str, Any]], rows: Mapping[str, Sequence[Row]], base: str
 ) -> dict[str, list[list[str]]]:
-    """The tables of a report as text: ``methods``, ``refinement`` and ``hacking``."""
-    return {"methods": lines(found, base), "refinement": refinement(rows), "hacking": hacking(found)}
+    """The tables of a report as text: ``methods``, ``refinement`` and ``reward_hacking``."""
+    return {"methods": lines(found, base), "refinement": refinement(rows), "reward_hacking": reward_hacking(found)}
 
 
-def looks_of(results: Results, rows: Sequence[Row], features: Features | None) -> Looks:
+def image_stats(results: Results, rows: Sequence[Row], features: Features | None) -> ImageStats:
     """Diversity and features of a method's images, a few in memory at a time."""
     by_prompt: dict[int, list[Row]] = {}
     for row in rows:
@@ -115,9 +115,9 @@ def looks_of(results: Results, rows: Sequence[Row], features: Features | None) -
     distances = [d for own in by_prompt.values() for d in pairwise_distance(results.images(own), [0] * len(own))]
     diversity = fmean(distances) if distances else None
     if features is None:
-        return Looks(diversity)
+        return ImageStats(diversity)
     parts = [features(results.images(rows[place : place + AT_ONCE])) for place in range(0, len(rows), AT_ONCE)]
-    return Looks(diversity, torch.cat(parts))
+    return ImageStats(diversity, torch.cat(parts))
 
 
 def verdict(found: Mapping[str, Mapping[str, Any]], base: str) -> str:
@@ -193,7 +193,7 @@ def page(
         tags=list(found[base]["judge"]) if found else [],
         bars=largest,
         refinement=sections.get("refinement", []),
-        hacking=sections.get("hacking", []),
+        reward_hacking=sections.get("reward_hacking", []),
         labels=list(found),
         judged=judged,
         unscored=any(f["without_score"] for f in found.values()),

@@ -101,7 +101,7 @@ def _quality(row: Row) -> float:
     return row.reward if row.judge is None else row.judge
 
 
-def hacking(found: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
+def reward_hacking(found: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
     """What searching with one verifier does to the others, in standard deviations of the base's images.
 
     An ensemble has no other rewards: all are in it.

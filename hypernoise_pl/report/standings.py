@@ -17,7 +17,7 @@ from hypernoise_pl.report.results import JUDGE, WEIGHTED, Row
 
 
 @dataclass(frozen=True)
-class Looks:
+class ImageStats:
     """What a method's images look like, together.
 
     Args:
@@ -29,13 +29,15 @@ class Looks:
     features: Tensor | None = None
 
 
-def standings(rows: Mapping[str, Sequence[Row]], base: str, looks: Mapping[str, Looks]) -> dict[str, dict[str, Any]]:
+def standings(
+    rows: Mapping[str, Sequence[Row]], base: str, stats: Mapping[str, ImageStats]
+) -> dict[str, dict[str, Any]]:
     """The figures of every method. Means are over tags, intervals those of the same means; None is what has no figure.
 
     Args:
         rows: label -> a row an image, for all labels the same prompts and seeds in the same order.
         base: label that gains are against.
-        looks: label -> what its images look like.
+        stats: label -> what its images look like.
 
     Returns:
         Label -> ``judge`` (``mean``, and each tag; empty without a judge), ``rewards``, ``reward`` (weighted),
@@ -49,8 +51,8 @@ def standings(rows: Mapping[str, Sequence[Row]], base: str, looks: Mapping[str, 
     ground = rows[base]
     found = {label: _figures(entries, ground) for label, entries in rows.items()}
     for label, figures in found.items():
-        own, other = looks[label].features, looks[base].features
-        figures["diversity"] = looks[label].diversity
+        own, other = stats[label].features, stats[base].features
+        figures["diversity"] = stats[label].diversity
         figures["kid"] = (
             None if own is None or other is None or label == base else _known(kernel_distance(other, own, paired=True))
         )

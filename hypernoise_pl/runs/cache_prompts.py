@@ -9,11 +9,11 @@ from typing import Any
 
 import torch
 
+from hypernoise_pl.config.options import Options
+from hypernoise_pl.config.signatures import ConfigError
 from hypernoise_pl.generators.base import Generator
 from hypernoise_pl.generators.conditioning_store import PromptCache
-from hypernoise_pl.config.options import Options
 from hypernoise_pl.progress import Steps
-from hypernoise_pl.config.signatures import ConfigError
 from hypernoise_pl.system.threads import following_load
 
 SHARD = 64  # prompts encoded together and written as one file: some 100 MB for the largest text encoders

@@ -18,7 +18,6 @@ from typing import Any
 import torch
 
 from hypernoise_pl.adapters.files import restore, save_adapter
-from hypernoise_pl.runs.cache_prompts import cache_prompts as cache_prompts
 from hypernoise_pl.callbacks.early_stop import EarlyStop
 from hypernoise_pl.callbacks.evaluate import Evaluate
 from hypernoise_pl.callbacks.image_grid import ImageGrid
@@ -27,24 +26,19 @@ from hypernoise_pl.callbacks.progress import Progress
 from hypernoise_pl.callbacks.remember_logs import RememberLogs
 from hypernoise_pl.callbacks.run_benchmark import RunBenchmark
 from hypernoise_pl.callbacks.stop import SaveWhenAsked
-from hypernoise_pl.training.checkpoint_io import read_checkpoint, to_continue
-from hypernoise_pl.compare.runner import Comparing
 from hypernoise_pl.compare.config import shard_of
+from hypernoise_pl.compare.runner import Comparing
+from hypernoise_pl.config.identity import described, digest_of, first_difference
 from hypernoise_pl.config.merge import read_config
+from hypernoise_pl.config.options import Options
+from hypernoise_pl.config.signatures import ConfigError
 from hypernoise_pl.data.base import Split, check_prompts
 from hypernoise_pl.data.columns import NUMBER
-from hypernoise_pl.data.subset import some
-from hypernoise_pl.config.identity import described, difference, digest_of
-from hypernoise_pl.training.loggers import conclude, end, go_on, tell, where
+from hypernoise_pl.data.subset import stratified_subset
 from hypernoise_pl.metrics.image_files import ImageFolder, save_png
 from hypernoise_pl.metrics.judge import Judge, unjudged
 from hypernoise_pl.noise import gaussian, seed_of
-from hypernoise_pl.config.options import Options
-from hypernoise_pl.training.precision import check_trainer
-from hypernoise_pl.runs.predictions import END, ROWS, Predictions
-from hypernoise_pl.training.profiling import traces
 from hypernoise_pl.progress import Steps, phase
-from hypernoise_pl.runs.rates import DEVICE, SECONDS, kind_of_device
 from hypernoise_pl.report.aligned import aligned
 from hypernoise_pl.report.figures import image_grid, to_tensor
 from hypernoise_pl.report.growing import Growing
@@ -53,10 +47,16 @@ from hypernoise_pl.report.page import verdict, write_report
 from hypernoise_pl.report.results import Results
 from hypernoise_pl.report.sections import lines
 from hypernoise_pl.report.tables import summarise, table
+from hypernoise_pl.runs.cache_prompts import cache_prompts as cache_prompts
+from hypernoise_pl.runs.predictions import END, ROWS, Predictions
+from hypernoise_pl.runs.rates import DEVICE, SECONDS, kind_of_device
 from hypernoise_pl.system.files import held, write
-from hypernoise_pl.config.signatures import ConfigError
 from hypernoise_pl.system.threads import following_load
 from hypernoise_pl.trained import digest
+from hypernoise_pl.training.checkpoint_io import read_checkpoint, to_continue
+from hypernoise_pl.training.loggers import conclude, end, go_on, tell, where
+from hypernoise_pl.training.precision import check_trainer
+from hypernoise_pl.training.profiling import traces
 from hypernoise_pl.types import Prompt, Rollout, to_uint8
 
 
@@ -233,16 +233,16 @@ def compare(cli: Any, options: Options) -> None:
     judge = _judge_of(cli, "test")
     every = cli.datamodule.prompts("test")
     check_prompts(every, f"test prompts of {type(cli.datamodule).__name__}")
-    prompts = some(every, comparison.prompts)
+    prompts = stratified_subset(every, comparison.prompts)
     results = Results(options.folder)
     precision, computing = cli.trainer.precision, cli.trainer.precision_plugin.forward_context
     comparing = Comparing(comparison, model, judge, prompts, options.adapter, results, precision, computing)
     with phase("compare: hashing the weights"):
         identity = comparing.identity()
     if not options.chosen:
-        results.folder = Results.unfinished(options.folder.parent, identity, difference) or options.folder
+        results.folder = Results.unfinished(options.folder.parent, identity, first_difference) or options.folder
         options.folder = results.folder
-    results.begin(identity, difference)
+    results.begin(identity, first_difference)
     if model.steps != 1 and all(method.steps == 1 for method in comparison.methods):
         _say(
             f"compare: the run is of {model.steps} steps, every method here of 1; compare.methods sets each one's steps"

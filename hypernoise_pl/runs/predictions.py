@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hypernoise_pl.config.identity import difference
-from hypernoise_pl.system.files import read_settings, write
+from hypernoise_pl.config.identity import first_difference
 from hypernoise_pl.config.signatures import ConfigError
+from hypernoise_pl.system.files import read_settings, write
 
 SETTINGS, ROWS, END = "settings.json", "predictions.jsonl", "grid.png"
 
@@ -31,7 +31,7 @@ class Predictions:
         folder.mkdir(parents=True, exist_ok=True)
         file = folder / SETTINGS
         if file.exists():
-            other = difference(read_settings(file), settings)
+            other = first_difference(read_settings(file), settings)
             if other is not None:
                 raise ConfigError(f"--output {folder}: holds images of other settings: {other}; give another --output")
         elif (folder / ROWS).exists():
@@ -47,7 +47,7 @@ class Predictions:
         """The newest folder under ``root`` that has begun with these settings and not ended."""
         begun = sorted(root.glob(f"*/{SETTINGS}"), key=lambda file: file.stat().st_mtime, reverse=True)
         for file in begun:
-            if not (file.parent / END).exists() and difference(read_settings(file), settings) is None:
+            if not (file.parent / END).exists() and first_difference(read_settings(file), settings) is None:
                 return file.parent
         return None
 

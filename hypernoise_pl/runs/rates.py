@@ -10,8 +10,8 @@ from typing import Any
 import torch
 
 from hypernoise_pl.config.merge import read_config
-from hypernoise_pl.system.files import RUNS
 from hypernoise_pl.config.signatures import ConfigError
+from hypernoise_pl.system.files import RUNS
 
 SECONDS, DEVICE = "seconds_a_step", "device"  # keys of a fit's summary.json
 FREE = ("reward_weights", "objective", "reference", "images_per_prompt", "seed", "lr_scheduler", "max_bad_steps")

@@ -15,8 +15,8 @@ from hypernoise_pl.metrics.fidelity import kernel_distance
 from hypernoise_pl.report.charts import APART, Line, against_compute
 from hypernoise_pl.report.page import verdict, write_report
 from hypernoise_pl.report.results import Results, Row
-from hypernoise_pl.report.sections import hacking, lines, refinement
-from hypernoise_pl.report.standings import Looks, standings
+from hypernoise_pl.report.sections import lines, refinement, reward_hacking
+from hypernoise_pl.report.standings import ImageStats, standings
 
 PROMPTS = [(0, "a"), (1, "a"), (2, "b"), (3, "b")]  # index, tag
 
@@ -81,7 +81,7 @@ ALL = {
 
 @pytest.fixture
 def found():
-    return standings(ALL, "none", {label: Looks(0.2) for label in ALL})
+    return standings(ALL, "none", {label: ImageStats(0.2) for label in ALL})
 
 
 def test_gains_shares_and_costs_by_hand(found):
@@ -108,22 +108,22 @@ def test_the_verdict_says_a_time_as_it_is():
     for seconds, said in ((0.35, "in 0.7 times its time"), (0.25, "in 1/2 of its time"), (1.0, "in 2 times its time")):
         methods = {label: ALL[label] for label in ("none", "best-16")}
         methods["net"] = [replace(row, seconds=seconds) for row in ALL["net"]]
-        assert said in verdict(standings(methods, "none", {label: Looks(None) for label in methods}), "none")
+        assert said in verdict(standings(methods, "none", {label: ImageStats(None) for label in methods}), "none")
     methods = {label: ALL[label] for label in ("none", "net")}
-    found = verdict(standings(methods, "none", {label: Looks(None) for label in methods}), "none")
+    found = verdict(standings(methods, "none", {label: ImageStats(None) for label in methods}), "none")
     assert found.startswith("No search gains anything over none. net gains +0.250 (95 % interval ")
 
 
 def test_fidelity_of_a_single_image_is_none():
     alone = {label: ALL[label][:1] for label in ("none", "net")}
-    found = standings(alone, "none", {label: Looks(None, torch.ones(1, 5)) for label in alone})
+    found = standings(alone, "none", {label: ImageStats(None, torch.ones(1, 5)) for label in alone})
     assert found["net"]["kid"] is None
 
 
 def test_fidelity_is_of_the_features_given():
     draws = torch.Generator().manual_seed(0)
     features = {label: torch.randn(8, 5, generator=draws) + k for k, label in enumerate(ALL)}
-    found = standings(ALL, "none", {label: Looks(None, features[label]) for label in ALL})
+    found = standings(ALL, "none", {label: ImageStats(None, features[label]) for label in ALL})
     assert found["none"]["kid"] is None
     assert found["net"]["kid"] == pytest.approx(kernel_distance(features["none"], features["net"], paired=True))
     assert found["net"]["kid"] > found["best-16"]["kid"] > 0
@@ -134,7 +134,7 @@ def test_sections(found):
     assert all(len(row) == len(table[0]) for row in table) and [row[0] for row in table[1:]] == list(ALL)
     pairs = refinement(ALL)
     assert [row[:6] for row in pairs[1:]] == [["refined", "best-16", "16", "16", "16", "0.875"]]
-    deceived = {row[0]: row for row in hacking(found)[1:]}
+    deceived = {row[0]: row for row in reward_hacking(found)[1:]}
     assert set(deceived) == {"best-16", "oracle", "refined"}
     assert deceived["best-16"][1:3] == ["weighted", f"{found['best-16']['in_deviations']['weighted']:+.2f}"]
 
@@ -147,7 +147,7 @@ def test_every_mean_is_over_tags_and_every_interval_of_the_mean_before_it():
         row.prompt, row.tag = place // 2, tags[place // 2]
     own = [replace(row, label="x", reward=row.reward + (1.0 if row.tag == "a" else -1.0)) for row in base]
     own[0] = replace(own[0], reward=base[0].reward)  # a tie
-    found = standings({"none": base, "x": own}, "none", {"none": Looks(None), "x": Looks(None)})
+    found = standings({"none": base, "x": own}, "none", {"none": ImageStats(None), "x": ImageStats(None)})
     assert found["x"]["win_rate"] == pytest.approx((5.5 / 6 + 0) / 2)
     low, high = found["x"]["win_interval"]
     assert low <= found["x"]["win_rate"] <= high and found["none"]["win_interval"] == (0.5, 0.5)
@@ -158,7 +158,7 @@ def test_every_mean_is_over_tags_and_every_interval_of_the_mean_before_it():
 def test_scores_that_a_reward_did_not_give_are_left_out_and_counted():
     own = [replace(row, label="x", scores=dict(row.scores)) for row in ALL["best-16"]]
     own[0].scores["clip"] = math.nan
-    found = standings({"none": ALL["none"], "x": own}, "none", {"none": Looks(None), "x": Looks(None)})
+    found = standings({"none": ALL["none"], "x": own}, "none", {"none": ImageStats(None), "x": ImageStats(None)})
     known = [[row.scores["clip"] for row in own[1:] if row.tag == tag] for tag in "ab"]
     assert found["x"]["rewards"]["clip"] == pytest.approx(fmean(map(fmean, known)))
     assert found["x"]["without_score"] == {"clip": 1} and found["none"]["without_score"] == {}
@@ -166,7 +166,7 @@ def test_scores_that_a_reward_did_not_give_are_left_out_and_counted():
     assert (first[head.index("no clip")], second[head.index("no clip")]) == ("0", "1")
     for row in own:
         row.scores["clip"] = math.nan
-    found = standings({"none": ALL["none"], "x": own}, "none", {"none": Looks(None), "x": Looks(None)})
+    found = standings({"none": ALL["none"], "x": own}, "none", {"none": ImageStats(None), "x": ImageStats(None)})
     assert found["x"]["rewards"]["clip"] is None and found["x"]["in_deviations"]["clip"] is None
     json.dumps(found, allow_nan=False)
 
@@ -174,7 +174,7 @@ def test_scores_that_a_reward_did_not_give_are_left_out_and_counted():
 def test_a_method_that_only_takes_more_steps_is_no_search():
     steps = [replace(row, label="steps", method="steps", steps=4) for row in rows("steps", [1] * 8, verified=0)]
     methods = ALL | {"steps": steps}
-    found = standings(methods, "none", {label: Looks(None) for label in methods})
+    found = standings(methods, "none", {label: ImageStats(None) for label in methods})
     assert verdict(found, "none").startswith("best-16 gains most of the searches: +0.500")
 
 
@@ -213,7 +213,7 @@ def test_one_slow_unit_does_not_count():
     slow = [
         replace(row, label="x", seconds=100.0 if place < 2 else row.seconds) for place, row in enumerate(ALL["net"])
     ]
-    found = standings({"none": ALL["none"], "x": slow}, "none", {"none": Looks(None), "x": Looks(None)})
+    found = standings({"none": ALL["none"], "x": slow}, "none", {"none": ImageStats(None), "x": ImageStats(None)})
     assert found["x"]["seconds_per_image"] == pytest.approx(0.02)
 
 

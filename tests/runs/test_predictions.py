@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from hypernoise_pl.__main__ import main
-from hypernoise_pl.runs.predictions import Predictions
 from hypernoise_pl.config.signatures import ConfigError
+from hypernoise_pl.runs.predictions import Predictions
 from tests.tiny_adapter import save_shapes_adapter
 
 LORA = ["--model.lora.rank=2", "--model.lora.alpha=4"]

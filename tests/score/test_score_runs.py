@@ -52,7 +52,7 @@ def test_images_of_prompts_of_ones_own_are_found_by_their_rows():
 def test_a_comparisons_images_have_its_figures():
     search = {"class_path": "hypernoise_pl.search.random_search.RandomSearch"}
     methods = [{"name": "none"}, {"name": "random", "search": search, "budgets": [2]}]
-    settings = {"prompts": 6, "seeds": 2, "block": 4, "methods": methods, "base": "none"}
+    settings = {"prompts": 6, "seeds": 2, "unit_size": 4, "methods": methods, "base": "none"}
     Path("c.yaml").write_text(yaml.safe_dump({"compare": settings}))
     assert main(["compare", "--config=c.yaml", "--data.test=6", "--output=compared"]) == 0
     write_lines(Path("all.jsonl"), [*map(metadata, ShapesPrompts(test=6).prompts("test"))])
