@@ -50,12 +50,12 @@ class HackingAlarm(L.Callback):
         if trainer.sanity_checking or trainer.state.fn != "fit":
             return
         callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
-        tallies = next((each.tallies for each in callbacks if isinstance(each, Evaluate)), None)
-        if not tallies:
+        evaluate = next((callback for callback in callbacks if isinstance(callback, Evaluate)), None)
+        if evaluate is None or not evaluate.rows:
             return
-        step = trainer.global_step
-        row = {"step": step} | validated(tallies, pl_module.reward_weights, trainer.callback_metrics)
-        self._validations = [*(each for each in self._validations if each["step"] < step), row]
+        step, weights = trainer.global_step, pl_module.reward_weights
+        row = {"step": step} | validated(evaluate.rows, evaluate.diversity(), weights, trainer.callback_metrics)
+        self._validations = [*(earlier for earlier in self._validations if earlier["step"] < step), row]
         found = signs(self._validations, self.limits)
         pl_module.log("alarm/signs", float(len(found)))
         if trainer.is_global_zero:

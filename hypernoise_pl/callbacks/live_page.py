@@ -18,7 +18,7 @@ from hypernoise_pl.config.merge import read_config
 from hypernoise_pl.report.history import TEST, TRAIN, VALIDATION, History
 from hypernoise_pl.report.live import PAGE, Told, live_page
 from hypernoise_pl.report.signs import Limits, signs, validated
-from hypernoise_pl.report.tables import summarise, table
+from hypernoise_pl.report.tables import few_methods
 from hypernoise_pl.system.files import write
 
 OF_TRAINING = ("train/", "noise/train/", "speed/", "memory/")  # beginnings of the names of logged figures
@@ -79,11 +79,12 @@ class LivePage(L.Callback):
         """Enter what was found, and write the page."""
         if self._history is None or trainer.sanity_checking or trainer.state.fn != "fit":
             return
-        every, tallies = _figures(trainer, OF_VALIDATION), _tallies(trainer)
-        figures = {name: value for name, value in every.items() if not resting(trainer, name)}
-        if trainer.is_global_zero and tallies:
-            row = {"step": trainer.global_step} | validated(tallies, pl_module.reward_weights, trainer.callback_metrics)
-            before = [each for each in self._history.of(VALIDATION) if each["step"] < row["step"]]
+        logged, evaluate = _figures(trainer, OF_VALIDATION), _evaluate(trainer)
+        figures = {name: value for name, value in logged.items() if not resting(trainer, name)}
+        if trainer.is_global_zero and evaluate is not None:
+            weights, metrics = pl_module.reward_weights, trainer.callback_metrics
+            row = {"step": trainer.global_step} | validated(evaluate.rows, evaluate.diversity(), weights, metrics)
+            before = [earlier for earlier in self._history.of(VALIDATION) if earlier["step"] < row["step"]]
             row["signs"] = {sign.name: sign.text for sign in signs([*before, row], self._limits(trainer))}
             row["picture"] = self._picture(trainer, "validation")
             self._history.add(VALIDATION, figures=figures, **row)
@@ -91,13 +92,10 @@ class LivePage(L.Callback):
 
     def on_test_end(self, trainer: L.Trainer, pl_module: Any) -> None:
         """Enter what the test of a fit has found."""
-        tallies = _tallies(trainer)
-        if self._history is not None and trainer.is_global_zero and tallies:
-            found = {
-                "table": table(summarise(tallies, 0.0, _credit(trainer))),
-                "picture": self._picture(trainer, "test"),
-            }
-            self._history.add(TEST, trainer.global_step, _figures(trainer, ("test/",)), **found)
+        evaluate = _evaluate(trainer)
+        if self._history is not None and trainer.is_global_zero and evaluate is not None:
+            more = {"table": few_methods(evaluate.summary()), "picture": self._picture(trainer, "test")}
+            self._history.add(TEST, trainer.global_step, _figures(trainer, ("test/",)), **more)
 
     def teardown(self, trainer: L.Trainer, pl_module: Any, stage: str) -> None:
         """Write the page: a fit is followed by its test, and has ended after it."""
@@ -160,14 +158,10 @@ def _figures(trainer: L.Trainer, beginnings: tuple[str, ...]) -> dict[str, float
     return {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith(beginnings)}
 
 
-def _tallies(trainer: L.Trainer) -> dict[str, Any]:
+def _evaluate(trainer: L.Trainer) -> Evaluate | None:
+    """The callback that has measured; None where nothing is measured."""
     callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
-    return next((each.tallies for each in callbacks if isinstance(each, Evaluate)), {})
-
-
-def _credit(trainer: L.Trainer) -> str | None:
-    callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
-    return next((each.credit() for each in callbacks if isinstance(each, Evaluate)), None)
+    return next((callback for callback in callbacks if isinstance(callback, Evaluate) and callback.rows), None)
 
 
 def _step(trainer: L.Trainer) -> str:

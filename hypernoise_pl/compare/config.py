@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal
 
+from hypernoise_pl.config.identity import described
 from hypernoise_pl.config.signatures import ConfigError
+from hypernoise_pl.report.rows import MethodInfo
 from hypernoise_pl.rewards.base import Verifier
 from hypernoise_pl.rewards.features import ImageFeatures
 from hypernoise_pl.rewards.latent.base import LatentVerifier
@@ -118,6 +122,21 @@ class Entry:
     search: Search
     requested_nfe: int
     budget: int
+
+    @cached_property
+    def info(self) -> MethodInfo:
+        """The method as the rows of its images have it."""
+        searches = not isinstance(self.search, NoSearch)
+        return MethodInfo(
+            label=self.label,
+            method=self.method.name,
+            search=type(self.search).__name__ if searches else None,
+            settings=json.dumps(described(self.method.search), sort_keys=True),
+            verifier=self.method.verifier,
+            trained=self.method.start == "hypernetwork",
+            requested_nfe=self.requested_nfe,
+            steps=self.method.steps,
+        )
 
 
 def shard_of(text: str | None, environment: Mapping[str, str] = os.environ) -> tuple[int, int]:

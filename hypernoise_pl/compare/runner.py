@@ -19,9 +19,9 @@ from hypernoise_pl.config.signatures import ConfigError
 from hypernoise_pl.metrics.judge import Judge
 from hypernoise_pl.module import HyperNoiseModule
 from hypernoise_pl.noise import gaussian, seed_of
-from hypernoise_pl.objective import weighted_sum
 from hypernoise_pl.progress import Steps, part
-from hypernoise_pl.report.results import ENSEMBLES, JUDGE, RANKED, WEIGHTED, Results, Row
+from hypernoise_pl.report.results import Results
+from hypernoise_pl.report.rows import ENSEMBLES, JUDGE, RANKED, WEIGHTED, Cost, ImageRow, image_rows
 from hypernoise_pl.rewards.base import Reward, Verifier
 from hypernoise_pl.rewards.latent.base import LatentVerifier
 from hypernoise_pl.search.none import NoSearch
@@ -131,7 +131,7 @@ class Comparing:
         """Units of work of each row."""
         return len(self._blocks())
 
-    def measure(self, cell: Entry, block: Sequence[tuple[Prompt, int]]) -> tuple[list[Row], Tensor]:
+    def measure(self, cell: Entry, block: Sequence[tuple[Prompt, int]]) -> tuple[list[ImageRow], Tensor]:
         """Search a block's noises by a method; everything measured of every image, and the images."""
         prompts, texts = [prompt for prompt, _ in block], [prompt.text for prompt, _ in block]
         noises = [seed_of(self.model.seed, prompt.index, draw) for prompt, draw in block]
@@ -203,41 +203,21 @@ class Comparing:
 
     def _rows(
         self, cell: Entry, block: Sequence[tuple[Prompt, int]], problem: NoiseProblem, images: Tensor
-    ) -> list[Row]:
-        seconds, account = problem.seconds / len(block), problem.account
-        prompts = [prompt for prompt, _ in block]
+    ) -> list[ImageRow]:
+        account, prompts = problem.account, [prompt for prompt, _ in block]
+        cost = Cost(
+            account.nfe,
+            account.nfe_backward,
+            problem.seconds / len(block),
+            self._where,
+            account.decodes,
+            account.verified,
+            account.missing / len(block),
+        )
         with torch.no_grad(), self.computing():
             scores = self.model.score(images, [prompt.text for prompt in prompts])
-            weighted = weighted_sum(scores, self.model.reward_weights)
-        verdict = None if self.judge is None else self.judge(images, prompts).tolist()
-        return [
-            Row(
-                label=cell.label,
-                method=cell.method.name,
-                search=type(cell.search).__name__,
-                settings=repr(cell.method.search),
-                verifier=cell.method.verifier,
-                trained=cell.method.start == "hypernetwork",
-                budget=cell.requested_nfe,
-                prompt=prompt.index,
-                text=prompt.text,
-                tag=prompt.tag,
-                seed=draw,
-                steps=cell.method.steps,
-                nfe=account.nfe,
-                nfe_backward=account.nfe_backward,
-                decodes=account.decodes,
-                verified=account.verified,
-                missing=account.missing / len(block),
-                seconds=seconds,
-                device=self._where,
-                judge=None if verdict is None else float(verdict[place]),
-                reward=weighted[place].item(),
-                scores={name: score[place].item() for name, score in scores.items()},
-                image="",
-            )
-            for place, (prompt, draw) in enumerate(block)
-        ]
+        verdicts = None if self.judge is None else self.judge(images, prompts)
+        return image_rows(cell.info, cost, block, scores, self.model.reward_weights, verdicts)
 
     def _cells(self, timed: bool) -> list[Entry]:
         found = []
@@ -350,7 +330,7 @@ class Comparing:
             cell = Entry(method.name, method, sized, spent, spent)
             self.measure(cell, block)  # the first run warms caches up
             rows, _ = self.measure(cell, block)
-            return rows[0].seconds / rows[0].nfe
+            return rows[0].cost.seconds / rows[0].cost.nfe
 
         speed = self.results.speed(method.name, measured)
         if shortest > int(seconds / speed):

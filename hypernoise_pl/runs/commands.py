@@ -39,14 +39,12 @@ from hypernoise_pl.metrics.image_files import ImageFolder, save_png
 from hypernoise_pl.metrics.judge import Judge, unjudged
 from hypernoise_pl.noise import gaussian, seed_of
 from hypernoise_pl.progress import Steps, phase
-from hypernoise_pl.report.aligned import aligned
 from hypernoise_pl.report.figures import image_grid, to_tensor
 from hypernoise_pl.report.growing import Growing
 from hypernoise_pl.report.live import PAGE
-from hypernoise_pl.report.page import verdict, write_report
+from hypernoise_pl.report.page import write_report
 from hypernoise_pl.report.results import Results
-from hypernoise_pl.report.sections import lines
-from hypernoise_pl.report.tables import summarise, table
+from hypernoise_pl.report.tables import few_methods, many_methods
 from hypernoise_pl.runs.cache_prompts import cache_prompts as cache_prompts
 from hypernoise_pl.runs.predictions import END, ROWS, Predictions
 from hypernoise_pl.runs.rates import DEVICE, SECONDS, kind_of_device
@@ -257,22 +255,21 @@ def compare(cli: Any, options: Options) -> None:
     images = f"{len(prompts)} prompts x {comparison.seeds} noises"
     _say(f"compare: {cli.config.about}\ncompare: {len(cells)} rows, {images}, on {model.device}")
     _say(f"compare: run folder {results.folder}")
-    credit = "" if judge is None else judge.credit()
-    about = f"{cli.config.about}; {images}, on {model.device}"
-    about += "".join(f"; {name} {why}" for name, why in comparing.over.items())
-    about += f"; {credit.rstrip('.')}" if credit else ""
+    judged_by = None if judge is None else judge.credit()
+    description = f"{cli.config.about}; {images}, on {model.device}"
+    description += "".join(f"; {name} {why}" for name, why in comparing.over.items())
     labels = [cell.label for cell in cells]
-    growing = Growing(results, labels, comparing.units, comparison.base, about)
+    growing = Growing(results, labels, comparing.units, comparison.base, description, judged_by)
     growing()
     if not comparing.run(shard, shards, growing):
         _say(f"shard {shard} of {shards} is done; the last one to finish writes the report in {results.folder}")
         return
     with phase("compare: writing the report"):
-        found = write_report(results, labels, comparison.base, about, _features(comparison, model.device))
+        features = _features(comparison, model.device)
+        summary = write_report(results, labels, comparison.base, description, features, judged_by)
     folder = results.folder
     options.result = json.loads((folder / "summary.json").read_text())
-    shown = 8 if found[comparison.base]["judge"] else 7
-    _say(f"\n{aligned(lines(found, comparison.base), shown)}\n\n{verdict(found, comparison.base)}\n{credit}\n")
+    _say(f"\n{many_methods(summary)}\n")
     _say(f"report       {folder / 'report.html'}\nsummary      {folder / 'summary.json'}")
     _say(f"images       {folder / 'results.parquet'} (a row an image), {folder / 'images'}")
 
@@ -337,17 +334,18 @@ def _measure(cli: Any, options: Options, split: Split, fit_seconds: float, adapt
     trainer = cli.trainer
     said = [cli.model.skipped(), _short_of_steps(trainer)] if fit_seconds else []  # a test has no steps
     evaluate = next(c for c in trainer.callbacks if isinstance(c, Evaluate))
-    evaluate.tallies = {}  # those of the last validation, which are no test's
+    evaluate.clear()  # of the last validation
     loop = trainer.validate if split == "validation" else trainer.test
     loop(cli.model, datamodule=cli.datamodule, verbose=False)
     if not trainer.is_global_zero:
         return
     lines = [""]
-    if evaluate.tallies:  # none where the Trainer's limit_test_batches is 0
-        summary = summarise(evaluate.tallies, fit_seconds, evaluate.credit()) | (_speed(cli) if fit_seconds else {})
-        lines += [table(summary), ""]
+    if evaluate.rows:  # none where the Trainer's limit_test_batches is 0
+        fitted = {"seconds": fit_seconds, **_speed(cli)} if fit_seconds else None
+        summary = evaluate.summary(fitted, cli.config.about or type(cli.model).__name__)
+        lines += [few_methods(summary), ""]
         for run in (each for each in trainer.callbacks if isinstance(each, RunBenchmark) and each.found):
-            summary.setdefault("benchmarks", {})[run.name] = run.found
+            summary["benchmarks"][run.name] = run.found
             lines += [run.table(), ""]
         options.result = summary
     if any(said):
@@ -356,7 +354,7 @@ def _measure(cli: Any, options: Options, split: Split, fit_seconds: float, adapt
         _say("\n".join([*lines, "fast_dev_run: every part has run once; nothing is kept"]))
         return
     lines.append(f"adapter      {adapter}")
-    if evaluate.tallies:
+    if evaluate.rows:
         options.folder.mkdir(parents=True, exist_ok=True)
         write(options.folder / "summary.json", json.dumps(summary, indent=1) + "\n")
         lines.append(f"summary      {options.folder / 'summary.json'}")
@@ -372,7 +370,7 @@ def _measure(cli: Any, options: Options, split: Split, fit_seconds: float, adapt
 
 def _speed(cli: Any) -> dict[str, Any]:
     """How long a step has taken, on what."""
-    seconds = next((each.seconds_a_step for each in cli.trainer.callbacks if isinstance(each, Progress)), None)
+    seconds = next((each.seconds_per_step for each in cli.trainer.callbacks if isinstance(each, Progress)), None)
     return {SECONDS: seconds, DEVICE: kind_of_device(cli.trainer.strategy.root_device)}
 
 

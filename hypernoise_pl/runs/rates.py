@@ -13,7 +13,7 @@ from hypernoise_pl.config.merge import read_config
 from hypernoise_pl.config.signatures import ConfigError
 from hypernoise_pl.system.files import RUNS
 
-SECONDS, DEVICE = "seconds_a_step", "device"  # keys of a fit's summary.json
+SECONDS, DEVICE = "seconds_per_step", "device"  # of the entry ``fit`` of summary.json
 FREE = ("reward_weights", "objective", "reference", "images_per_prompt", "seed", "lr_scheduler", "max_bad_steps")
 _MOST = torch.get_num_threads()  # before a run has them follow the load
 OF_TRAINER = ("precision", "accumulate_grad_batches", "devices", "num_nodes", "strategy")
@@ -34,11 +34,11 @@ def known_rate(config: Mapping[str, Any], runs: Path = RUNS, device: str | None 
     files = sorted(runs.glob("fit/*/summary.json"), key=lambda file: file.stat().st_mtime, reverse=True)
     for file in files:
         try:
-            summary = json.loads(file.read_text())
-            if summary.get(DEVICE) != device or not summary.get(SECONDS):
+            fit = json.loads(file.read_text())["fit"] or {}
+            if fit.get(DEVICE) != device or not fit.get(SECONDS):
                 continue
             if _work(read_config(file.parent / "config.yaml")) == wanted:
-                return float(summary[SECONDS]), file.parent
+                return float(fit[SECONDS]), file.parent
         except (OSError, ValueError, ConfigError, KeyError, TypeError, AttributeError):
             continue  # of something else, or of an older version
     return None

@@ -26,7 +26,8 @@ from hypernoise_pl.generators.sana_sprint import SanaSprint
 from hypernoise_pl.hypernetwork import LoraOptions, NoiseHypernetwork
 from hypernoise_pl.report.growing import Growing
 from hypernoise_pl.report.page import SO_FAR
-from hypernoise_pl.report.results import ENSEMBLES, Results
+from hypernoise_pl.report.results import Results
+from hypernoise_pl.report.rows import ENSEMBLES
 from hypernoise_pl.types import Prompt
 from tests.tiny import randomise
 
@@ -218,7 +219,7 @@ def test_the_report_of_a_comparison_that_goes_on_has_its_whole_rows_and_says_wha
     assert "Unfinished: 20 of 24 units" in page and "ranked (2 of 3)." in page and "Not begun: 1 row." in page
     assert "location.reload()" in page and 'http-equiv="refresh"' in page
     final = json.loads((whole / "summary.json").read_text())["methods"]
-    known = [name for name in final["none"] if name not in ("kid", "share_of_best_gain", "cost_ratio")]
+    known = [name for name in final["none"] if name not in ("kid", "paired_gain", "share_of_best_gain", "cost_ratio")]
     assert [*summary["methods"]] == LABELS[:6] and (summary["done"], summary["units"]) == (20, 24)
     for label, figures in summary["methods"].items():
         assert {name: figures[name] for name in known} == {name: final[label][name] for name in known}
@@ -355,7 +356,7 @@ def test_another_guidance_is_refused_in_the_same_folder_and_starts_its_own_witho
     assert reward[Path("run")] != pytest.approx(reward[second])
 
 
-def test_another_chunk_and_device_continue_the_same_folder():
+def test_another_batch_size_and_device_continue_the_same_folder():
     config = configure(Path("methods.yaml"), METHODS[:1], seeds=1)
     assert compare(f"--config={config}", "--output=run") == 0
     Path("run/summary.json").unlink()
@@ -375,7 +376,7 @@ def test_seconds_of_another_number_of_threads_are_told_of(monkeypatch):
         for threads in (1, 2):
             torch.set_num_threads(threads)
             assert compare(f"--config={config}", "--output=run") == 0
-            about = json.loads(Path("run/summary.json").read_text())["about"]
+            about = json.loads(Path("run/summary.json").read_text())["description"]
             assert ("seconds are of several devices (cpu with 1 thread, cpu with 2 threads)" in about) == (threads > 1)
             Path("run/summary.json").unlink()
             next(Path("run/parts").iterdir()).unlink()
@@ -470,7 +471,7 @@ def test_a_run_of_other_steps_than_the_methods_is_told_of(capsys):
     assert "compare: the run is of 4 steps, every method here of 1; compare.methods sets" in capsys.readouterr().out
 
 
-def test_chunk_changes_nothing(whole, adapters):
+def test_batch_size_changes_nothing(whole, adapters):
     config = configure(Path("methods.yaml"), batch_size=3)
     assert compare(f"--config={config}", f"--adapter={adapters['noise']}", "--output=small") == 0
     assert_alike(results(Path("small")), results(whole))

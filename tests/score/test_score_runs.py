@@ -24,11 +24,11 @@ def test_predicted_images_have_the_judges_figure_of_the_test(capsys):
     assert main(["predict", *given, "--benchmark=shapes", "--output=predicted"]) == 0
     assert "score shapes predicted" in capsys.readouterr().out
     summary = score("predicted")
-    tested = json.loads(Path("tested/summary.json").read_text())
+    tested = json.loads(Path("tested/summary.json").read_text())["methods"]
     for kind, name in (("base", "base"), ("refined", "hypernetwork")):
         own = summary["methods"][kind]
         assert own["images"] == 48 and own["score"] == pytest.approx(tested[name]["judge"]["mean"], abs=1e-6)
-    assert summary["gains"]["refined"]["mean"] == pytest.approx(tested["gain"], abs=1e-6)
+    assert summary["gains"]["refined"]["mean"] == pytest.approx(tested["hypernetwork"]["gain"], abs=1e-6)
     assert score("predicted", "--method=refined", output="one")["score"] == summary["methods"]["refined"]["score"]
     plain = score("predicted/base", output="base")
     assert plain["score"] == summary["methods"]["base"]["score"]
