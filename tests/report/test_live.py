@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from hypernoise_pl.report.curves import POINTS, Curve, over_steps, thinned
 from hypernoise_pl.report.history import TRAIN, VALIDATION, History
-from hypernoise_pl.report.live import PICTURES, Told, live_page
+from hypernoise_pl.report.live import PICTURES, RunInfo, live_page
 from hypernoise_pl.report.rows import Cost, ImageRow, MethodInfo
 from hypernoise_pl.report.signs import Limits, signs, validated
 
@@ -138,7 +138,7 @@ def test_a_long_run_keeps_so_many_pictures_and_its_page_stays_small(tmp_path):
     for step in range(10, 4001, 10):
         row = validation(step, 1.0, None) | {"picture": f"images/validation-{step:06d}.png"}
         history.add(VALIDATION, figures={}, **row)
-    page = live_page(history, Told("a & b", "hypernetwork", "Running", True, 4000, "model: <x>", "now"))
+    page = live_page(history, RunInfo("a & b", "hypernetwork", "Running", True, 4000, "model: <x>", "now"))
     steps = [int(step) for step in re.findall(r'"step": (\d+)', page)]
     assert len(steps) == PICTURES and steps[0] == 10 and steps[-1] == 4000 and steps == sorted(set(steps))
     assert f"{PICTURES} of 400 validations are here" in page and len(page) < 100_000
