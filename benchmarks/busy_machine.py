@@ -23,6 +23,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from hypernoise_pl.report.tables import markdown
+
 RESULTS = Path(__file__).parent / "results"
 OWN = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 EVERY = {"OMP_NUM_THREADS": str(os.cpu_count())}
@@ -106,11 +108,10 @@ def table(rows: list[dict[str, Any]]) -> str:
     """Ratios as Markdown: a line a setting, a column a number of busy processes."""
     counts = sorted({row["busy"] for row in rows})
     lines = [["setting", *(f"{count} busy" if count else "alone" for count in counts)]]
-    lines.append(["---"] * len(lines[0]))
     for setting in dict.fromkeys(row["setting"] for row in rows):
         own = {row["busy"]: row for row in rows if row["setting"] == setting}
         lines.append([setting, *(_shown(own[count]) for count in counts)])
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    return markdown(lines)
 
 
 def _shown(row: dict[str, Any]) -> str:

@@ -29,6 +29,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from hypernoise_pl.distributed.fsdp import block_names
 from hypernoise_pl.hypernetwork import NoiseHypernetwork
 from hypernoise_pl.lora.view import LoraOptions, trainable
+from hypernoise_pl.report.tables import markdown
 from hypernoise_pl.training.memory import LiveTensors
 
 RESULTS = Path(__file__).parent / "results"
@@ -227,9 +228,7 @@ def main() -> None:
 def table(found: list[dict[str, Any]]) -> str:
     """The rows as Markdown."""
     columns = list(dict.fromkeys(key for row in found for key in row))
-    lines = [columns, ["---"] * len(columns)]
-    lines += [[_shown(row.get(column)) for column in columns] for row in found]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    return markdown([columns, *([_shown(row.get(column)) for column in columns] for row in found)])
 
 
 def _shown(value: Any) -> str:

@@ -28,7 +28,7 @@ FEW = {
     "trainer.callbacks": [],
 }
 FLAGS = [f"--{name}={json.dumps(value)}" for name, value in FEW.items()]
-TIMED = ("fit_seconds", "seconds_per_image", "seconds_per_step", "device")
+TIMED = ("seconds", "seconds_per_image", "seconds_per_step", "device")
 
 
 def untimed(figures: dict) -> dict:

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from hypernoise_pl.metrics.intervals import bootstrap, in_words, mean_over_tags
 from hypernoise_pl.report.charts import Line, against_compute
-from hypernoise_pl.report.sections import markdown
+from hypernoise_pl.report.tables import markdown
 
 HERE = Path(__file__).parent
 STYLE = "text{font:12px sans-serif;fill:#222}.faint{fill:#667}.axis{stroke:#d8dbe2}.thread{stroke-width:.6;fill:none}"
@@ -72,7 +72,7 @@ def growth(study: Study) -> list[list[str]]:
     for method in SEARCHES:
         before = None
         for label in study.of(method):
-            reward, budget = study.mean(label, "reward"), study.rows[label][0]["budget"]
+            reward, budget = study.mean(label, "reward"), study.rows[label][0]["requested_nfe"]
             rise = ""
             if before is not None:
                 doublings = torch.log2(torch.tensor(budget / before[0])).item()
@@ -99,14 +99,14 @@ def diversity(study: Study) -> list[list[str]]:
     return table
 
 
-def hacking(study: Study) -> list[list[str]]:
+def reward_hacking(study: Study) -> list[list[str]]:
     """Best-of-32 and ReNO by one reward alone, by the weighted sum and by the mean of ranks, in standard deviations."""
     table = [["method", "by", "clip", "pick", "image_reward", "judge"]]
     names = [f"random_by_{name}" for name in ("clip", "pick", "image_reward", "ensemble", "judge")]
     for label in ["random-32", *names, "random_by_consistency", "reno-50", "reno_by_clip", "reno_by_pick",
                   "reno_by_image_reward"]:  # fmt: skip
         figures = study.summary[label]
-        rise = figures["in_deviations"]
+        rise = figures["gain_in_deviations"]
         keys = ("clip", "pick", "image_reward", "judge")
         table.append([label, figures["verifier"], *(f"{rise[key]:+.2f}" for key in keys)])
     return table
@@ -118,8 +118,8 @@ def hybrids(study: Study) -> tuple[list[list[str]], dict[str, int]]:
     count = {"better": 0, "no telling": 0, "worse": 0}
     for method in SEARCHES:
         for label in study.of(f"{method}_refined"):
-            budget = study.rows[label][0]["budget"]
-            plain = [own for own in study.of(method) if study.rows[own][0]["budget"] == budget]
+            budget = study.rows[label][0]["requested_nfe"]
+            plain = [own for own in study.of(method) if study.rows[own][0]["requested_nfe"] == budget]
             if not plain:
                 continue
             gap, width = study.against(label, study, plain[0])
@@ -210,7 +210,7 @@ def picture(study: Study) -> str:
                 (study.rows[label][0]["nfe"] + study.rows[label][0]["nfe_backward"], study.summary[label]["gain"])
                 for label in labels
             ]
-            lines.append(Line(method, first["search"] if first["verified"] else "", first["trained"], points))
+            lines.append(Line(method, first["search"] or "", first["trained"], points))
     drawn = against_compute(lines, "network evaluations an image, forward and backward", "gain by the judge")
     white = '<rect width="100%" height="100%" fill="#fff"/>'
     head, _, rest = drawn.partition(">")
@@ -225,7 +225,7 @@ def main(folders: Sequence[str]) -> None:
     sections = {
         "Growth with the budget": growth(study),
         "Diversity, every search at its largest budget": diversity(study),
-        "Who is deceived": hacking(study),
+        "Reward hacking by verifier": reward_hacking(study),
         "Searches from refined noise, at equal NFE": mixed,
         "At 4 steps": several_steps(study),
         "What refined searches reach, and when": reached(study),

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from hypernoise_pl.report.tables import evaluations, measured, verdict
+from hypernoise_pl.report.tables import markdown, table, transposed
+from hypernoise_pl.report.verdict import verdict
 
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _ATTACH = """    from hypernoise_pl import attach
@@ -117,39 +118,11 @@ def _training(about: Mapping[str, Any], config: Mapping[str, Any], model: Mappin
 
 
 def _table(summary: Mapping[str, Any]) -> str:
-    """Markdown, a column a method."""
-    methods = measured(summary)
-    first = next(iter(methods.values()))
-    rows: list[tuple[str, list[Any]]] = []
-    for tag in first["judge"]:
-        of = "mean over tags" if tag == "mean" else tag.replace("_", " ")
-        rows.append((f"judge, {of}", [m["judge"].get(tag) for m in methods.values()]))
-    rows += [(f"reward {name}", [m["rewards"].get(name) for m in methods.values()]) for name in first["rewards"]]
-    for key, label in (("weighted_reward", "reward, weighted"), ("diversity", "diversity")):
-        rows.append((label, [m.get(key) for m in methods.values()]))
-    rows.append(("ms per image", [1000 * m["seconds_per_image"] for m in methods.values()]))
-    rows.append(("NFE", [evaluations(m) for m in methods.values()]))
-    rows.append(("images", [m["images"] for m in methods.values()]))
-    lines = [
-        "| | " + " | ".join(m["label"] for m in methods.values()) + " |",
-        "| --- |" + " --- |" * len(methods),
-    ]
-    lines += [f"| {label} | {' | '.join(map(_figure, values))} |" for label, values in rows]
+    """Markdown, a column per method, and the verdict."""
     counts = f"{summary['prompts']} prompts, {summary['seeds']} noises each."
-    means = "Means are over tags; a win rate counts a tie one half."
-    return "\n".join(lines) + f"\n\n{counts} {means} {verdict(summary)}{_credit(summary)}\n"
-
-
-def _credit(summary: Mapping[str, Any]) -> str:
-    """What the judge's figures are by; summaries of older runs do not have it."""
-    credit = summary.get("judged_by")
-    return f" {credit}" if credit else ""
-
-
-def _figure(value: Any) -> str:
-    if value is None:
-        return "-"
-    return f"{value:.3f}" if isinstance(value, float) else str(value)
+    means = "Means are over tags; a tie counts one half of a win."
+    credit = f" {summary['judged_by']}" if summary["judged_by"] else ""
+    return f"{markdown(transposed(table(summary)))}\n{counts} {means} {verdict(summary)}{credit}\n"
 
 
 def _short(class_path: str) -> str:

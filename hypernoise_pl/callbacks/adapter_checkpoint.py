@@ -1,4 +1,4 @@
-"""Adapter folders written while training: the last one, and the best by a logged figure."""
+"""Adapter folders: the last one, and the best by a logged figure."""
 
 from __future__ import annotations
 
@@ -17,23 +17,22 @@ LAST, BEST = "adapter", "adapter-best"  # folders
 
 
 class AdapterCheckpoint(L.Callback):
-    """Saves ``adapter`` when training ends and, if a figure is named, ``adapter-best`` whenever it is better.
+    """Saves ``adapter`` when training ends, and ``adapter-best`` at each validation with a better figure.
 
-    There may be several, each with a figure and a name of its own.
-
-    Choose by a figure of the validation prompts; one of the test prompts would leak them into the choice. A figure that
-    is NaN or infinite is never the best, and is warned of. A validation that leaves out the benchmark whose figure it
-    is (see RunBenchmark) changes nothing.
+    A run may have several, with different figures and names. The figure must be of the validation prompts; one of the
+    test prompts would leak them into the choice. A figure that is NaN or infinite is never the best; a warning says so.
+    A validation without the benchmark of the figure (see RunBenchmark) changes nothing.
 
     Args:
-        monitor: a figure that validation logs, like ``validation/hypernetwork/reward/weighted``; None for no best.
-        mode: whether the largest (``max``) or smallest (``min``) is the best.
-        folder: to write into; the run folder if left out.
-        name: of the best adapter's folder in it.
+        monitor: name of a logged validation figure, such as ``validation/hypernetwork/reward/weighted``; None to save
+            no best adapter.
+        mode: ``max`` if the largest figure is the best, ``min`` if the smallest is.
+        folder: folder of the adapter folders; the run folder if left out.
+        name: folder name of the best adapter.
 
     Raises:
-        ValueError: if the mode is another, the name is not that of a folder, or that of the last adapter; at the
-            start of a fit, if two of them would write the best adapter into one folder.
+        ValueError: if the mode is unknown, or the name is no folder name or the last adapter's; at the start of a fit,
+            if two callbacks would write the best adapter into one folder.
     """
 
     def __init__(
@@ -52,16 +51,17 @@ class AdapterCheckpoint(L.Callback):
 
     @property
     def state_key(self) -> str:
-        """Key of its state in a checkpoint: the best by another figure says nothing of this one's."""
+        """Key of the state in a checkpoint; each figure has its own."""
         return self._generate_state_key(monitor=self.monitor, mode=self.mode, folder=self.folder, name=self.name)
 
     def setup(self, trainer: L.Trainer, pl_module: Any, stage: str) -> None:
-        """Check that no other one writes into the same folder.
+        """Check that no other callback writes into the same folder.
 
         Raises:
             ValueError: if one does.
         """
-        by = [each.monitor for each in self._alike(trainer) if each.monitor is not None and each.name == self.name]
+        same = [other for other in self._alike(trainer) if other.name == self.name]
+        by = [other.monitor for other in same if other.monitor is not None]
         if len(by) > 1:
             raise ValueError(
                 f"AdapterCheckpoint: the best by {by[0]} and by {by[1]} would both be {self.name}; give one of them "
@@ -69,7 +69,7 @@ class AdapterCheckpoint(L.Callback):
             )
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: Any) -> None:
-        """Save the best so far.
+        """Save the adapter if its figure is the best so far.
 
         Raises:
             ValueError: if validation logs no such figure.
@@ -92,7 +92,7 @@ class AdapterCheckpoint(L.Callback):
             self._save(trainer, pl_module, self.name)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: Any) -> None:
-        """Save the last."""
+        """Save the last adapter."""
         if self._alike(trainer)[0] is self:
             self._save(trainer, pl_module, LAST)
 
@@ -101,13 +101,14 @@ class AdapterCheckpoint(L.Callback):
         return {"best": self.best}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from the best figure of an interrupted run."""
+        """Restore the best figure of an interrupted run."""
         self.best = state_dict["best"]
 
     def _alike(self, trainer: L.Trainer) -> list[AdapterCheckpoint]:
-        """All that write into this one's folder."""
+        """All callbacks that write into this one's folder."""
         callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
-        return [each for each in callbacks if isinstance(each, AdapterCheckpoint) and each.folder == self.folder]
+        same = [callback for callback in callbacks if isinstance(callback, AdapterCheckpoint)]
+        return [callback for callback in same if callback.folder == self.folder]
 
     def _save(self, trainer: L.Trainer, pl_module: Any, name: str) -> None:
         folder = Path(self.folder or trainer.default_root_dir) / name

@@ -1,4 +1,4 @@
-"""A training that ends when a logged figure is no longer better."""
+"""Early stop by a logged figure."""
 
 from __future__ import annotations
 
@@ -13,19 +13,21 @@ from hypernoise_pl.types import nearest
 
 
 class EarlyStop(EarlyStopping):
-    """Ends the training after a validation, once a figure has not been better for so many validations in a row.
+    """Ends the training once a figure has not been better for ``patience`` validations in a row.
 
-    It is Lightning's EarlyStopping with the name of the figure checked at the first validation, the larger figure the
-    better one unless said otherwise, and a line that says why it ends. A figure that is not finite ends it too. The
-    adapter of the last step is saved and tested; AdapterCheckpoint with the same figure keeps the best one.
+    The class adds to Lightning's EarlyStopping: it checks the figure's name at the first validation, takes the larger
+    figure for the better one by default, and prints a line with the reason. A figure that is not finite ends the
+    training too. The adapter of the last step is saved and tested; AdapterCheckpoint with the same figure keeps the
+    best one.
 
     Args:
-        monitor: a figure that validation logs, like ``validation/hypernetwork/reward/weighted``, or ``alarm/signs``.
-        mode: whether the largest (``max``) or smallest (``min``) is the best.
-        patience: validations without a better figure after which the training ends.
-        min_delta: by how much a figure has to be better to count.
-        stopping_threshold: figure that is good enough: beyond it the training ends at once; None for none.
-        divergence_threshold: figure that is too bad: beyond it the training ends at once; None for none.
+        monitor: name of a logged validation figure, such as ``validation/hypernetwork/reward/weighted``, or
+            ``alarm/signs``.
+        mode: ``max`` if the largest figure is the best, ``min`` if the smallest is.
+        patience: number of validations without a better figure after which the training ends; at least 1.
+        min_delta: smallest change that counts as better.
+        stopping_threshold: figure beyond which the training ends at once as good enough; None for no threshold.
+        divergence_threshold: figure beyond which the training ends at once as too bad; None for no threshold.
 
     Raises:
         ValueError: at the first validation, if it logs no such figure.
@@ -53,10 +55,10 @@ class EarlyStop(EarlyStopping):
             divergence_threshold=divergence_threshold,
             check_on_train_epoch_end=False,
         )
-        self.why = ""  # why the training has ended; empty where something else has ended it
+        self.why = ""  # reason of the end; empty while training, or where something else ended it
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Look at the figure.
+        """Compare the figure with the best one.
 
         Raises:
             ValueError: if validation logs no such figure.
@@ -70,7 +72,7 @@ class EarlyStop(EarlyStopping):
             raise ValueError(f"EarlyStop: nothing is logged as {self.monitor!r}{nearest(self.monitor, figures)}")
         super().on_validation_end(trainer, pl_module)
         if trainer.should_stop and not self.why and self.stopping_reason_message:
-            told = self.stopping_reason_message.replace(" Signaling Trainer to stop.", "").rstrip(".")
-            self.why = f"EarlyStop: {told[0].lower()}{told[1:]}"
+            reason = self.stopping_reason_message.replace(" Signaling Trainer to stop.", "").rstrip(".")
+            self.why = f"EarlyStop: {reason[0].lower()}{reason[1:]}"
             if trainer.is_global_zero:
                 say(f"fit: step {trainer.global_step:,}: the training ends: {self.why}")

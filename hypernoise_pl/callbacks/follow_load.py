@@ -1,4 +1,4 @@
-"""A run on the CPU leaves cores to other processes."""
+"""Number of threads of a run on the CPU, by the load of other processes."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from hypernoise_pl.system.threads import Threads
 
 
 class FollowLoad(L.Callback):
-    """Before each batch, sets the number of PyTorch's threads to that of the cores that are free."""
+    """Sets the number of PyTorch's threads to the number of free cores, before each batch."""
 
     def __init__(self) -> None:
         self._threads = Threads()
 
     def on_train_batch_start(self, trainer: L.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
-        """Look at the load."""
+        """Adapt the number of threads."""
         self._threads.adapt()
 
     def on_validation_batch_start(
         self, trainer: L.Trainer, pl_module: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
-        """Look at the load."""
+        """Adapt the number of threads."""
         self._threads.adapt()
 
     on_test_batch_start = on_validation_batch_start

@@ -1,4 +1,4 @@
-"""What every process of a run has found, in all of them."""
+"""Gathering of Python objects over the processes of a run."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from typing import Any, TypeVar
 
 import torch.distributed as dist
 
-Found = TypeVar("Found")
+T = TypeVar("T")
 
 
-def from_all_processes(found: Found) -> list[Found]:
-    """What each process gives, by rank; every process has to call it."""
+def from_all_processes(value: T) -> list[T]:
+    """The values of all processes, by rank; every process has to call it."""
     if not (dist.is_available() and dist.is_initialized()):
-        return [found]
-    parts: list[Any] = [None] * dist.get_world_size()
-    dist.all_gather_object(parts, found)
-    return parts
+        return [value]
+    values: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(values, value)
+    return values

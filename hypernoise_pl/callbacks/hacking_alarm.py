@@ -1,4 +1,4 @@
-"""An alarm while fitting: the rewards that are trained on rise, and what is not trained on pays for it."""
+"""Alarm of reward hacking during a fit."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from hypernoise_pl.report.signs import Limits, signs, validated
 
 
 class HackingAlarm(L.Callback):
-    """Says at each validation of a fit, in a line each, which signs of reward hacking have begun.
+    """Prints a line for each sign of reward hacking that begins at a validation.
 
     The signs: the weighted reward rises and the judge, or a reward of weight 0, falls below the 95 % interval that it
-    had at its best; the judge or such a reward finds the images worse than the base's; a trained reward is lower than
-    the base's while their sum is higher; the images of a prompt become alike; the noise moves on while the reward
-    stalls. How many signs there are is logged as ``alarm/signs``, by which EarlyStop can stop the run; ``live.html``
-    has them in words, and a mark at their steps in its curves. A sign that goes on is said once.
+    had at its best; the judge or such a reward is lower than the base's; a trained reward is lower than the base's
+    while the weighted sum is higher; the images of a prompt become alike; the KL of the noise grows while the reward
+    stalls. The number of signs is logged as ``alarm/signs``; EarlyStop can monitor it. ``live.html`` lists the signs
+    and marks their steps in its curves. A sign that lasts is printed once.
 
     Args:
-        diversity: share of the base's distance between two images of a prompt below which it is a sign, in [0, 1].
-        deviations: standard deviations of a trained reward's scores over the base's images by which it is lower.
-        growth: factor by which the KL grows, from where the reward is best, while the reward rises by less than 5 %.
-        kl: bound of ``noise/kl/total`` (nats an image, by NoiseHealth) or, where that is not logged, of
+        diversity: smallest share of the base's diversity without a sign, in [0, 1].
+        deviations: largest drop of a trained reward without a sign, in standard deviations of the base's scores.
+        growth: largest growth factor of the KL, since the best reward, while the reward rises by less than 5 %.
+        kl: bound of ``noise/kl/total`` (nats per image, logged by NoiseHealth) or, where that is not logged, of
             ``train/penalty``; None for no bound.
 
     Raises:
@@ -43,31 +43,31 @@ class HackingAlarm(L.Callback):
                 raise ValueError(f"HackingAlarm: {name} must be at least 0, got {value}")
         self.limits = Limits(diversity, -deviations, growth, kl)
         self._validations: list[dict[str, Any]] = []
-        self._begun: set[str] = set()  # signs that the newest validation showed
+        self._begun: set[str] = set()  # signs of the newest validation
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: Any) -> None:
-        """Look for signs in what ``Evaluate``, which comes first, has found in all processes."""
+        """Look for signs in the rows of ``Evaluate``, which runs first."""
         if trainer.sanity_checking or trainer.state.fn != "fit":
             return
         callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
-        tallies = next((each.tallies for each in callbacks if isinstance(each, Evaluate)), None)
-        if not tallies:
+        evaluate = next((callback for callback in callbacks if isinstance(callback, Evaluate)), None)
+        if evaluate is None or not evaluate.rows:
             return
-        step = trainer.global_step
-        row = {"step": step} | validated(tallies, pl_module.ensemble.weights, trainer.callback_metrics)
-        self._validations = [*(each for each in self._validations if each["step"] < step), row]
-        found = signs(self._validations, self.limits)
-        pl_module.log("alarm/signs", float(len(found)))
+        step, weights = trainer.global_step, pl_module.ensemble.weights
+        row = {"step": step} | validated(evaluate.rows, evaluate.diversity(), weights, trainer.callback_metrics)
+        self._validations = [*(earlier for earlier in self._validations if earlier["step"] < step), row]
+        newest = signs(self._validations, self.limits)
+        pl_module.log("alarm/signs", float(len(newest)))
         if trainer.is_global_zero:
-            for sign in found:
+            for sign in newest:
                 if sign.name not in self._begun:
                     say(f"alarm: step {step:,}: {sign.text}")
-        self._begun = {sign.name for sign in found}
+        self._begun = {sign.name for sign in newest}
 
     def state_dict(self) -> dict[str, Any]:
-        """The validations so far, and the signs that were said."""
+        """The validations so far, and the signs of the newest."""
         return {"validations": self._validations, "begun": sorted(self._begun)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from those of an interrupted run."""
+        """Restore the validations of an interrupted run."""
         self._validations, self._begun = state_dict["validations"], set(state_dict["begun"])

@@ -1,4 +1,4 @@
-"""See what the hypernetwork does: base above, refined below, from the same noise."""
+"""Pictures of base and refined images from the same noise."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from hypernoise_pl.training.loggers import show
 
 
 class ImageGrid(L.Callback):
-    """Shows the first batch of validation and test as ``images/<split>-<step>.png`` and in TensorBoard and W&B.
+    """Draws the first batch of validation and test: ``images/<split>-<step>.png``, also in TensorBoard and W&B.
 
     Args:
-        columns: prompts shown.
-        size: pixels a side of each picture.
+        columns: number of prompts in the picture.
+        size: side of each image, in pixels.
     """
 
     def __init__(self, columns: int = 8, size: int = 128) -> None:
@@ -42,7 +42,7 @@ class ImageGrid(L.Callback):
         prompts = rollouts["base"].prompts
         distinct = list(dict.fromkeys(prompt.index for prompt in prompts))
         step = max(1, len(distinct) // self.columns)
-        chosen = distinct[::step][: self.columns]  # spread over the batch, so that several tags are seen
+        chosen = distinct[::step][: self.columns]  # spread over the batch, to show several tags
         rows = []
         for rollout in rollouts.values():
             order = [prompt.index for prompt in rollout.prompts]

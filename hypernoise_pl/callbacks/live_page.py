@@ -1,4 +1,4 @@
-"""The page of a fit while it goes on: ``live.html`` in the run folder, and the record that it is made from."""
+"""Writes ``live.html`` and ``history.jsonl`` into the run folder of a fit."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from hypernoise_pl.callbacks.image_grid import ImageGrid
 from hypernoise_pl.callbacks.run_benchmark import resting
 from hypernoise_pl.config.loading import read_config
 from hypernoise_pl.report.history import TEST, TRAIN, VALIDATION, History
-from hypernoise_pl.report.live import PAGE, Told, live_page
+from hypernoise_pl.report.live import PAGE, RunInfo, live_page
 from hypernoise_pl.report.signs import Limits, signs, validated
-from hypernoise_pl.report.tables import summarise, table
+from hypernoise_pl.report.tables import few_methods
 from hypernoise_pl.system.files import write
 
-OF_TRAINING = ("train/", "noise/train/", "speed/", "memory/")  # beginnings of the names of logged figures
+OF_TRAINING = ("train/", "noise/train/", "speed/", "memory/")  # prefixes of log keys
 OF_VALIDATION = ("validation/", "noise/validation/", "noise/kl/", "noise/lipschitz", "noise/correlation/", "alarm/")
 
 
 class LivePage(L.Callback):
-    """Writes ``live.html`` while fitting: at each validation, at the end, and between at most every so many seconds.
+    """Writes ``live.html`` during a fit: at each validation, at the end, and every ``every`` seconds between.
 
-    Its figures are those that the loggers get, kept in ``history.jsonl``; its pictures those of ``ImageGrid``. Only the
-    first process writes. With fast_dev_run, and where nothing is fitted, nothing is written.
+    The page shows the logged figures, which ``history.jsonl`` keeps, and the pictures of ``ImageGrid``. The first
+    process writes it; with fast_dev_run, or without a fit, nothing is written.
 
     Args:
-        every: seconds between two pages that are written between validations; 0 for one at each log entry.
+        every: seconds between two pages, outside validations; 0 for one at each log entry.
     """
 
     def __init__(self, every: float = 30.0) -> None:
@@ -43,10 +43,10 @@ class LivePage(L.Callback):
         self._step = 0  # of the newest training row
         self._written = 0.0
         self._config = self._about = ""
-        self._opened = False  # whether the record is that of the step at which the run began or goes on
+        self._opened = False  # whether the record begins at the step of the run
 
     def setup(self, trainer: L.Trainer, pl_module: Any, stage: str) -> None:
-        """Begin the record of a fit; that of a run that is continued is read once its step is known."""
+        """Begin the record of a fit; the record of a continued run is read once its step is known."""
         if stage == "fit" and not trainer.fast_dev_run:  # type: ignore[attr-defined]
             self._history, self._step, self._opened = History(Path(trainer.default_root_dir)), 0, False
             file = self._history.folder / "config.yaml"
@@ -55,7 +55,7 @@ class LivePage(L.Callback):
             self._about = config.get("description") or type(pl_module).__name__
 
     def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
-        """Take up the record where the run goes on, and write the page."""
+        """Continue the record at the step of the run, and write the page."""
         if self._history is None or not trainer.is_global_zero:
             return
         self._step = trainer.global_step
@@ -63,7 +63,7 @@ class LivePage(L.Callback):
         self._write(trainer, pl_module, self._running(trainer))
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Enter what was logged of a step."""
+        """Add the figures of a step."""
         every, step = trainer.log_every_n_steps, trainer.global_step  # type: ignore[attr-defined]
         if self._history is None or not every or step % every or step == self._step:
             return
@@ -76,33 +76,29 @@ class LivePage(L.Callback):
             self._write(trainer, pl_module, self._running(trainer))
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: Any) -> None:
-        """Enter what was found, and write the page."""
+        """Add the figures of a validation, and write the page."""
         if self._history is None or trainer.sanity_checking or trainer.state.fn != "fit":
             return
-        every, tallies = _figures(trainer, OF_VALIDATION), _tallies(trainer)
-        figures = {name: value for name, value in every.items() if not resting(trainer, name)}
-        if trainer.is_global_zero and tallies:
-            row = {"step": trainer.global_step} | validated(
-                tallies, pl_module.ensemble.weights, trainer.callback_metrics
-            )
-            before = [each for each in self._history.of(VALIDATION) if each["step"] < row["step"]]
+        logged, evaluate = _figures(trainer, OF_VALIDATION), _evaluate(trainer)
+        figures = {name: value for name, value in logged.items() if not resting(trainer, name)}
+        if trainer.is_global_zero and evaluate is not None:
+            weights, metrics = pl_module.ensemble.weights, trainer.callback_metrics
+            row = {"step": trainer.global_step} | validated(evaluate.rows, evaluate.diversity(), weights, metrics)
+            before = [earlier for earlier in self._history.of(VALIDATION) if earlier["step"] < row["step"]]
             row["signs"] = {sign.name: sign.text for sign in signs([*before, row], self._limits(trainer))}
             row["picture"] = self._picture(trainer, "validation")
             self._history.add(VALIDATION, figures=figures, **row)
             self._write(trainer, pl_module, self._running(trainer))
 
     def on_test_end(self, trainer: L.Trainer, pl_module: Any) -> None:
-        """Enter what the test of a fit has found."""
-        tallies = _tallies(trainer)
-        if self._history is not None and trainer.is_global_zero and tallies:
-            found = {
-                "table": table(summarise(tallies, 0.0, _credit(trainer))),
-                "picture": self._picture(trainer, "test"),
-            }
-            self._history.add(TEST, trainer.global_step, _figures(trainer, ("test/",)), **found)
+        """Add the figures of the test of a fit."""
+        evaluate = _evaluate(trainer)
+        if self._history is not None and trainer.is_global_zero and evaluate is not None:
+            more = {"table": few_methods(evaluate.summary()), "picture": self._picture(trainer, "test")}
+            self._history.add(TEST, trainer.global_step, _figures(trainer, ("test/",)), **more)
 
     def teardown(self, trainer: L.Trainer, pl_module: Any, stage: str) -> None:
-        """Write the page: a fit is followed by its test, and has ended after it."""
+        """Write the page: after the fit, and after the test that follows it."""
         if self._history is None:
             return
         if trainer.is_global_zero:
@@ -113,14 +109,14 @@ class LivePage(L.Callback):
             self._history = None
 
     def on_exception(self, trainer: L.Trainer, pl_module: Any, exception: BaseException) -> None:
-        """Write on the page that the run has stopped, and why."""
+        """Write the page with the reason of the stop."""
         if self._history is None or not self._opened or not trainer.is_global_zero:
             return
         why = str(exception) or type(exception).__name__
         why = why if why.startswith("stopped by") else f"stopped by an error: {why.splitlines()[0]}"
         try:
             self._write(trainer, pl_module, f"{why[0].upper()}{why[1:]}, {_step(trainer)}", ended=True)
-        except OSError as error:  # the disk may be what has stopped the run
+        except OSError as error:  # a full disk may have stopped the run
             rank_zero_warn(f"LivePage: {PAGE} does not say that the run has stopped: {error}")
         self._history = None
 
@@ -139,37 +135,33 @@ class LivePage(L.Callback):
         assert self._history is not None
         total = trainer.max_steps if trainer.max_steps and trainer.max_steps > 0 else None
         written = time.strftime("%Y-%m-%d %H:%M:%S")
-        told = Told(self._about, pl_module.adapter.label, state, not ended, total, self._config, written)
-        write(self._history.folder / PAGE, live_page(self._history, told))
+        info = RunInfo(self._about, pl_module.adapter.label, state, not ended, total, self._config, written)
+        write(self._history.folder / PAGE, live_page(self._history, info))
         self._written = time.monotonic()
 
     def _limits(self, trainer: L.Trainer) -> Limits:
-        """HackingAlarm's, where there is one."""
+        """The limits of HackingAlarm; the defaults without one."""
         callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
-        return next((each.limits for each in callbacks if isinstance(each, HackingAlarm)), Limits())
+        return next((callback.limits for callback in callbacks if isinstance(callback, HackingAlarm)), Limits())
 
     def _picture(self, trainer: L.Trainer, split: str) -> str | None:
-        """The newest picture by its path from the page; None where ImageGrid has drawn none of this split."""
+        """Path of the newest picture from the page; None where ImageGrid has drawn none of this split."""
         assert self._history is not None
         callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
-        last = next((each.last for each in callbacks if isinstance(each, ImageGrid)), None)
+        last = next((callback.last for callback in callbacks if isinstance(callback, ImageGrid)), None)
         if last is None or not last.name.startswith(split) or not last.is_relative_to(self._history.folder):
             return None
         return last.relative_to(self._history.folder).as_posix()
 
 
-def _figures(trainer: L.Trainer, beginnings: tuple[str, ...]) -> dict[str, float]:
-    return {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith(beginnings)}
+def _figures(trainer: L.Trainer, prefixes: tuple[str, ...]) -> dict[str, float]:
+    return {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith(prefixes)}
 
 
-def _tallies(trainer: L.Trainer) -> dict[str, Any]:
+def _evaluate(trainer: L.Trainer) -> Evaluate | None:
+    """The callback that has measured; None where nothing is measured."""
     callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
-    return next((each.tallies for each in callbacks if isinstance(each, Evaluate)), {})
-
-
-def _credit(trainer: L.Trainer) -> str | None:
-    callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
-    return next((each.credit() for each in callbacks if isinstance(each, Evaluate)), None)
+    return next((callback for callback in callbacks if isinstance(callback, Evaluate) and callback.rows), None)
 
 
 def _step(trainer: L.Trainer) -> str:

@@ -1,4 +1,4 @@
-"""A validation that a stop has come before is made up for when the run goes on."""
+"""The validation that an interrupted run has missed."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ import lightning as L
 
 
 class MakeUpValidation(L.Callback):
-    """Validates first where a checkpoint was written at a step that is validated, and the run ended before it was.
+    """Validates at the start of a continued run if the run ended between a checkpoint and the validation of its step.
 
-    Checkpoints of such a step are written before its validation, and Lightning takes it for done when the run goes on.
+    The checkpoint of a validated step is written before its validation; Lightning skips that validation on resuming.
     """
 
     def __init__(self) -> None:
-        self._validated: int | None = None  # step; None for a checkpoint that does not say
+        self._validated: int | None = None  # step; None if the checkpoint has none
 
     def state_dict(self) -> dict[str, Any]:
         """The step of the newest validation."""
         return {"validated": self._validated}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take it up."""
+        """Restore the step of the newest validation."""
         self._validated = state_dict["validated"]
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Validate, if that was missed."""
+        """Validate if the validation of this step was missed."""
         if trainer.global_step == 0:
             self._validated = 0
         if self.missed(trainer):
@@ -36,12 +36,12 @@ class MakeUpValidation(L.Callback):
             trainer.training = True
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Take note of the step."""
+        """Store the step."""
         if not trainer.sanity_checking:
             self._validated = trainer.global_step
 
     def missed(self, trainer: L.Trainer) -> bool:
-        """Whether this step should have been validated and was not; where epochs decide on that, no."""
+        """Whether the validation of this step is due and was not run; False where epochs decide on validations."""
         every: Any = trainer.val_check_interval  # type: ignore[attr-defined]
         step, known = trainer.global_step, isinstance(every, int) and trainer.check_val_every_n_epoch is None
         if not known or self._validated is None or step <= self._validated or not trainer.enable_validation:

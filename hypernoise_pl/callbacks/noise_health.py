@@ -23,9 +23,9 @@ class NoiseHealth(L.Callback):
     nothing is logged for it.
 
     Args:
-        images: measured, the first of the first batch.
-        probes: random directions an image; as many as the noise has elements, or more, for exact figures.
-        order: Lanczos steps for log|det|, each one forward derivative and one backward pass a probe.
+        images: number of measured images, the first of the first batch.
+        probes: random directions per image; exact from the number of elements of the noise upwards.
+        order: Lanczos steps for log|det|; each takes one forward derivative and one backward pass per probe.
     """
 
     def __init__(self, images: int = 8, probes: int = 4, order: int = 12) -> None:
@@ -51,6 +51,6 @@ class NoiseHealth(L.Callback):
         figures = {f"noise/kl/{name}": figure.mean() for name, figure in kl.items()}
         figures["noise/lipschitz"] = largest
         figures |= {f"noise/validation/{name}": value for name, value in noise_statistics(rollout.refined).items()}
-        found = noise_correlations(rollout.refined)
-        figures |= {f"noise/correlation/{name}": value for name, value in found.items()}
+        correlations = noise_correlations(rollout.refined)
+        figures |= {f"noise/correlation/{name}": value for name, value in correlations.items()}
         pl_module.log_dict(figures, batch_size=len(rollout.prompts), on_epoch=True)

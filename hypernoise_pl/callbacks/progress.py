@@ -17,7 +17,8 @@ from hypernoise_pl.callbacks.evaluate import Evaluate
 from hypernoise_pl.callbacks.image_grid import ImageGrid
 from hypernoise_pl.metrics.intervals import interval_in_words
 from hypernoise_pl.progress import EVERY, Curve, Steps, say
-from hypernoise_pl.report.tables import gain, reward_gain
+from hypernoise_pl.report.rows import JUDGE, WEIGHTED
+from hypernoise_pl.report.summary import gain, quality
 
 CURVE, SMOOTHED = 20, 10  # characters of the reward's curve; steps whose mean is the reward that a terminal shows
 PAGE = "live.html"  # of the run folder
@@ -37,7 +38,7 @@ class Progress(L.Callback):
         every: seconds between two lines; 0 for one after every step.
 
     Attributes:
-        seconds_a_step: mean time of a step of the newest training, without the first ones and validations; None for a
+        seconds_per_step: mean time of a step of the newest training, without the first ones and validations; None for a
             training of fewer.
     """
 
@@ -57,7 +58,7 @@ class Progress(L.Callback):
         self._step: list[float] = []  # rewards of the step under way
         self._validated = ""
         self._warm = 0.0  # seconds of work until the first steps were done
-        self.seconds_a_step: float | None = None
+        self.seconds_per_step: float | None = None
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Begin where the run continues."""
@@ -74,7 +75,7 @@ class Progress(L.Callback):
         done, form = trainer.global_step, "{unit} {done:,}{of}"
         shown = trainer.is_global_zero
         self._fit = Steps("fit", _total(trainer), "step", done, note, form, self.every, shown, facts)
-        self._first, self._since, self.seconds_a_step = trainer.global_step + WARM_UP, None, None
+        self._first, self._since, self.seconds_per_step = trainer.global_step + WARM_UP, None, None
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -92,7 +93,7 @@ class Progress(L.Callback):
         self._keep()
         self._fit.advance(steps)
         if trainer.global_step > self._first:
-            self.seconds_a_step = (self._fit.worked() - self._warm) / (trainer.global_step - self._first)
+            self.seconds_per_step = (self._fit.worked() - self._warm) / (trainer.global_step - self._first)
         if trainer.global_step == self._first and self._since is None:
             self._since = self._warm = self._fit.worked()
         elif trainer.global_step == self._first + MEASURED and self._since is not None and trainer.is_global_zero:
@@ -130,7 +131,7 @@ class Progress(L.Callback):
         self._batches.close(said=self._fit is None)
         self._batches = None
         if self._fit is not None:
-            self._validated = f"step {trainer.global_step:,}, {_found(trainer)}"
+            self._validated = f"step {trainer.global_step:,}, {_gain(trainer)}"
             if in_lines:
                 say(f"validation: {self._validated}")
             self._fit.resume()
@@ -241,16 +242,15 @@ def _rate(images: float) -> str:
     return f"{images:,.0f}" if images >= 100 else f"{images:.3g}"
 
 
-def _found(trainer: L.Trainer) -> str:
-    """The gain over the base that a validation has measured: by the judge, or by the reward where there is none."""
-    tallies = next((c.tallies for c in trainer.callbacks if isinstance(c, Evaluate)), {})  # type: ignore[attr-defined]
-    if not tallies:
+def _gain(trainer: L.Trainer) -> str:
+    """The gain over the base at the newest validation: by the judge, or by the weighted reward without one."""
+    rows = next((c.rows for c in trainer.callbacks if isinstance(c, Evaluate)), {})  # type: ignore[attr-defined]
+    if not rows:
         return "done"
-    base, refined = tallies["base"], tallies["hypernetwork"]
-    prompts = len(set(base.prompts))
-    if base.correct:
-        found = gain(refined, base)
-        return f"gain {found.mean:+.3f} by the judge ({interval_in_words(found.interval, prompts)})"
-    found = reward_gain(refined, base)
-    reward = refined.mean(refined.reward)
-    return f"reward {reward:.3f}, {found.mean:+.3f} over the base ({interval_in_words(found.interval, prompts)})"
+    base, refined = rows["base"], rows["hypernetwork"]
+    prompts = len({row.prompt for row in base})
+    if base[0].judge is not None:
+        over = gain(refined, base, JUDGE)
+        return f"gain {over.mean:+.3f} by the judge ({interval_in_words(over.interval, prompts)})"
+    over, reward = gain(refined, base, WEIGHTED), quality(refined)["weighted_reward"]
+    return f"reward {reward:.3f}, {over.mean:+.3f} over the base ({interval_in_words(over.interval, prompts)})"

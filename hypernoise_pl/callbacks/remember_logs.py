@@ -1,4 +1,4 @@
-"""Keep in a checkpoint by what a logging service knows this run."""
+"""Identity of the loggers in checkpoints."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from hypernoise_pl.training.loggers import VERSIONS, versions
 
 
 class RememberLogs(L.Callback):
-    """Enters class and version of each logger into every checkpoint, so that a resumed run continues the same logs."""
+    """Stores class and version of each logger in every checkpoint; a resumed run continues the same logs."""
 
     def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Enter them."""
+        """Store class and version of each logger."""
         checkpoint[VERSIONS] = versions(trainer.loggers)

@@ -12,7 +12,7 @@ import torch
 
 from hypernoise_pl.callbacks.gathering import from_all_processes
 from hypernoise_pl.data.base import PromptDataModule
-from hypernoise_pl.data.subset import some
+from hypernoise_pl.data.subset import stratified_subset
 from hypernoise_pl.metrics.benchmark import Benchmark, Outcome, summarise_outcomes
 from hypernoise_pl.metrics.intervals import in_words
 from hypernoise_pl.progress import part
@@ -156,10 +156,12 @@ class RunBenchmark(L.Callback):
             prompts = data.evaluated_prompts(split)
             self.benchmark.check(prompts)
         if split == "validation":
-            prompts = some(prompts, self.prompts)
+            prompts = stratified_subset(prompts, self.prompts)
         limit = trainer.limit_test_batches if split == "test" else trainer.limit_val_batches
         whole = isinstance(limit, int)
-        return some(prompts, limit * data.eval_batch_size * trainer.world_size if whole else int(limit * len(prompts)))
+        return stratified_subset(
+            prompts, limit * data.eval_batch_size * trainer.world_size if whole else int(limit * len(prompts))
+        )
 
     @torch.no_grad()
     def _run(self, trainer: Any, module: Any, prompts: list[Prompt], with_base: bool) -> list[Row]:

@@ -1,4 +1,4 @@
-"""A training that is asked to stop saves a checkpoint first."""
+"""Checkpoint on SIGTERM and SIGINT."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from hypernoise_pl.system.signals import Asked, Stopped, stoppable_at_a_step
 
 
 class SaveWhenAsked(L.Callback):
-    """At SIGTERM or SIGINT, ends the optimiser step, saves ``last.ckpt`` and raises ``Stopped``.
+    """Ends the optimiser step at SIGTERM or SIGINT, saves ``last.ckpt`` and raises ``Stopped``.
 
-    One that arrives in a validation waits for its end; a second one stops at once, without another checkpoint. Where
-    there are several processes, a signal to any of them stops all of them after the same step.
+    A signal during a validation waits for its end. A second signal stops at once, without a checkpoint. A signal to
+    one of several processes stops all of them after the same step.
     """
 
     def __init__(self) -> None:
@@ -31,7 +31,7 @@ class SaveWhenAsked(L.Callback):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Stop where a step is complete.
+        """Stop after a complete step.
 
         Raises:
             Stopped: once the checkpoint is written.
@@ -47,9 +47,9 @@ class SaveWhenAsked(L.Callback):
             raise Stopped(signum or 15)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Give the signals back."""
+        """Restore the signal handlers."""
         self._handlers.close()
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
-        """Give the signals back."""
+        """Restore the signal handlers."""
         self._handlers.close()

@@ -1,4 +1,4 @@
-"""How well a training uses its device: the share of its peak that the model's operations take, and memory."""
+"""Use of the device: share of its peak FLOP/s, and memory."""
 
 from __future__ import annotations
 
@@ -17,17 +17,16 @@ FIRST = 2  # optimiser steps before the one whose operations are counted: they a
 class Throughput(L.Callback):
     """Logs ``memory/peak_gib`` and ``speed/mfu`` beside the module's own ``speed/images_per_second``.
 
-    The peak is the most that tensors have taken of a GPU since the process began; on a CPU, the most that the process
-    held of the machine's memory at a log entry. It is that of the process with the most.
+    The peak memory is the maximum that tensors have taken of a GPU since the process began; on a CPU, the largest
+    resident memory of the process at a log entry. With several processes it is the largest of them.
 
     ``speed/mfu`` (model FLOPs utilisation) is the operations of a step over its seconds and the device's peak, the
     dense one in bfloat16. The operations are counted on one training batch of the third step: forward, backward and all
-    rewards, as ``CountFlops`` does, so without dL/dW of frozen weights and what activation checkpointing recomputes.
-    Where the device's peak is not known, as on a CPU, nothing is counted and nothing logged. A line says how many
-    operations there are.
+    rewards, without dL/dW of frozen weights and without recomputed activations (see ``CountFlops``). Where the peak of
+    the device is unknown, as on a CPU, nothing is counted or logged. A line prints the number of operations.
 
     Args:
-        peak_tflops: the device's peak, in TFLOP/s; None for that of a known GPU.
+        peak_tflops: peak of the device in TFLOP/s; None for the peak of a known GPU.
 
     Attributes:
         flops_per_image: operations of an image's training step; None until they are counted.
@@ -42,12 +41,12 @@ class Throughput(L.Callback):
         self.flops_per_image: float | None = None
         self._peak: float | None = None
         self._counting: CountFlops | None = None
-        self._first = self._step = 0  # steps: before which nothing is counted; that was logged last
-        self._counted = 0  # step that the count made slow
-        self._held = 0  # the most memory that a log entry has found
+        self._first = self._step = 0  # steps: first that may be counted; last that was logged
+        self._counted = 0  # step slowed by the count
+        self._held = 0  # largest memory at a log entry
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Look up the device."""
+        """Look up the peak of the device."""
         device, given = pl_module.device, self.peak_tflops
         known = peak_flops(torch.cuda.get_device_name(device)) if device.type == "cuda" else None
         self._peak = known if given is None else 1e12 * given
@@ -56,13 +55,13 @@ class Throughput(L.Callback):
         self.flops_per_image = None
 
     def on_train_batch_start(self, trainer: L.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
-        """Count one batch."""
+        """Begin to count, for one batch."""
         if self._peak is not None and self.flops_per_image is None and trainer.global_step >= self._first:
             self._counting, self._counted = CountFlops(), trainer.global_step + 1
             self._counting.__enter__()
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Log what is due."""
+        """End the count, and log the figures."""
         if (counting := self._stop()) is not None:
             self.flops_per_image = counting.total / len(batch)
             if trainer.is_global_zero:
@@ -82,18 +81,18 @@ class Throughput(L.Callback):
         pl_module.log_dict(figures, batch_size=1, sync_dist=several, reduce_fx="max")
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
-        """Count no further."""
+        """End the count."""
         self._stop()
 
     def _stop(self) -> CountFlops | None:
-        """The count that was under way."""
+        """End the count under way and return it."""
         counting, self._counting = self._counting, None
         if counting is not None:
             counting.__exit__(None, None, None)
         return counting
 
     def _memory(self, device: torch.device) -> int:
-        """Bytes at their peak."""
+        """Peak memory in bytes."""
         if device.type == "cuda":
             return torch.cuda.max_memory_allocated(device)
         self._held = max(self._held, psutil.Process().memory_info().rss)

@@ -1,14 +1,18 @@
-"""What is compared: methods with their budgets, on which prompts and noises; as a configuration says it."""
+"""A comparison's configuration: methods with their budgets, prompts and noises."""
 
 from __future__ import annotations
 
+import json
 import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal
 
+from hypernoise_pl.config.identity import described
 from hypernoise_pl.config.signatures import ConfigError
+from hypernoise_pl.report.rows import MethodInfo
 from hypernoise_pl.rewards.base import Verifier
 from hypernoise_pl.rewards.features import ImageFeatures
 from hypernoise_pl.rewards.latent.base import LatentVerifier
@@ -19,16 +23,16 @@ from hypernoise_pl.types import nearest
 
 @dataclass(frozen=True)
 class Method:
-    """One line of the comparison.
+    """A method of the comparison.
 
     Args:
-        name: of the method; with several budgets each has its own row.
-        search: what is done at test time; NoSearch for a generator or hypernetwork alone.
-        budgets: network evaluations per image; each makes the search as long as it allows. Left out: the search's own.
-        start: ``gaussian`` noise, or what was trained, the ``hypernetwork``: noise refined by it (one evaluation a
-            draw), or, where the adapter is one of direct fine-tuning, the fine-tuned generator.
-        adapter: folder of what was trained; that of the comparison if left out.
-        verifier: what the search maximises: ``weighted`` (the ensemble), ``ensemble_rank`` (mean rank over its
+        name: method name, of letters, digits, ``-``, ``_`` and ``.``; the table has a row for each of its budgets.
+        search: test-time search; NoSearch for a generator or hypernetwork alone.
+        budgets: network evaluations per image; the search is made as long as each allows. Left out: the search's own.
+        start: ``gaussian`` noise, or the adapter's ``hypernetwork``: noise that it refines (one evaluation a draw) or,
+            where the adapter is of direct fine-tuning, the fine-tuned generator.
+        adapter: adapter folder; the comparison's if left out.
+        verifier: score that the search maximises: ``weighted`` (the ensemble), ``ensemble_rank`` (mean rank over its
             members: the rewards whose weight is not 0, the lowest first where it is below), the name of a reward or of
             one of the comparison's verifiers, or ``judge``, the oracle.
         steps: network evaluations per image of the generator.
@@ -45,30 +49,30 @@ class Method:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What is compared, and on what.
+    """The methods that are compared, and their common prompts and noises.
 
     Args:
-        methods: in the order of the table; names are unique.
-        verifiers: name -> what methods may search by, beside the rewards.
-        prompts: how many of the test prompts, all tags in equal shares; None for all.
+        methods: methods with unique names, in the order of the table.
+        verifiers: name -> verifier that methods may search by, beside the rewards.
+        prompts: number of test prompts, with the tags in equal shares; None for all.
         seeds: noises per prompt, the same for every method.
-        block: images searched together; a unit of work that is done or not done.
-        chunk: images generated at once; bounds memory.
-        budget_seconds: seconds per image that every search may take instead of its budgets: its speed is measured
-            first and kept in the run folder.
-        base: method that the others are measured against.
-        features: what tells how far a method's images are from the base's (KID); None to leave it out.
+        unit_size: images searched together; such a unit of work is done or not done.
+        batch_size: images generated at once; bounds memory.
+        budget_seconds: seconds per image for every search in place of its budgets; the speed of each is measured first
+            and kept in the run folder.
+        base: name of the method that the others are measured against.
+        features: image features for the distance of a method's images from the base's (KID); None to leave it out.
 
     Raises:
-        ConfigError: if a name stands twice, cannot name a file or is unknown, or a number is below 1.
+        ConfigError: if a name is duplicate, invalid or unknown, or a number is below 1.
     """
 
     methods: list[Method]
     verifiers: dict[str, Verifier | LatentVerifier] = field(default_factory=dict)
     prompts: int | None = None
     seeds: int = 4
-    block: int = 120
-    chunk: int = 256
+    unit_size: int = 120
+    batch_size: int = 256
     budget_seconds: float | None = None
     base: str = "none"
     features: ImageFeatures | None = None
@@ -79,21 +83,21 @@ class Comparison:
         names = [method.name for method in self.methods]
         for name in names:
             if names.count(name) > 1:
-                raise ConfigError(f"compare.methods: {name!r} stands there twice; give each a name of its own")
+                raise ConfigError(f"compare.methods: duplicate method name {name!r}; rename one")
             if not name.strip(".") or not all(letter.isalnum() or letter in "-_." for letter in name):
-                raise ConfigError(f"compare.methods: {name!r} cannot name files; use letters, digits, - _ and .")
+                raise ConfigError(f"compare.methods: invalid method name {name!r}; allowed are letters, digits, - _ .")
         for method in self.methods:
             if method.adapter is not None and method.start == "gaussian":
                 raise ConfigError(
-                    f"method {method.name!r}: has an adapter, and starts from gaussian noise, which uses none; give it "
-                    "start: hypernetwork"
+                    f"method {method.name!r}: start: gaussian does not use its adapter; set start: hypernetwork or "
+                    "leave adapter out"
                 )
             for budget in method.budgets or []:
                 if (method.budgets or []).count(budget) > 1:
-                    raise ConfigError(f"method {method.name!r}: budget {budget} stands there twice")
+                    raise ConfigError(f"method {method.name!r}: duplicate budget {budget}")
         if self.base not in names:
             raise ConfigError(f"compare.base: no method is called {self.base!r}{nearest(self.base, names)}")
-        for key in ("prompts", "seeds", "block", "chunk"):
+        for key in ("prompts", "seeds", "unit_size", "batch_size"):
             number = getattr(self, key)
             if number is not None and number < 1:
                 raise ConfigError(f"compare.{key}: must be at least 1, got {number}")
@@ -102,33 +106,48 @@ class Comparison:
 
 
 @dataclass(frozen=True)
-class Cell:
+class Entry:
     """A method at one of its budgets: a row of the table.
 
     Args:
-        label: the row's name.
-        method: of the comparison.
-        search: its search, sized to the budget.
-        asked: the budget that was asked for; the search's own where none was.
+        label: row name.
+        method: method of the comparison.
+        search: the method's search, sized to the budget.
+        requested_nfe: budget in the configuration; the search's own where it has none.
         budget: network evaluations that the sized search takes.
     """
 
     label: str
     method: Method
     search: Search
-    asked: int
+    requested_nfe: int
     budget: int
+
+    @cached_property
+    def info(self) -> MethodInfo:
+        """The method as the rows of its images have it."""
+        searches = not isinstance(self.search, NoSearch)
+        return MethodInfo(
+            label=self.label,
+            method=self.method.name,
+            search=type(self.search).__name__ if searches else None,
+            settings=json.dumps(described(self.method.search), sort_keys=True),
+            verifier=self.method.verifier,
+            trained=self.method.start == "hypernetwork",
+            requested_nfe=self.requested_nfe,
+            steps=self.method.steps,
+        )
 
 
 def shard_of(text: str | None, environment: Mapping[str, str] = os.environ) -> tuple[int, int]:
-    """Which shard of how many: from ``1/4``, else from what torchrun tells its processes, else all.
+    """Shard number and count: from ``1/4``, else from torchrun's environment, else one shard of all.
 
     Raises:
-        ConfigError: if it is not of that form.
+        ConfigError: if the text has another form.
     """
     if text is None:
         return int(environment.get("RANK", 0)), int(environment.get("WORLD_SIZE", 1))
     number, _, count = text.partition("/")
     if not (number.isdigit() and count.isdigit() and int(number) < int(count)):
-        raise ConfigError(f"--shard {text}: write number/count; two processes are 0/2 and 1/2")
+        raise ConfigError(f"--shard {text}: must be number/count, such as 0/2 and 1/2 for two processes")
     return int(number), int(count)

@@ -14,7 +14,7 @@ from torch import Tensor
 from hypernoise_pl import __version__
 from hypernoise_pl.adapters.description import digest
 from hypernoise_pl.adapters.files import load_adapter
-from hypernoise_pl.compare.config import Cell, Comparison, Method
+from hypernoise_pl.compare.config import Comparison, Entry, Method
 from hypernoise_pl.config.identity import described, digest_of
 from hypernoise_pl.config.signatures import ConfigError
 from hypernoise_pl.lora.adapter import Adapter
@@ -22,7 +22,8 @@ from hypernoise_pl.metrics.judge import Judge
 from hypernoise_pl.module import HyperNoiseModule
 from hypernoise_pl.noise import gaussian, seed_of
 from hypernoise_pl.progress import Steps, part
-from hypernoise_pl.report.results import ENSEMBLES, JUDGE, RANKED, WEIGHTED, Results, Row
+from hypernoise_pl.report.results import Results
+from hypernoise_pl.report.rows import ENSEMBLES, JUDGE, RANKED, WEIGHTED, Cost, ImageRow, image_rows
 from hypernoise_pl.rewards.base import Reward, Verifier
 from hypernoise_pl.rewards.ensemble import RankMean
 from hypernoise_pl.rewards.latent.base import LatentVerifier
@@ -123,7 +124,7 @@ class Comparing:
         return all(self.results.has(cell.label, number) for cell, number in units)
 
     @property
-    def cells(self) -> list[Cell]:
+    def cells(self) -> list[Entry]:
         """The table's rows."""
         return self._cells(timed=self.comparison.budget_seconds is not None)
 
@@ -132,7 +133,7 @@ class Comparing:
         """Units of work of each row."""
         return len(self._blocks())
 
-    def measure(self, cell: Cell, block: Sequence[tuple[Prompt, int]]) -> tuple[list[Row], Tensor]:
+    def measure(self, cell: Entry, block: Sequence[tuple[Prompt, int]]) -> tuple[list[ImageRow], Tensor]:
         """Search a block's noises by a method; everything measured of every image, and the images."""
         prompts, texts = [prompt for prompt, _ in block], [prompt.text for prompt, _ in block]
         noises = [seed_of(self.model.seed, prompt.index, draw) for prompt, draw in block]
@@ -148,7 +149,7 @@ class Comparing:
                 steps=cell.method.steps,
                 seed=self.model.seed,
                 budget=cell.budget,
-                chunk=self.comparison.chunk,
+                chunk=self.comparison.batch_size,
                 label=cell.label,
             )
         return self._rows(cell, block, best), best.images
@@ -169,8 +170,8 @@ class Comparing:
     def identity(self) -> dict[str, Any]:
         """All that decides a figure; a run folder holds the results of one identity.
 
-        ``chunk`` decides none, and the device none but how much a budget of seconds holds. ``block`` is in it: a folder
-        is filled by blocks.
+        ``batch_size`` decides none, and the device none but how much a budget of seconds holds. ``unit_size`` is in it:
+        a folder is filled by units.
         """
         comparison, model = self.comparison, self.model
         return {
@@ -187,7 +188,7 @@ class Comparing:
             | {part.name: digest_of(getattr(prompt, part.name) for prompt in self.prompts) for part in fields(Prompt)},
             "seeds": comparison.seeds,
             "seed": model.seed,
-            "block": comparison.block,
+            "unit_size": comparison.unit_size,
             "budget_seconds": comparison.budget_seconds,
             "device": None if comparison.budget_seconds is None else self.device,  # what it does in that time
             "precision": self.precision,
@@ -199,43 +200,24 @@ class Comparing:
         uses = method.start == "hypernetwork" and method.name not in self.skipped
         return found | {"adapter": digest(self._folder(method)) if uses else None}
 
-    def _rows(self, cell: Cell, block: Sequence[tuple[Prompt, int]], best: SearchResult) -> list[Row]:
-        images, account, ensemble = best.images, best.account, self.model.ensemble
-        prompts = [prompt for prompt, _ in block]
+    def _rows(self, entry: Entry, unit: Sequence[tuple[Prompt, int]], best: SearchResult) -> list[ImageRow]:
+        account, ensemble = best.account, self.model.ensemble
+        prompts = [prompt for prompt, _ in unit]
+        cost = Cost(
+            account.nfe,
+            account.nfe_backward,
+            best.seconds,
+            self._where,
+            account.decodes,
+            account.verified,
+            account.missing / len(unit),
+        )
         with torch.no_grad(), self.computing():
-            scores = ensemble.scores(images, [prompt.text for prompt in prompts])
-            weighted = ensemble.combine(scores)
-        verdict = None if self.judge is None else self.judge(images, prompts).tolist()
-        return [
-            Row(
-                label=cell.label,
-                method=cell.method.name,
-                search=type(cell.search).__name__,
-                settings=repr(cell.method.search),
-                verifier=cell.method.verifier,
-                trained=cell.method.start == "hypernetwork",
-                budget=cell.asked,
-                prompt=prompt.index,
-                text=prompt.text,
-                tag=prompt.tag,
-                seed=draw,
-                steps=cell.method.steps,
-                nfe=account.nfe,
-                nfe_backward=account.nfe_backward,
-                decodes=account.decodes,
-                verified=account.verified,
-                missing=account.missing / len(block),
-                seconds=best.seconds,
-                device=self._where,
-                judge=None if verdict is None else float(verdict[place]),
-                reward=weighted[place].item(),
-                scores={name: score[place].item() for name, score in scores.items()},
-                image="",
-            )
-            for place, (prompt, draw) in enumerate(block)
-        ]
+            scores = ensemble.scores(best.images, [prompt.text for prompt in prompts])
+        verdicts = None if self.judge is None else self.judge(best.images, prompts)
+        return image_rows(entry.info, cost, unit, scores, ensemble.weights, verdicts)
 
-    def _cells(self, timed: bool) -> list[Cell]:
+    def _cells(self, timed: bool) -> list[Entry]:
         found = []
         for method in self.comparison.methods:
             if method.name in self.skipped:
@@ -251,13 +233,13 @@ class Comparing:
                     raise ConfigError(f"method {method.name!r}: {error}") from None
                 label = method.name if len(budgets) == 1 else f"{method.name}-{budget}"
                 spent = sized.budget(*costs)
-                found.append(Cell(label, method, sized, spent if budget is None else budget, spent))
+                found.append(Entry(label, method, sized, spent if budget is None else budget, spent))
         return found
 
     def _blocks(self) -> list[list[tuple[Prompt, int]]]:
         """Prompts and draws, cut into units."""
         every = [(prompt, draw) for prompt in self.prompts for draw in range(self.comparison.seeds)]
-        size = self.comparison.block
+        size = self.comparison.unit_size
         return [every[place : place + size] for place in range(0, len(every), size)]
 
     def _check(self, method: Method) -> None:
@@ -338,10 +320,10 @@ class Comparing:
             block = self._blocks()[0]
             sized = method.search.within(max(2 * shortest, MEASURED), *costs)
             spent = sized.budget(*costs)
-            cell = Cell(method.name, method, sized, spent, spent)
+            cell = Entry(method.name, method, sized, spent, spent)
             self.measure(cell, block)  # the first run warms caches up
             rows, _ = self.measure(cell, block)
-            return rows[0].seconds / rows[0].nfe
+            return rows[0].cost.seconds / rows[0].cost.nfe
 
         speed = self.results.speed(method.name, measured)
         if shortest > int(seconds / speed):
@@ -352,6 +334,6 @@ class Comparing:
         return max(shortest, int(seconds / speed))
 
 
-def _price(cell: Cell) -> int:
+def _price(cell: Entry) -> int:
     """For the progress: a backward pass costs about two forward ones."""
     return cell.budget * (3 if cell.search.needs_gradient else 1)

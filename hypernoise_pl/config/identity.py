@@ -95,7 +95,7 @@ def digest_of(values: Iterable[Any]) -> str:
     return _digest([("", json.dumps(list(values), sort_keys=True, default=str).encode())])
 
 
-def difference(before: Any, now: Any, name: str = "") -> str | None:
+def first_difference(before: Any, now: Any, name: str = "") -> str | None:
     """The first difference between two identities, such as ``generator.guidance_scale=4.5, this run has 40.0``.
 
     Args:
@@ -109,12 +109,12 @@ def difference(before: Any, now: Any, name: str = "") -> str | None:
     if isinstance(before, Mapping) and isinstance(now, Mapping):
         for key in ["class"] + [key for key in {**before, **now} if key != "class"]:
             within = f"{name}.{key}" if name else key
-            first = difference(before.get(key, _ABSENT), now.get(key, _ABSENT), within)
+            first = first_difference(before.get(key, _ABSENT), now.get(key, _ABSENT), within)
             if first is not None:
                 return first
         return None
     if isinstance(before, list) and isinstance(now, (list, tuple)) and len(before) == len(now):
-        pairs = (difference(old, new, f"{name}[{index}]") for index, (old, new) in enumerate(zip(before, now)))
+        pairs = (first_difference(old, new, f"{name}[{index}]") for index, (old, new) in enumerate(zip(before, now)))
         return next((pair for pair in pairs if pair is not None), None)
     return None if before == now else f"{name}={_short(before)}, this run has {_short(now)}"
 

@@ -1,4 +1,4 @@
-"""A part of a prompt set that has every kind of prompt."""
+"""Subsets of a prompt set with every tag in them."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from hypernoise_pl.types import Prompt
 
 
-def some(prompts: Sequence[Prompt], count: int | None) -> list[Prompt]:
-    """So many prompts of a set, in its order: the tags in turn, each evenly spread, so that every kind stays in.
+def stratified_subset(prompts: Sequence[Prompt], count: int | None) -> list[Prompt]:
+    """Pick ``count`` prompts, stratified by tag and evenly spaced within each, in the set's order; None picks all.
 
-    Where a tag has fewer than its share, those that have more fill up.
+    Where a tag has fewer prompts than its share, tags that have more fill up.
     """
     if count is None or count >= len(prompts):
         return list(prompts)

@@ -1,4 +1,4 @@
-"""The report of a comparison while it goes on: its whole rows, and how much is done."""
+"""The report of an unfinished comparison: its finished rows, and the progress of the others."""
 
 from __future__ import annotations
 
@@ -7,39 +7,30 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from hypernoise_pl.report.page import (
-    REPORT,
-    SO_FAR,
-    UnderWay,
-    devices_of,
-    grid_of,
-    looks_of,
-    page,
-    sections_of,
-    verdict,
-)
+from hypernoise_pl.report.page import REPORT, SO_FAR, State, devices_of, empty_page, grid_of, page, sections_of
 from hypernoise_pl.report.results import Results
-from hypernoise_pl.report.standings import Looks, standings
+from hypernoise_pl.report.summary import ImageStats, summary
 from hypernoise_pl.system.files import write
 
 EVERY = 30.0  # seconds between two pages, at least
 SHARE = 0.05  # of a comparison's time that its pages may take
-RELOAD = 15  # seconds between two looks of an open page at its file
+RELOAD = 15  # seconds between two reloads of an open page
 
 
 @dataclass
 class Growing:
-    """Writes ``report.html`` and ``summary-so-far.json`` of a comparison that goes on; called after each unit of work.
+    """Writes ``report.html`` and ``summary-so-far.json`` of an unfinished comparison; called after each unit of work.
 
     Any process may call it, as each file is written whole. Once every unit is done it writes nothing: the process that
     finds this writes the final report, and every process whose last unit ends after that one finds it too.
 
     Args:
-        results: the run folder's.
-        labels: the table's rows, in order.
+        results: run folder.
+        labels: rows of the table, in order.
         units: units of work of each row.
-        base: label that the others are against.
-        about: what is run, in a line.
+        base: label of the row that gains are against.
+        description: run, prompts and device in a line.
+        judged_by: judge and its models in a sentence; None without a judge.
         every: seconds between two pages, at least; more where a page takes long.
     """
 
@@ -47,10 +38,11 @@ class Growing:
     labels: Sequence[str]
     units: int
     base: str
-    about: str
+    description: str
+    judged_by: str | None = None
     every: float = EVERY
     _next: float = field(default=0.0, init=False)
-    _looks: dict[str, Looks] = field(default_factory=dict, init=False)  # of whole rows, which do not change
+    _stats: dict[str, ImageStats] = field(default_factory=dict, init=False)  # of finished rows, which do not change
 
     def __call__(self) -> None:
         """Write the page, if it is time."""
@@ -64,7 +56,7 @@ class Growing:
         self._next = now + max(self.every, (now - start) / SHARE)
 
     def _write(self, done: dict[str, int]) -> None:
-        state = UnderWay(
+        state = State(
             done=sum(done.values()),
             units=self.units * len(self.labels),
             rows={label: (count, self.units) for label, count in done.items() if 0 < count < self.units},
@@ -73,19 +65,15 @@ class Growing:
             reload=RELOAD,
         )
         whole = [label for label, count in done.items() if count == self.units]
+        units = {"done": state.done, "units": state.units}
         if self.base not in whole:
-            said, about = f"No figure yet: every gain is against {self.base}, which is not done.", self.about
-            found, text = {}, page({}, {}, [], self.base, about, said, state)
+            said = f"No figure yet: every gain is against {self.base}, which is not done."
+            text, found = empty_page(said, self.description, state), {"description": self.description}
         else:
             rows = self.results.rows(whole)
-            by_label = {label: [row for row in rows if row.label == label] for label in whole}
-            for label in by_label.keys() - self._looks.keys():
-                self._looks[label] = looks_of(self.results, by_label[label], None)
-            found = standings(by_label, self.base, self._looks)
-            about = self.about + devices_of(rows)
-            grid = list(grid_of(self.results, by_label, self.base))
-            sections = sections_of(found, by_label, self.base)
-            text = page(found, sections, grid, self.base, about, verdict(found, self.base), state)
-        summary = {"methods": found, "base": self.base, "about": about, "done": state.done, "units": state.units}
-        write(self.results.folder / SO_FAR, json.dumps(summary, indent=1) + "\n")
+            for label in rows.keys() - self._stats.keys():
+                self._stats[label] = self.results.image_stats(rows[label], None)
+            found = summary(rows, self.base, self._stats, self.description + devices_of(rows), self.judged_by)
+            text = page(found, sections_of(found, rows), list(grid_of(self.results, rows, self.base)), state)
+        write(self.results.folder / SO_FAR, json.dumps(found | units, indent=1) + "\n")
         write(self.results.folder / REPORT, text)

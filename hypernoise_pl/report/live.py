@@ -21,7 +21,7 @@ CORRELATIONS = ("height_1", "width_1", "height_2", "width_2")  # lags along the 
 
 
 @dataclass(frozen=True)
-class Told:
+class RunInfo:
     """What the page says that is no figure.
 
     Args:
@@ -43,14 +43,14 @@ class Told:
     written: str
 
 
-def live_page(history: History, told: Told) -> str:
+def live_page(history: History, info: RunInfo) -> str:
     """The page as HTML, with every curve in it; pictures are files of the run folder, by relative paths."""
     validations, tests = history.of(VALIDATION), history.of(TEST)
-    groups = {name: [Markup(chart) for chart in charts if chart] for name, charts in _charts(history, told).items()}
+    groups = {name: [Markup(chart) for chart in charts if chart] for name, charts in _charts(history, info).items()}
     pictures = [row for row in validations if row.get("picture")]
     return render(
         "live.html",
-        told=told,
+        info=info,
         reload=RELOAD,
         groups={name: charts for name, charts in groups.items() if charts},
         pictures=[{"step": row["step"], "file": row["picture"]} for row in _spread_out(pictures)],
@@ -61,11 +61,11 @@ def live_page(history: History, told: Told) -> str:
     )
 
 
-def _charts(history: History, told: Told) -> dict[str, list[str]]:
+def _charts(history: History, info: RunInfo) -> dict[str, list[str]]:
     """Heading -> charts."""
     steps = [row["step"] for row in history.rows]
     marks = _begun(history.of(VALIDATION))
-    last = max([1, *steps, *([told.total] if told.total else [])])
+    last = max([1, *steps, *([info.total] if info.total else [])])
 
     def train(name: str, label: str = "training") -> Curve:
         return Curve(label, history.curve(TRAIN, name))

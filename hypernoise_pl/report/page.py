@@ -1,50 +1,45 @@
-"""The report of a comparison: one HTML file that needs no network, the same in Markdown, and figures for programs."""
+"""The report of a comparison: one HTML file that needs no network, the same in Markdown, and ``summary.json``."""
 
 from __future__ import annotations
 
 import base64
 import io
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
-import torch
 from markupsafe import Markup
 from PIL import Image
-from torch import Tensor
 
-from hypernoise_pl.metrics.diversity import pairwise_distance
-from hypernoise_pl.metrics.intervals import interval_in_words
 from hypernoise_pl.report.charts import Line, against_compute
-from hypernoise_pl.report.results import JUDGE, Results, Row
-from hypernoise_pl.report.sections import hacking, lines, markdown, refinement
-from hypernoise_pl.report.standings import Looks, standings
+from hypernoise_pl.report.results import Features, Results
+from hypernoise_pl.report.rows import ImageRow
+from hypernoise_pl.report.summary import summary
+from hypernoise_pl.report.tables import Table, markdown, refinement, reward_hacking, table
 from hypernoise_pl.report.template import render
+from hypernoise_pl.report.verdict import verdict
 from hypernoise_pl.system.files import write
 
+TITLE = "Test-time search and hypernetwork, compared"
 SHOWN = 8  # prompts in the picture grid
 THUMBNAIL = 192  # pixels a side of its pictures, at most
-AT_ONCE = 64  # images in memory
 
-REPORT, SO_FAR = "report.html", "summary-so-far.json"  # the second of a comparison that goes on
-
-Features = Callable[[Tensor], Tensor]
+REPORT, SO_FAR = "report.html", "summary-so-far.json"  # the second is of an unfinished comparison
 
 
 @dataclass(frozen=True)
-class UnderWay:
-    """How much of a comparison is done.
+class State:
+    """The progress of an unfinished comparison.
 
     Args:
-        done: units of work that are done.
-        units: of them all.
-        rows: label of each row that is begun and not done -> its units that are done and all of them.
-        left: rows that are not begun.
-        written: time of day and date.
-        reload: seconds between two looks of an open page at its file.
+        done: finished units of work.
+        units: all units of work.
+        rows: label of each begun row -> its finished units and all its units.
+        left: number of rows that are not begun.
+        written: date and time.
+        reload: seconds between two reloads of an open page.
     """
 
     done: int
@@ -56,153 +51,126 @@ class UnderWay:
 
 
 def write_report(
-    results: Results, labels: Sequence[str], base: str, about: str, features: Features | None = None
-) -> dict[str, dict[str, Any]]:
-    """Make ``results.parquet``, ``summary.json``, ``report.md`` and ``report.html`` of all parts of a run folder.
+    results: Results,
+    labels: Sequence[str],
+    base: str,
+    description: str,
+    features: Features | None = None,
+    judged_by: str | None = None,
+) -> dict[str, Any]:
+    """Write ``results.parquet``, ``summary.json``, ``report.md`` and ``report.html`` of a finished comparison.
 
     Args:
-        results: the folder.
-        labels: the table's rows, in order.
-        base: the label that the others are against.
-        about: what was run, in a line.
-        features: images [M, 3, H, W] -> [M, D], for fidelity; None to leave it out.
+        results: run folder.
+        labels: rows of the table, in order.
+        base: label of the row that gains are against.
+        description: run, prompts and device in a line.
+        features: function from images [M, 3, H, W] to features [M, D], for KID; None to leave it out.
+        judged_by: judge and its models in a sentence; None without a judge.
 
     Returns:
-        The standings.
+        The summary.
     """
     rows = results.rows(labels)
-    results.finish(rows)
-    by_label = {label: [row for row in rows if row.label == label] for label in labels}
-    about += devices_of(rows)
-    looks = {label: looks_of(results, own, features) for label, own in by_label.items()}
-    found = standings(by_label, base, looks)
-    summary = {"methods": found, "base": base, "about": about}
-    write(results.folder / "summary.json", json.dumps(summary, indent=1) + "\n")
-    said = verdict(found, base)
-    sections = sections_of(found, by_label, base)
-    text = f"# Comparison\n\n{said}\n\n{about}\n\n{markdown(sections['methods'])}"
+    results.finish([row for own in rows.values() for row in own])
+    stats = {label: results.image_stats(own, features) for label, own in rows.items()}
+    found = summary(rows, base, stats, description + devices_of(rows), judged_by)
+    write(results.folder / "summary.json", json.dumps(found, indent=1) + "\n")
+    sections = sections_of(found, rows)
+    text = f"# Comparison\n\n{verdict(found)}\n\n{found['description']}\n\n{markdown(sections['methods'])}"
     if len(sections["refinement"]) > 1:
-        text += f"\nSearches started from what was trained, with the same budget:\n\n{markdown(sections['refinement'])}"
-    if len(sections["hacking"]) > 1:
-        text += f"\nGains in standard deviations of the base's scores:\n\n{markdown(sections['hacking'])}"
+        text += f"\nSearches from refined noise, with the same budget:\n\n{markdown(sections['refinement'])}"
+    if len(sections["reward_hacking"]) > 1:
+        text += f"\nGains in standard deviations of the base's scores:\n\n{markdown(sections['reward_hacking'])}"
     write(results.folder / "report.md", text)
-    grid = list(grid_of(results, by_label, base))
-    write(results.folder / REPORT, page(found, sections, grid, base, about, said))
+    write(results.folder / REPORT, page(found, sections, list(grid_of(results, rows, base))))
     (results.folder / SO_FAR).unlink(missing_ok=True)
     return found
 
 
-def devices_of(rows: Sequence[Row]) -> str:
-    """That seconds do not compare, where the rows are of several devices; empty if of one."""
-    devices = sorted({row.device for row in rows})
+def devices_of(rows: Mapping[str, Sequence[ImageRow]]) -> str:
+    """A warning that seconds of several devices do not compare; empty for one device."""
+    devices = sorted({row.cost.device for own in rows.values() for row in own})
     if len(devices) <= 1:
         return ""
     return f"; seconds are of several devices ({', '.join(devices)}) and do not compare: count evaluations instead"
 
 
-def sections_of(
-    found: Mapping[str, Mapping[str, Any]], rows: Mapping[str, Sequence[Row]], base: str
-) -> dict[str, list[list[str]]]:
-    """The tables of a report as text: ``methods``, ``refinement`` and ``hacking``."""
-    return {"methods": lines(found, base), "refinement": refinement(rows), "hacking": hacking(found)}
-
-
-def looks_of(results: Results, rows: Sequence[Row], features: Features | None) -> Looks:
-    """Diversity and features of a method's images, a few in memory at a time."""
-    by_prompt: dict[int, list[Row]] = {}
-    for row in rows:
-        by_prompt.setdefault(row.prompt, []).append(row)
-    distances = [d for own in by_prompt.values() for d in pairwise_distance(results.images(own), [0] * len(own))]
-    diversity = fmean(distances) if distances else None
-    if features is None:
-        return Looks(diversity)
-    parts = [features(results.images(rows[place : place + AT_ONCE])) for place in range(0, len(rows), AT_ONCE)]
-    return Looks(diversity, torch.cat(parts))
-
-
-def verdict(found: Mapping[str, Mapping[str, Any]], base: str) -> str:
-    """The answer people come for, in a sentence."""
-    shares = {label: f for label, f in found.items() if f["share_of_best_gain"] is not None}
-    searches = [label for label, f in shares.items() if f["verified"] and not f["trained"] and f["verifier"] != JUDGE]
-    best = max(searches, key=lambda label: shares[label]["gain"], default=None)
-    alike = found[base]["steps"]
-    plain = {k: f for k, f in found.items() if f["trained"] and not f["verified"] and f["steps"] == alike}
-    if best is None:
-        said = f"No search gains anything over {base}."
-        for label, f in plain.items():
-            if f["gain"] is not None:
-                said += f" {label} gains {f['gain']:+.3f} ({interval_in_words(f['interval'], f['prompts'])})."
-        return said
-    said = f"{best} gains most of the searches: {found[best]['gain']:+.3f} over {base}."
-    for label, f in plain.items():
-        if label not in shares:
-            continue
-        does = f"recovers {f['share_of_best_gain']:.0%} of it" if f["gain"] > 0 else "gains nothing"
-        width, times = interval_in_words(f["interval"], f["prompts"]), _times(1 / f["cost_ratio"])
-        said += f" {label} {does} ({f['gain']:+.3f}; {width}) in {times} its time."
-    return said
-
-
-def _times(ratio: float) -> str:
-    return f"1/{1 / ratio:.0f} of" if ratio < 0.6 else f"{ratio:.2g} times"
+def sections_of(found: Mapping[str, Any], rows: Mapping[str, Sequence[ImageRow]]) -> dict[str, Table]:
+    """The tables of a report: ``methods``, ``refinement`` and ``reward_hacking``."""
+    return {"methods": table(found), "refinement": refinement(rows), "reward_hacking": reward_hacking(found)}
 
 
 def page(
-    found: Mapping[str, Mapping[str, Any]],
-    sections: Mapping[str, list[list[str]]],
-    grid: Sequence[Any],
-    base: str,
-    about: str,
-    said: str,
-    under_way: UnderWay | None = None,
+    found: Mapping[str, Any], sections: Mapping[str, Table], grid: Sequence[Any], state: State | None = None
 ) -> str:
-    """The page as HTML; of a comparison that goes on, with how much is done."""
-    judged = bool(found) and bool(found[base]["judge"])
-    quality = "the judge's mean over tags" if judged else "the weighted reward"
-    costs = {
-        "network evaluations an image, forward and backward": lambda f: f["nfe"] + f["nfe_backward"],
-        "seconds an image": lambda f: f["seconds_per_image"],
-    }
+    """The page as HTML.
+
+    Args:
+        found: summary.
+        sections: its tables.
+        grid: pictures, as of ``grid_of``.
+        state: progress of an unfinished comparison; None of a finished one.
+    """
+    methods, base = found["methods"], found["methods"][found["base"]]
     by_method: dict[str, list[Mapping[str, Any]]] = {}
-    for f in found.values():
-        if f["gain"] is not None:
-            by_method.setdefault(f["method"], []).append(f)
-    charts = []
-    for across, cost in costs.items() if by_method else ():
-        series = [
-            Line(
-                name,
-                own[0]["search"] if own[0]["verified"] else "",
-                own[0]["trained"],
-                sorted((cost(f), f["gain"]) for f in own),
-            )
-            for name, own in by_method.items()
-        ]
-        charts.append(Markup(against_compute(series, across, "gain")))
-    largest = {name: max(own, key=lambda f: f["nfe"]) for name, own in by_method.items()}
+    for figures in methods.values():
+        if figures["gain"] is not None:
+            by_method.setdefault(figures["method"], []).append(figures)
     return render(
         "page.html",
-        title="Test-time search and what was trained, compared",
-        verdict=said,
-        about=about,
-        table=sections.get("methods"),
-        trained={label for label, f in found.items() if f["trained"]},
-        quality=quality,
-        base=base,
-        charts=charts,
-        tags=list(found[base]["judge"]) if found else [],
-        bars=largest,
-        refinement=sections.get("refinement", []),
-        hacking=sections.get("hacking", []),
-        labels=list(found),
-        judged=judged,
-        unscored=any(f["without_score"] for f in found.values()),
+        title=TITLE,
+        verdict=verdict(found),
+        description=found["description"],
+        judged_by=found["judged_by"],
+        table=sections["methods"],
+        trained={figures["label"] for figures in methods.values() if figures["trained"]},
+        quality="the judge's mean over tags" if found["gain_by"] == "judge" else "the weighted reward",
+        base=base["label"],
+        charts=[Markup(chart) for chart in _charts(by_method)],
+        tags=list(base["judge"]),
+        bars={name: max(own, key=lambda figures: figures["nfe"]) for name, own in by_method.items()},
+        base_judge=base["judge"],
+        refinement=sections["refinement"],
+        reward_hacking=sections["reward_hacking"],
+        labels=[figures["label"] for figures in methods.values()],
+        judged=bool(base["judge"]),
+        unscored=any(figures["unscored_images"] for figures in methods.values()),
         grid=grid,
-        under_way=under_way,
+        state=state,
     )
 
 
-def grid_of(results: Results, rows: Mapping[str, Sequence[Row]], base: str) -> Iterator[tuple[str, list[Any]]]:
+def empty_page(text: str, description: str, state: State) -> str:
+    """The page of a comparison without figures as HTML."""
+    return render("page.html", title=TITLE, verdict=text, description=description, state=state)
+
+
+def _charts(by_method: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[str]:
+    """Gain against network evaluations and against seconds, a line per method."""
+    costs = {
+        "network evaluations an image, forward and backward": lambda figures: figures["nfe"] + figures["nfe_backward"],
+        "seconds an image": lambda figures: figures["seconds_per_image"],
+    }
+    return [
+        against_compute(
+            [
+                Line(
+                    name,
+                    own[0]["search"] or "",
+                    own[0]["trained"],
+                    sorted((cost(figures), figures["gain"]) for figures in own),
+                )
+                for name, own in by_method.items()
+            ],
+            across,
+            "gain",
+        )
+        for across, cost in (costs.items() if by_method else ())
+    ]
+
+
+def grid_of(results: Results, rows: Mapping[str, Sequence[ImageRow]], base: str) -> Iterator[tuple[str, list[Any]]]:
     """A few prompts, tag by tag, by their first noise, in every method."""
     firsts = [place for place, row in enumerate(rows[base]) if row.seed == 0]
     by_tag: dict[str, list[int]] = {}

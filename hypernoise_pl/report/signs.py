@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import fmean
 from typing import Any
 
 import torch
 
 from hypernoise_pl.metrics.intervals import Estimate, estimate
-from hypernoise_pl.report.standings import in_deviations
-from hypernoise_pl.report.tables import gain, reward_gain
-from hypernoise_pl.report.tally import Tally
+from hypernoise_pl.report.rows import JUDGE, WEIGHTED, ImageRow, columns, prompts_and_tags
+from hypernoise_pl.report.summary import in_deviations
 
 STALLED = 0.05  # share of its gain by which the reward has to rise for it not to stall
 KL = ("noise/kl/total", "train/penalty")  # figures of how far the noise has moved, the first that is logged counts
@@ -51,32 +49,35 @@ class Limits:
 
 
 def validated(
-    tallies: Mapping[str, Tally], weights: Mapping[str, float], figures: Mapping[str, Any] | None = None
+    rows: Mapping[str, Sequence[ImageRow]],
+    distances: Mapping[str, float | None],
+    weights: Mapping[str, float],
+    figures: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """What ``signs`` reads of a validation, and ``reward_interval``: 95 %, of the gain by the weighted reward.
+    """The figures of a validation that ``signs`` reads, and ``reward_interval``: 95 %, of the weighted reward's gain.
 
     Args:
-        tallies: of ``base`` and ``hypernetwork``.
-        weights: reward name -> weight; 0 is held out.
-        figures: what is logged, for the KL.
+        rows: image rows of ``base`` and ``hypernetwork``.
+        distances: their diversity; None where no prompt has two images.
+        weights: reward name -> weight; a reward of weight 0 is held out.
+        figures: logged figures, for the KL.
     """
-    base, refined = tallies["base"], tallies["hypernetwork"]
-    reward, judged = reward_gain(refined, base), gain(refined, base) if base.correct else None
-    alike = base.diversity and refined.diversity and fmean(base.diversity) > 0
-    columns = {name: (torch.tensor(refined.scores[name]), torch.tensor(was)) for name, was in base.scores.items()}
-    held_out = {
-        name: estimate(now - was, base.prompts, base.tags) for name, (now, was) in columns.items() if weights[name] == 0
-    }
+    base, refined = rows["base"], rows["hypernetwork"]
+    prompts, tags = prompts_and_tags(base)
+    was, now = (columns(own, torch.float32) for own in (base, refined))  # as in the records of continued runs
+    gains = {name: estimate(now[name] - was[name], prompts, tags) for name in was}
+    reward, judged = gains[WEIGHTED], gains.get(JUDGE)
+    names = list(base[0].scores)
+    held_out = {name: gains[name] for name in names if weights[name] == 0 and gains[name].mean == gains[name].mean}
+    diversity, base_diversity = distances["hypernetwork"], distances["base"]
     return {
         "reward_gain": reward.mean,
         "reward_interval": reward.interval,
         "gain": None if judged is None else judged.mean,
         "interval": None if judged is None else judged.interval,
-        "held_out": {
-            name: [found.mean, found.interval] for name, found in held_out.items() if found.mean == found.mean
-        },
-        "deviations": {name: in_deviations(now, was, base.tags) for name, (now, was) in columns.items()},
-        "diversity": fmean(refined.diversity) / fmean(base.diversity) if alike else None,
+        "held_out": {name: [over.mean, over.interval] for name, over in held_out.items()},
+        "deviations": {name: in_deviations(now[name], was[name], tags) for name in names},
+        "diversity": diversity / base_diversity if diversity is not None and base_diversity else None,
         "kl": next(([name, float(figures[name])] for name in KL if name in figures), None) if figures else None,
     }
 

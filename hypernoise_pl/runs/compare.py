@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,18 +11,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hypernoise_pl.compare.config import Cell, Comparison, shard_of
+from hypernoise_pl.compare.config import Comparison, Entry, shard_of
 from hypernoise_pl.compare.runner import Comparing
-from hypernoise_pl.config.identity import difference
+from hypernoise_pl.config.identity import first_difference
 from hypernoise_pl.config.signatures import ConfigError
 from hypernoise_pl.data.base import check_prompts
-from hypernoise_pl.data.subset import some
+from hypernoise_pl.data.subset import stratified_subset
 from hypernoise_pl.progress import phase, say
-from hypernoise_pl.report.aligned import aligned
 from hypernoise_pl.report.growing import Growing
-from hypernoise_pl.report.page import verdict, write_report
+from hypernoise_pl.report.page import write_report
 from hypernoise_pl.report.results import Results
-from hypernoise_pl.report.sections import lines
+from hypernoise_pl.report.tables import many_methods
 from hypernoise_pl.runs.context import RunContext, process_device
 from hypernoise_pl.runs.judging import check_judge
 from hypernoise_pl.training.precision import check_trainer
@@ -36,12 +34,12 @@ class _Texts:
     Args:
         labels: label of each row.
         description: purpose, size and device of the comparison.
-        credit: source of the judge; empty without one.
+        credit: source of the judge; None without one.
     """
 
     labels: list[str]
     description: str
-    credit: str
+    credit: str | None
 
 
 def compare(run: RunContext) -> dict[str, Any] | None:
@@ -64,7 +62,7 @@ def compare(run: RunContext) -> dict[str, Any] | None:
     _begin(run, comparing, results)
     cells = _cells(run, comparing)
     texts = _texts(run, comparing, cells)
-    growing = Growing(results, texts.labels, comparing.units, comparison.base, texts.description)
+    growing = Growing(results, texts.labels, comparing.units, comparison.base, texts.description, texts.credit)
     growing()
     if not comparing.run(shard, shards, growing):
         say(f"shard {shard} of {shards} is done; the last one to finish writes the report in {results.folder}")
@@ -76,7 +74,7 @@ def _comparing(run: RunContext, comparison: Comparison, results: Results) -> Com
     judge = check_judge(run, "test")
     test_prompts = run.datamodule.prompts("test")
     check_prompts(test_prompts, f"test prompts of {type(run.datamodule).__name__}")
-    prompts = some(test_prompts, comparison.prompts)
+    prompts = stratified_subset(test_prompts, comparison.prompts)
     precision, forward_context = run.trainer.precision, run.trainer.precision_plugin.forward_context
     return Comparing(comparison, run.model, judge, prompts, run.adapter, results, precision, forward_context)
 
@@ -86,13 +84,13 @@ def _begin(run: RunContext, comparing: Comparing, results: Results) -> None:
     with phase("compare: hashing the weights"):
         identity = comparing.identity()
     if not run.folder.named:
-        earlier = Results.unfinished(run.folder.path.parent, identity, difference)
+        earlier = Results.unfinished(run.folder.path.parent, identity, first_difference)
         run.folder.switch_to(earlier or run.folder.path)
         results.folder = run.folder.path
-    results.begin(identity, difference)
+    results.begin(identity, first_difference)
 
 
-def _cells(run: RunContext, comparing: Comparing) -> Sequence[Cell]:
+def _cells(run: RunContext, comparing: Comparing) -> Sequence[Entry]:
     """The comparison's rows, once the speed of timed methods is measured; prints what is left out."""
     comparison, steps = comparing.comparison, run.model.steps
     if steps != 1 and all(method.steps == 1 for method in comparison.methods):
@@ -107,15 +105,14 @@ def _cells(run: RunContext, comparing: Comparing) -> Sequence[Cell]:
     return cells
 
 
-def _texts(run: RunContext, comparing: Comparing, cells: Sequence[Cell]) -> _Texts:
+def _texts(run: RunContext, comparing: Comparing, cells: Sequence[Entry]) -> _Texts:
     """The report's texts; prints those of the start."""
     device = run.model.device
     size = f"{len(comparing.prompts)} prompts x {comparing.comparison.seeds} noises"
     say(f"compare: {run.description}\ncompare: {len(cells)} rows, {size}, on {device}")
     say(f"compare: run folder {run.folder.path}")
-    credit = "" if comparing.judge is None else comparing.judge.credit()
+    credit = None if comparing.judge is None else comparing.judge.credit()
     parts = [run.description, f"{size}, on {device}", *(f"{name} {why}" for name, why in comparing.over.items())]
-    parts += [credit.rstrip(".")] if credit else []
     return _Texts([cell.label for cell in cells], "; ".join(parts), credit)
 
 
@@ -123,12 +120,10 @@ def _report(comparison: Comparison, results: Results, texts: _Texts, features: A
     """Write the report and print its table."""
     base, folder = comparison.base, results.folder
     with phase("compare: writing the report"):
-        figures = write_report(results, texts.labels, base, texts.description, features)
-    columns = 8 if figures[base]["judge"] else 7
-    say(f"\n{aligned(lines(figures, base), columns)}\n\n{verdict(figures, base)}\n{texts.credit}\n")
+        summary = write_report(results, texts.labels, base, texts.description, features, texts.credit)
+    say(f"\n{many_methods(summary)}\n")
     say(f"report       {folder / 'report.html'}\nsummary      {folder / 'summary.json'}")
     say(f"images       {folder / 'results.parquet'} (a row an image), {folder / 'images'}")
-    summary: dict[str, Any] = json.loads((folder / "summary.json").read_text())
     return summary
 
 

@@ -16,7 +16,7 @@ from hypernoise_pl.config.signatures import ConfigError
 from hypernoise_pl.data.base import Split
 from hypernoise_pl.progress import say
 from hypernoise_pl.report.live import PAGE
-from hypernoise_pl.report.tables import summarise, table
+from hypernoise_pl.report.tables import few_methods
 from hypernoise_pl.runs.context import RunContext
 from hypernoise_pl.runs.judging import check_judge, evaluate_callback
 from hypernoise_pl.runs.step_time import DEVICE, SECONDS, device_name
@@ -51,18 +51,19 @@ def measure(
         The contents of ``summary.json``; None where nothing was measured, and on other processes than the first.
     """
     trainer, evaluate = run.trainer, evaluate_callback(run)
-    evaluate.tallies = {}  # without those of the last validation
+    evaluate.clear()  # of the last validation
     loop = trainer.validate if split == "validation" else trainer.test
     loop(run.model, datamodule=run.datamodule, verbose=False)
     if not trainer.is_global_zero:
         return None
     lines, summary = [""], None
-    if evaluate.tallies:  # none if limit_test_batches is 0
-        summary = summarise(evaluate.tallies, fit_seconds, evaluate.credit()) | (_speed(run) if fit_seconds else {})
-        lines += [table(summary), ""]
+    if evaluate.rows:  # none if limit_test_batches is 0
+        fitted = {"seconds": fit_seconds, **_speed(run)} if fit_seconds else None
+        summary = evaluate.summary(fitted, run.description or type(run.model).__name__)
+        lines += [few_methods(summary), ""]
         for benchmark in (callback for callback in trainer.callbacks if isinstance(callback, RunBenchmark)):
             if benchmark.found:
-                summary.setdefault("benchmarks", {})[benchmark.name] = benchmark.found
+                summary["benchmarks"][benchmark.name] = benchmark.found
                 lines += [benchmark.table(), ""]
     lines += [*notes, ""] if notes else []
     if run.folder.trial:
@@ -101,7 +102,7 @@ def _files(run: RunContext, adapter: Path, summary: bool, after_fit: bool) -> It
 def _speed(run: RunContext) -> dict[str, Any]:
     """Seconds of a training step, and the device that they were measured on."""
     callbacks = run.trainer.callbacks
-    seconds = next((callback.seconds_a_step for callback in callbacks if isinstance(callback, Progress)), None)
+    seconds = next((callback.seconds_per_step for callback in callbacks if isinstance(callback, Progress)), None)
     return {SECONDS: seconds, DEVICE: device_name(run.trainer.strategy.root_device)}
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hypernoise_pl.config.identity import difference
+from hypernoise_pl.config.identity import first_difference
 from hypernoise_pl.config.signatures import ConfigError
 from hypernoise_pl.system.files import read_settings, write
 
@@ -31,7 +31,7 @@ class Predictions:
         folder.mkdir(parents=True, exist_ok=True)
         file = folder / SETTINGS
         if file.exists():
-            other = difference(read_settings(file), settings)
+            other = first_difference(read_settings(file), settings)
             if other is not None:
                 raise ConfigError(f"--output {folder}: holds images of other settings: {other}; give another --output")
         elif (folder / ROWS).exists():

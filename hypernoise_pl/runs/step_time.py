@@ -13,7 +13,7 @@ from hypernoise_pl.config.loading import read_config
 from hypernoise_pl.config.signatures import ConfigError
 from hypernoise_pl.system.files import RUNS
 
-SECONDS, DEVICE = "seconds_a_step", "device"  # keys of a fit's summary.json
+SECONDS, DEVICE = "seconds_per_step", "device"  # keys of the entry ``fit`` of summary.json
 NO_EFFECT = (
     "reward_weights",
     "objective",
@@ -47,11 +47,11 @@ def known_step_time(
     files = sorted(runs.glob("fit/*/summary.json"), key=lambda file: file.stat().st_mtime, reverse=True)
     for file in files:
         try:
-            summary = json.loads(file.read_text())
-            if summary.get(DEVICE) != device or not summary.get(SECONDS):
+            fit = json.loads(file.read_text())["fit"] or {}
+            if fit.get(DEVICE) != device or not fit.get(SECONDS):
                 continue
             if _work(read_config(file.parent / "config.yaml")) == work:
-                return float(summary[SECONDS]), file.parent
+                return float(fit[SECONDS]), file.parent
         except (OSError, ValueError, ConfigError, KeyError, TypeError, AttributeError):
             continue  # another program's file, or one of an older version
     return None

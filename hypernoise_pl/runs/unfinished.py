@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from hypernoise_pl.config.identity import difference
+from hypernoise_pl.config.identity import first_difference
 from hypernoise_pl.system.files import read_settings
 
 
@@ -24,6 +24,6 @@ def unfinished_folder(root: Path, settings_file: str, last_file: str, settings: 
     """
     files = sorted(root.glob(f"*/{settings_file}"), key=lambda file: file.stat().st_mtime, reverse=True)
     for file in files:
-        if not (file.parent / last_file).exists() and difference(read_settings(file), settings) is None:
+        if not (file.parent / last_file).exists() and first_difference(read_settings(file), settings) is None:
             return file.parent
     return None

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hypernoise_pl.config.identity import difference
+from hypernoise_pl.config.identity import first_difference
 from hypernoise_pl.config.signatures import ConfigError
 from hypernoise_pl.metrics.benchmark import Outcome
 from hypernoise_pl.metrics.image_files import ImageFile
@@ -37,7 +37,7 @@ class Journal:
         self.folder, self.file = folder, folder / f"outcomes-{shard}-of-{shards}.jsonl"
         folder.mkdir(parents=True, exist_ok=True)
         if (folder / SETTINGS).exists():
-            found = difference(read_settings(folder / SETTINGS), settings)
+            found = first_difference(read_settings(folder / SETTINGS), settings)
             if found is not None:
                 raise ConfigError(f"--output {folder}: holds figures of other settings: {found}; give another --output")
         elif any((folder / name).exists() for name in ("summary.json", "results.jsonl")):

@@ -70,16 +70,16 @@ def conclude(loggers: Sequence[Logger], config: Mapping[str, Any], summary: Mapp
     Args:
         loggers: a Trainer's.
         config: resolved.
-        summary: of the test, as of ``summarise``.
-        step: the last.
+        summary: content of the test's ``summary.json``.
+        step: number of the last step.
     """
-    trained = summary["hypernetwork"]
+    trained = summary["methods"]["hypernetwork"]
     figures = {
-        "gain": summary["gain"],
+        "gain": trained["gain"] if summary["gain_by"] == "judge" else None,
         "reward": trained["weighted_reward"],
         "diversity": trained["diversity"],
-        "win_rate": summary["win_rate"],
-        "fit_seconds": summary["fit_seconds"],
+        "win_rate": trained["win_rate"],
+        "fit_seconds": summary["fit"]["seconds"],
     }
     known = {f"final/{name}": value for name, value in figures.items() if value is not None}
     for logger in loggers:

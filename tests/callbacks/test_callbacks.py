@@ -95,7 +95,7 @@ def test_a_logged_reward_without_scores_leaves_every_other_figure_as_it_is(sana_
         found.append({**trainer.callback_metrics, "best": torch.tensor(trainer.callbacks[1].state_dict()["best"])})
         assert (folder / "adapter-best").is_dir()
     plain, logged = found
-    assert logged["validation/base/missing/none"] == logged["validation/hypernetwork/missing/none"] == 2
+    assert logged["validation/base/unscored/none"] == logged["validation/hypernetwork/unscored/none"] == 2
     kept = {name for name in plain if name.startswith("validation/")} | {"best"}
     assert {"best", criterion, "validation/win_rate"} <= kept
     for name in kept:

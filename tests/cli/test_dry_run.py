@@ -152,11 +152,11 @@ def test_time_is_that_of_a_run_that_did_the_same_in_a_step(capsys):
     assert dry(capsys, "fit", *given)["time"].startswith("not known: no run in runs/fit has measured such steps on cpu")
     assert main(["fit", *given, "--trainer.max_steps=4"]) == 0
     summary = json.loads(next(Path("runs/fit").glob("*/summary.json")).read_text())
-    assert 0 < summary["seconds_a_step"] < 60 and summary["device"].startswith("cpu (")
+    assert 0 < summary["fit"]["seconds_per_step"] < 60 and summary["fit"]["device"].startswith("cpu (")
     capsys.readouterr()
     more = [*given, "--trainer.max_steps=1000", "--model.reward_weights.clip=0.5", "--model.optimizer.lr=0.1"]
     said = dry(capsys, "fit", *more)["time"]
-    seconds, run = summary["seconds_a_step"], next(Path("runs/fit").iterdir())
+    seconds, run = summary["fit"]["seconds_per_step"], next(Path("runs/fit").iterdir())
     assert said == (
         f"{spoken(1000 * seconds)} of training: {seconds:.3g} s a step, measured by {run} on {summary['device']}"
     )

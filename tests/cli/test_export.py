@@ -16,27 +16,14 @@ from hypernoise_pl.adapters.formats import load_reference
 from hypernoise_pl.hypernetwork import NoiseHypernetwork
 from hypernoise_pl.lora.generator_lora import GeneratorLora
 from hypernoise_pl.lora.view import LoraOptions
+from hypernoise_pl.report.verdict import verdict
 from tests.hub import Hub, running
+from tests.report.handmade import PROMPTS as TAGGED
+from tests.report.handmade import fitted, rollouts, three
 from tests.tiny import PROMPTS, module, randomise, sana
 
-METHOD = {"judge": {"mean": 0.25}, "rewards": {"red": 1.5}, "weighted_reward": 0.75, "diversity": None, "missing": {},
-          "nfe_backward": 0, "images": 48}  # fmt: skip
-SUMMARY = {
-    "base": METHOD | {"label": "base", "seconds_per_image": 0.001, "nfe": 1},
-    "hypernetwork": METHOD | {"label": "hypernetwork", "judge": {"mean": 0.625}, "seconds_per_image": 0.002, "nfe": 2},
-    "reference": METHOD
-    | {"seconds_per_image": 0.1, "nfe": 50, "nfe_backward": 25, "label": "ReNO (50 iterations)", "images": 12},
-    "win_rate": 0.7,
-    "win_interval": [0.6, 0.8],
-    "gain": 0.375,
-    "interval": [0.3, 0.45],
-    "reference_gain": 0.5,
-    "gain_beside_reference": 0.25,
-    "share_of_reference_gain": 0.5,
-    "fit_seconds": 60.0,
-    "prompts": 12,
-    "seeds": 4,
-}
+FIT = {"seconds": 60.0, "seconds_per_step": 0.5, "device": "cpu"}
+SUMMARY = fitted(three(), FIT)
 
 
 @pytest.fixture
@@ -98,12 +85,12 @@ def test_the_newest_fit_is_exported_with_its_card(run, sana_folder, tmp_path, mo
         "- penalty: class L2Sum, reward_scale 50.0",
         "- LoRA: rank 4, alpha 8, layers all",
         "- length: 20 steps",
-        "| judge, mean over tags | 0.250 | 0.625 | 0.250 |",
-        "| | base | hypernetwork | ReNO (50 iterations) |",
+        "| method | base | hypernetwork | ReNO (50 iterations) |",
+        "| judge | 0.250 | 0.625 | 1.000 |",
         "| NFE | 1 | 2 | 50 + 25 back |",
-        "12 prompts, 4 noises each. Means are over tags; a win rate counts a tie one half. The hypernetwork gains +0.375 "
-        "by the judge (95 % interval +0.300 to +0.450 over 12 prompts); its win rate by reward is 70%; fitted in 60 s. "
-        "On each prompt's first noise ReNO (50 iterations) gains +0.500 and the hypernetwork +0.250, 50% of it.",
+        "4 prompts, 2 noises each. Means are over tags; a tie counts one half of a win. "
+        + verdict(SUMMARY)
+        + " Judged by hand.",
     ):
         assert line in card.splitlines()
     assert "(samples.png)" in card and (folder / "samples.png").read_bytes() == b"test-000020.png"
@@ -112,10 +99,14 @@ def test_the_newest_fit_is_exported_with_its_card(run, sana_folder, tmp_path, mo
 
 
 def test_an_adapter_measured_on_a_single_prompt_of_a_tag_is_exported(run, tmp_path):
-    (run / "summary.json").write_text(json.dumps(SUMMARY | {"interval": None, "win_interval": None}))
+    alone = {
+        name: rollouts(name, right, [0.0, 1.0], TAGGED[:1])
+        for name, right in (("base", [0, 1]), ("hypernetwork", [1, 1]))
+    }
+    (run / "summary.json").write_text(json.dumps(fitted(alone)))
     assert main(["export", "--adapter", str(run / "adapter"), "--output", str(tmp_path / "out")]) == 0
     card = (tmp_path / "out" / "README.md").read_text()
-    assert "gains +0.375 by the judge (12 prompts; no interval: a tag has a single prompt); its win rate" in card
+    assert "gains +0.500 over base by the judge (1 prompt; no interval: a tag has a single prompt)" in card
 
 
 def test_formats_are_read_by_those_they_are_for(run, sana_folder, tmp_path):

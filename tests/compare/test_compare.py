@@ -20,14 +20,15 @@ from hypernoise_pl.adapters.files import save_adapter
 from hypernoise_pl.compare.config import shard_of
 from hypernoise_pl.config.files import PACKAGE
 from hypernoise_pl.config.signatures import ConfigError
-from hypernoise_pl.data.subset import some
+from hypernoise_pl.data.subset import stratified_subset
 from hypernoise_pl.generators.sana_sprint import SanaSprint
 from hypernoise_pl.hypernetwork import NoiseHypernetwork
 from hypernoise_pl.lora.generator_lora import GeneratorLora
 from hypernoise_pl.lora.view import LoraOptions
 from hypernoise_pl.report.growing import Growing
 from hypernoise_pl.report.page import SO_FAR
-from hypernoise_pl.report.results import ENSEMBLES, Results
+from hypernoise_pl.report.results import Results
+from hypernoise_pl.report.rows import ENSEMBLES
 from hypernoise_pl.runs.run_folder import OUTPUT_VARIABLE
 from hypernoise_pl.types import Prompt
 from tests.tiny import randomise
@@ -64,7 +65,7 @@ WEIGHTS = PACKAGE / "shapes" / "weights"
 
 
 def configure(path: Path, methods=METHODS, **options) -> str:
-    settings = {"prompts": 6, "seeds": 2, "block": 4, "methods": methods, **options}
+    settings = {"prompts": 6, "seeds": 2, "unit_size": 4, "methods": methods, **options}
     path.write_text(yaml.safe_dump({"compare": settings}))
     return str(path)
 
@@ -220,7 +221,7 @@ def test_the_report_of_a_comparison_that_goes_on_has_its_whole_rows_and_says_wha
     assert "Unfinished: 20 of 24 units" in page and "ranked (2 of 3)." in page and "Not begun: 1 row." in page
     assert "location.reload()" in page and 'http-equiv="refresh"' in page
     final = json.loads((whole / "summary.json").read_text())["methods"]
-    known = [name for name in final["none"] if name not in ("kid", "share_of_best_gain", "cost_ratio")]
+    known = [name for name in final["none"] if name not in ("kid", "paired_gain", "share_of_best_gain", "cost_ratio")]
     assert [*summary["methods"]] == LABELS[:6] and (summary["done"], summary["units"]) == (20, 24)
     for label, figures in summary["methods"].items():
         assert {name: figures[name] for name in known} == {name: final[label][name] for name in known}
@@ -259,7 +260,7 @@ def test_without_a_folder_the_same_command_goes_on_where_it_was(adapters, capsys
 
 def test_equal_seconds_instead_of_equal_evaluations(adapters):
     methods = [METHODS[0], {k: v for k, v in METHODS[2].items() if k != "budgets"}, METHODS[4]]
-    config = configure(Path("methods.yaml"), methods, seeds=1, block=6)
+    config = configure(Path("methods.yaml"), methods, seeds=1, unit_size=6)
     assert compare(f"--config={config}", "--output=timed", "--budget-seconds=0.05") == 0
     spent = {row["label"]: row["nfe"] + 2 * row["nfe_backward"] for row in results(Path("timed"))}
     speeds = {name: json.loads(Path(f"timed/speed-{name}.json").read_text()) for name in ("random", "reno")}
@@ -285,9 +286,9 @@ RANDOM = {"class_path": SEARCH + "random_search.RandomSearch"}
 @pytest.mark.parametrize(
     ("methods", "said"),
     [
-        ([{"name": "none"}, {"name": "none"}], "'none' stands there twice"),
-        ([{"name": "a b"}], "'a b' cannot name files"),
-        ([{"name": ".."}], "'..' cannot name files"),
+        ([{"name": "none"}, {"name": "none"}], "duplicate method name 'none'"),
+        ([{"name": "a b"}], "invalid method name 'a b'"),
+        ([{"name": ".."}], "invalid method name '..'"),
         ([{"name": "nonee"}], "compare.base: no method is called 'none' (did you mean 'nonee'?)"),
         ([{"name": "none"}, {"name": "x", "search": RANDOM, "budgets": [0]}], "needs a budget of 1 NFE at least"),
         (
@@ -309,9 +310,9 @@ RANDOM = {"class_path": SEARCH + "random_search.RandomSearch"}
         ([{"name": "none"}, {"name": "x", "start": "hypernetwork"}], "no fit was found"),
         ([{"name": "none"}, {"name": "x", "start": "hypernetwork", "adapter": "gone"}], "adapter gone: no such folder"),
         ([{"name": "none"}, {"name": "x", "serch": RANDOM}], "'serch' (did you mean 'search'?)"),
-        ([{"name": "none"}, {"name": "x", "search": RANDOM, "budgets": [2, 2]}], "'x': budget 2 stands there twice"),
+        ([{"name": "none"}, {"name": "x", "search": RANDOM, "budgets": [2, 2]}], "'x': duplicate budget 2"),
         ([{"name": "none", "search": RANDOM, "budgets": [2, 3]}], "compare.base: method 'none' has 2 budgets"),
-        ([{"name": "none"}, {"name": "x", "adapter": "mine"}], "method 'x': has an adapter, and starts from gaussian"),
+        ([{"name": "none"}, {"name": "x", "adapter": "mine"}], "method 'x': start: gaussian does not use its adapter"),
         (
             [{"name": "none"}, {"name": "x", "search": RANDOM, "budgets": [2, 3]}, {"name": "x-2"}],
             "two rows would be called 'x-2'",
@@ -357,13 +358,13 @@ def test_another_guidance_is_refused_in_the_same_folder_and_starts_its_own_witho
     assert reward[Path("run")] != pytest.approx(reward[second])
 
 
-def test_another_chunk_and_device_continue_the_same_folder():
+def test_another_batch_size_and_device_continue_the_same_folder():
     config = configure(Path("methods.yaml"), METHODS[:1], seeds=1)
     assert compare(f"--config={config}", "--output=run") == 0
     Path("run/summary.json").unlink()
     begun = {file.name: file.stat().st_mtime_ns for file in Path("run/parts").iterdir()}
     next(Path("run/parts").iterdir()).unlink()
-    assert compare(f"--config={config}", "--output=run", "--compare.chunk=3", "--trainer.accelerator=cpu") == 0
+    assert compare(f"--config={config}", "--output=run", "--compare.batch_size=3", "--trainer.accelerator=cpu") == 0
     assert Path("run/summary.json").exists()
     kept = [name for name, when in begun.items() if Path("run/parts", name).stat().st_mtime_ns == when]
     assert len(kept) == len(begun) - 1
@@ -377,7 +378,7 @@ def test_seconds_of_another_number_of_threads_are_told_of(monkeypatch):
         for threads in (1, 2):
             torch.set_num_threads(threads)
             assert compare(f"--config={config}", "--output=run") == 0
-            about = json.loads(Path("run/summary.json").read_text())["about"]
+            about = json.loads(Path("run/summary.json").read_text())["description"]
             assert ("seconds are of several devices (cpu with 1 thread, cpu with 2 threads)" in about) == (threads > 1)
             Path("run/summary.json").unlink()
             next(Path("run/parts").iterdir()).unlink()
@@ -434,24 +435,24 @@ def test_an_empty_prompt_file_and_shards_without_a_folder(capsys):
     assert compare("--shard=0/2") == 2
     assert "need one --output folder" in capsys.readouterr().err
     for shard in ("2/2", "1", "a/b"):
-        with pytest.raises(ConfigError, match="write number/count"):
+        with pytest.raises(ConfigError, match="must be number/count"):
             shard_of(shard)
     assert shard_of(None, {"RANK": "1", "WORLD_SIZE": "4"}) == (1, 4) and shard_of(None, {}) == (0, 1)
 
 
 def test_some_prompts_hold_every_tag():
     prompts = [Prompt(f"{tag} {k}", tag, index=4 * t + k) for t, tag in enumerate("abc") for k in range(4)]
-    chosen = some(prompts, 7)
+    chosen = stratified_subset(prompts, 7)
     assert len(chosen) == 7 and [p.index for p in chosen] == sorted(p.index for p in chosen)
     assert sorted(sum(p.tag == tag for p in chosen) for tag in "abc") == [2, 2, 3]
-    assert some(prompts, None) == some(prompts, 99) == prompts
+    assert stratified_subset(prompts, None) == stratified_subset(prompts, 99) == prompts
 
 
 @pytest.mark.parametrize("counts", [(10, 1), (10, 2, 3), (1, 1, 9)])
 def test_some_prompts_are_as_many_as_asked_for_where_tags_are_uneven(counts):
     prompts = [Prompt(f"{tag} {k}", str(tag)) for tag, count in enumerate(counts) for k in range(count)]
     for wanted in range(1, len(prompts) + 1):
-        chosen = some(prompts, wanted)
+        chosen = stratified_subset(prompts, wanted)
         assert len({prompt.text for prompt in chosen}) == len(chosen) == wanted
         if wanted >= len(counts):
             assert len({prompt.tag for prompt in chosen}) == len(counts)
@@ -472,8 +473,8 @@ def test_a_run_of_other_steps_than_the_methods_is_told_of(capsys):
     assert "compare: the run is of 4 steps, every method here of 1; compare.methods sets" in capsys.readouterr().out
 
 
-def test_chunk_changes_nothing(whole, adapters):
-    config = configure(Path("methods.yaml"), chunk=3)
+def test_batch_size_changes_nothing(whole, adapters):
+    config = configure(Path("methods.yaml"), batch_size=3)
     assert compare(f"--config={config}", f"--adapter={adapters['noise']}", "--output=small") == 0
     assert_alike(results(Path("small")), results(whole))
 

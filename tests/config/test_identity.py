@@ -20,7 +20,7 @@ import hypernoise_pl
 from hypernoise_pl.adapters.files import save_adapter
 from hypernoise_pl.compare.config import Comparison, Method
 from hypernoise_pl.compare.runner import Comparing
-from hypernoise_pl.config.identity import described, difference
+from hypernoise_pl.config.identity import described, first_difference
 from hypernoise_pl.config.signatures import parameters
 from hypernoise_pl.generators.base import Generator
 from hypernoise_pl.generators.fused_lora import FusedLora
@@ -129,7 +129,7 @@ def test_every_class_of_a_family_is_found():
 @pytest.mark.parametrize(("kind", "name"), OPTIONS, ids=[f"{kind.__name__}.{name}" for kind, name in OPTIONS])
 def test_an_option_decides_the_identity_unless_it_decides_no_figure(kind, name):
     flipped = built(kind, **{name: value_of(parameters(kind)[name], 1)})
-    found = difference(json.loads(json.dumps(described(built(kind)))), described(flipped), "part")
+    found = first_difference(json.loads(json.dumps(described(built(kind)))), described(flipped), "part")
     if name in NEUTRAL:
         assert found is None
     else:
@@ -143,7 +143,7 @@ def test_what_changes_no_figure_is_known_here():
 
 
 def test_two_classes_with_the_same_options_differ():
-    assert difference(described(Redness()), described(Brightness()), "reward") == (
+    assert first_difference(described(Redness()), described(Brightness()), "reward") == (
         "reward.class=hypernoise_pl.rewards.pixels.Redness, this run has hypernoise_pl.rewards.pixels.Brightness"
     )
 
@@ -156,24 +156,24 @@ def test_a_default_is_the_same_left_out_or_given():
 def test_contents_decide_and_not_the_name_of_the_folder(sana_folder, tmp_path):
     same, other = (shutil.copytree(sana_folder, tmp_path / name) for name in ("same", "other"))
     before = described(sana(sana_folder))
-    assert difference(before, described(sana(same))) is None
+    assert first_difference(before, described(sana(same))) is None
     (other / "README.md").write_text("read by people")
-    assert difference(before, described(sana(other))) is None
+    assert first_difference(before, described(sana(other))) is None
     (other / "tokenizer" / "more.json").write_text("{}")
-    assert difference(before, described(sana(other)), "generator").startswith("generator.model.contents=")
+    assert first_difference(before, described(sana(other)), "generator").startswith("generator.model.contents=")
 
 
 def test_weights_in_memory_decide_whatever_made_them(sana_folder):
     before, changed = described(sana(sana_folder)), sana(sana_folder)
     with torch.no_grad():
         next(reversed([*changed.network.parameters()])).flatten()[-1] += 1e-3  # one number of the last tensor
-    assert difference(before, described(changed), "generator").startswith("generator.loaded_weights.network=")
-    assert difference(before, described(sana(sana_folder).bfloat16()), "generator").startswith(
+    assert first_difference(before, described(changed), "generator").startswith("generator.loaded_weights.network=")
+    assert first_difference(before, described(sana(sana_folder).bfloat16()), "generator").startswith(
         "generator.loaded_weights."
     )
     away = sana(sana_folder)
     away.offload_text_encoders()  # for prompts that were encoded beforehand
-    assert difference(before, described(away)) is None
+    assert first_difference(before, described(away)) is None
 
 
 def test_an_option_set_after_construction_decides(sana_folder):
@@ -181,7 +181,7 @@ def test_an_option_set_after_construction_decides(sana_folder):
     before = described(generator)
     assert generator.guidance_scale == 4.5
     generator.guidance_scale = 40.0
-    assert difference(before, described(generator), "generator").startswith(
+    assert first_difference(before, described(generator), "generator").startswith(
         "generator.guidance_scale=4.5, this run has 40"
     )
 
@@ -194,7 +194,7 @@ def test_a_rewards_file_changed_under_the_same_path_decides(tmp_path):
     data = bytearray(file.read_bytes())
     data[-1] ^= 1  # one bit of one weight
     file.write_bytes(data)
-    assert difference(before, described(CLIPScore(str(folder))), "reward").startswith("reward.loaded_weights.")
+    assert first_difference(before, described(CLIPScore(str(folder))), "reward").startswith("reward.loaded_weights.")
 
 
 def test_a_folder_that_no_module_has_loaded_is_read_whole(tmp_path):
@@ -210,7 +210,7 @@ def test_a_folder_that_no_module_has_loaded_is_read_whole(tmp_path):
 
     before = described(Detecting(str(tmp_path / "detector")))
     file.write_bytes(b"b")
-    assert difference(before, described(Detecting(str(tmp_path / "detector"))), "judge").startswith(
+    assert first_difference(before, described(Detecting(str(tmp_path / "detector"))), "judge").startswith(
         "judge.model.contents="
     )
 
@@ -222,15 +222,17 @@ def test_a_copy_is_the_same(sana_folder):
 
 def test_differences_are_named():
     old = {"seeds": 4, "methods": {"a": {"class": "x", "lr": 1}}, "prompts": [1, 2]}
-    assert difference(old, old) is None
-    assert difference(old, {**old, "seeds": 2}) == "seeds=4, this run has 2"
-    assert difference(old, {**old, "methods": {"a": {"class": "y", "lr": 2}}}) == "methods.a.class=x, this run has y"
+    assert first_difference(old, old) is None
+    assert first_difference(old, {**old, "seeds": 2}) == "seeds=4, this run has 2"
+    assert (
+        first_difference(old, {**old, "methods": {"a": {"class": "y", "lr": 2}}}) == "methods.a.class=x, this run has y"
+    )
     more = {**old, "methods": {**old["methods"], "b": {"class": "z"}}}
-    assert difference(old, more) == "methods.b=nothing, this run has z"
-    assert difference(more, old) == "methods.b=z, this run has nothing"
-    assert difference(old, {**old, "prompts": [1, 3]}) == "prompts[1]=2, this run has 3"
-    assert difference(old, {**old, "prompts": [1]}) == "prompts=[1, 2], this run has [1]"
-    assert difference(described(float("nan")), described(float("nan"))) is None
+    assert first_difference(old, more) == "methods.b=nothing, this run has z"
+    assert first_difference(more, old) == "methods.b=z, this run has nothing"
+    assert first_difference(old, {**old, "prompts": [1, 3]}) == "prompts[1]=2, this run has 3"
+    assert first_difference(old, {**old, "prompts": [1]}) == "prompts=[1, 2], this run has [1]"
+    assert first_difference(described(float("nan")), described(float("nan"))) is None
 
 
 # what a comparison adds to its parts
@@ -249,12 +251,12 @@ OTHER = {
     "methods": [Method("none")],
     "verifiers": {"size": JPEGSize()},
     "seeds": 2,
-    "block": 60,
+    "unit_size": 60,
     "budget_seconds": 1.0,
     "base": "tried",
     "features": None,
     "prompts": None,  # how many are chosen; the chosen ones decide
-    "chunk": None,  # bounds memory
+    "batch_size": None,  # bounds memory
 }
 
 
@@ -289,17 +291,17 @@ def test_every_setting_of_a_comparison_decides(name, before, sana_folder, tmp_pa
         kind = next(kind for kind in CLASSES if issubclass(kind, ImageFeatures))
         value = kind(str(WEIGHTS / "clip"))
     if value is None:
-        options = {"prompts": {"prompts": 1}, "chunk": {"chunk": 3}}[name]
-        assert difference(before, identity(sana_folder, tmp_path, adapter, **options)) is None
+        options = {"prompts": {"prompts": 1}, "batch_size": {"batch_size": 3}}[name]
+        assert first_difference(before, identity(sana_folder, tmp_path, adapter, **options)) is None
         return
-    found = difference(before, identity(sana_folder, tmp_path, adapter, **{name: value}))
+    found = first_difference(before, identity(sana_folder, tmp_path, adapter, **{name: value}))
     assert found is not None and found.startswith(name)
 
 
 @pytest.mark.parametrize("name", [field.name for field in dataclasses.fields(Method)])
 def test_every_setting_of_a_method_decides(name, before, sana_folder, tmp_path, adapter):
     changed = dataclasses.replace(METHOD, **{name: OTHER_METHODS[name]})
-    found = difference(before, identity(sana_folder, tmp_path, adapter, methods=[Method("none"), changed]))
+    found = first_difference(before, identity(sana_folder, tmp_path, adapter, methods=[Method("none"), changed]))
     if name == "adapter":
         assert found is None
     else:
@@ -310,10 +312,10 @@ def test_an_adapters_contents_decide_and_not_its_folder(sana_folder, tmp_path, a
     methods = [Method("none"), Method("net", start="hypernetwork")]
     before = identity(sana_folder, tmp_path, adapter, methods=methods)
     moved = shutil.copytree(adapter, tmp_path / "moved")
-    assert difference(before, identity(sana_folder, tmp_path, moved, methods=methods)) is None
+    assert first_difference(before, identity(sana_folder, tmp_path, moved, methods=methods)) is None
     about = json.loads((moved / "hypernoise.json").read_text())
     (moved / "hypernoise.json").write_text(json.dumps(about | {"alpha": 2 * about["alpha"]}))
-    found = difference(before, identity(sana_folder, tmp_path, moved, methods=methods))
+    found = first_difference(before, identity(sana_folder, tmp_path, moved, methods=methods))
     assert found.startswith("methods.net.adapter=")
 
 
@@ -327,7 +329,7 @@ def test_an_adapters_contents_decide_and_not_its_folder(sana_folder, tmp_path, a
     ],
 )
 def test_what_a_model_is_made_of_decides(change, where, before, sana_folder, tmp_path, adapter):
-    found = difference(before, identity(sana_folder, tmp_path, adapter, change=change))
+    found = first_difference(before, identity(sana_folder, tmp_path, adapter, change=change))
     assert found is not None and found.startswith(where)
 
 
@@ -335,7 +337,7 @@ def test_what_a_model_is_made_of_decides(change, where, before, sana_folder, tmp
 def test_every_part_of_a_prompt_decides(field, before, sana_folder, tmp_path, adapter):
     other = {"text": "a star", "tag": "y", "metadata": {"include": [2]}, "index": 7}[field]
     prompts = [dataclasses.replace(Prompt("a ring", "x", {"include": [1]}, index=0), **{field: other})]
-    found = difference(before, identity(sana_folder, tmp_path, adapter, chosen=prompts))
+    found = first_difference(before, identity(sana_folder, tmp_path, adapter, chosen=prompts))
     assert found is not None and found.startswith(f"prompts.{field}=")
 
 
@@ -343,19 +345,19 @@ def test_the_judge_decides(before, sana_folder, tmp_path, adapter):
     class Lenient(ShapesJudge):
         pass
 
-    found = difference(before, identity(sana_folder, tmp_path, adapter, judge=Lenient()))
+    found = first_difference(before, identity(sana_folder, tmp_path, adapter, judge=Lenient()))
     assert found is not None and found.startswith("judge.class=")
 
 
 def test_the_version_of_the_package_decides(before, sana_folder, tmp_path, adapter, monkeypatch):
     monkeypatch.setattr("hypernoise_pl.compare.runner.__version__", "99.0")
-    found = difference(before, identity(sana_folder, tmp_path, adapter))
+    found = first_difference(before, identity(sana_folder, tmp_path, adapter))
     assert found == f"version={hypernoise_pl.__version__}, this run has 99.0"
 
 
 def test_the_device_decides_only_how_much_a_budget_of_seconds_holds(sana_folder, tmp_path, adapter, monkeypatch):
     without, timed = (identity(sana_folder, tmp_path, adapter, budget_seconds=s) for s in (None, 1.0))
     monkeypatch.setattr(Comparing, "device", "another")
-    assert difference(without, identity(sana_folder, tmp_path, adapter)) is None
-    found = difference(timed, identity(sana_folder, tmp_path, adapter, budget_seconds=1.0))
+    assert first_difference(without, identity(sana_folder, tmp_path, adapter)) is None
+    found = first_difference(timed, identity(sana_folder, tmp_path, adapter, budget_seconds=1.0))
     assert found == "device=cpu, this run has another"

@@ -49,7 +49,7 @@ def overfit(capsys, monkeypatch) -> None:
     for split in ("validation", "test"):  # it is what is measured
         assert {text for batch in seen.of(split) for text in batch} == set(prompts)
     summary = json.loads((the_run("debug") / "summary.json").read_text())
-    assert summary["prompts"] == 8 and "reference" not in summary and "--prompt" in shown
+    assert summary["prompts"] == 8 and "reference" not in summary["methods"] and "--prompt" in shown
     assert not Path("runs/fit").exists()
 
 
@@ -61,8 +61,8 @@ def limit(capsys, monkeypatch) -> None:
     names = {path.name for path in (folder / "images").iterdir()}
     assert names == {"validation-000002.png", "validation-000004.png", "test-000004.png"}
     summary = json.loads((folder / "summary.json").read_text())
-    assert summary["prompts"] == 8 and {"base", "hypernetwork", "reference"} <= summary.keys()
-    assert summary["base"]["judge"] is not None and files(folder, "*tfevents*")
+    assert summary["prompts"] == 8 and set(summary["methods"]) == {"base", "hypernetwork", "reference"}
+    assert summary["methods"]["base"]["judge"] and files(folder, "*tfevents*")
 
 
 def profile(capsys, monkeypatch) -> None:

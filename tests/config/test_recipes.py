@@ -84,13 +84,14 @@ def test_a_recipe_trains_tests_and_saves(recipe, pipeline_folder, small, capsys)
         "fit: validations are not judged, the test is: 2 of 2 validation prompts cannot be; the first has no 'inc"
         in told.out
     )
-    assert "judge, mean over tags" in told.out and "  single object" in told.out  # GenEval's, at the end
+    assert "\njudge " in told.out and "\nsingle object" in told.out  # GenEval's, at the end
     assert "geneval-hf by Mask2Former " in told.out and "GenEval drifts from human judgement" in told.out
     assert "data: 5 of 7 training prompts; left out: 1 that are also in compbench_val, geneval, 1 repeated" in told.err
     summary = json.loads(Path("run/summary.json").read_text())
-    assert set(summary["hypernetwork"]["rewards"]) == {"hps", "image_reward", "pick", "clip"}
-    assert (summary["prompts"], summary["seeds"], summary["hypernetwork"]["nfe"]) == (2, 2, 2)
-    assert set(summary["hypernetwork"]["judge"]) == {"mean", "single_object"} and summary["gain"] is not None
+    trained = summary["methods"]["hypernetwork"]
+    assert set(trained["rewards"]) == {"hps", "image_reward", "pick", "clip"}
+    assert (summary["prompts"], summary["seeds"], trained["nfe"]) == (2, 2, 2)
+    assert set(trained["judge"]) == {"mean", "single_object"} and trained["gain"] is not None
     assert summary["judged_by"].startswith("geneval-hf by ")
     assert not any("judge" in name for row in rows_of("validation") for name in row["figures"])
     for folder in ("adapter", "adapter-best"):

@@ -63,15 +63,17 @@ def test_without_a_judge_the_rewards_are_measured_and_the_adapter_is_saved(capsy
     assert main(["fit", *OWN, "--judge=null", "--output=run"]) == 0
     shown = capsys.readouterr().out
     summary = json.loads(Path("run/summary.json").read_text())
-    assert summary["gain"] is None and set(summary["base"]["rewards"]) == {"clip", "pick", "image_reward"}
-    assert "reward, weighted" in shown and "judge, mean" not in shown and "adapter      run/adapter" in shown
+    base = summary["methods"]["base"]
+    assert summary["gain_by"] == "weighted_reward" and summary["judged_by"] is None and base["judge"] == {}
+    assert set(base["rewards"]) == {"clip", "pick", "image_reward"}
+    assert "\nweighted reward " in shown and "\njudge " not in shown and "adapter      run/adapter" in shown
 
 
 def test_without_callbacks_a_run_trains_saves_and_prints_its_last_lines(capsys):
     flags = ["--trainer.callbacks=[]", "--data.test=6", *TINY]
     assert main(["fit", *flags, "--output=run"]) == 0
     shown = capsys.readouterr().out
-    assert "judge, mean" in shown and "next         python -m hypernoise_pl predict" in shown
+    assert "\njudge " in shown and "next         python -m hypernoise_pl predict" in shown
     assert Path("run/adapter/adapter_model.safetensors").is_file() and Path("run/summary.json").is_file()
 
 

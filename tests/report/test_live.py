@@ -1,12 +1,16 @@
 """Signs of reward hacking, curves, and the pictures that a page of a run keeps."""
 
 import re
+from dataclasses import replace
 
 from hypernoise_pl.report.curves import POINTS, Curve, over_steps, thinned
 from hypernoise_pl.report.history import TRAIN, VALIDATION, History
-from hypernoise_pl.report.live import PICTURES, Told, live_page
+from hypernoise_pl.report.live import PICTURES, RunInfo, live_page
+from hypernoise_pl.report.rows import Cost, ImageRow, MethodInfo
 from hypernoise_pl.report.signs import Limits, signs, validated
-from hypernoise_pl.report.tally import Tally
+
+METHOD = MethodInfo("base", "base", None, "", "weighted", False, 1, 1)
+COST = Cost(1, 0, 0.5, "cpu")
 
 
 def validation(step, reward_gain, gain, interval=None, diversity=1.0, **deviations):
@@ -83,18 +87,27 @@ def test_noise_that_moves_on_while_the_reward_stalls_or_beyond_a_bound_is_a_sign
 
 
 def test_what_a_validation_says_is_over_the_base():
-    plain = {"prompts": [0, 0, 1, 1], "tags": ["a"] * 4, "diversity": [0.4, 0.4]}
-    base = Tally(**plain, scores={"clip": [0.0, 2.0, 0.0, 2.0]}, reward=[0.0, 2.0, 0.0, 2.0], correct=[0, 1, 0, 0])
-    better = plain | {"diversity": [0.2, 0.2]}
-    refined = Tally(**better, scores={"clip": [2.0, 4.0, 2.0, 4.0]}, reward=[2.0, 4.0, 2.0, 4.0], correct=[1, 1, 0, 0])
-    found = validated({"base": base, "hypernetwork": refined}, {"clip": 1.0})
+    def rows(clip, right):
+        return [
+            ImageRow(METHOD, COST, index // 2, "text", "a", index % 2, {"clip": score}, score, judge)
+            for index, (score, judge) in enumerate(zip(clip, right, strict=True))
+        ]
+
+    methods = {
+        "base": rows([0.0, 2.0, 0.0, 2.0], [0.0, 1.0, 0.0, 0.0]),
+        "hypernetwork": rows([2.0, 4.0, 2.0, 4.0], [1.0, 1.0, 0.0, 0.0]),
+    }
+    diversity = {"base": 0.4, "hypernetwork": 0.2}
+    found = validated(methods, diversity, {"clip": 1.0})
     assert found["held_out"] == {} and found["kl"] is None
     figures = {"noise/kl/total": 3.0, "train/penalty": 7.0}
-    aside = validated({"base": base, "hypernetwork": refined}, {"clip": 0.0}, figures)
+    aside = validated(methods, diversity, {"clip": 0.0}, figures)
     assert aside["held_out"] == {"clip": [2.0, (2.0, 2.0)]} and aside["kl"] == ["noise/kl/total", 3.0]
     assert found["reward_gain"] == 2 and found["gain"] == 0.25 and found["diversity"] == 0.5
     assert found["deviations"] == {"clip": 2.0}
-    blind = validated({"base": Tally(**plain, scores={}, reward=[0.0] * 4), "hypernetwork": refined}, {})
+    unjudged = {name: [replace(row, judge=None) for row in own] for name, own in methods.items()}
+    blind = validated(unjudged, dict.fromkeys(methods), {"clip": 1.0})
+    assert blind["diversity"] is None
     assert blind["gain"] is None and blind["interval"] is None
 
 
@@ -125,7 +138,7 @@ def test_a_long_run_keeps_so_many_pictures_and_its_page_stays_small(tmp_path):
     for step in range(10, 4001, 10):
         row = validation(step, 1.0, None) | {"picture": f"images/validation-{step:06d}.png"}
         history.add(VALIDATION, figures={}, **row)
-    page = live_page(history, Told("a & b", "hypernetwork", "Running", True, 4000, "model: <x>", "now"))
+    page = live_page(history, RunInfo("a & b", "hypernetwork", "Running", True, 4000, "model: <x>", "now"))
     steps = [int(step) for step in re.findall(r'"step": (\d+)', page)]
     assert len(steps) == PICTURES and steps[0] == 10 and steps[-1] == 4000 and steps == sorted(set(steps))
     assert f"{PICTURES} of 400 validations are here" in page and len(page) < 100_000

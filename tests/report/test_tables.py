@@ -1,125 +1,98 @@
-"""A run's summary and table on rollouts made by hand: every figure is computed here in another way."""
+"""Tables and verdicts of summaries."""
 
 import math
+from dataclasses import replace
 
 import pytest
-import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from hypernoise_pl.report.tables import summarise, table
-from hypernoise_pl.report.tally import Tally
-from hypernoise_pl.types import Prompt, Rollout
-
-PROMPTS = [
-    Prompt("a1", "a", index=0),
-    Prompt("a2", "a", index=1),
-    Prompt("b1", "b", index=2),
-    Prompt("b2", "b", index=3),
-]
-WEIGHTS = {"clip": 1.0, "logged": 0.0}
-BASE, REFINED, FOUND = [0, 1, 0, 0, 1, 0, 0, 0], [1, 1, 0, 0, 1, 0, 1, 1], [1, 1, 1, 1]  # two noises a prompt; one
+from hypernoise_pl.report.tables import few_methods, many_methods, refinement, reward_hacking, table
+from hypernoise_pl.report.verdict import verdict
+from tests.report.handmade import BASE, COMPARISON, PROMPTS, REFINED, compared, fitted, rollouts, rows, three
 
 
-def tally(right: list[int], clip: list[float], prompts=PROMPTS, logged: float = 0.0, **facts) -> Tally:
-    """Of a method, entered prompt by prompt as batches are."""
-    each, found = len(right) // len(prompts), Tally()
-    for place, prompt in enumerate(prompts):
-        rows = slice(place * each, (place + 1) * each)
-        scores = {"clip": torch.tensor(clip[rows]), "logged": torch.full((each,), logged)}
-        noise, images = torch.zeros(each, 1), torch.rand(each, 3, 2, 2)
-        rollout = Rollout([prompt] * each, noise, noise, images, scores, **{"nfe": 1, "label": "base", **facts})
-        found.add(rollout, torch.tensor(right[rows]), WEIGHTS)
-    return found
+def test_every_method_is_a_row_and_columns_without_figures_are_left_out():
+    found = table(compared())
+    assert all(len(row) == len(found[0]) for row in found)
+    assert [row[0] for row in found] == ["method", *COMPARISON]
+    assert "KID" not in found[0] and "diversity" not in found[0]
+    best = dict(zip(found[0], found[2], strict=True))
+    assert (best["judge"], best["gain"], best["share of best"], best["NFE"]) == ("0.750", "+0.500", "100%", "16")
+    assert many_methods(compared()).splitlines()[0].split()[-3:] == ["s", "/", "image"]
 
 
-def three(**options) -> dict[str, Tally]:
-    steps = [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0]
-    return {
-        "base": tally(BASE, steps, **options),
-        "hypernetwork": tally(
-            REFINED, [1.0, 1.0, 1.0, 4.0, 4.0, 5.0, 5.0, 8.0], nfe=2, label="hypernetwork", **options
-        ),
-        "reference": tally(FOUND, [9.0] * 4, nfe=50, nfe_backward=25, label="ReNO (50 iterations)", **options),
-    }
+def test_few_methods_are_columns_and_backward_passes_are_counted():
+    shown = few_methods(fitted(three(), {"seconds": 60.0}))
+    lines = {line[:17].strip(): line.split()[-3:] for line in shown.splitlines()}
+    assert shown.splitlines()[0].endswith("base      hypernetwork  ReNO (50 iterations)")
+    assert "50 + 25 back" in shown and lines["judge"] == ["0.250", "0.625", "1.000"]
+    assert lines["images"] == ["8", "8", "4"]
+    assert shown.endswith("Trained in 60 s.\nJudged by hand.")
+    assert " back" not in few_methods(fitted(three(nfe_backward=0)))
 
 
-def test_share_of_the_reference_is_of_the_noises_that_it_started_from():
-    summary = summarise(three(), 0.0)
-    assert summary["gain"] == pytest.approx((4 + 1) / 8 - 2 / 8)  # over all noises
-    assert summary["reference_gain"] == pytest.approx(3 / 4)  # first noises: the base is right on one of four
-    assert summary["gain_beside_reference"] == pytest.approx(2 / 4)  # there: right on three of four
-    assert summary["share_of_reference_gain"] == pytest.approx(2 / 3)
+def test_images_without_a_score_are_shown():
+    own = [replace(row, scores=dict(row.scores)) for row in COMPARISON["best-16"]]
+    own[0].scores["clip"] = math.nan
+    head, first, second = table(compared({"none": COMPARISON["none"], "x": own}))
+    assert (first[head.index("no clip")], second[head.index("no clip")]) == ("0", "1")
+    shown = few_methods(fitted(three(logged=math.nan)))
+    lines = {line[:17].strip(): line.split()[-3:] for line in shown.splitlines()}
+    assert lines["logged"] == ["-", "-", "-"] and lines["no logged"] == ["8", "8", "4"]
 
 
-def test_reference_is_named_and_its_backward_passes_are_counted():
-    shown = table(summarise(three(), 0.0))
-    assert "base  hypernetwork  ReNO (50 iterations)" in shown
-    assert "50 + 25 back" in shown and "judge, mean over tags" in shown
-    assert (
-        "On each prompt's first noise ReNO (50 iterations) gains +0.750 and the hypernetwork +0.500, 67% of it" in shown
+def test_searches_from_refined_noise_are_paired_with_the_same_searches_from_gaussian_noise():
+    pairs = refinement(COMPARISON)
+    assert [row[:6] for row in pairs[1:]] == [["refined", "best-16", "16", "16", "16", "0.875"]]
+
+
+def test_reward_hacking_compares_the_verifier_with_other_rewards():
+    found = compared()
+    by_label = {row[0]: row for row in reward_hacking(found)[1:]}
+    assert set(by_label) == {"best-16", "oracle", "refined"}
+    rise = found["methods"]["best-16"]["gain_in_deviations"]["weighted"]
+    assert by_label["best-16"][1:3] == ["weighted", f"{rise:+.2f}"]
+
+
+def test_the_verdict_names_the_best_search_and_the_share_that_is_recovered():
+    said = verdict(compared())
+    assert said.startswith(
+        "best-16 gains most of the searches: +0.500 over none. net gains +0.250 over none by the judge"
     )
-    assert "95 % interval" in shown and "over 4 prompts" in shown
-    methods = three()
-    methods["reference"].nfe_backward = 0
-    assert " back" not in table(summarise(methods, 0.0))
+    assert said.endswith("It recovers 50% of the gain of best-16, in 1/25 of its time.")
 
 
-def test_win_rate_counts_a_tie_one_half_and_is_a_mean_over_tags():
-    # a: win, tie, loss, win -> 2.5 of 4; b: tie, tie, loss, win -> 2 of 4
-    assert summarise(three(), 0.0)["win_rate"] == pytest.approx((2.5 / 4 + 2 / 4) / 2)
-
-
-def test_a_logged_reward_without_a_score_does_not_touch_the_weighted_reward():
-    plain, poisoned = summarise(three(), 0.0), summarise(three(logged=math.nan), 0.0)
-    for method in ("base", "hypernetwork", "reference"):
-        assert poisoned[method]["weighted_reward"] == plain[method]["weighted_reward"]
-        assert poisoned[method]["rewards"] == plain[method]["rewards"] | {"logged": None}
-    assert poisoned["win_rate"] == plain["win_rate"]
-    assert poisoned["base"]["missing"] == {"logged": 8} and plain["base"]["missing"] == {}
-    lines = {line[:20].strip(): line.split()[-3:] for line in table(poisoned).splitlines()}
-    assert lines["reward logged"] == ["-", "-", "-"]
-    assert lines["no score by logged"] == ["8", "8", "4"]
-
-
-def test_an_image_without_a_score_is_left_out_and_counted():
-    methods = {
-        "base": tally(BASE, [0.0, math.nan, 2.0, 2.0, 4.0, 4.0, 6.0, 6.0]),
-        "hypernetwork": tally(REFINED, [1.0, 1.0, 1.0, 1.0, 5.0, 5.0, 5.0, 5.0]),
-    }
-    summary = summarise(methods, 0.0)
-    assert summary["base"]["rewards"]["clip"] == pytest.approx((4 / 3 + 5) / 2)
-    assert summary["base"]["missing"] == {"clip": 1}
-    assert summary["win_rate"] == pytest.approx((1 / 3 + 2 / 4) / 2)
-
-
-def test_no_interval_is_explained():
-    methods = {
-        name: tally(right[:2], [0.0, 1.0], PROMPTS[:1]) for name, right in (("base", BASE), ("hypernetwork", REFINED))
-    }
-    summary = summarise(methods, 0.0)
-    assert summary["interval"] is None and summary["win_interval"] is None
-    assert "(1 prompt; no interval: a tag has a single prompt)" in table(summary)
-
-
-def test_first_images_of_prompts_that_two_processes_made():
-    methods, other = three(), three(prompts=[Prompt("c", "a", index=9), *PROMPTS[1:]])
-    joined = methods["base"]
-    joined += other["base"]
-    first = joined.first_of_each_prompt()
-    assert first.prompts == [0, 1, 2, 3, 9] and first.reward == [0.0, 2.0, 4.0, 6.0, 0.0]
-
-
-@settings(max_examples=60, deadline=None)
-@given(st.lists(st.tuples(st.floats(-3, 3), st.floats(-3, 3)), min_size=8, max_size=8))
-def test_win_rate_lies_in_its_interval_and_that_of_the_other_is_its_complement(scores):
-    base, refined = ([pair[side] for pair in scores] for side in (0, 1))
-    one, other = (
-        summarise({"base": tally(BASE, a), "hypernetwork": tally(REFINED, b)}, 0.0)
-        for a, b in ((base, refined), (refined, base))
+def test_the_verdict_pairs_a_reference_that_has_fewer_images():
+    said = verdict(fitted(three()))
+    assert said.startswith(
+        "ReNO (50 iterations) gains most of the searches: +0.750 over base. hypernetwork gains +0.375 "
     )
-    low, high = one["win_interval"]
-    assert low - 1e-12 <= one["win_rate"] <= high + 1e-12
-    assert one["win_rate"] == pytest.approx(1 - other["win_rate"], abs=1e-12)
-    low, high = one["interval"]
-    assert low - 1e-12 <= one["gain"] <= high + 1e-12
+    assert "95 % interval" in said and "over 4 prompts" in said and "wins 56% of the images" in said
+    share = "It recovers 67% of the gain of ReNO (50 iterations), on the 4 images that both have: +0.500"
+    assert said.endswith(f"{share}, in 1/20 of its time.")
+
+
+def test_the_verdict_explains_a_missing_interval():
+    methods = {
+        name: rollouts(name, right[:2], [0.0, 1.0], PROMPTS[:1])
+        for name, right in (("base", BASE), ("hypernetwork", REFINED))
+    }
+    assert "(1 prompt; no interval: a tag has a single prompt)" in verdict(fitted(methods))
+
+
+def test_the_verdict_without_a_search_or_a_gain():
+    said = verdict(compared({label: COMPARISON[label] for label in ("none", "net")}))
+    assert said.startswith("net gains +0.250 over none by the judge (95 % interval ")
+    idle = {"none": COMPARISON["none"], "idle": rows("idle", [1, 0, 0, 0, 1, 0, 0, 0])}
+    assert verdict(compared(idle)) == "No search gains anything over none."
+
+
+@pytest.mark.parametrize(("seconds", "time"), [(0.35, "0.7 times"), (0.25, "1/2 of"), (1.0, "2 times")])
+def test_the_verdict_gives_times_above_and_below_the_search(seconds, time):
+    methods = {label: COMPARISON[label] for label in ("none", "best-16")}
+    methods["net"] = [replace(row, cost=replace(row.cost, seconds=seconds)) for row in COMPARISON["net"]]
+    assert verdict(compared(methods)).endswith(f"in {time} its time.")
+
+
+def test_a_method_that_takes_more_steps_is_no_search():
+    methods = COMPARISON | {"steps": rows("steps", [1] * 8, search=None, steps=4)}
+    assert verdict(compared(methods)).startswith("best-16 gains most of the searches: +0.500")

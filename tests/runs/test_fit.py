@@ -22,9 +22,9 @@ def test_a_minute_of_training_raises_the_reward(tmp_path, monkeypatch):
     short = ["--trainer.max_steps=180", "--model.lr_scheduler.total_steps=180", "--trainer.limit_val_batches=0"]
     assert main(["fit", *short, "--model.reference_search=null", "--output=run"]) == 0
     summary = json.loads(Path("run/summary.json").read_text())
-    base, refined = summary["base"], summary["hypernetwork"]
+    base, refined = summary["methods"]["base"], summary["methods"]["hypernetwork"]
     assert (summary["prompts"], summary["seeds"]) == (120, 4)
     assert refined["weighted_reward"] > base["weighted_reward"]
-    assert summary["win_rate"] > 0.5
+    assert refined["win_rate"] > 0.5
     assert all(tensor.isfinite().all() for tensor in load_file("run/adapter/adapter_model.safetensors").values())
     assert {file: file.read_bytes() for file in before} == before

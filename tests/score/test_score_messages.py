@@ -31,7 +31,10 @@ pytestmark = pytest.mark.usefixtures("own_folder")
         ),
         (["shapes", "images", "--metadata=nope.jsonl"], "prompt file nope.jsonl: no such file"),
         (["shapes", "images", "--batch-size=0"], "--batch-size 0: at least 1 is needed"),
-        (["shapes", "images", "--shard=2/2"], "--shard 2/2: write number/count; two processes are 0/2 and 1/2"),
+        (
+            ["shapes", "images", "--shard=2/2"],
+            "--shard 2/2: must be number/count, such as 0/2 and 1/2 for two processes",
+        ),
         (["shapes", "images", "--shard=0/2"], "several processes need one --output folder to meet in"),
         (["shapes", "images", "--against=images"], "--against: shapes holds images against none; fidelity does"),
         (["shapes", "images", "--method=base"], "--method base: no image is of it; the images are of one method"),

@@ -29,11 +29,11 @@ def test_predicted_images_have_the_judges_figure_of_the_test(capsys):
     assert main(["predict", *given, "--benchmark=shapes", "--output=predicted"]) == 0
     assert "score shapes predicted" in capsys.readouterr().out
     summary = score("predicted")
-    tested = json.loads(Path("tested/summary.json").read_text())
+    tested = json.loads(Path("tested/summary.json").read_text())["methods"]
     for kind, name in (("base", "base"), ("refined", "hypernetwork")):
         own = summary["methods"][kind]
         assert own["images"] == 48 and own["score"] == pytest.approx(tested[name]["judge"]["mean"], abs=1e-6)
-    assert summary["gains"]["refined"]["mean"] == pytest.approx(tested["gain"], abs=1e-6)
+    assert summary["gains"]["refined"]["mean"] == pytest.approx(tested["hypernetwork"]["gain"], abs=1e-6)
     assert score("predicted", "--method=refined", output="one")["score"] == summary["methods"]["refined"]["score"]
     plain = score("predicted/base", output="base")
     assert plain["score"] == summary["methods"]["base"]["score"]
@@ -57,7 +57,7 @@ def test_images_of_prompts_of_ones_own_are_found_by_their_rows():
 def test_a_comparisons_images_have_its_figures():
     search = {"class_path": "hypernoise_pl.search.random_search.RandomSearch"}
     methods = [{"name": "none"}, {"name": "random", "search": search, "budgets": [2]}]
-    settings = {"prompts": 6, "seeds": 2, "block": 4, "methods": methods, "base": "none"}
+    settings = {"prompts": 6, "seeds": 2, "unit_size": 4, "methods": methods, "base": "none"}
     Path("c.yaml").write_text(yaml.safe_dump({"compare": settings}))
     assert main(["compare", "--config=c.yaml", "--data.test=6", "--output=compared"]) == 0
     write_lines(Path("all.jsonl"), [*map(metadata, ShapesPrompts(test=6).prompts("test"))])

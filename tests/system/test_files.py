@@ -34,7 +34,7 @@ from hypernoise_pl.system.files import write_tensors
 from hypernoise_pl.training.checkpoint_io import read_checkpoint, to_continue
 from hypernoise_pl.types import Conditioning
 from tests.families import FAMILIES
-from tests.report.test_comparison import ALL
+from tests.report.handmade import COMPARISON
 from tests.system.test_run_folder import train
 from tests.tiny import randomise, sana
 
@@ -109,7 +109,7 @@ def shard(folder: Path) -> Path:
 def part(folder: Path) -> Path:
     results = Results(folder / "run")
     results.begin({"seeds": 1}, lambda found, now: None)
-    results.add("none", 0, ALL["none"], torch.zeros(len(ALL["none"]), 3, 4, 4))
+    results.add("none", 0, COMPARISON["none"], torch.zeros(len(COMPARISON["none"]), 3, 4, 4))
     return folder / "run" / "parts" / "none@00000.parquet"
 
 

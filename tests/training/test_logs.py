@@ -108,8 +108,8 @@ def test_tensorboard_has_the_configuration_and_a_row_of_hyper_parameters_with_wh
     config = resolve(to_omegaconf(merge_command("fit", Options(), flags).config))
     logger = TensorBoardLogger(str(tmp_path), name="", version="")
     tell([logger], config)
-    trained = {"weighted_reward": 6.5, "diversity": None}
-    summary = {"hypernetwork": trained, "gain": 0.25, "win_rate": 0.75, "fit_seconds": 3.0}
+    trained = {"weighted_reward": 6.5, "diversity": None, "gain": 0.25, "win_rate": 0.75}
+    summary = {"methods": {"hypernetwork": trained}, "gain_by": "judge", "fit": {"seconds": 3.0}}
     conclude([logger, CSVLogger(str(tmp_path))], config, summary, 7)
     logger.finalize("success")
     found = EventAccumulator(str(tmp_path)).Reload()
