@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from hypernoise_pl.adapters.files import save_adapter
-from hypernoise_pl.attachment.branches import Branches
+from hypernoise_pl.attachment.branches import LoraBranches
 from hypernoise_pl.hypernetwork import NoiseHypernetwork
 from hypernoise_pl.lora.view import LoraOptions
 from tests.families.family import SEED, Family
@@ -36,12 +36,12 @@ def same(found: Tensor, wanted: Tensor, tolerance: float = 1e-4) -> None:
 def residuals(monkeypatch: Any) -> Iterator[list[Tensor]]:
     """The residuals [B, *Z] that are added while it is open, in their order."""
     found: list[Tensor] = []
-    own = Branches.residual
+    own = LoraBranches.residual
 
     def noted(*given: Any) -> Tensor:
         found.append(own(*given))
         return found[-1]
 
     with monkeypatch.context() as patch:
-        patch.setattr(Branches, "residual", noted)
+        patch.setattr(LoraBranches, "residual", noted)
         yield found

@@ -1,4 +1,4 @@
-"""The LoRA of a noise hypernetwork, put on the layers of a pipeline's own network for one evaluation."""
+"""LoraBranches: a hypernetwork's LoRA on the layers of a pipeline's own network, for one evaluation."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hypernoise_pl.generators.base import Generator
 from hypernoise_pl.hypernetwork import NoiseHypernetwork
 from hypernoise_pl.lora.view import ADAPTER, ZeroBase
 
-# layer that diffusers' fused projections evaluate -> the layers beside it whose outputs it writes side by side
+# fused projection of diffusers -> the layers whose outputs it concatenates
 FUSED = {
     "to_qkv": ("to_q", "to_k", "to_v"),
     "to_kv": ("to_k", "to_v"),
@@ -21,8 +21,8 @@ FUSED = {
 }
 
 
-class Branch(nn.Module):
-    """The LoRA of one layer.
+class LoraBranch(nn.Module):
+    """The LoRA branch of one layer.
 
     Args:
         layer: LoRA layer of a hypernetwork's view.
@@ -32,113 +32,124 @@ class Branch(nn.Module):
         super().__init__()
         self.down, self.up = layer.lora_A[ADAPTER], layer.lora_B[ADAPTER]
         self.scaling: float = layer.scaling if isinstance(layer.scaling, float) else layer.scaling[ADAPTER]
-        self.alone = isinstance(layer.base_layer, ZeroBase)
+        self.replaces_output = isinstance(layer.base_layer, ZeroBase)
 
     def forward(self, x: Tensor) -> Tensor:
-        """What is added to the layer's output for its input, in the LoRA's precision."""
+        """The branch's output for the layer's input, in the LoRA's precision."""
         added: Tensor = self.scaling * self.up(self.down(x.to(self.down.weight.dtype)))
         return added
 
 
-class Branches(nn.Module):
-    """The LoRA of all layers.
+class LoraBranches(nn.Module):
+    """The LoRA branches of all layers.
 
-    The network itself is evaluated, with forward hooks on its layers that are taken off again: whatever else is on it
-    (offloading, casting, another LoRA, quantised layers) takes part as in the pipeline's own evaluations.
+    They are added by forward hooks on the pipeline's own network, which are removed after the evaluation. Offloading,
+    casting, other LoRAs and quantised layers act as in the pipeline's own evaluations.
 
     Args:
-        hypernetwork: is not changed; its frozen weights are not kept.
+        hypernetwork: trained hypernetwork; it is not changed, and its frozen weights are not kept.
     """
 
     def __init__(self, hypernetwork: NoiseHypernetwork) -> None:
         super().__init__()
-        found = {name: Branch(layer) for name, layer in hypernetwork.view.named_modules() if hasattr(layer, "lora_A")}
-        self.mode, self.names = hypernetwork.mode, list(found)
-        self.layers = nn.ModuleList(found.values()).requires_grad_(False)
+        branches = {
+            name: LoraBranch(layer) for name, layer in hypernetwork.view.named_modules() if hasattr(layer, "lora_A")
+        }
+        self.mode, self.names = hypernetwork.mode, list(branches)
+        self.layers = nn.ModuleList(branches.values()).requires_grad_(False)
 
     @torch.no_grad()
     def residual(self, generator: Generator, noise: Tensor, conditioning: Any) -> Tensor:
-        """[B, *Z] the residual for noise [B, *Z].
+        """The residual [B, *Z] for noise [B, *Z].
+
+        Args:
+            generator: backend whose network is the pipeline's.
+            noise: [B, *Z] standard normal.
+            conditioning: conditioning of the same B prompts.
 
         Raises:
-            ValueError: if a layer of the network is not there, or is not evaluated.
+            ValueError: if a layer of the network is missing or is not evaluated.
         """
         self.to(noise.device)
         network: Any = generator.network
-        with self._on(network), _without_caches(network), torch.compiler.set_stance("force_eager"):
+        with self._hooked(network), _without_caches(network), torch.compiler.set_stance("force_eager"):
             output = generator.predict(network, noise, conditioning).to(noise.dtype)
         return output if self.mode == "residual" else output - noise
 
     @contextlib.contextmanager
-    def _on(self, network: nn.Module) -> Iterator[None]:
-        """Have the branches on a network's layers."""
-        branches: dict[str, Branch] = dict(zip(self.names, self.layers))  # type: ignore[arg-type]
+    def _hooked(self, network: nn.Module) -> Iterator[None]:
+        """Keep forward hooks on a network's layers that add the branches."""
+        branches: dict[str, LoraBranch] = dict(zip(self.names, self.layers))  # type: ignore[arg-type]
         layers = dict(network.named_modules())
         if missing := branches.keys() - layers.keys():
             raise ValueError(
                 f"attach: the pipeline's network has no layer {min(missing)!r} any more; put it back, or detach"
             )
-        alone = {name for name, branch in branches.items() if branch.alone}
+        pending = {name for name, branch in branches.items() if branch.replaces_output}
         hooks = []
 
-        def add(name: str, write: Any) -> None:
+        def add(name: str, combine: Any) -> None:
             def hook(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
-                alone.discard(name)
-                written: Tensor = write(inputs[0], output).to(output.dtype)
-                return written
+                pending.discard(name)
+                combined: Tensor = combine(inputs[0], output).to(output.dtype)
+                return combined
 
             hooks.append(layers[name].register_forward_hook(hook))
 
         try:
             for name, branch in branches.items():
-                add(name, _written_by(branch))
+                add(name, _with_branch(branch))
             for name in layers:
-                place, _, last = name.rpartition(".")
+                parent, _, last = name.rpartition(".")
                 parts = [
-                    (layers.get(f"{place}.{part}"), branches.get(f"{place}.{part}")) for part in FUSED.get(last, ())
+                    (layers.get(f"{parent}.{part}"), branches.get(f"{parent}.{part}")) for part in FUSED.get(last, ())
                 ]
                 if any(branch for _, branch in parts):
-                    add(name, _written_side_by_side(parts))
+                    add(name, _with_fused_branches(parts))
             yield
         finally:
             for hook in hooks:
                 hook.remove()
-        if alone:
-            raise ValueError(f"attach: the pipeline's network does not evaluate its layer {min(alone)!r} any more")
+        if pending:
+            raise ValueError(f"attach: the pipeline's network does not evaluate its layer {min(pending)!r} any more")
 
 
-def _written_by(branch: Branch) -> Any:
-    """(input, output) of a layer -> its output with a branch."""
-    return lambda x, output: branch(x) if branch.alone else output + branch(x)
+def _with_branch(branch: LoraBranch) -> Any:
+    """Function from a layer's input and output to its output with the branch."""
+    return lambda x, output: branch(x) if branch.replaces_output else output + branch(x)
 
 
-def _written_side_by_side(parts: list[tuple[Any, Branch | None]]) -> Any:
-    """(input, output) of fused layers -> their output with the branches of those that have one."""
+def _with_fused_branches(parts: list[tuple[Any, LoraBranch | None]]) -> Any:
+    """Function from a fused layer's input and output to its output with the branches that exist.
 
-    def written(x: Tensor, output: Tensor) -> Tensor:
+    Args:
+        parts: layers that are fused, each with its branch or None.
+    """
+
+    def combine(x: Tensor, output: Tensor) -> Tensor:
         added = [
             x.new_zeros(*x.shape[:-1], layer.out_features) if branch is None else branch(x) for layer, branch in parts
         ]
         return output + torch.cat(added, -1)
 
-    return written
+    return combine
 
 
 @contextlib.contextmanager
 def _without_caches(network: nn.Module) -> Iterator[None]:
-    """Evaluate a network without diffusers' caches: the hooks that count its evaluations or take their place."""
+    """Switch off diffusers' cache hooks, which count the network's evaluations or skip them."""
     registries: list[Any] = [
         module._diffusers_hook for module in network.modules() if hasattr(module, "_diffusers_hook")
     ]
     hooks = [hook for registry in registries for hook in registry.hooks.values()]
     references = [hook.fn_ref for hook in hooks if hook._is_stateful or hasattr(hook, "new_forward")]
-    kept = [(reference, vars(reference).copy()) for reference in references]
+    saved = [(reference, vars(reference).copy()) for reference in references]
     for reference in references:
-        reference.pre_forward = lambda module, *args, **named: (args, named)
+        reference.pre_forward = lambda module, *args, **kwargs: (args, kwargs)
         reference.forward = reference.original_forward or reference.forward
         reference.post_forward = lambda module, output: output
     try:
         yield
     finally:
-        for reference, functions in kept:
+        for reference, functions in saved:
             vars(reference).update(functions)
