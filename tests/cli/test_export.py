@@ -232,7 +232,7 @@ def test_bad_input_is_one_clear_line(run, sana_folder, tmp_path, monkeypatch, ca
     (run / "config.yaml").write_text(yaml.safe_dump(config))
     assert "its generator is not understood" in said(capsys, "--adapter", adapter, "--format", "peft")
     (run / "config.yaml").write_text("trainer: {}")
-    assert "is of no fit" in said(capsys, "--adapter", adapter)
+    assert "was not written by fit" in said(capsys, "--adapter", adapter)
     (run / "config.yaml").write_text("{")
     assert "config.yaml: damaged" in said(capsys, "--adapter", adapter)
     tuned = module(sana_folder, GeneratorLora, lora=LoraOptions(4, 8.0))

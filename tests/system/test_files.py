@@ -146,7 +146,7 @@ GENEVAL = json.dumps({"prompt": "a cat", "tag": "colors", "include": [{"class": 
 PLACES = {
     "config": Place(
         text("a.yaml", "trainer: {max_steps: 3}\n# a second line\n"),
-        lambda f: merge_command("fit", Options(config=[str(f)]).config, []),
+        lambda f: merge_command("fit", Options(config=[str(f)]), []).config,
         fine=("truncated",),
     ),
     "GenEval": Place(text("g.jsonl", GENEVAL), lambda f: GenEvalFile(f.name).read(f.parent)),
