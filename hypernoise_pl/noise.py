@@ -1,7 +1,7 @@
-"""Where noise comes from, and what typical Gaussian noise looks like.
+"""Sources of training noise, and statistics of Gaussian noise.
 
 A noise is a function of numbers (seed, draw, index), never of a process's random state, its rank or the place in a
-batch: one process and many see the same noises, and a resumed run continues as if it had never stopped.
+batch. One process and many see the same noises, and a resumed run sees those of an uninterrupted run.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def seed_of(*numbers: int) -> int:
 
 
 def gaussian(shape: Sequence[int], seeds: Sequence[int]) -> Tensor:
-    """[B, *Z] standard normal noise, one seed an image, drawn on the CPU in float32 so that every run sees the same."""
+    """[B, *Z] standard normal noise, one seed an image, drawn on the CPU in float32 in every run."""
     drawn = {seed: _drawn(shape, seed) for seed in dict.fromkeys(seeds)}
     return torch.stack([drawn[seed] for seed in seeds])
 
@@ -36,7 +36,7 @@ def _drawn(shape: Sequence[int], seed: int) -> Tensor:
 def seeds_from(noise: Tensor) -> list[int]:
     """One seed an image, made from its noise [B, *Z]: for the fresh noise that a sampler adds between steps.
 
-    The same start noise so gets the same fresh noise, refined or not, in any process and any place of a batch.
+    The same start noise gets the same fresh noise, refined or not, in any process and at any place of a batch.
     """
     rows = noise.detach().float().cpu().contiguous()
     return [
@@ -46,21 +46,21 @@ def seeds_from(noise: Tensor) -> list[int]:
 
 @dataclass(frozen=True)
 class NoiseSource(ABC):
-    """Gives the noise of a training step.
+    """Source of the noise of a training step.
 
     Args:
-        seed: of everything it draws.
+        seed: seed of every noise.
     """
 
     seed: int = 0
 
     def __call__(self, shape: Sequence[int], step: int, indices: Sequence[int]) -> Tensor:
-        """Draw.
+        """Draw the noise of a step.
 
         Args:
-            shape: Z.
+            shape: Z, shape of one noise.
             step: optimiser steps done.
-            indices: the prompts' places in the training order, one an image.
+            indices: places of the prompts in the training order, one an image.
 
         Returns:
             [B, *Z] standard normal, float32, on the CPU.
@@ -89,7 +89,7 @@ class SharedNoise(NoiseSource):
 
 @dataclass(frozen=True)
 class FixedNoise(NoiseSource):
-    """One noise for ever; the hypernetwork then learns the prompt alone."""
+    """One noise for all images and steps; the hypernetwork then learns the prompt alone."""
 
     def _seeds(self, step: int, indices: Sequence[int]) -> list[int]:
         return [seed_of(self.seed)] * len(indices)
@@ -97,10 +97,10 @@ class FixedNoise(NoiseSource):
 
 @dataclass(frozen=True)
 class FixedSetNoise(NoiseSource):
-    """Every image takes one of a fixed set of noises.
+    """One noise of a fixed set for every image.
 
     Args:
-        size: noises in the set.
+        size: number of noises in the set.
     """
 
     size: int = 16
@@ -110,20 +110,20 @@ class FixedSetNoise(NoiseSource):
 
 
 def typical_norm(d: int) -> tuple[float, float]:
-    """Mean and standard deviation of |x| for x ~ N(0, I) in d dimensions: the chi law; about sqrt(d) and sqrt(1/2)."""
+    """Mean and standard deviation of |x| for x ~ N(0, I) in d dimensions: the chi distribution; about sqrt(d) and sqrt(1/2)."""
     mean = math.sqrt(2) * math.exp(math.lgamma((d + 1) / 2) - math.lgamma(d / 2))
     return mean, math.sqrt(max(d - mean * mean, 0.0))
 
 
 def noise_statistics(noise: Tensor) -> dict[str, Tensor]:
-    """What tells refined noise from Gaussian noise; each figure is 1 for N(0, I), but the mean 0 and kurtosis 3.
+    """Statistics that differ between refined and Gaussian noise; each is 1 for N(0, I), but the mean 0 and kurtosis 3.
 
     Args:
         noise: [B, *Z].
 
     Returns:
-        Scalars: ``norm`` (mean over images, over what N(0, I) has), ``norm_spread`` (its standard deviation over
-        images, over what N(0, I) has; 0 where all images share one noise), ``mean``, ``std`` and ``kurtosis`` of all
+        Scalars: ``norm`` (mean over images, over that of N(0, I)), ``norm_spread`` (its standard deviation over
+        images, over that of N(0, I); 0 for one shared noise), ``mean``, ``std`` and ``kurtosis`` of all
         elements.
     """
     flat = noise.detach().flatten(1).float()
@@ -139,12 +139,12 @@ def noise_statistics(noise: Tensor) -> dict[str, Tensor]:
 
 
 def noise_correlations(noise: Tensor, lags: Sequence[int] = (1, 2)) -> dict[str, Tensor]:
-    """How alike neighbouring places and channels of refined noise are; each figure is 0 for N(0, I) on average.
+    """Correlations of neighbouring places and channels of refined noise; each is 0 for N(0, I) on average.
 
     Of N(0, I) an autocorrelation has a standard error of 1 / sqrt(pairs), with B C (H - lag) W pairs along the height
     and B C H (W - lag) along the width, and ``cross_channel`` one of about sqrt(2 / pairs of channels) / (B H W). A
-    figure beyond four of these is no chance, where the B noises were drawn independently. The mean of all elements is
-    taken off for an autocorrelation, not each channel's: a channel that is moved as a whole counts.
+    figure beyond four of these is not chance, if the B noises were drawn independently. An autocorrelation subtracts
+    the mean of all elements, not each channel's: a shift of a whole channel counts.
 
     Args:
         noise: [B, C, H, W].
@@ -153,7 +153,7 @@ def noise_correlations(noise: Tensor, lags: Sequence[int] = (1, 2)) -> dict[str,
     Returns:
         Scalars: ``height_1`` (correlation of elements one below the other, lag 1), ``width_1`` and so on for each lag,
         each in [-1, 1]; ``cross_channel``, the mean over pairs of channels of their squared correlation, less
-        1 / (B H W - 1), which white noise has. What a size does not allow is left out; of another number of axes, all.
+        1 / (B H W - 1), which white noise has. Lags that the size does not allow are left out; without four axes, all.
     """
     if noise.dim() != 4:
         return {}

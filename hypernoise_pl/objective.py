@@ -1,4 +1,4 @@
-"""What is minimised: the divergence of the refined noise from Gaussian noise, minus the reward."""
+"""The objective: a penalty on the residual minus the reward (Eyring et al. 2025, Algorithm 1)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hypernoise_pl.types import Rollout
 
 
 class Penalty(ABC):
-    """What it costs to move the noise."""
+    """Cost of moving the noise."""
 
     @abstractmethod
     def __call__(self, rollout: Rollout) -> Tensor:
@@ -23,34 +23,34 @@ class Penalty(ABC):
 
 @dataclass(frozen=True)
 class L2Sum(Penalty):
-    """1/2 |f|^2, summed over the d elements: the KL divergence from N(0, I), up to the two terms that nearly cancel.
+    """1/2 |f|^2, summed over d elements: the KL divergence from N(0, I) without its trace and log-determinant terms.
 
     Source: Eyring et al. 2025, Algorithm 1.
     """
 
     def __call__(self, rollout: Rollout) -> Tensor:
-        """[B]."""
+        """[B] penalty."""
         return 0.5 * rollout.residual.flatten(1).square().sum(1)
 
 
 @dataclass(frozen=True)
 class L2Mean(Penalty):
-    """1/2 mean(f^2) over the d elements, as the reference code has it: ``L2Sum`` with the reward multiplied by d."""
+    """1/2 mean(f^2) over the d elements, as in the reference code: ``L2Sum`` with the reward multiplied by d."""
 
     def __call__(self, rollout: Rollout) -> Tensor:
-        """[B]."""
+        """[B] penalty."""
         return 0.5 * rollout.residual.flatten(1).square().mean(1)
 
 
 @dataclass(frozen=True)
 class NormPenalty(Penalty):
-    """1/2 |x|^2 - (d - 1) log |x| of the refined noise, less its minimum: only its norm has to be that of noise.
+    """1/2 |x|^2 - (d - 1) log |x| of the refined noise x, minus its minimum: the negative log density of its norm.
 
     Source: Eyring et al. 2024 (ReNO), section 3.
     """
 
     def __call__(self, rollout: Rollout) -> Tensor:
-        """[B]."""
+        """[B] penalty."""
         flat = rollout.refined.flatten(1).float()
         free = flat.shape[1] - 1
         square = flat.square().sum(1)
@@ -59,7 +59,7 @@ class NormPenalty(Penalty):
 
 @dataclass(frozen=True)
 class NoPenalty(Penalty):
-    """Nothing: reward alone, for ablations."""
+    """No penalty: the reward alone, for ablations."""
 
     def __call__(self, rollout: Rollout) -> Tensor:
         """[B] zeros that keep the graph."""
@@ -74,9 +74,9 @@ class Objective:
     temperature 1 / (d * reward_scale), the reference code's.
 
     Args:
-        penalty: what moving the noise costs.
-        penalty_weight: of the penalty.
-        reward_scale: inverse temperature; how much penalty a unit of weighted reward is worth.
+        penalty: cost of moving the noise.
+        penalty_weight: weight of the penalty.
+        reward_scale: inverse temperature: penalty that one unit of weighted reward outweighs.
     """
 
     penalty: Penalty = field(default_factory=L2Sum)
@@ -98,12 +98,12 @@ class Objective:
         return total.mean(), {"penalty": penalty, "reward": reward, "total": total}
 
     def record(self) -> dict[str, Any]:
-        """Its class and numbers, for an adapter's description."""
+        """Class and numbers of the objective, for an adapter's description."""
         numbers = {"penalty_weight": self.penalty_weight, "reward_scale": self.reward_scale}
         return {"class": type(self.penalty).__name__, **numbers}
 
 
 def weighted_sum(scores: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:
-    """[B] the ensemble's reward: sum of weight * score; a weight of 0 leaves a reward out, whatever its score."""
+    """[B] sum of weight * score; a weight of 0 leaves a reward out, whatever its score."""
     counted = [weights[name] * score for name, score in scores.items() if weights[name] != 0]
     return torch.stack(counted).sum(0) if counted else torch.zeros_like(next(iter(scores.values())))

@@ -37,6 +37,7 @@ OUTPUTS = (
     "base  hypernetwork",
     "method ",
     "random-64 gains",
+    "The hypernetwork gains",
     "fit ━",
     "runs/sweep/NAME/",
     "export HYPERNOISE_STORAGE=",

@@ -1,4 +1,4 @@
-"""What a search has cost, and what it had found by then."""
+"""The account of a search: network evaluations, decodes and verifications."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ class BudgetExceeded(RuntimeError):
 
 @dataclass
 class Account:
-    """What a search has cost per prompt; the drawing, decoding and verifying are in its seconds too.
+    """Cost of a search per prompt.
 
     Args:
-        nfe: forward evaluations of the generator's network; with classifier-free guidance one on the doubled batch
-            counts once, in budgets too.
-        nfe_backward: backward passes through it, counted apart.
+        nfe: forward evaluations of the generator's network. With classifier-free guidance an evaluation is one call on
+            the doubled batch and counts once, in budgets too.
+        nfe_backward: backward passes through the network.
         decodes: latents decoded to images.
         verified: samples scored.
-        missing: samples of all prompts together that a verifier could not score.
-        repeated: candidates of all prompts together that had been tried before, for want of a new one.
+        missing: samples without a score, over all prompts.
+        repeated: candidates that had been tried before, over all prompts.
     """
 
     nfe: int = 0
@@ -31,10 +31,10 @@ class Account:
     repeated: int = 0
 
     def charge(self, budget: int, nfe: int, what: str) -> None:
-        """Pay for evaluations before they are made.
+        """Charge evaluations before they are made.
 
         Raises:
-            BudgetExceeded: if a budget of evaluations does not hold them; nothing is charged then.
+            BudgetExceeded: if the budget is smaller than their sum; nothing is charged then.
         """
         if self.nfe + nfe > budget:
             raise BudgetExceeded(f"{what} do not fit: {self.nfe} of {budget} NFE are spent")

@@ -1,4 +1,4 @@
-"""What a search method is: a loop over noises that a problem draws, scores and pays for."""
+"""The contract of a search method: a loop over noises of a problem."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from hypernoise_pl.search.problem import NoiseProblem
 
 @dataclass(frozen=True)
 class Search(ABC):
-    """A test-time method. Its ``run`` is the paper's loop; what it found is ``problem.best``.
+    """A test-time method. Its ``run`` is the paper's loop; the answer is ``problem.answer()``.
 
     Attributes:
-        needs_gradient: whether it differentiates the score, so that every verifier must be a reward.
+        needs_gradient: whether it differentiates the score; its verifier must then be a reward.
     """
 
     needs_gradient: ClassVar[bool] = False
 
     @property
     def label(self) -> str:
-        """The class, and the first option where it is a number: ``ReNO (50 iterations)``; for tables and pictures."""
+        """The class, and its first option if that is a number: ``ReNO (50 iterations)``; for tables and pictures."""
         options = fields(self)
         first = getattr(self, options[0].name) if options else None
         return type(self).__name__ + (f" ({first} {options[0].name})" if type(first) is int else "")
@@ -34,27 +34,27 @@ class Search(ABC):
 
     @abstractmethod
     def budget(self, steps: int = 1, drawing: int = 0, verifying: int = 0) -> int:
-        """Network evaluations per prompt the method wants.
+        """Network evaluations per prompt that the method makes.
 
         Args:
             steps: evaluations per image of the generator.
-            drawing: evaluations per noise drawn: 1 where a hypernetwork refines them, else 0.
-            verifying: evaluations that scoring one sample takes: 0 but for some latent verifiers (their ``nfe``).
+            drawing: evaluations per drawn noise: the adapter's ``nfe``, 0 without an adapter.
+            verifying: evaluations per scored sample: a latent verifier's ``nfe``, else 0.
         """
 
     @abstractmethod
     def within(self, budget: int, steps: int = 1, drawing: int = 0, verifying: int = 0) -> Self:
-        """The same method, as long as a budget of network evaluations allows.
+        """The same method at the length that fits a budget of network evaluations.
 
         Raises:
-            ValueError: if the budget holds not even the shortest search.
+            ValueError: if the budget is below that of the shortest search.
         """
 
     def shortest(self, steps: int = 1, drawing: int = 0, verifying: int = 0) -> int:
-        """The smallest budget that holds the method.
+        """The smallest budget of the method.
 
         Raises:
-            ValueError: if the steps are too few for it.
+            ValueError: if the steps are too few for the method.
         """
         self.budget(steps, drawing, verifying)
         for budget in itertools.count(1):
@@ -66,20 +66,20 @@ class Search(ABC):
         raise AssertionError
 
     def check(self, generator: Generator, steps: int) -> None:
-        """Say before anything is spent what a generator, or its number of steps, lacks for this method.
+        """Check a generator and a number of steps, before anything is spent.
 
         Raises:
-            ValueError: if it cannot serve.
+            ValueError: if the method cannot run with them.
         """
         if steps < 1:
             raise ValueError(f"steps must be at least 1, got {steps}")
 
     def missing(self) -> str | None:
-        """What must be there before the method can run, in words; None if nothing is missing."""
+        """Words for a missing package or option without which the method cannot run; None if nothing is missing."""
         return None
 
     def _count(self, budget: int, first: int, each: int) -> int:
-        """How often a budget holds what costs ``each``, beside what costs ``first`` once."""
+        """The number of moves of ``each`` evaluations in a budget, after ``first`` evaluations."""
         count = (budget - first) // each
         if count < 1:
             raise ValueError(f"{type(self).__name__} needs a budget of {first + each} NFE at least, got {budget}")

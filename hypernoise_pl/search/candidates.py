@@ -15,8 +15,8 @@ from hypernoise_pl.types import check_shape
 class Candidates:
     """N noises of every prompt, and the seeds of their fresh noise.
 
-    A seed belongs to a draw. What a method makes of a draw (a refined noise, a neighbour, an iterate) keeps the draw's
-    seed, so that the images of two of them differ by their noises alone.
+    A seed belongs to a draw. A noise that a method makes of a draw (a refined noise, a neighbour, an iterate) keeps the
+    draw's seed. Images of two such noises then differ by their noises alone.
 
     Args:
         noise: [B, N, *Z].
@@ -53,6 +53,6 @@ class Candidates:
 
 
 def picked(tensor: Tensor, index: Tensor) -> Tensor:
-    """[B, K, ...] the members of a tensor [B, N, ...] that an index [B, K] names."""
+    """[B, K, ...] the entries of a tensor [B, N, ...] at an index [B, K]."""
     shape = (*index.shape, *[1] * (tensor.dim() - 2))
     return tensor.gather(1, index.to(tensor.device).view(shape).expand(*index.shape, *tensor.shape[2:]))

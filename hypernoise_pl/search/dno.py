@@ -1,4 +1,4 @@
-"""Direct noise optimisation: gradient ascent that stays where Gaussian noise is probable."""
+"""Direct noise optimisation: gradient ascent with a penalty on improbable noise."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from hypernoise_pl.search.problem import NoiseProblem
 
 @dataclass(frozen=True)
 class DNO(Search):
-    """Adam on the noise; blocks of its elements, shuffled, must have the mean and covariance of Gaussian noise.
+    """Adam on the noise, regularised by the log probability of its shuffled blocks under Gaussian noise.
 
     Args:
-        iterations: gradient steps; each is one forward and one backward pass.
-        lr: of Adam.
+        iterations: gradient steps, each with one forward and one backward pass.
+        lr: learning rate of Adam.
         regularity: weight of the log probability.
-        block: k, elements of a block; the noise's size must be a multiple.
-        shuffles: permutations a step, over which the log probability is averaged.
+        block: k, elements of a block; a divisor of the noise's size.
+        shuffles: random permutations a step; the log probability is their mean.
 
     Raises:
         ValueError: if a number is below 1.
@@ -43,10 +43,10 @@ class DNO(Search):
             raise ValueError(f"direct noise optimisation needs numbers of 1 at least, got {self}")
 
     def run(self, problem: NoiseProblem) -> None:
-        """Climb for as many iterations as are wanted and afforded.
+        """Take gradient steps until the iterations or the budget end.
 
         Raises:
-            ValueError: if the noise cannot be cut into such blocks.
+            ValueError: if ``block`` does not divide the noise's size.
         """
         start = problem.draw(1)
         noise = start.noise.clone().requires_grad_()  # [B, 1, *Z]
@@ -69,7 +69,7 @@ class DNO(Search):
         return drawing + self.iterations * (steps + verifying)
 
     def within(self, budget: int, steps: int = 1, drawing: int = 0, verifying: int = 0) -> Self:
-        """As many iterations as fit."""
+        """The search with as many iterations as fit the budget."""
         return replace(self, iterations=self._count(budget, drawing, steps + verifying))
 
 

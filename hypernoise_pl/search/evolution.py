@@ -1,4 +1,4 @@
-"""An evolution strategy on the noise: no gradient, a mean and a spread that learn from ranks."""
+"""Evolution strategy on the noise (sep-CMA-ES)."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from hypernoise_pl.search.problem import NoiseProblem
 
 @dataclass(frozen=True)
 class Evolution(Search):
-    """Separable CMA-ES from the start noise; candidates are put back on the sphere that the start noise lies on.
+    """Separable CMA-ES around the start noise; candidates are scaled to the norm of the start noise.
 
     Args:
-        generations: rounds of asking and telling.
-        population: candidates of a round, 2 at least.
-        sigma: first spread, in units of the noise's own deviation.
+        generations: generations, at least 1.
+        population: candidates of a generation, at least 2.
+        sigma: initial step size, in standard deviations of the noise.
 
     Raises:
-        ValueError: if there is no round, no population to rank, or no spread.
+        ValueError: if a number is too small.
 
     Source: Ros and Hansen 2008 (sep-CMA-ES), as the package ``cmaes`` has it.
     """
@@ -37,7 +37,7 @@ class Evolution(Search):
             raise ValueError(f"evolution needs a generation, a population of 2 and a sigma above 0, got {self}")
 
     def run(self, problem: NoiseProblem) -> None:
-        """Ask and tell for as many generations as are wanted and afforded."""
+        """Run generations until their number or the budget ends."""
         from cmaes import SepCMA
 
         start = problem.draw(1)
@@ -60,7 +60,7 @@ class Evolution(Search):
                 strategy.tell([(point, -value) for point, value in zip(rows, values, strict=True)])
 
     def missing(self) -> str | None:
-        """The package that has the strategy."""
+        """The package cmaes, if it is not installed; else None."""
         here = importlib.util.find_spec("cmaes") is not None
         return None if here else "the package cmaes; pip install 'hypernoise_pl[search]' has it"
 
@@ -69,6 +69,6 @@ class Evolution(Search):
         return drawing + (1 + self.generations * self.population) * (steps + verifying)
 
     def within(self, budget: int, steps: int = 1, drawing: int = 0, verifying: int = 0) -> Self:
-        """As many generations as fit."""
+        """The search with as many generations as fit the budget."""
         each = steps + verifying
         return replace(self, generations=self._count(budget, drawing + each, self.population * each))

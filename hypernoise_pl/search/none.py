@@ -1,4 +1,4 @@
-"""No search: the noise as it comes, so that a comparison has its zero."""
+"""No search: the base of a comparison."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from hypernoise_pl.search.problem import NoiseProblem
 
 @dataclass(frozen=True)
 class NoSearch(Search):
-    """One noise, one image, no verifier asked; from refined noise this is the hypernetwork itself."""
+    """One noise and one image, without a verifier; with an adapter, the adapter alone."""
 
     def run(self, problem: NoiseProblem) -> None:
-        """Take the first noise."""
+        """Make the image of the first noise."""
         problem.settle(problem.draw(1))
 
     def budget(self, steps: int = 1, drawing: int = 0, verifying: int = 0) -> int:
@@ -22,6 +22,6 @@ class NoSearch(Search):
         return drawing + steps
 
     def within(self, budget: int, steps: int = 1, drawing: int = 0, verifying: int = 0) -> Self:
-        """The same, if the budget holds it."""
+        """This search; raises ``ValueError`` if the budget is too small for one image."""
         self._count(budget, 0, drawing + steps)
         return self

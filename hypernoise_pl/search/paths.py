@@ -1,4 +1,4 @@
-"""Search over paths: candidates branch on the way from noise to image."""
+"""Search over paths: sampling trajectories branch between the generator's steps."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from hypernoise_pl.search.base import Search
 from hypernoise_pl.search.problem import NoiseProblem
 from hypernoise_pl.search.trajectories import Trajectories
 
-LEAST = 3  # steps between which there is a stop to go on from, and one before it to noise back to
+MIN_STEPS = 3  # one stop to branch at, and one before it to renoise to
 
 
 @dataclass(frozen=True)
 class SearchOverPaths(Search):
-    """N noises are solved to a noise level; M copies of each are noised up and solved further down; the best N go on.
+    """N paths run to an intermediate time; M copies of each are renoised and run further; the best N continue.
 
-    Every solve takes the generator's own steps, and every stop is one of its own levels: the three distances below are
-    shares of its steps, rounded to whole ones. Copies are scored on the one-step clean prediction; at the last stop
-    they are clean latents, and the best of them is the answer.
+    Paths take the generator's own steps and stop at its own times: the three distances below are shares of its steps,
+    rounded to whole ones. Copies are scored on the one-step prediction of x0. At the end they are clean latents, and
+    the best of them is the answer.
 
     Args:
-        paths: N, kept after every round.
-        copies: M, noised copies of each.
-        start: share of the steps that are left at the first stop, in (0, 1).
-        up: share of the steps that a copy is noised back by.
-        down: share of the steps that a copy then takes, more than ``up``.
+        paths: N, paths that are kept after every round.
+        copies: M, renoised copies of each path.
+        start: share of the steps that remain at the first stop, in (0, 1).
+        up: share of the steps that a copy goes back by renoising.
+        down: share of the steps that a copy then takes; larger than ``up``.
 
     Raises:
-        ValueError: if a number is below 1 or the distances do not lead down.
+        ValueError: if a number is below 1 or ``down`` is not above ``up``.
 
     Source: Ma et al. 2025, section 3 (Paths-N); its levels were not printed, a re-implementation on FLUX has 0.12, 0.78
         and 0.81 for 30 steps. The defaults are for a few steps.
@@ -53,8 +53,8 @@ class SearchOverPaths(Search):
         Raises:
             ValueError: if the steps are too few to stop between.
         """
-        if steps < LEAST:
-            raise ValueError(f"search over paths acts between steps and needs {LEAST} at least; set steps, now {steps}")
+        if steps < MIN_STEPS:
+            raise ValueError(f"search over paths needs {MIN_STEPS} steps at least, got {steps}; set steps")
         back = min(max(round(self.up * steps), 1), steps - 2)
         first = min(max(round((1 - self.start) * steps), back + 1), steps - 1)
         onward = max(round(self.down * steps), back + 1)
@@ -66,10 +66,10 @@ class SearchOverPaths(Search):
         return first, back, rounds
 
     def run(self, problem: NoiseProblem) -> None:
-        """Branch and choose until the paths are clean.
+        """Branch and select until the paths are clean latents.
 
         Raises:
-            ValueError: if the generator cannot be stopped between steps, or takes too few.
+            ValueError: if the generator takes too few steps.
         """
         self.check(problem.generator, problem.steps)
         first, back, rounds = self.plan(problem.steps)
@@ -85,11 +85,11 @@ class SearchOverPaths(Search):
         problem.score_latents(paths.state, paths.start)
 
     def budget(self, steps: int = 1, drawing: int = 0, verifying: int = 0) -> int:
-        """Every solve, and a prediction of every copy at every stop but the last."""
+        """All steps of the paths, and a prediction of every copy at every stop but the last."""
         return self.paths * self._each(steps, drawing, verifying)
 
     def within(self, budget: int, steps: int = 1, drawing: int = 0, verifying: int = 0) -> Self:
-        """As many paths as fit."""
+        """The search with as many paths as fit the budget."""
         return replace(self, paths=self._count(budget, 0, self._each(steps, drawing, verifying)))
 
     def check(self, generator: Generator, steps: int) -> None:

@@ -1,4 +1,4 @@
-"""What a search method works on: it draws noises, scores them, counts every evaluation and keeps the best sample."""
+"""The problem of a search: it draws noises, scores them, counts every evaluation and keeps the best sample."""
 
 from __future__ import annotations
 
@@ -22,27 +22,27 @@ from hypernoise_pl.types import Conditioning, check_shape
 
 @dataclass
 class NoiseProblem:
-    """Prompts whose noise is to be improved, under a budget.
+    """Prompts with start noises to improve, under a budget.
 
-    Every row draws from a stream of its own, made from the seed and its start noise: what is found for a prompt does
-    not depend on the batch it stands in, nor on ``chunk``.
+    Every row draws from its own stream, made from the seed and its start noise. A prompt's answer does not depend on
+    the batch around it, nor on ``chunk``.
 
     Args:
-        generator: frozen.
-        scorer: images [M, 3, H, W] and M prompts -> [M] scores, higher is better, NaN for missing; or [M, K], whose
-            columns are ranked among a prompt's candidates, and the mean rank counts. Or a ``ByRow``; or a
-            ``LatentVerifier``, which scores before anything is decoded; then only the winner is decoded.
+        generator: frozen text-to-image model.
+        scorer: function of images [M, 3, H, W] and M prompts; gives [M] scores, higher is better, NaN for missing; or
+            [M, K] columns, which are ranked among a prompt's candidates and averaged (``RankMean``). Or a ``ByRow``; or
+            a ``LatentVerifier``, which scores latents; then the best sample alone is decoded.
         prompts: B texts.
-        start: [B, *Z] the noises the base generator would use, unrefined; the first candidates drawn.
-        budget: network evaluations allowed per prompt.
-        seed: of every further draw.
+        start: [B, *Z] start noises of the base generator, unrefined; the first candidates.
+        budget: network evaluations per prompt.
+        seed: seed of every further draw.
         steps: network evaluations per image.
         chunk: images generated at once; bounds memory, never changes a result.
         adapter: adapter that every candidate goes through: a noise hypernetwork refines each noise drawn, a LoRA on
             the generator makes the images; None for the base generator.
 
     Raises:
-        ValueError: if there is not one start noise a prompt, or the chunk is empty.
+        ValueError: if there is not one start noise a prompt, or the chunk is below 1.
     """
 
     generator: Generator
@@ -70,35 +70,35 @@ class NoiseProblem:
         self._drawn = False
         self._stopwatch = Stopwatch(self.start.device)
 
-    # what a method draws
+    # drawing
 
     def affords(self, candidates: int) -> bool:
-        """Whether this many more candidates per prompt can be scored."""
+        """Whether the budget holds the scoring of a number of candidates per prompt."""
         return self.account.nfe + candidates * self.nfe_of_scoring <= self.budget
 
     @property
     def nfe_of_scoring(self) -> int:
-        """Network evaluations for one candidate to be made and scored."""
+        """Network evaluations to generate and score one candidate."""
         return self.steps + self._scoring.nfe
 
     @property
     def at_once(self) -> int:
-        """Candidates per prompt that one chunk holds, 1 at least: more at a time are not faster."""
+        """Candidates per prompt in one chunk, at least 1."""
         return max(1, self.chunk // len(self.prompts))
 
     def draw(self, count: int) -> Candidates:
-        """N independent draws from N(0, I), refined if the problem has a hypernetwork; the very first is the start.
+        """N independent draws from N(0, I), refined by the adapter; the very first is the start noise.
 
         Raises:
-            BudgetExceeded: before anything is spent, if the budget does not hold refining them.
+            BudgetExceeded: if the budget does not hold the refining; nothing is spent then.
         """
         return self.refined(self.unrefined(count))
 
     def unrefined(self, count: int) -> Candidates:
-        """N independent draws from N(0, I), as they are; the very first is the start noise. Nothing is charged.
+        """N independent draws from N(0, I), unrefined; the very first is the start noise. Nothing is charged.
 
-        A method that makes noises of its draws in the space before the hypernetwork (the mirrored draw, for one) makes
-        them of these, and gives them to ``refined``.
+        A method that changes its draws before they are refined (a mirrored draw, for example) changes these, and calls
+        ``refined``.
         """
         noise = self.streams.directions(count)
         if not self._drawn:
@@ -106,10 +106,10 @@ class NoiseProblem:
         return Candidates.drawn(noise)
 
     def refined(self, candidates: Candidates) -> Candidates:
-        """The same candidates, refined by the hypernetwork: one evaluation each; as they are if there is none.
+        """The candidates refined by the adapter, one evaluation each; unchanged without a hypernetwork.
 
         Raises:
-            BudgetExceeded: before anything is spent, if the budget does not hold refining them.
+            BudgetExceeded: if the budget does not hold the refining; nothing is spent then.
         """
         adapter = self.adapter
         if adapter is None or not adapter.nfe:
@@ -122,22 +122,22 @@ class NoiseProblem:
             ]
         return candidates.moved(torch.cat(parts).view_as(candidates.noise))
 
-    # what a method asks of noises
+    # scoring
 
     @torch.no_grad()
     def score(self, candidates: Candidates, readings: Sequence[Sequence[str]] | None = None) -> Tensor:
         """Generate and score candidates.
 
         Args:
-            candidates: N a prompt.
-            readings: for every prompt N texts that the generator reads in the prompt's place; the prompt itself is
-                what they are scored against.
+            candidates: N candidates a prompt.
+            readings: N texts a prompt for the generator, in the place of the prompt; images are scored against the
+                prompt itself.
 
         Returns:
-            [B, N] scores; minus infinity where the verifier gave none.
+            [B, N] scores; minus infinity for a missing score.
 
         Raises:
-            BudgetExceeded: before anything is spent, if the budget does not hold them.
+            BudgetExceeded: if the budget does not hold them; nothing is spent then.
         """
         self._charge_candidates(len(candidates))
         texts = None if readings is None else [text for row in readings for text in row]
@@ -151,7 +151,7 @@ class NoiseProblem:
 
     @torch.no_grad()
     def score_latents(self, latents: Tensor, candidates: Candidates) -> Tensor:
-        """Score clean latents [B, N, *Z] in which trajectories from candidates ended; as ``score`` returns."""
+        """Score the final latents [B, N, *Z] of trajectories from candidates; returns what ``score`` does."""
         self._charge_verifying(len(candidates))
         pieces = self._chunks(candidates.noise, candidates.seeds, latents)
         found = [self._judged(*piece) for piece in pieces]
@@ -159,10 +159,9 @@ class NoiseProblem:
 
     @torch.no_grad()
     def preview(self, latents: Tensor) -> Tensor:
-        """Score clean predictions [B, N, *Z] of trajectories on their way; as ``score`` returns, but none is kept.
+        """Score predictions of x0 [B, N, *Z] of unfinished trajectories; returns what ``score`` does.
 
-        A prediction is no sample: it tells which trajectories are worth going on with. Columns are ranked among the
-        predictions of one call.
+        A prediction is not a sample and not kept as an answer. Columns are ranked among the predictions of one call.
         """
         self._charge_verifying(latents.shape[1])
         found = [self._scoring(piece, rows, self._conditioning(rows))[1] for piece, rows in self._chunks(latents)]
@@ -174,12 +173,11 @@ class NoiseProblem:
         """Generate and score candidates, and differentiate the scores.
 
         Returns:
-            [B, N] scores and [B, N, *Z] gradients; a gradient is 0 where it is not finite, as of a missing score.
+            [B, N] scores and [B, N, *Z] gradients; a gradient that is not finite, as of a missing score, is 0.
 
         Raises:
-            BudgetExceeded: before anything is spent, if the budget does not hold them.
-            ValueError: if the verifier's scores are columns to rank, or do not depend on the noise by operations that
-                are differentiated.
+            BudgetExceeded: if the budget does not hold them; nothing is spent then.
+            ValueError: if the scores are columns to rank, or do not depend on the noise by differentiable operations.
         """
         self._charge_candidates(len(candidates))
         self.account.nfe_backward += len(candidates) * self.nfe_of_scoring
@@ -200,7 +198,7 @@ class NoiseProblem:
         """Clean latents [B, N, *Z] seen from states at time t; one evaluation each, nothing is scored.
 
         Raises:
-            BudgetExceeded: before anything is spent, if the budget does not hold them.
+            BudgetExceeded: if the budget does not hold them; nothing is spent then.
         """
         count = states.shape[1]
         self.account.charge(self.budget, count, f"{count} states of 1 NFE")
@@ -212,7 +210,7 @@ class NoiseProblem:
 
     @torch.no_grad()
     def settle(self, candidates: Candidates) -> None:
-        """Take the samples of one candidate a prompt for the answer, unscored."""
+        """Accept the sample of one candidate a prompt as the answer, unscored."""
         self.account.charge(self.budget, self.steps, f"an image of {self.steps} NFE")
         for noise, seeds, rows in self._chunks(candidates.noise, candidates.seeds):
             latents = self._latents(noise, seeds, self._conditioning(rows))
@@ -222,7 +220,7 @@ class NoiseProblem:
 
     @torch.no_grad()
     def answer(self) -> Best:
-        """The best sample of every prompt, decoded; call it when the method has run."""
+        """The best sample of every prompt, decoded; call it after the method's run."""
         if self._ranking is not None:
             self.best = self._ranking.best()
         assert self.best is not None, "the method scored nothing"
@@ -234,15 +232,15 @@ class NoiseProblem:
 
     @property
     def ranks(self) -> Tensor | None:
-        """[B, S] the mean ranks, as they now are, of all samples in the order they came; None where scores are none."""
+        """[B, S] current mean ranks of all samples, in the order of scoring; None without ranked scores."""
         return None if self._ranking is None else self._ranking.scores()
 
     @property
     def seconds(self) -> float:
-        """Since the problem was posed, everything included but the encoding of the prompts."""
+        """Seconds since the problem was made; the encoding of the prompts is left out."""
         return self._stopwatch.seconds
 
-    # how it is done
+    # internals
 
     @property
     def _scoring(self) -> Scoring:
@@ -253,7 +251,7 @@ class NoiseProblem:
         return self.generator.latents(noise, conditioning, self.steps, network=self.network, seeds=fresh)
 
     def _judged(self, noise: Tensor, seeds: Tensor, latents: Tensor, rows: Tensor) -> Tensor:
-        """[M] or [M, K] scores, as the verifier gives them; the best of each row is kept."""
+        """[M] or [M, K] scores; the best sample of each row is kept."""
         images, scores = self._scoring(latents, rows, self._conditioning(rows))
         samples = Samples(noise, seeds, latents, images)
         if scores.dim() == 1:
@@ -269,7 +267,7 @@ class NoiseProblem:
         self.best.update(samples, scores.nan_to_num(nan=-torch.inf), rows)
 
     def _kept(self, scores: Tensor) -> Tensor:
-        """Count what was kept; [B, N] for the method to read, from [B, N] or columns to rank [B, N, K]."""
+        """Count the scores; [B, N] scores for the method, from [B, N] scores or columns to rank [B, N, K]."""
         self._count(scores)
         if scores.dim() == 3:
             assert self._ranking is not None
@@ -298,7 +296,7 @@ class NoiseProblem:
         return self.generator.encode(texts).map(lambda tensor: tensor.to(self.start.device))
 
     def _chunks(self, *tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
-        """Tensors [B, N, ...] as pieces [M, ...], M at most ``chunk``; behind them their prompts' rows [M]."""
+        """Tensors [B, N, ...] as pieces [M, ...], M at most ``chunk``, followed by the rows [M] of their prompts."""
         prompts, count = tensors[0].shape[:2]
         rows = torch.arange(prompts, device=self.start.device).repeat_interleave(count)
         return zip(*(part.split(self.chunk) for part in (*(x.flatten(0, 1) for x in tensors), rows)), strict=True)

@@ -24,32 +24,31 @@ INSTRUCTION = (
 
 @dataclass
 class _Row:
-    """One prompt's readings so far and their scores, in the order they were tried."""
+    """Rewrites of one prompt so far and their scores, in the order of trial."""
 
     prompt: str
     readings: list[str] = field(default_factory=list)
     scores: list[float] = field(default_factory=list)
 
     def best(self) -> list[tuple[float, str]]:
-        """Scores and readings, each reading once; the best first, the earlier of equals."""
+        """Scores and rewrites, each rewrite once; the best first, of equal scores the earlier."""
         first = dict(zip(reversed(self.readings), reversed(self.scores), strict=True))
         return sorted(((first[text], text) for text in dict.fromkeys(self.readings)), key=lambda pair: -pair[0])
 
 
 @dataclass(frozen=True)
 class PromptOptimisation(Search):
-    """Keep the start noise and look for a better wording of the prompt; images are scored against the prompt itself.
+    """Keep the start noise and search a better wording of the prompt; images are scored against the prompt itself.
 
-    The first candidate is the prompt. In every round the language model is told the prompt and the best readings with
-    their scores, and writes new ones. Where it gives no answer for a prompt, that prompt's best reading so far is
-    tried again in the round's every place, so that all prompts pay the same; ``problem.account.repeated`` counts
-    those candidates.
+    The first candidate is the prompt. In every round the language model reads the prompt and the best rewrites with
+    their scores, and writes new ones. Without an answer for a prompt, its best rewrite so far fills the round, hence
+    all prompts cost the same; ``problem.account.repeated`` counts those candidates.
 
     Args:
-        endpoint: of the language model; without one the method cannot run.
-        rounds: of rewriting.
-        rewrites: readings a round.
-        shown: the best readings so far that the model is told.
+        endpoint: endpoint of the language model; the method cannot run without one.
+        rounds: rounds of rewriting.
+        rewrites: rewrites of a prompt in each round.
+        shown: number of the best rewrites so far in the request.
 
     Raises:
         ValueError: if a number is below 1.
@@ -67,14 +66,14 @@ class PromptOptimisation(Search):
             raise ValueError(f"prompt optimisation needs numbers of 1 at least, got {self}")
 
     def missing(self) -> str | None:
-        """The endpoint, or what it needs."""
+        """The missing endpoint, or the endpoint's missing part; None if nothing is missing."""
         return "a chat endpoint; give the search an endpoint" if self.endpoint is None else self.endpoint.missing()
 
     def run(self, problem: NoiseProblem) -> None:
-        """Score the prompt, then rewrites for as many rounds as are wanted and afforded.
+        """Score the prompt, then rewrites, until the rounds or the budget end.
 
         Raises:
-            ValueError: before anything is spent, if something is missing.
+            ValueError: if something is missing; nothing is spent then.
         """
         if self.endpoint is None or self.missing() is not None:
             raise ValueError(f"prompt optimisation cannot run: missing is {self.missing()}")
@@ -101,7 +100,7 @@ class PromptOptimisation(Search):
             row.scores = [*row.scores, *new[place]] if ranks is None else ranks[place]
 
     def _ask(self, row: _Row) -> list[str]:
-        """New readings of one prompt."""
+        """New rewrites of one prompt."""
         assert self.endpoint is not None
         lines = [f"Asked for: {json.dumps(row.prompt, ensure_ascii=False)}", "Tried so far (score, prompt):"]
         known = [(score, text) for score, text in row.best() if math.isfinite(score)]
@@ -113,10 +112,10 @@ class PromptOptimisation(Search):
         return [" ".join(answer[name].split()) for name in form.fields]
 
     def budget(self, steps: int = 1, drawing: int = 0, verifying: int = 0) -> int:
-        """The prompt and every rewrite, all from one noise."""
+        """The prompt and every rewrite, from one noise."""
         return drawing + (1 + self.rounds * self.rewrites) * (steps + verifying)
 
     def within(self, budget: int, steps: int = 1, drawing: int = 0, verifying: int = 0) -> Self:
-        """As many rounds as fit."""
+        """The search with as many rounds as fit the budget."""
         each = steps + verifying
         return replace(self, rounds=self._count(budget, drawing + each, self.rewrites * each))

@@ -1,4 +1,4 @@
-"""Best-of-N."""
+"""Random search (best-of-N)."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class RandomSearch(Search):
             raise ValueError(f"random search needs a candidate, got {self}")
 
     def run(self, problem: NoiseProblem) -> None:
-        """Draw and score the candidates, no more at once than memory is meant to hold."""
+        """Draw and score the candidates in chunks."""
         left = self.candidates
         while left:
             count = min(left, problem.at_once)
@@ -41,5 +41,5 @@ class RandomSearch(Search):
         return self.candidates * (drawing + steps + verifying)
 
     def within(self, budget: int, steps: int = 1, drawing: int = 0, verifying: int = 0) -> Self:
-        """As many candidates as fit."""
+        """The search with as many candidates as fit the budget."""
         return replace(self, candidates=self._count(budget, 0, drawing + steps + verifying))

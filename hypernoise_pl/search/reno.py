@@ -1,4 +1,4 @@
-"""ReNO: gradient ascent on the noise itself."""
+"""ReNO: gradient ascent on the noise."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from hypernoise_pl.search.problem import NoiseProblem
 
 @dataclass(frozen=True)
 class ReNO(Search):
-    """Reward-based noise optimisation: x0 is the parameter, the best iterate is kept.
+    """Reward-based noise optimisation: SGD on x0 minus the reward; the best iterate is the answer.
 
     Args:
-        iterations: gradient steps; each is one forward and one backward pass.
-        lr: of SGD with Nesterov momentum.
-        momentum: in [0, 1).
+        iterations: gradient steps, each with one forward and one backward pass.
+        lr: learning rate of SGD with Nesterov momentum.
+        momentum: momentum, in [0, 1).
         max_grad_norm: largest norm of the gradient of a prompt's objective (the reference has one prompt at a time).
         penalty: weight of the negative log density of the noise's norm, 1/2 |x|^2 - (d - 1) log |x|.
-        white: give the reward's gradient the flat power spectrum of white noise, every channel and frequency alike, its
-            phases kept; the claim is the same score in fewer iterations (after arXiv 2602.08646).
+        white: whether the reward's gradient gets the flat power spectrum of white noise over each channel, with its own
+            phases (after arXiv 2602.08646, which claims fewer iterations; experiments/search_scaling finds none).
 
     Raises:
         ValueError: if there is no iteration, or the momentum is not in [0, 1).
@@ -45,7 +45,7 @@ class ReNO(Search):
             raise ValueError(f"ReNO needs an iteration and a momentum in [0, 1), got {self}")
 
     def run(self, problem: NoiseProblem) -> None:
-        """Climb for as many iterations as are wanted and afforded."""
+        """Take gradient steps until the iterations or the budget end."""
         start = problem.draw(1)
         noise = start.noise.clone().requires_grad_()  # [B, 1, *Z]
         optimizer = torch.optim.SGD([noise], self.lr, self.momentum, nesterov=self.momentum > 0)
@@ -62,7 +62,7 @@ class ReNO(Search):
         return drawing + self.iterations * (steps + verifying)
 
     def within(self, budget: int, steps: int = 1, drawing: int = 0, verifying: int = 0) -> Self:
-        """As many iterations as fit; backward passes are counted apart."""
+        """The search with as many iterations as fit the budget; backward passes are not in it."""
         return replace(self, iterations=self._count(budget, drawing, steps + verifying))
 
 

@@ -1,4 +1,4 @@
-"""The best samples of a search: kept as they come by one score, or found among all by the mean of several ranks."""
+"""The best samples of a search, by one score or by the mean of several ranks."""
 
 from __future__ import annotations
 
@@ -22,39 +22,39 @@ class Samples:
 
 @dataclass
 class Best:
-    """The best sample of every prompt so far: a sample, for not every sample can be made again from a noise."""
+    """The best sample of every prompt so far; it is kept, since a path's sample cannot be made again from its noise."""
 
     noise: Tensor  # [B, *Z]
     seeds: Tensor  # [B], on the CPU
     latents: Tensor  # [B, *Z]
     images: Tensor | None  # [B, 3, H, W]
     scores: Tensor  # [B]
-    found: Tensor  # [B] whether there is one
+    filled: Tensor  # [B] whether there is a sample
 
     @staticmethod
     def none(prompts: int, like: Samples) -> Best:
-        """No sample yet, for so many prompts."""
+        """An empty record for a number of prompts."""
 
         def empty(tensor: Tensor) -> Tensor:
             return tensor.new_zeros(prompts, *tensor.shape[1:])
 
         images = None if like.images is None else empty(like.images)
         scores = like.noise.new_full((prompts,), -torch.inf, dtype=torch.float32)
-        found = torch.zeros(prompts, dtype=torch.bool, device=scores.device)
-        return Best(empty(like.noise), empty(like.seeds), empty(like.latents), images, scores, found)
+        filled = torch.zeros(prompts, dtype=torch.bool, device=scores.device)
+        return Best(empty(like.noise), empty(like.seeds), empty(like.latents), images, scores, filled)
 
     @property
     def candidates(self) -> Candidates:
-        """The noises of the best samples, for a search to go on from: [B, 1, *Z]."""
+        """The noises [B, 1, *Z] of the best samples, as candidates."""
         return Candidates(self.noise[:, None], self.seeds[:, None])
 
     def update(self, samples: Samples, scores: Tensor, rows: Tensor) -> None:
-        """Take in samples [M] with their scores [M] and their prompts' rows [M]; the earlier of equals stays."""
+        """Update with samples [M], their scores [M] and their prompts' rows [M]; of equal scores the earlier stays."""
         top = torch.full_like(self.scores, -torch.inf).scatter_reduce(0, rows, scores.to(self.scores), "amax")
         places = torch.arange(len(rows), device=rows.device)
         places = places.where(scores.to(self.scores) == top[rows], len(rows))
-        first = torch.full_like(self.found, len(rows), dtype=torch.long).scatter_reduce(0, rows, places, "amin")
-        better = (first < len(rows)) & ((top > self.scores) | ~self.found)
+        first = torch.full_like(self.filled, len(rows), dtype=torch.long).scatter_reduce(0, rows, places, "amin")
+        better = (first < len(rows)) & ((top > self.scores) | ~self.filled)
         chosen = first[better]
         self.noise[better] = samples.noise.detach()[chosen]
         self.seeds[better.cpu()] = samples.seeds[chosen.cpu()]
@@ -62,17 +62,17 @@ class Best:
         if self.images is not None and samples.images is not None:
             self.images[better] = samples.images.detach()[chosen]
         self.scores[better] = top[better]
-        self.found |= better
+        self.filled |= better
 
 
 @dataclass
 class Ranking:
-    """Every sample so far, for verifiers that are compared by rank: who wins may change with each newcomer.
+    """All samples so far, ranked by several verifiers; a new sample may change the order of the others.
 
-    Images are not kept, only latents; the winner is decoded in the end.
+    Latents are kept, images are not; the best sample is decoded at the end.
 
     Args:
-        prompts: B.
+        prompts: number of prompts, B.
 
     Source: Ma et al. 2025, the Verifier Ensemble: the unweighted mean of ranks among a prompt's candidates.
     """
@@ -90,7 +90,7 @@ class Ranking:
         self._columns = [[] for _ in range(self.prompts)]
 
     def add(self, samples: Samples, columns: Tensor, rows: Tensor) -> None:
-        """Take in samples [M] with their scores by each verifier [M, K] and their prompts' rows [M]."""
+        """Add samples [M] with their scores by K verifiers [M, K] and their prompts' rows [M]."""
         for place, row in enumerate(rows.tolist()):
             self._noise[row].append(samples.noise[place])
             self._seeds[row].append(samples.seeds[place])
@@ -98,12 +98,12 @@ class Ranking:
             self._columns[row].append(columns[place])
 
     def scores(self) -> Tensor:
-        """[B, S] the mean rank of every sample, in (0, 1], in the order they came."""
+        """[B, S] the mean rank of every sample, in (0, 1], in the order of addition."""
         columns = torch.stack([torch.stack(row) for row in self._columns])  # [B, S, K]
         return mean_rank(columns)
 
     def best(self) -> Best:
-        """The sample of the best mean rank, the earlier of equals."""
+        """The sample with the best mean rank; of equal ranks the earlier."""
         scores = self.scores()
         top = scores.argmax(1)
         parts = (self._noise, self._seeds, self._latents)
@@ -115,8 +115,8 @@ def mean_rank(columns: Tensor) -> Tensor:
     """The unweighted mean of ranks.
 
     Args:
-        columns: [B, S, K] scores of S samples by K verifiers, higher is better; NaN where one gave none: it then does
-            not count for that sample.
+        columns: [B, S, K] scores of S samples by K verifiers, higher is better; a verifier with NaN for a
+            sample is left out of that sample's mean.
 
     Returns:
         [B, S] in [0, 1]: the share of samples that are no better, averaged over verifiers; equals share the mean of

@@ -1,4 +1,4 @@
-"""How a search scores its samples: by images, by images and the places of their prompts, or by latents."""
+"""Scoring of a search's samples: by images, by images and rows of prompts, or by latents."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ Scorer = Callable[[Tensor, list[str]], Tensor]
 
 @dataclass(frozen=True)
 class ByRow:
-    """A scorer that is told prompts by their places: two prompts of one text may ask for different things.
+    """A scorer that gets the rows of prompts: two prompts of one text may have different metadata.
 
     Args:
-        score: images [M, 3, H, W] and the places of their M prompts in the problem's list -> scores, as of a scorer.
+        score: function of images [M, 3, H, W] and the M rows of their prompts in the problem; gives scores [M].
     """
 
     score: Callable[[Tensor, list[int]], Tensor]
@@ -31,11 +31,11 @@ AnyScorer = Scorer | ByRow | LatentVerifier
 
 @dataclass(frozen=True)
 class Scoring:
-    """A scorer of any kind, asked in one way.
+    """One interface to a scorer of any kind.
 
     Args:
-        scorer: of the problem.
-        generator: whose latents are scored; it decodes them where the scorer looks at images.
+        scorer: scorer of the problem.
+        generator: generator of the latents; it decodes them for scorers of images.
         prompts: B texts.
         network: view of the generator's network, for a latent verifier; None for its own.
     """
@@ -46,7 +46,7 @@ class Scoring:
     network: nn.Module | None = None
 
     def check(self) -> None:
-        """Check that the scorer can score this generator's latents.
+        """Check a latent verifier against the generator.
 
         Raises:
             ValueError: if a latent verifier does not fit the generator.
@@ -69,14 +69,14 @@ class Scoring:
 
         Args:
             latents: [M, *Z] clean.
-            rows: [M] places of their prompts.
-            conditioning: of these prompts.
+            rows: [M] rows of their prompts.
+            conditioning: conditioning of these prompts.
 
         Returns:
-            Images [M, 3, H, W], if any were decoded, and [M] or [M, K] scores, as the scorer gives them.
+            Images [M, 3, H, W], None if none were decoded, and [M] or [M, K] scores.
 
         Raises:
-            ValueError: if there is not a score, or a row of scores, an image.
+            ValueError: if the scores are not one, or one row, an image.
         """
         texts = [self.prompts[row] for row in rows.tolist()]
         if isinstance(self.scorer, LatentVerifier):
@@ -94,7 +94,7 @@ class Scoring:
 
 
 def gradient(score: Tensor, noise: Tensor) -> Tensor:
-    """[M, *Z] gradient of scores [M] at the noises that they were made from; 0 for a noise where it is not finite.
+    """[M, *Z] gradient of scores [M] at their noises; 0 for a noise with a gradient that is not finite.
 
     Raises:
         ValueError: if the scores do not depend on the noise by operations that are differentiated.

@@ -1,4 +1,4 @@
-"""Feynman-Kac steering: particles that promise much are doubled on the way, others die."""
+"""Feynman-Kac steering: particles are resampled between steps by the scores of their predictions."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from hypernoise_pl.search.trajectories import Trajectories
 
 @dataclass(frozen=True)
 class Steering(Search):
-    """Particles take the generator's own steps; between steps they are drawn anew by the scores of their predictions.
+    """Particles take the generator's own steps; between steps they are resampled by the scores of their predictions.
 
-    Where the generator's scheduler adds fresh noise, copies of a particle part by it. Where it adds none they would
-    stay one sample: the authors' code samples with DDIM at eta 1 instead, and so does here a copy, for the one step in
-    which it parts from its twin; all others take the scheduler's own step. A verifier that knows nothing so leaves the
-    distribution as it is. The answer is the best of the samples that the particles end in, never a prediction.
+    Where the scheduler adds fresh noise, copies of a particle differ by it. Where it adds none, a copy takes one
+    ancestral step (DDIM at eta 1, which the authors' code takes throughout); all others take the scheduler's own step.
+    A constant score therefore leaves the distribution of the samples unchanged. The answer is the best of the final
+    samples, not a prediction.
 
     Args:
-        particles: K, at least 2.
-        temperature: the weights are the exponential of the potential over it, in units of the score.
-        potential: ``difference`` (what was gained since the step before), ``max`` (the best promise so far) or ``sum``.
+        particles: K, particles; at least 2.
+        temperature: divisor of the potential in the exponential weights, in units of the score.
+        potential: ``difference`` of the scores of two steps, ``max`` of the scores so far, or their ``sum``.
 
     Raises:
         ValueError: if there are fewer than two particles or the temperature is not positive.
@@ -44,10 +44,10 @@ class Steering(Search):
             raise ValueError(f"steering needs two particles and a temperature above 0, got {self}")
 
     def run(self, problem: NoiseProblem) -> None:
-        """Step, score what is predicted, draw anew; the best of the samples that the particles end in is kept.
+        """Predict, score, resample and step; then score the final samples.
 
         Raises:
-            ValueError: if the generator cannot be stopped between steps, or takes a single one.
+            ValueError: if the generator takes a single step.
         """
         self.check(problem.generator, problem.steps)
         particles, memory = Trajectories(problem, problem.draw(self.particles)), None
@@ -62,11 +62,11 @@ class Steering(Search):
         problem.score_latents(particles.state, particles.start)
 
     def budget(self, steps: int = 1, drawing: int = 0, verifying: int = 0) -> int:
-        """Every particle's way."""
+        """All steps of every particle."""
         return self.particles * (drawing + steps * (1 + verifying))
 
     def within(self, budget: int, steps: int = 1, drawing: int = 0, verifying: int = 0) -> Self:
-        """As many particles as fit."""
+        """The search with as many particles as fit the budget."""
         cost = drawing + steps * (1 + verifying)
         return replace(self, particles=1 + self._count(budget, cost, cost))
 
@@ -76,7 +76,7 @@ class Steering(Search):
             raise ValueError("steering acts between steps and needs 2 at least; set steps (one step: random search)")
 
     def _potential(self, memory: Tensor | None, scores: Tensor) -> tuple[Tensor, Tensor]:
-        """What is remembered of each particle, and its potential now."""
+        """The memory of each particle, and its potential at this step."""
         if memory is None:
             return scores, scores
         if self.potential == "difference":
@@ -86,7 +86,7 @@ class Steering(Search):
 
 
 def _resampled(log_weights: Tensor, offset: Tensor) -> Tensor:
-    """[B, K] particles drawn with those weights, systematically: one uniform number [B, 1] a row."""
+    """[B, K] particles by systematic resampling, with one uniform number [B, 1] a row."""
     count = log_weights.shape[1]
     places = (torch.arange(count, device=offset.device) + offset) / count
     edges = log_weights.softmax(1).nan_to_num(nan=1 / count).cumsum(1)

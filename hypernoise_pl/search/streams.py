@@ -9,11 +9,11 @@ from torch import Tensor
 
 
 class Streams:
-    """B streams: what is drawn for a prompt does not depend on the prompts beside it.
+    """B streams of random numbers; a prompt's numbers do not depend on the other prompts of the batch.
 
     Args:
-        seeds: B, one a stream.
-        like: [B, *Z] whose sizes, device and type the drawn numbers have.
+        seeds: B seeds, one a stream.
+        like: [B, *Z] tensor with the size, device and dtype of the numbers.
     """
 
     def __init__(self, seeds: Sequence[int], like: Tensor) -> None:
@@ -21,15 +21,15 @@ class Streams:
         self._like = like
 
     def directions(self, count: int) -> Tensor:
-        """[B, N, *Z] standard normal numbers, to move noises by."""
+        """[B, N, *Z] standard normal numbers."""
         size = self._like.shape[1:]
         drawn = [torch.stack([torch.randn(size, generator=s) for _ in range(count)]) for s in self._streams]
         return torch.stack(drawn).to(self._like)
 
     def uniforms(self, count: int) -> Tensor:
-        """[B, N] numbers uniform in [0, 1), to choose among candidates by."""
+        """[B, N] numbers uniform in [0, 1)."""
         return torch.stack([torch.rand(count, generator=s) for s in self._streams]).to(self._like)
 
     def seeds(self, count: int) -> Tensor:
-        """[B, N] seeds of fresh noise, for what has none of its own; int64, on the CPU."""
+        """[B, N] seeds of fresh noise, int64, on the CPU."""
         return torch.stack([torch.randint(2**63 - 1, (count,), generator=s) for s in self._streams])

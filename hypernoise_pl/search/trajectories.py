@@ -1,4 +1,4 @@
-"""Sampling trajectories that a search stops between steps, copies, and takes back to more noise."""
+"""Sampling trajectories that a search stops between steps, copies and renoises."""
 
 from __future__ import annotations
 
@@ -15,19 +15,16 @@ from hypernoise_pl.search.problem import NoiseProblem
 class Trajectories:
     """N trajectories of every prompt, from noise to clean latents by the steps of the generator's own scheduler.
 
-    A trajectory that nothing happens to ends in the sample that ``NoiseProblem.score`` makes of the same candidate.
+    A trajectory without intervention ends in the sample that ``NoiseProblem.score`` makes of the same candidate.
 
     Args:
-        problem: whose generator steps, and which is charged for every evaluation.
-        candidates: the noises to begin with.
+        problem: problem with the generator; it is charged for every evaluation.
+        candidates: start noises.
 
     Attributes:
-        start: the candidates that the trajectories began with.
-        state: [B, N, *Z] where they stand; clean latents at the end.
+        start: candidates that the trajectories began with.
+        state: [B, N, *Z] current states; clean latents at the end.
         place: steps done.
-
-    Raises:
-        ValueError: if the generator cannot be stopped between steps.
     """
 
     def __init__(self, problem: NoiseProblem, candidates: Candidates) -> None:
@@ -40,7 +37,7 @@ class Trajectories:
         self._copied = torch.zeros(candidates.seeds.shape, dtype=torch.bool)  # since the last step
 
     def denoise(self) -> Tensor:
-        """[B, N, *Z] clean latents as they are predicted from the states: one network evaluation each.
+        """[B, N, *Z] predicted clean latents; one network evaluation each.
 
         Raises:
             BudgetExceeded: before anything is spent, if the budget does not hold them.
@@ -51,7 +48,7 @@ class Trajectories:
     def step(self, clean: Tensor) -> None:
         """Take one step by clean predictions [B, N, *Z].
 
-        Where the scheduler adds no fresh noise, a copy takes an ancestral step, so that it parts from its twin.
+        Where the scheduler adds no fresh noise, a copy takes an ancestral step; it then differs from its original.
         """
         schedule, t, next_t = self.generator.schedule, self._times[self.place], self._next_times[self.place]
         before = None if self._previous is None else replace(self._previous, x0=self._previous.x0.flatten(0, 1))
@@ -67,14 +64,14 @@ class Trajectories:
         self.place += 1
 
     def advance(self, steps: int) -> None:
-        """Take so many steps: one network evaluation each."""
+        """Take a number of steps; one network evaluation each."""
         for _ in range(steps):
             self.step(self.denoise())
 
     def pick(self, index: Tensor) -> None:
-        """Go on with the trajectories [B, K] that an index names; the second of one and later ones are copies.
+        """Continue with the trajectories at an index [B, K]; a repeated one is a copy.
 
-        A copy draws its fresh noise from a seed of its own, of the prompt's stream.
+        A copy draws its fresh noise with a seed of its own from the prompt's stream.
         """
         chosen, seeds = index.tolist(), self.problem.streams.seeds(index.shape[1]).tolist()
         count, fresh = len(self.start), []
@@ -90,13 +87,13 @@ class Trajectories:
             self._previous = replace(self._previous, x0=picked(self._previous.x0, index))
 
     def copy(self, count: int) -> None:
-        """Go on with so many of each."""
+        """Continue with a number of copies of each."""
         places = torch.arange(len(self.start), device=self.state.device).repeat_interleave(count)
         self.pick(places.expand(len(self.state), -1))
 
     @torch.no_grad()
     def renoise(self, steps: int) -> None:
-        """Take the states as many steps back by the forward process, each with noise of its own."""
+        """Take the states a number of steps back by the forward process, each with its own noise."""
         t, self.place = self._times[self.place], self.place - steps
         noise = self.problem.streams.directions(len(self.start))
         self.state = self.generator.renoise(self.state, t, self._times[self.place], noise)

@@ -1,4 +1,4 @@
-"""Zero-order search: a walk among neighbours of the best noise so far."""
+"""Zero-order search: moves to the best neighbour of a pivot noise."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from hypernoise_pl.search.problem import NoiseProblem
 
 @dataclass(frozen=True)
 class ZeroOrder(Search):
-    """From a pivot, score neighbours of the same norm and move to the best; the pivot stays where none is better.
+    """Score neighbours of a pivot noise, of its norm, and move to the best; stay where none is better.
 
     Args:
         iterations: moves.
         neighbours: N, candidates of a move (ZO-N).
-        cosine: of the angle between pivot and neighbour; nearer to 1 is nearer.
+        cosine: cosine of the angle between pivot and neighbour, in (0, 1).
 
     Raises:
         ValueError: if a number is below 1 or the cosine is not inside (0, 1).
 
-    Source: Ma et al. 2025, section 3 (ZO-2, lambda = 0.95). There the pivot always moves; its score is known, so that
-    staying costs nothing.
+    Source: Ma et al. 2025, section 3 (ZO-2, lambda = 0.95). There the pivot always moves; here it may stay, and
+    its score is not computed again.
     """
 
     iterations: int = 8
@@ -36,7 +36,7 @@ class ZeroOrder(Search):
             raise ValueError(f"zero-order search needs numbers of 1 at least and a cosine inside (0, 1), got {self}")
 
     def run(self, problem: NoiseProblem) -> None:
-        """Walk for as many moves as are wanted and afforded."""
+        """Move until the iterations or the budget end."""
         problem.score(problem.draw(1))
         for _ in range(self.iterations):
             if not problem.affords(self.neighbours):
@@ -50,7 +50,7 @@ class ZeroOrder(Search):
         return drawing + (1 + self.iterations * self.neighbours) * (steps + verifying)
 
     def within(self, budget: int, steps: int = 1, drawing: int = 0, verifying: int = 0) -> Self:
-        """As many moves as fit."""
+        """The search with as many moves as fit the budget."""
         each = steps + verifying
         return replace(self, iterations=self._count(budget, drawing + each, self.neighbours * each))
 
@@ -60,8 +60,8 @@ def neighbours(pivot: Tensor, directions: Tensor, cosine: float) -> Tensor:
 
     Args:
         pivot: [B, *Z].
-        directions: [B, N, *Z]; the part orthogonal to the pivot counts.
-        cosine: of the angle.
+        directions: [B, N, *Z] normal numbers; their part orthogonal to the pivot is used.
+        cosine: cosine of the angle.
 
     Returns:
         [B, N, *Z].

@@ -1,9 +1,8 @@
-"""Make the reward's gradient at the noise white: no channel and no image outshouts the rest.
+"""Gradient whitening: the gradient at the noise gets equal energy in every channel and a bounded norm an image.
 
-Rewards see pixels, and some directions of the noise move pixels in ways that a reward feels strongly but not smoothly
-(in the shapes world: the places of objects below one pixel, 87 % of the gradient's energy, uncorrelated two pixels on).
-They drown those along which the reward really rises. Gaussian noise has the same variance in every channel; so, after
-whitening, has the gradient. Kin to the projection of reward gradients onto white noise of arXiv 2602.08646.
+In the shapes world 87 % of the gradient's energy is in the channels that place objects, and changes within two pixels; it
+hides the directions along which the reward rises smoothly. Gaussian noise has equal variance in every channel; after
+whitening, so has the gradient. Related: projection of reward gradients onto white noise (arXiv 2602.08646).
 """
 
 from __future__ import annotations
@@ -29,15 +28,15 @@ class _Whiten(torch.autograd.Function):
 
 
 def whiten_gradient(noise: Tensor, spread: float, together: bool = False) -> Tensor:
-    """The noise itself; the gradient that later flows back to it is whitened.
+    """The noise; its gradient is whitened in backward.
 
     Args:
         noise: [B, C, ...].
-        spread: an image's gradient may be this many times as long as the batch's median one; longer ones are cut.
-        together: whether the batch is that of all processes, each of which has as many images and must call backward.
+        spread: largest norm of an image's gradient, in multiples of the batch's median norm; longer ones are shortened.
+        together: whether the batch is that of all processes; each must have as many images and call backward.
 
     Raises:
-        ValueError: if the spread is not above 0: the gradient would be nothing, or turned round.
+        ValueError: if the spread is not above 0.
     """
     if not spread > 0:
         raise ValueError(f"whiten_gradient must be above 0, got {spread}; None leaves the gradient as it is")
@@ -45,11 +44,10 @@ def whiten_gradient(noise: Tensor, spread: float, together: bool = False) -> Ten
 
 
 def whitened(gradient: Tensor, spread: float, together: bool = False) -> Tensor:
-    """Equalise the energy of channels over the batch, and bound each image's share of it.
+    """Equalise the energy of channels over the batch, and bound each image's norm.
 
-    The result scales with the input, so accumulation, loss scaling and reward weights keep their meaning; its energy
-    is that of the input after the bound. The batch is one micro-batch, of all processes if so asked: gradients of
-    micro-batches that are accumulated are whitened one micro-batch at a time.
+    The result scales with the input: accumulation, loss scaling and reward weights keep their meaning. Its energy is
+    that of the bounded input. The batch is one micro-batch; accumulated micro-batches are whitened one at a time.
 
     Args:
         gradient: [B, C, ...].
