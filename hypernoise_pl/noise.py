@@ -116,7 +116,7 @@ def typical_norm(d: int) -> tuple[float, float]:
 
 
 def noise_statistics(noise: Tensor) -> dict[str, Tensor]:
-    """Statistics that differ between refined and Gaussian noise; each is 1 for N(0, I), but the mean 0 and kurtosis 3.
+    """Statistics of refined noise; for N(0, I) each is 1, but the mean is 0 and the kurtosis 3.
 
     Args:
         noise: [B, *Z].

@@ -1,7 +1,7 @@
 """Gradient whitening: the gradient at the noise gets equal energy in every channel and a bounded norm an image.
 
-In the shapes world 87 % of the gradient's energy is in the channels that place objects, and changes within two pixels; it
-hides the directions along which the reward rises smoothly. Gaussian noise has equal variance in every channel; after
+In the shapes world 87 % of the gradient's energy is in the channels that place objects, and changes within two pixels.
+It hides the directions along which the reward rises smoothly. Gaussian noise has equal variance in every channel; after
 whitening, so has the gradient. Related: projection of reward gradients onto white noise (arXiv 2602.08646).
 """
 
