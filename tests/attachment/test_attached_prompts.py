@@ -50,7 +50,7 @@ def test_masks_of_other_prompts_are_warned_of_once(sana_folder, tmp_path):
     pipe = case.pipe(sana_folder)
     hypernoise_pl.attach(pipe, made(case.generator(sana_folder), tmp_path, 0)[1])
     asked = case.asked(pipe, case.given, 2, False, False)
-    with pytest.warns(UserWarning, match="Give a prompt as often as images of it are wanted") as told:
+    with pytest.warns(UserWarning, match="Repeat a prompt once for each image instead") as told:
         case.images(pipe, **asked)
     assert len(told) == 1
     case.images(pipe, **asked)  # warnings are errors here
