@@ -40,7 +40,7 @@ def test_two_images_of_two_prompts_are_those_of_each_alone(
     alone = [images(case.given[row // 2 : row // 2 + 1], 1, row + 1) for row in range(4)]
     assert residual.abs().max() > 0.01
     same(residual, torch.cat([each for _, each, _ in alone]))
-    if not told:  # diffusers' own walk is under the right masks too
+    if not told:  # diffusers samples with the right masks too
         same(together, torch.cat([image for image, _, _ in alone]))
     assert len(told) <= 1 and not any(told for _, _, told in alone)
 
