@@ -40,7 +40,7 @@ def test_two_images_of_two_prompts_are_those_of_each_alone(
     alone = [images(case.given[row // 2 : row // 2 + 1], 1, row + 1) for row in range(4)]
     assert residual.abs().max() > 0.01
     same(residual, torch.cat([each for _, each, _ in alone]))
-    if not told:  # diffusers' own walk is under the right masks too
+    if not told:  # diffusers samples with the right masks too
         same(together, torch.cat([image for image, _, _ in alone]))
     assert len(told) <= 1 and not any(told for _, _, told in alone)
 
@@ -50,7 +50,7 @@ def test_masks_of_other_prompts_are_warned_of_once(sana_folder, tmp_path):
     pipe = case.pipe(sana_folder)
     hypernoise_pl.attach(pipe, made(case.generator(sana_folder), tmp_path, 0)[1])
     asked = case.asked(pipe, case.given, 2, False, False)
-    with pytest.warns(UserWarning, match="Give a prompt as often as images of it are wanted") as told:
+    with pytest.warns(UserWarning, match="Repeat a prompt once for each image instead") as told:
         case.images(pipe, **asked)
     assert len(told) == 1
     case.images(pipe, **asked)  # warnings are errors here

@@ -1,4 +1,4 @@
-"""An adapter remembers every option of its generator that changes what a hypernetwork sees."""
+"""An adapter remembers every option of its generator that changes the hypernetwork's input."""
 
 import inspect
 import warnings
@@ -16,7 +16,7 @@ from tests.families import FAMILIES
 from tests.families.family import noise_for
 
 LONG = "a red circle left of a blue star and three green squares beside two small rings in the dark"
-# another value of every option; None where the name says it, for an adapter has that as well
+# another value of every option; None if the generator's name has the option
 OTHERS = {
     "guidance_scale": 7.0,
     "guidance": 3.0,
@@ -33,34 +33,36 @@ OTHERS = {
 }
 
 
-def seen(generator, prompts: list[str]) -> Tensor:
-    """What the network says to the first noise."""
+def prediction(generator, prompts: list[str]) -> Tensor:
+    """The network's prediction for the first noise."""
     noise = noise_for(generator)
     with torch.no_grad():
         return generator.predict(generator.network, noise, generator.encode(prompts))
 
 
 def changes(name: str, folder, option: str) -> bool:
-    """Whether another value of an option changes what a hypernetwork sees of two prompts, one of them long."""
+    """Whether another value of an option changes the prediction for two prompts, one of them long."""
     family = FAMILIES[name]
     value = family.options[option] // 2 if option == "max_sequence_length" else OTHERS[option]
     prompts = family.prompts if family.asks != "prompt" else [family.prompts[0], LONG]
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".* tokens, it reads ")
-        usual, other = (seen(family.generator(folder, **more), prompts) for more in ({}, {option: value}))
+        usual, other = (prediction(family.generator(folder, **more), prompts) for more in ({}, {option: value}))
     return not torch.allclose(usual, other, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_an_option_is_remembered_if_and_only_if_it_changes_what_is_seen(name, pipeline_folder):
+def test_option_is_remembered_if_and_only_if_it_changes_the_prediction(name, pipeline_folder):
     family, folder = FAMILIES[name], pipeline_folder(name)
     loading = inspect.signature(PipelineGenerator.__init__).parameters
     options = [option for option in parameters(family.kind) if option not in loading]
     found = {option for option in options if OTHERS.get(option, ...) is not None and changes(name, folder, option)}
     remembered = set(trained_options(family.generator(folder)))
-    assert found <= remembered, "changes what is seen, and is forgotten"
+    assert found <= remembered, "an option changes the prediction and is not remembered"
     never = {"guidance_scale"} if name == "flux-schnell" else set()  # dev is told of it, by the same class
-    assert remembered - found <= never | {"sampler"}  # which decides where the walk starts, not how it looks there
+    assert remembered - found <= never | {
+        "sampler"
+    }  # it decides where sampling starts, and not what the network reads there
 
 
 def test_t5_left_out_of_a_pipeline_that_has_it_is_refused(pipeline_folder):

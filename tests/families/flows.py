@@ -163,7 +163,7 @@ def build_z_image(folder: Path) -> None:
 
 
 def build_qwen_image(folder: Path, dynamic: bool = False) -> None:
-    """With even levels shifted threefold, or with the published model's own."""
+    """With uniform times shifted threefold, or with the published model's own."""
     from diffusers import (
         AutoencoderKLQwenImage,
         FlowMatchEulerDiscreteScheduler,

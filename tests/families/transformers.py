@@ -68,7 +68,7 @@ def build_dit(folder: Path, scheduler: str = "DDIMScheduler", spacing: str = "tr
     )
     options = {"clip_sample": False} if scheduler == "DDIMScheduler" else {}
     betas = {"beta_start": 0.0001, "beta_end": 0.02, "beta_schedule": "linear"}
-    walk = getattr(diffusers, scheduler)(**betas, timestep_spacing=spacing, **options)
-    diffusers.DiTPipeline(transformer, decoder(0.18215), walk).save_pretrained(folder)
+    sampler = getattr(diffusers, scheduler)(**betas, timestep_spacing=spacing, **options)
+    diffusers.DiTPipeline(transformer, decoder(0.18215), sampler).save_pretrained(folder)
     index = folder / "model_index.json"  # where the real folder has its class names; save_pretrained leaves them out
     index.write_text(json.dumps({**json.loads(index.read_text()), "id2label": LABELS}))

@@ -1,4 +1,4 @@
-"""Schedules by themselves: times and levels, and what is refused because it is not written here."""
+"""Schedules: their times and steps equal diffusers', and unsupported schedulers are refused."""
 
 import pytest
 import torch
@@ -8,7 +8,7 @@ from hypernoise_pl.generators.schedules.diffusion import SCHEDULERS, Diffusion, 
 from hypernoise_pl.generators.schedules.flow import DPMSolverFlow, EulerFlow
 
 
-def test_timesteps_and_levels_are_each_others_inverse():
+def test_timestep_and_t_are_inverse_functions():
     from diffusers import LCMScheduler
 
     schedule = Diffusion(LCMScheduler(), timesteps=[998, 400, 1])
@@ -28,7 +28,7 @@ def test_given_timesteps_fall_evenly_at_other_numbers_of_steps():
     assert Diffusion(LCMScheduler()).first_t == 1
 
 
-def test_diffusion_schedulers_that_walk_otherwise_are_refused():
+def test_unsupported_diffusion_schedulers_are_refused():
     from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, EulerDiscreteScheduler, PNDMScheduler
 
     for scheduler, line in [
@@ -52,7 +52,7 @@ def test_diffusion_schedulers_that_walk_otherwise_are_refused():
 
 
 def test_a_named_sampler_takes_the_place_of_any_scheduler():
-    """Whatever the folder's own is set to, but for what its network was trained with."""
+    """The folder's own settings are dropped, except those of the network's training."""
     from types import SimpleNamespace
 
     from diffusers import DPMSolverMultistepScheduler, PNDMScheduler
@@ -78,7 +78,7 @@ def test_whole_timesteps_are_the_schedulers_own_at_any_shift():
             ] == schedule.scheduler.timesteps.tolist()
 
 
-def test_flow_schedulers_that_walk_otherwise_are_refused():
+def test_unsupported_flow_schedulers_are_refused():
     from diffusers import (
         DPMSolverMultistepScheduler,
         FlowMatchEulerDiscreteScheduler,
@@ -93,7 +93,7 @@ def test_flow_schedulers_that_walk_otherwise_are_refused():
         DPMSolverFlow(DPMSolverMultistepScheduler())
 
 
-def test_levels_shift_with_the_size_where_the_scheduler_says_so():
+def test_times_shift_with_the_image_size_for_dynamic_shifting():
     from diffusers import FlowMatchEulerDiscreteScheduler
 
     scheduler = FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True)
@@ -109,12 +109,12 @@ def test_levels_shift_with_the_size_where_the_scheduler_says_so():
 
 
 def outputs(state: Tensor, time: float) -> Tensor:
-    """What a network might say: no straight line in the state, and another at every time."""
+    """A network output that is not linear in the state and differs at every timestep."""
     return torch.tanh(1.3 * state - 0.2) * (0.4 + 0.6 * time / 1000)
 
 
 def ours(schedule, start: Tensor, steps: int) -> Tensor:
-    """A walk by our schedule, whose network sees a scaled state."""
+    """Samples of our schedule, whose network reads a scaled state."""
 
     def denoise(state: Tensor, t: float) -> Tensor:
         return schedule.predict_x0(state, outputs(schedule.scale_model_input(state, t), schedule.model_timestep(t)), t)
@@ -132,7 +132,7 @@ def diffusers_own(scheduler, start: Tensor, steps: int, **options) -> Tensor:
     return state
 
 
-WALKED = {
+SCHEDULER_OPTIONS = {
     "ddim": ("DDIMScheduler", {"clip_sample": False}),
     "ddim ending above 0": ("DDIMScheduler", {"clip_sample": False, "set_alpha_to_one": False}),
     "ddim leading": ("DDIMScheduler", {"clip_sample": False, "timestep_spacing": "leading", "steps_offset": 1}),
@@ -145,13 +145,13 @@ WALKED = {
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3, 6, 7, 9, 30])
-@pytest.mark.parametrize("kind", WALKED)
+@pytest.mark.parametrize("kind", SCHEDULER_OPTIONS)
 @pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
-def test_a_walk_is_that_of_diffusers_at_any_number_of_steps(kind, prediction, steps):
+def test_samples_equal_those_of_diffusers_at_any_number_of_steps(kind, prediction, steps):
     """Of many steps, few divide the 1000 that the networks were trained at."""
     import diffusers
 
-    name, options = WALKED[kind]
+    name, options = SCHEDULER_OPTIONS[kind]
     trained = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
     settings = trained | {"timestep_spacing": "trailing", "prediction_type": prediction} | options
     scheduler = getattr(diffusers, name)(**settings)

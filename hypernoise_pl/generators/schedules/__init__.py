@@ -1,1 +1,1 @@
-"""Noise schedules and the samplers that walk on them."""
+"""Noise schedules, and the sampler steps that belong to them."""
