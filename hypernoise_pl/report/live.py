@@ -1,4 +1,4 @@
-"""The page of a fit that goes on: curves, pictures, noise and signs of reward hacking, from the run folder's files."""
+"""``live.html``: curves, pictures and signs of reward hacking of a fit, from the files of its run folder."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from hypernoise_pl.report.history import TEST, TRAIN, VALIDATION, History
 from hypernoise_pl.report.template import render
 
 PAGE = "live.html"
-RELOAD = 10  # seconds between two looks of an open page at its file
-PICTURES = 60  # validations that the slider has, at most
+RELOAD = 10  # seconds between two reloads of an open page
+PICTURES = 60  # most validations of the slider
 NOISE = "noise/"
 CORRELATIONS = ("height_1", "width_1", "height_2", "width_2")  # lags along the axes
 
 
 @dataclass(frozen=True)
 class RunInfo:
-    """What the page says that is no figure.
+    """The texts of the page.
 
     Args:
-        about: the run, in a line.
-        trained: what trains, in words.
+        about: run in a line.
+        trained: label of the trained method.
         state: whether the run goes on, has ended or was stopped, in a sentence.
-        running: whether the page is to look for a newer one.
-        total: steps of the whole run; None where that is not known.
-        config: the resolved configuration as YAML; empty if there is none.
-        written: time of day and date.
+        running: whether the page reloads.
+        total: steps of the whole run; None if unknown.
+        config: resolved configuration as YAML; empty without one.
+        written: date and time.
     """
 
     about: str
@@ -44,7 +44,7 @@ class RunInfo:
 
 
 def live_page(history: History, info: RunInfo) -> str:
-    """The page as HTML, with every curve in it; pictures are files of the run folder, by relative paths."""
+    """The page as HTML, with all curves; pictures are files of the run folder, by relative paths."""
     validations, tests = history.of(VALIDATION), history.of(TEST)
     groups = {name: [Markup(chart) for chart in charts if chart] for name, charts in _charts(history, info).items()}
     pictures = [row for row in validations if row.get("picture")]
@@ -62,7 +62,7 @@ def live_page(history: History, info: RunInfo) -> str:
 
 
 def _charts(history: History, info: RunInfo) -> dict[str, list[str]]:
-    """Heading -> charts."""
+    """Charts by heading."""
     steps = [row["step"] for row in history.rows]
     marks = _begun(history.of(VALIDATION))
     last = max([1, *steps, *([info.total] if info.total else [])])
@@ -160,14 +160,14 @@ def _charts(history: History, info: RunInfo) -> dict[str, list[str]]:
 
 
 def _begun(validations: Sequence[Mapping[str, Any]]) -> list[tuple[int, str]]:
-    """Steps at which a sign of reward hacking begins, and the signs that begin there."""
-    found, before = [], set[str]()
+    """Steps at which signs of reward hacking begin, and the signs that begin there."""
+    marks, before = [], set[str]()
     for row in validations:
         own = row.get("signs", {})
         if fresh := [text for name, text in own.items() if name not in before]:
-            found.append((row["step"], " ".join(fresh)))
+            marks.append((row["step"], " ".join(fresh)))
         before = set(own)
-    return found
+    return marks
 
 
 def _titled(title: str, chart: str) -> str:
@@ -189,14 +189,14 @@ def _words(name: str) -> str:
 
 
 def _spread_out(rows: Sequence[Any]) -> list[Any]:
-    """So many rows at most, evenly spaced, the last among them."""
+    """At most ``PICTURES`` rows, evenly spaced, with the last."""
     if len(rows) <= PICTURES:
         return list(rows)
-    return [rows[round(place * (len(rows) - 1) / (PICTURES - 1))] for place in range(PICTURES)]
+    return [rows[round(index * (len(rows) - 1) / (PICTURES - 1))] for index in range(PICTURES)]
 
 
 def _table(validations: Sequence[Mapping[str, Any]]) -> list[list[str]]:
-    """The newest validation and, with a judge, the one that it finds best."""
+    """The newest validation and, with a judge, the best one."""
     if not validations:
         return []
     judged = [row for row in validations if row["gain"] is not None]

@@ -344,8 +344,8 @@ def _measure(cli: Any, options: Options, split: Split, fit_seconds: float, adapt
         fitted = {"seconds": fit_seconds, **_speed(cli)} if fit_seconds else None
         summary = evaluate.summary(fitted, cli.config.about or type(cli.model).__name__)
         lines += [few_methods(summary), ""]
-        for run in (each for each in trainer.callbacks if isinstance(each, RunBenchmark) and each.found):
-            summary["benchmarks"][run.name] = run.found
+        for run in (each for each in trainer.callbacks if isinstance(each, RunBenchmark) and each.figures):
+            summary["benchmarks"][run.name] = run.figures
             lines += [run.table(), ""]
         options.result = summary
     if any(said):

@@ -147,7 +147,7 @@ def test_time_is_that_of_a_run_that_did_the_same_in_a_step(capsys):
     said = dry(capsys, "fit", *more)["time"]
     seconds, run = summary["fit"]["seconds_per_step"], next(Path("runs/fit").iterdir())
     assert said == (
-        f"{spoken(1000 * seconds)} of training: {seconds:.3g} s a step, measured by {run} on {summary['device']}"
+        f"{spoken(1000 * seconds)} of training: {seconds:.3g} s a step, measured by {run} on {summary['fit']['device']}"
     )
     for other in ("--data.batch_size=5", "--model.lora.rank=3", "--model.rewards.clip=null", "--trainer.precision=64"):
         flags = [*given, other, *(["--model.reward_weights.clip=null"] if "clip" in other else [])]
