@@ -142,8 +142,8 @@ def _grid(axes: _Axes) -> list[str]:
     return [*parts, _faint((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 6, "step", "middle")]
 
 
-def _across(kind: str, y: float) -> str:
-    return f'<line class="{kind}" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>'
+def _across(css_class: str, y: float) -> str:
+    return f'<line class="{css_class}" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>'
 
 
 def _stroke(colour: str, path: str) -> str:

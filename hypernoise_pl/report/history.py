@@ -73,8 +73,8 @@ class History:
 
     def names(self, split: str, prefix: str) -> list[str]:
         """Names of a split's figures that begin with a prefix, without it, in the order of logging."""
-        every = dict.fromkeys(name for row in self.of(split) for name in row["figures"] if name.startswith(prefix))
-        return [name.removeprefix(prefix) for name in every]
+        names = dict.fromkeys(name for row in self.of(split) for name in row["figures"] if name.startswith(prefix))
+        return [name.removeprefix(prefix) for name in names]
 
 
 def _line(row: Mapping[str, Any]) -> str:

@@ -60,7 +60,7 @@ def as_svg(figure: Figure, label: str, titles: Sequence[str] = (), paper: str | 
     with matplotlib.rc_context(STYLE):
         figure.savefig(text, format="svg", metadata=NO_METADATA, transparent=paper is None, facecolor=paper or "none")
     svg = text.getvalue()[text.getvalue().index("<svg") :].rstrip()
-    svg = re.sub(r'<g id="title-(\d+)">', lambda found: f"<g><title>{escape(titles[int(found[1])])}</title>", svg)
+    svg = re.sub(r'<g id="title-(\d+)">', lambda match: f"<g><title>{escape(titles[int(match[1])])}</title>", svg)
     svg = re.sub(r' id="[a-zA-Z0-9.]+_\d+"', "", svg)  # a page holds several figures
     svg = svg.replace(INK, "currentColor")
     return svg.replace("<svg", f'<svg role="img" aria-label="{escape(label)}"', 1)
