@@ -128,7 +128,7 @@ def figures(sana: Path, output: Path, **options: Any) -> dict[str, Any]:
     logged = Logged()
     trainer = fitted(sana, output, whole, part, logged, **options)
     test = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("test/")}
-    return {"rows": logged.rows, "found": {"whole": whole.found, "part": part.found}, "test": test}
+    return {"rows": logged.rows, "found": {"whole": whole.figures, "part": part.figures}, "test": test}
 
 
 if __name__ == "__main__":

@@ -23,7 +23,6 @@ from hypernoise_pl.report.charts import Line, against_compute
 from hypernoise_pl.report.tables import markdown
 
 HERE = Path(__file__).parent
-STYLE = "text{font:12px sans-serif;fill:#222}.faint{fill:#667}.axis{stroke:#d8dbe2}.thread{stroke-width:.6;fill:none}"
 SEARCHES = ("random", "zero_order", "evolution", "paths", "steering", "reno", "dno")
 
 
@@ -211,10 +210,7 @@ def picture(study: Study) -> str:
                 for label in labels
             ]
             lines.append(Line(method, first["search"] or "", first["trained"], points))
-    drawn = against_compute(lines, "network evaluations an image, forward and backward", "gain by the judge")
-    white = '<rect width="100%" height="100%" fill="#fff"/>'
-    head, _, rest = drawn.partition(">")
-    return f'{head} xmlns="http://www.w3.org/2000/svg"><style>{STYLE}</style>{white}{rest}'
+    return against_compute(lines, "network evaluations an image, forward and backward", "gain by the judge", "white")
 
 
 def main(folders: Sequence[str]) -> None:

@@ -1,4 +1,4 @@
-"""Is the refined noise still Gaussian? The true KL divergence, which training only approximates by its L2 term."""
+"""Statistics of the refined noise and its measured KL divergence, which the L2 penalty of training approximates."""
 
 from __future__ import annotations
 
@@ -15,12 +15,11 @@ from hypernoise_pl.types import Rollout
 
 
 class NoiseHealth(L.Callback):
-    """Logs, at each validation, the noise's statistics and the KL with the terms that the L2 penalty leaves out.
+    """Logs the statistics of the noise, and the KL with the terms that the L2 penalty leaves out, at each validation.
 
-    ``noise/kl/total`` is ``half_square + trace - log_det``, in nats per image; ``noise/lipschitz`` the
-    largest norm of f's Jacobian seen; ``noise/correlation/`` has what ``noise_correlations`` finds in the refined noise
-    of the first batch: 0 for white noise, with the standard errors given there. Direct fine-tuning moves no noise, and
-    nothing is logged for it.
+    ``noise/kl/total`` is ``half_square + trace - log_det``, in nats per image. ``noise/lipschitz`` is the largest norm
+    of the Jacobian of f. ``noise/correlation/`` has the ``noise_correlations`` of the first batch's refined noise: 0
+    for white noise, within the standard errors given there. Direct fine-tuning moves no noise; nothing is logged then.
 
     Args:
         images: number of measured images, the first of the first batch.

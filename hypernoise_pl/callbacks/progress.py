@@ -1,4 +1,4 @@
-"""What a run says of its progress, counted in optimiser steps; and how long it takes, from its own first steps."""
+"""Progress of a run in optimiser steps, and an estimate of its duration from its first steps."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ from hypernoise_pl.progress import EVERY, Curve, Steps, say
 from hypernoise_pl.report.rows import JUDGE, WEIGHTED
 from hypernoise_pl.report.summary import gain, quality
 
-CURVE, SMOOTHED = 20, 10  # characters of the reward's curve; steps whose mean is the reward that a terminal shows
+CURVE, SMOOTHED = 20, 10  # characters of the reward curve; steps of its running mean
 PAGE = "live.html"  # of the run folder
-WARM_UP, MEASURED = 2, 10  # first steps, which also compile and fill caches; steps whose time is the estimate
+WARM_UP, MEASURED = 2, 10  # first steps, which compile and fill caches; steps of the estimate
 
 
 class Progress(L.Callback):
     """Shows steps done and left, speed, reward and judged gain while fitting; batches at validation and test.
 
-    In a terminal the first process draws a live view: a bar, the reward of the newest ten steps with its curve over the
-    run, images a second, memory (of the process on a CPU, at its peak on a GPU), the newest validation's gain with its
-    interval, and where the newest picture is. Elsewhere it prints lines: one at the start, one a minute, one at each
-    validation and one at the end. A line's reward is the mean over this process's images since the line before.
-    After its first steps a run says in one line how long a step takes and how long those that are left will.
+    In a terminal the first process draws a live view: a bar, the mean reward of the newest ten steps with its curve
+    over the run, images per second, memory (of the process on a CPU, the peak on a GPU), the gain at the newest
+    validation with its interval, and the path of the newest picture. Elsewhere it prints lines: one at the start, one
+    per minute, one at each validation and one at the end. The reward of a line is the mean over this process's images
+    since the last line. After the first steps one line has the time of a step and of the remaining steps.
 
     Args:
-        every: seconds between two lines; 0 for one after every step.
+        every: seconds between two lines; 0 for a line after every step.
 
     Attributes:
-        seconds_per_step: mean time of a step of the newest training, without the first ones and validations; None for a
-            training of fewer.
+        seconds_per_step: mean time of a step of the newest training, without the first steps and validations; None for
+            a training of fewer steps.
     """
 
     def __init__(self, every: float = EVERY) -> None:
@@ -61,7 +61,7 @@ class Progress(L.Callback):
         self.seconds_per_step: float | None = None
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Begin where the run continues."""
+        """Begin at the step of the run."""
         self._rewards, self._said, self._images, self._images_a_step = [], math.nan, 0, 0
         self._curve, self._newest, self._step, self._validated = Curve(), deque(maxlen=SMOOTHED), [], ""
         device = pl_module.device
@@ -101,15 +101,15 @@ class Progress(L.Callback):
             self._since = None
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Say what was done."""
+        """Print the last line."""
         self._close(said=True)
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
-        """Leave the terminal clean for the error's line."""
+        """Clear the live view before the error message."""
         self._close(said=False)
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Count batches; training waits."""
+        """Pause the training, and count batches."""
         if trainer.sanity_checking:
             return
         if self._fit is not None:
@@ -124,7 +124,7 @@ class Progress(L.Callback):
             self._batches.advance()
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Say what validation found; training goes on."""
+        """Print the gain, and resume the training."""
         if self._batches is None:
             return
         in_lines = self._batches.in_lines
@@ -148,7 +148,7 @@ class Progress(L.Callback):
         self._batches.advance()
 
     def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Say how long it took."""
+        """Print the last line."""
         self._close(said=True)
 
     def _begin(self, trainer: L.Trainer, name: str, batches: Sequence[float]) -> None:
@@ -156,7 +156,7 @@ class Progress(L.Callback):
         self._batches = Steps(name, total, "batches", every=self.every, shown=trainer.is_global_zero)
 
     def _keep(self) -> None:
-        """Enter the rewards of a step that is done."""
+        """Add the mean reward of a finished step."""
         if not self._step:
             return
         mean = fmean(self._step)
@@ -184,16 +184,16 @@ class Progress(L.Callback):
         return ", ".join(parts)
 
     def _facts(self, trainer: L.Trainer, device: torch.device) -> list[list[str]]:
-        """What a terminal shows below the bar."""
+        """Lines below the bar of the live view."""
         reward = f"reward {fmean(tuple(self._newest)):.3f} {self._curve.drawn(CURVE)}".rstrip() if self._newest else ""
         memory = peak_memory(device) if device.type == "cuda" else process_memory()
-        found = [[reward, *self._speed(), memory]]
+        lines = [[reward, *self._speed(), memory]]
         if self._validated:
-            found.append([f"validation: {self._validated}"])
+            lines.append([f"validation: {self._validated}"])
         page = Path(trainer.default_root_dir) / PAGE
-        grids = (each.last for each in trainer.callbacks if isinstance(each, ImageGrid))  # type: ignore[attr-defined]
-        places = {"page": page if page.is_file() else None, "pictures": next(grids, None)}
-        return [*found, *([f"{name}: {place}"] for name, place in places.items() if place is not None)]
+        grids = (grid.last for grid in trainer.callbacks if isinstance(grid, ImageGrid))  # type: ignore[attr-defined]
+        files = {"page": page if page.is_file() else None, "pictures": next(grids, None)}
+        return [*lines, *([f"{name}: {file}"] for name, file in files.items() if file is not None)]
 
     def _speed(self) -> list[str]:
         pace = None if self._fit is None else self._fit.pace()
@@ -214,17 +214,17 @@ class Progress(L.Callback):
 
 
 def peak_memory(device: torch.device) -> str:
-    """The most that tensors have taken of a GPU since the process began."""
+    """Peak GPU memory of tensors since the process began."""
     return f"peak {torch.cuda.max_memory_allocated(device) / 2**30:.1f} GiB"
 
 
 def process_memory() -> str:
-    """What this process holds of the machine's memory."""
+    """Resident memory of this process."""
     return f"memory {psutil.Process().memory_info().rss / 2**30:.1f} GiB"
 
 
 def spoken(seconds: float) -> str:
-    """A duration to two digits, in the unit that suits it."""
+    """A duration in words, to two digits."""
     for unit, size in (("hours", 3600.0), ("minutes", 60.0)):
         if seconds >= 1.5 * size:
             return f"about {seconds / size:.2g} {unit}"
@@ -232,7 +232,7 @@ def spoken(seconds: float) -> str:
 
 
 def _total(trainer: L.Trainer) -> int | None:
-    """Optimiser steps of the whole run; None where epochs are without an end."""
+    """Optimiser steps of the whole run; None where the number is unbounded."""
     total = trainer.estimated_stepping_batches
     return int(total) if math.isfinite(total) and total > 0 else None
 

@@ -1,151 +1,106 @@
-"""Quality against compute as SVG text, coloured by the page it stands in; every line carries its own name."""
+"""Quality against compute, drawn by matplotlib; every line has its name beside its last point."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
+from typing import Any
 
-COLOURS = ("#3b7dd8", "#e07b39", "#3a9d6a", "#b65fc4", "#b8901c", "#d1495b", "#4aa3a2", "#8a6f4d", "#6f6fd8")
-GREY = "#7a8a99"  # what does not search
-WIDTH, HEIGHT = 660, 400  # it grows with the names
-LEFT, RIGHT, TOP, BOTTOM = 46, 168, 14, 42
-APART = 13.5  # between two names
+from hypernoise_pl.report.svg import COLOURS, GREY, as_svg, new_figure
+
+WIDTH, HEIGHT = 660, 400  # pixels; the height grows with the number of names
+LEFT, RIGHT, TOP, BOTTOM = 58, 168, 14, 46  # margins
+APART = 13.5  # pixels between two names
 
 
 @dataclass(frozen=True)
 class Line:
-    """A method's points, cost and quality.
+    """Points of a method.
 
     Args:
-        name: written beside its last point.
-        kind: what shares a colour; empty for what does not search.
-        trained: whether it starts from what was trained; its points are diamonds and its line is thick.
+        name: name beside the last point.
+        group: methods of one group share a colour; empty for a method that does not search.
+        trained: whether the method starts from the adapter: diamonds and a thick line.
         points: cost above 0, and quality.
     """
 
     name: str
-    kind: str
+    group: str
     trained: bool
     points: Sequence[tuple[float, float]]
 
 
-@dataclass(frozen=True)
-class Axes:
-    """From figures to places in the picture; cost on a log axis."""
-
-    low: float
-    high: float
-    bottom: float
-    top: float
-    height: float
-
-    @staticmethod
-    def around(lines: Sequence[Line]) -> Axes:
-        """Axes that hold every point, and zero."""
-        costs = [cost for line in lines for cost, _ in line.points]
-        values = [0.0, *(value for line in lines for _, value in line.points)]
-        margin = 0.06 * (max(values) - min(values) or 1.0)
-        height = max(HEIGHT, TOP + APART * len(lines))
-        return Axes(min(costs), max(costs), min(values) - margin, max(values) + margin, height)
-
-    def x(self, cost: float) -> float:
-        """Pixels from the left."""
-        floor, ceiling = math.log10(self.low) - 0.08, math.log10(self.high) + 0.08
-        return LEFT + (math.log10(cost) - floor) / (ceiling - floor) * (WIDTH - LEFT - RIGHT)
-
-    def y(self, value: float) -> float:
-        """Pixels from the top."""
-        return self.floor - (value - self.bottom) / (self.top - self.bottom) * (self.floor - TOP)
-
-    @property
-    def floor(self) -> float:
-        """Pixels from the top to where the picture's lowest value lies."""
-        return self.height - BOTTOM
-
-
-def against_compute(lines: Sequence[Line], across: str, upward: str) -> str:
-    """An SVG of all lines.
+def against_compute(lines: Sequence[Line], across: str, upward: str, paper: str | None = None) -> str:
+    """An SVG of all lines, cost on a logarithmic axis.
 
     Args:
-        lines: methods, with a point at least each.
-        across: what cost is.
-        upward: what quality is.
+        lines: lines with at least one point.
+        across: name of the cost.
+        upward: name of the quality.
+        paper: background colour; None for a transparent one.
     """
-    axes = Axes.around(lines)
-    kinds = list(dict.fromkeys(line.kind for line in lines if line.kind))
-    colours = {kind: COLOURS[place % len(COLOURS)] for place, kind in enumerate(kinds)} | {"": GREY}
-    parts = [
-        f'<svg viewBox="0 0 {WIDTH} {axes.height:.0f}" role="img" aria-label="{escape(upward)} by {escape(across)}">'
-    ]
-    parts += _grid(axes, across, upward)
-    heights = spread([axes.y(line.points[-1][1]) for line in lines], axes.height)
-    for line, height in zip(lines, heights, strict=True):
-        parts += _drawn(line, axes, colours[line.kind], height)
-    return "".join(parts) + "</svg>"
+    height = max(HEIGHT, TOP + BOTTOM + APART * len(lines))
+    figure, axes = new_figure(WIDTH, height)
+    figure.subplots_adjust(LEFT / WIDTH, BOTTOM / height, 1 - RIGHT / WIDTH, 1 - TOP / height)
+    axes.set_xscale("log")
+    axes.set_xlabel(across)
+    axes.set_ylabel(upward)
+    axes.axhline(0, color=GREY, linewidth=0.8)
+    groups = dict.fromkeys(line.group for line in lines if line.group)
+    colours = {group: COLOURS[index % len(COLOURS)] for index, group in enumerate(groups)} | {"": GREY}
+    titles: list[str] = []
+    for line in lines:
+        _draw(axes, line, colours[line.group], titles)
+    _ticks(axes, [cost for line in lines for cost, _ in line.points])
+    _names(axes, lines, [colours[line.group] for line in lines])
+    return as_svg(figure, f"{upward} by {across}", titles, paper)
 
 
-def _drawn(line: Line, axes: Axes, colour: str, height: float) -> list[str]:
-    """A line, its points, and its name with a thread to it."""
-    places = [(axes.x(cost), axes.y(value)) for cost, value in line.points]
-    path = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
-    width = 2.5 if line.trained else 1.3
-    parts = [f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="{width}"/>']
-    for (x, y), (cost, value) in zip(places, line.points, strict=True):
-        turn = f' transform="rotate(45 {x:.1f} {y:.1f})"' if line.trained else ""
-        parts.append(
-            f'<rect x="{x - 4:.1f}" y="{y - 4:.1f}" width="8" height="8" rx="{0 if turn else 4}" fill="{colour}"{turn}>'
-            f"<title>{escape(line.name)}: {cost:.4g}, {value:+.3f}</title></rect>"
+def _draw(axes: Any, line: Line, colour: str, titles: list[str]) -> None:
+    axes.plot(*zip(*line.points, strict=True), color=colour, linewidth=2.4 if line.trained else 1.2)
+    for cost, value in line.points:
+        marker = "D" if line.trained else "o"
+        axes.plot([cost], [value], marker, color=colour, markersize=6, gid=f"title-{len(titles)}")
+        titles.append(f"{line.name}: {cost:.4g}, {value:+.3f}")
+
+
+def _ticks(axes: Any, costs: Sequence[float]) -> None:
+    """1, 2 and 5 of every decade, with plain numbers."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+    axes.set_xlim(min(costs) * 0.83, max(costs) * 1.2)
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if max(costs) < 500 * min(costs) else (1,)))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda tick, _: f"{tick:g}"))
+
+
+def _names(axes: Any, lines: Sequence[Line], colours: Sequence[str]) -> None:
+    """Names at the right, none above another, each with a thread to its last point."""
+    height = axes.figure.get_figheight() * 72
+    inside = height - TOP - BOTTOM
+    to_pixels = axes.transData.transform
+    scale = 72 / axes.figure.dpi
+    wanted = [height - to_pixels(line.points[-1])[1] * scale for line in lines]
+    for line, colour, y in zip(lines, colours, spread(wanted, height, APART, TOP), strict=True):
+        axes.annotate(
+            line.name,
+            xy=line.points[-1],
+            xytext=(1 + 10 / (WIDTH - LEFT - RIGHT), 1 - (y - TOP) / inside),
+            textcoords="axes fraction",
+            va="center",
+            color=colour,
+            arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.5, "alpha": 0.6},
+            annotation_clip=False,
         )
-    (x, y), edge = places[-1], WIDTH - RIGHT + 10
-    parts.append(f'<path class="thread" d="M{x + 5:.1f} {y:.1f}L{edge - 3} {height:.1f}" stroke="{colour}"/>')
-    parts.append(f'<text x="{edge}" y="{height + 4:.1f}" style="fill:{colour}">{escape(line.name)}</text>')
-    return parts
 
 
-def _grid(axes: Axes, across: str, upward: str) -> list[str]:
-    parts = []
-    for tick in _decades(axes.low, axes.high):
-        x = axes.x(tick)
-        parts.append(f'<line class="axis" x1="{x:.1f}" x2="{x:.1f}" y1="{TOP}" y2="{axes.floor:.1f}"/>')
-        parts.append(faint(x, axes.floor + 16, f"{tick:g}", "middle"))
-    for tick in ticks(axes.bottom, axes.top):
-        y = axes.y(tick)
-        parts.append(f'<line class="axis" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
-        parts.append(faint(LEFT - 6, y + 4, f"{tick:g}", "end"))
-    parts.append(faint((LEFT + WIDTH - RIGHT) / 2, axes.height - 6, across, "middle"))
-    parts.append(faint(LEFT + 6, TOP + 12, upward, "start"))
-    return parts
-
-
-def spread(wanted: Sequence[float], height: float) -> list[float]:
-    """Heights near those wanted, in the same order from top to bottom, no two too near."""
-    order = sorted(range(len(wanted)), key=lambda place: wanted[place])
-    found, last = [0.0] * len(wanted), TOP - APART + 4
-    for place in order:
-        last = found[place] = max(wanted[place], last + APART)
-    last = height - 4 + APART
-    for place in reversed(order):
-        last = found[place] = min(found[place], last - APART)
-    return found
-
-
-def faint(x: float, y: float, text: str, anchor: str) -> str:
-    """A text in the axes' colour."""
-    return f'<text class="faint" x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(text)}</text>'
-
-
-def _decades(low: float, high: float) -> list[float]:
-    """1, 2, 5 of every decade in reach; only its 1 where that is crowded."""
-    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    fine = [m * 10.0**p for p in powers for m in (1, 2, 5) if low * 0.99 <= m * 10.0**p <= high * 1.01]
-    coarse = [tick for tick in fine if math.isclose(math.log10(tick), round(math.log10(tick)), abs_tol=1e-9)]
-    return fine if len(fine) <= 8 else coarse
-
-
-def ticks(low: float, high: float) -> list[float]:
-    """Round numbers within a range, seven at most."""
-    step = 10 ** math.floor(math.log10((high - low) / 3))
-    step = next(step * m for m in (1, 2, 5, 10) if (high - low) / (step * m) <= 6)
-    return [round(k * step, 10) for k in range(math.ceil(low / step), math.floor(high / step) + 1)]
+def spread(wanted: Sequence[float], height: float, apart: float, top: float) -> list[float]:
+    """Heights near the wanted ones, from top to bottom in the same order, with a distance between each two."""
+    order = sorted(range(len(wanted)), key=lambda index: wanted[index])
+    result, last = [0.0] * len(wanted), top - apart + 4
+    for index in order:
+        last = result[index] = max(wanted[index], last + apart)
+    last = height - 4 + apart
+    for index in reversed(order):
+        last = result[index] = min(result[index], last - apart)
+    return result

@@ -1,4 +1,4 @@
-"""Pictures one looks at: grids of images with captions, by torch and Pillow alone."""
+"""Grids of images with captions, drawn with torch and Pillow."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ def image_grid(rows: Sequence[Tensor], names: Sequence[str], captions: Sequence[
     """Draw rows of images under common captions.
 
     Args:
-        rows: each [K, 3, H, W] in [0, 1].
-        names: one a row, written at its left.
-        captions: K, written above the columns.
-        size: pixels a side of each picture; smaller images are enlarged smoothly, larger ones reduced.
+        rows: images [K, 3, H, W] in [0, 1], one tensor per row.
+        names: names of the rows, written at the left.
+        captions: K captions, written above the columns.
+        size: side of each picture in pixels; images are resized to it.
 
     Returns:
         The picture.

@@ -67,13 +67,13 @@ class Growing:
         whole = [label for label, count in done.items() if count == self.units]
         units = {"done": state.done, "units": state.units}
         if self.base not in whole:
-            said = f"No figure yet: every gain is against {self.base}, which is not done."
-            text, found = empty_page(said, self.description, state), {"description": self.description}
+            reason = f"No figure yet: every gain is against {self.base}, which is not done."
+            text, record = empty_page(reason, self.description, state), {"description": self.description}
         else:
             rows = self.results.rows(whole)
             for label in rows.keys() - self._stats.keys():
                 self._stats[label] = self.results.image_stats(rows[label], None)
-            found = summary(rows, self.base, self._stats, self.description + devices_of(rows), self.judged_by)
-            text = page(found, sections_of(found, rows), list(grid_of(self.results, rows, self.base)), state)
-        write(self.results.folder / SO_FAR, json.dumps(found | units, indent=1) + "\n")
+            record = summary(rows, self.base, self._stats, self.description + devices_of(rows), self.judged_by)
+            text = page(record, sections_of(record, rows), list(grid_of(self.results, rows, self.base)), state)
+        write(self.results.folder / SO_FAR, json.dumps(record | units, indent=1) + "\n")
         write(self.results.folder / REPORT, text)

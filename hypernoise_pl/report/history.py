@@ -1,4 +1,4 @@
-"""A fit's figures in its run folder, a line each: what the page of a run is made from, with or without a logger."""
+"""The record of a fit: ``history.jsonl`` in the run folder, the source of ``live.html``."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ TRAIN, VALIDATION, TEST = "train", "validation", "test"
 
 @dataclass
 class History:
-    """Rows of ``history.jsonl``: ``kind`` (train, validation, test), ``step``, ``figures`` and what else is known.
+    """Rows of ``history.jsonl``: ``split`` (train, validation, test), ``step``, ``figures`` and further entries.
 
-    A row is appended as it is made, so that a run that is killed keeps every row but the one under way.
+    Each row is appended at once; a killed run keeps all of them.
 
     Args:
         folder: run folder.
@@ -31,29 +31,29 @@ class History:
 
     @property
     def file(self) -> Path:
-        """The file."""
+        """Path of ``history.jsonl``."""
         return self.folder / HISTORY
 
     def begin(self, step: int) -> None:
-        """Keep the rows up to the step that a run goes on from; a test belongs to a run that had ended, and goes too.
+        """Keep the rows up to a step, without those of tests: a test belongs to a run that had ended.
 
         Args:
             step: optimiser steps done; 0 for a new run.
         """
-        found: dict[tuple[str, int], dict[str, Any]] = {}
+        kept: dict[tuple[str, int], dict[str, Any]] = {}
         for line in self.file.read_text(encoding="utf-8").splitlines() if self.file.exists() else ():
             row = _row(line)
-            if row is not None and row["kind"] != TEST and 0 < row["step"] <= step:
-                found[row["kind"], row["step"]] = row
-        self.rows = sorted(found.values(), key=lambda row: row["step"])
+            if row is not None and row["split"] != TEST and 0 < row["step"] <= step:
+                kept[row["split"], row["step"]] = row
+        self.rows = sorted(kept.values(), key=lambda row: row["step"])
         self.folder.mkdir(parents=True, exist_ok=True)
         write(self.file, "".join(map(_line, self.rows)))
 
-    def add(self, kind: str, step: int, figures: Mapping[str, float], **more: Any) -> None:
-        """Append a row; one of the same kind and step is replaced, as of a validation that a resumed run repeats."""
+    def add(self, split: str, step: int, figures: Mapping[str, float], **more: Any) -> None:
+        """Append a row, or replace the row of the same split and step: a resumed run may repeat a validation."""
         known = {name: value if math.isfinite(value) else None for name, value in figures.items()}
-        row = {"kind": kind, "step": step, "figures": known} | more
-        kept = [each for each in self.rows if (each["kind"], each["step"]) != (kind, step)]
+        row = {"split": split, "step": step, "figures": known} | more
+        kept = [other for other in self.rows if (other["split"], other["step"]) != (split, step)]
         if len(kept) < len(self.rows):
             self.rows = [*kept, row]
             write(self.file, "".join(map(_line, self.rows)))
@@ -62,19 +62,19 @@ class History:
         with self.file.open("a", encoding="utf-8") as file:
             file.write(_line(row))
 
-    def of(self, kind: str) -> list[dict[str, Any]]:
-        """The rows of a kind, by step."""
-        return [row for row in self.rows if row["kind"] == kind]
+    def of(self, split: str) -> list[dict[str, Any]]:
+        """The rows of a split, by step."""
+        return [row for row in self.rows if row["split"] == split]
 
-    def curve(self, kind: str, name: str) -> list[tuple[int, float]]:
-        """Step and value of a figure, where it has one."""
-        rows = self.of(kind)
+    def curve(self, split: str, name: str) -> list[tuple[int, float]]:
+        """Step and value of a figure, without missing values."""
+        rows = self.of(split)
         return [(row["step"], row["figures"][name]) for row in rows if row["figures"].get(name) is not None]
 
-    def names(self, kind: str, prefix: str) -> list[str]:
-        """What follows a prefix in the names of a kind's figures, in the order in which they were logged."""
-        every = dict.fromkeys(name for row in self.of(kind) for name in row["figures"] if name.startswith(prefix))
-        return [name.removeprefix(prefix) for name in every]
+    def names(self, split: str, prefix: str) -> list[str]:
+        """Names of a split's figures that begin with a prefix, without it, in the order of logging."""
+        names = dict.fromkeys(name for row in self.of(split) for name in row["figures"] if name.startswith(prefix))
+        return [name.removeprefix(prefix) for name in names]
 
 
 def _line(row: Mapping[str, Any]) -> str:
@@ -82,9 +82,9 @@ def _line(row: Mapping[str, Any]) -> str:
 
 
 def _row(line: str) -> dict[str, Any] | None:
-    """A row; None of a line that was cut when the machine went down."""
+    """The row of a line; None for a truncated line."""
     try:
         row = json.loads(line)
     except ValueError:
         return None
-    return row if isinstance(row, dict) and {"kind", "step", "figures"} <= row.keys() else None
+    return row if isinstance(row, dict) and {"split", "step", "figures"} <= row.keys() else None

@@ -74,18 +74,18 @@ def write_report(
     rows = results.rows(labels)
     results.finish([row for own in rows.values() for row in own])
     stats = {label: results.image_stats(own, features) for label, own in rows.items()}
-    found = summary(rows, base, stats, description + devices_of(rows), judged_by)
-    write(results.folder / "summary.json", json.dumps(found, indent=1) + "\n")
-    sections = sections_of(found, rows)
-    text = f"# Comparison\n\n{verdict(found)}\n\n{found['description']}\n\n{markdown(sections['methods'])}"
+    record = summary(rows, base, stats, description + devices_of(rows), judged_by)
+    write(results.folder / "summary.json", json.dumps(record, indent=1) + "\n")
+    sections = sections_of(record, rows)
+    text = f"# Comparison\n\n{verdict(record)}\n\n{record['description']}\n\n{markdown(sections['methods'])}"
     if len(sections["refinement"]) > 1:
         text += f"\nSearches from refined noise, with the same budget:\n\n{markdown(sections['refinement'])}"
     if len(sections["reward_hacking"]) > 1:
         text += f"\nGains in standard deviations of the base's scores:\n\n{markdown(sections['reward_hacking'])}"
     write(results.folder / "report.md", text)
-    write(results.folder / REPORT, page(found, sections, list(grid_of(results, rows, base))))
+    write(results.folder / REPORT, page(record, sections, list(grid_of(results, rows, base))))
     (results.folder / SO_FAR).unlink(missing_ok=True)
-    return found
+    return record
 
 
 def devices_of(rows: Mapping[str, Sequence[ImageRow]]) -> str:
@@ -96,23 +96,23 @@ def devices_of(rows: Mapping[str, Sequence[ImageRow]]) -> str:
     return f"; seconds are of several devices ({', '.join(devices)}) and do not compare: count evaluations instead"
 
 
-def sections_of(found: Mapping[str, Any], rows: Mapping[str, Sequence[ImageRow]]) -> dict[str, Table]:
+def sections_of(record: Mapping[str, Any], rows: Mapping[str, Sequence[ImageRow]]) -> dict[str, Table]:
     """The tables of a report: ``methods``, ``refinement`` and ``reward_hacking``."""
-    return {"methods": table(found), "refinement": refinement(rows), "reward_hacking": reward_hacking(found)}
+    return {"methods": table(record), "refinement": refinement(rows), "reward_hacking": reward_hacking(record)}
 
 
 def page(
-    found: Mapping[str, Any], sections: Mapping[str, Table], grid: Sequence[Any], state: State | None = None
+    record: Mapping[str, Any], sections: Mapping[str, Table], grid: Sequence[Any], state: State | None = None
 ) -> str:
     """The page as HTML.
 
     Args:
-        found: summary.
+        record: summary.
         sections: its tables.
         grid: pictures, as of ``grid_of``.
         state: progress of an unfinished comparison; None of a finished one.
     """
-    methods, base = found["methods"], found["methods"][found["base"]]
+    methods, base = record["methods"], record["methods"][record["base"]]
     by_method: dict[str, list[Mapping[str, Any]]] = {}
     for figures in methods.values():
         if figures["gain"] is not None:
@@ -120,12 +120,12 @@ def page(
     return render(
         "page.html",
         title=TITLE,
-        verdict=verdict(found),
-        description=found["description"],
-        judged_by=found["judged_by"],
+        verdict=verdict(record),
+        description=record["description"],
+        judged_by=record["judged_by"],
         table=sections["methods"],
         trained={figures["label"] for figures in methods.values() if figures["trained"]},
-        quality="the judge's mean over tags" if found["gain_by"] == "judge" else "the weighted reward",
+        quality="the judge's mean over tags" if record["gain_by"] == "judge" else "the weighted reward",
         base=base["label"],
         charts=[Markup(chart) for chart in _charts(by_method)],
         tags=list(base["judge"]),
@@ -171,22 +171,22 @@ def _charts(by_method: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[str]:
 
 
 def grid_of(results: Results, rows: Mapping[str, Sequence[ImageRow]], base: str) -> Iterator[tuple[str, list[Any]]]:
-    """A few prompts, tag by tag, by their first noise, in every method."""
-    firsts = [place for place, row in enumerate(rows[base]) if row.seed == 0]
+    """The first images of a few prompts, of all tags in turn, by every method."""
     by_tag: dict[str, list[int]] = {}
-    for place in firsts:
-        by_tag.setdefault(rows[base][place].tag, []).append(place)
-    turns = [place for turn in range(SHOWN) for own in by_tag.values() for place in own[turn : turn + 1]]
-    for place in turns[:SHOWN]:
-        cells = []
-        for own in rows.values():
-            row = own[place]
-            cells.append({
-                "source": _data(results.folder / row.image),
-                "reward": f"{row.reward:.2f}",
-                "right": None if row.judge is None else bool(row.judge),
-            })  # fmt: skip
-        yield rows[base][place].text, cells
+    for index, row in enumerate(rows[base]):
+        if row.seed == 0:
+            by_tag.setdefault(row.tag, []).append(index)
+    turns = [index for turn in range(SHOWN) for own in by_tag.values() for index in own[turn : turn + 1]]
+    for index in turns[:SHOWN]:
+        cells = [
+            {
+                "source": _data(results.folder / own[index].image),
+                "reward": f"{own[index].reward:.2f}",
+                "right": None if own[index].judge is None else bool(own[index].judge),
+            }
+            for own in rows.values()
+        ]
+        yield rows[base][index].text, cells
 
 
 def _data(file: Path) -> str:

@@ -23,9 +23,9 @@ def write_rows(rows: Sequence[ImageRow], file: Path) -> None:
         method, cost, scores = (entry.pop(name) for name in ("method", "cost", "scores"))
         flat.append(method | entry | cost | {SCORE + name: score for name, score in scores.items()})
     table = pa.Table.from_pylist(flat)
-    for name, kind in (("judge", pa.float64()), ("search", pa.string())):
+    for name, dtype in (("judge", pa.float64()), ("search", pa.string())):
         if table.schema.field(name).type == pa.null():  # a column without values keeps its type
-            table = table.set_column(table.schema.get_field_index(name), name, table[name].cast(kind))
+            table = table.set_column(table.schema.get_field_index(name), name, table[name].cast(dtype))
     pq.write_table(table, file)
 
 

@@ -151,10 +151,10 @@ def rollout_rows(
     )
     counts = (None, None) if search else (1, 0)
     cost = Cost(rollout.nfe, rollout.nfe_backward, rollout.seconds, device, *counts)
-    seen, draws = Counter[int](), []
+    counts_by_prompt, draws = Counter[int](), []
     for prompt in rollout.prompts:
-        draws.append((prompt, seen[prompt.index]))
-        seen[prompt.index] += 1
+        draws.append((prompt, counts_by_prompt[prompt.index]))
+        counts_by_prompt[prompt.index] += 1
     return image_rows(method, cost, draws, rollout.scores, weights, verdicts)
 
 

@@ -1,4 +1,4 @@
-"""Signs of reward hacking in a fit's validations: the rewards are pleased, and something else pays for it."""
+"""Signs of reward hacking in the validations of a fit."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from hypernoise_pl.metrics.intervals import Estimate, estimate
 from hypernoise_pl.report.rows import JUDGE, WEIGHTED, ImageRow, columns, prompts_and_tags
 from hypernoise_pl.report.summary import in_deviations
 
-STALLED = 0.05  # share of its gain by which the reward has to rise for it not to stall
-KL = ("noise/kl/total", "train/penalty")  # figures of how far the noise has moved, the first that is logged counts
+STALLED = 0.05  # a reward that rises by a smaller share of its gain stalls
+KL = ("noise/kl/total", "train/penalty")  # log keys of the KL; the first that is logged counts
 
-Row = Mapping[str, Any]  # of a validation, as of ``validated``
+Validation = Mapping[str, Any]  # figures of ``validated``, and ``step``
 
 
 @dataclass(frozen=True)
@@ -23,8 +23,8 @@ class Sign:
     """A sign of reward hacking.
 
     Args:
-        name: of the sign, the same at every validation that shows it.
-        text: what is seen, in a sentence.
+        name: sign name, the same at every validation.
+        text: description with figures, a sentence.
     """
 
     name: str
@@ -33,13 +33,13 @@ class Sign:
 
 @dataclass(frozen=True)
 class Limits:
-    """From where on a figure is a sign.
+    """Bounds of figures; a sign lies beyond.
 
     Args:
-        diversity: share of the base's diversity, from below.
-        deviations: standard deviations of a reward's scores over the base's images by which it differs, from below.
-        growth: factor by which the KL grows while the reward stalls, from above.
-        kl: the figure that stands for the KL (the first of ``KL`` that is logged), from above; None for no bound.
+        diversity: lower bound, share of the base's diversity.
+        deviations: lower bound of a reward's gain, in standard deviations of the base's scores.
+        growth: upper bound of the growth factor of the KL while the reward stalls.
+        kl: upper bound of the KL (the first of ``KL`` that is logged); None for no bound.
     """
 
     diversity: float = 0.8
@@ -82,27 +82,26 @@ def validated(
     }
 
 
-def signs(validations: Sequence[Row], limits: Limits = Limits()) -> list[Sign]:
-    """The signs that the newest validation shows; empty if there are none.
+def signs(validations: Sequence[Validation], limits: Limits = Limits()) -> list[Sign]:
+    """The signs of the newest validation; empty if there are none.
 
     Args:
-        validations: by step, each ``step``, ``reward_gain`` (weighted, over the base), ``gain`` and ``interval`` by the
-            judge (None without one), ``held_out`` (reward of weight 0 -> its gain over the base and the interval),
-            ``deviations`` (reward -> its gain over the base, in standard deviations of the base's scores; None where it
-            has none), ``diversity`` (refined over base; None where no prompt has two images), ``kl`` (name and value
-            of the figure that stands for it; None where none is logged). Records of older versions lack ``held_out``
-            and ``kl``.
-        limits: from where on a figure is a sign.
+        validations: validations by step, with ``step``, ``reward_gain`` (weighted, over the base), ``gain`` and
+            ``interval`` by the judge (None without one), ``held_out`` (reward of weight 0 -> gain over the base and
+            interval), ``deviations`` (reward -> gain over the base, in standard deviations of the base's scores; None
+            without scores), ``diversity`` (refined over base; None where no prompt has two images) and ``kl`` (log key
+            and value; None where none is logged). Records of older versions lack ``held_out`` and ``kl``.
+        limits: bounds of the figures.
     """
     if not validations:
         return []
     now = validations[-1]
-    found = _witnessed(validations, "the judge", _judged)
+    result = _witnessed(validations, "the judge", _judged)
     for name in now.get("held_out", {}):
-        found += _witnessed(validations, f"the held-out reward {name}", _held_out(name))
+        result += _witnessed(validations, f"the held-out reward {name}", _held_out(name))
     if now["diversity"] is not None and now["diversity"] < limits.diversity:
         share = f"{now['diversity']:.0%}"
-        found.append(
+        result.append(
             Sign("diversity", f"The images of a prompt are more alike: their mean distance is {share} of the base's.")
         )
     lower = [
@@ -111,62 +110,64 @@ def signs(validations: Sequence[Row], limits: Limits = Limits()) -> list[Sign]:
         if value is not None and value < limits.deviations and name not in now.get("held_out", {})
     ]
     if lower and now["reward_gain"] > 0:
-        found.append(Sign("lower", f"The weighted reward is above the base's, and lower is {', '.join(lower)}."))
-    return found + _moved(validations, limits)
+        result.append(Sign("lower", f"The weighted reward is above the base's, and lower is {', '.join(lower)}."))
+    return result + _moved(validations, limits)
 
 
-def _judged(row: Row) -> Estimate | None:
+def _judged(row: Validation) -> Estimate | None:
     return None if row["gain"] is None else Estimate(row["gain"], row["interval"])
 
 
-def _held_out(name: str) -> Callable[[Row], Estimate | None]:
+def _held_out(name: str) -> Callable[[Validation], Estimate | None]:
     return lambda row: Estimate(*row["held_out"][name]) if name in row.get("held_out", {}) else None
 
 
-def _witnessed(validations: Sequence[Row], who: str, read: Callable[[Row], Estimate | None]) -> list[Sign]:
-    """What one that is not trained on says against the weighted reward."""
-    known = [(row, said) for row in validations if (said := read(row)) is not None]
+def _witnessed(
+    validations: Sequence[Validation], who: str, read: Callable[[Validation], Estimate | None]
+) -> list[Sign]:
+    """Signs of a judge or reward without weight that contradicts the weighted reward."""
+    known = [(row, own) for row in validations if (own := read(row)) is not None]
     if not known or known[-1][0] is not validations[-1]:
         return []
     now, own = known[-1]
     best, then = max(known, key=lambda pair: pair[1].mean)
-    found = []
+    result = []
     if (
         own.mean < (then.mean if then.interval is None else then.interval[0])
         and now["reward_gain"] > best["reward_gain"]
     ):
-        found.append(Sign(
+        result.append(Sign(
             f"{who} falls",
             f"Since step {best['step']} the reward rises and {who} falls: the gain by the weighted reward went "
             f"from {best['reward_gain']:+.3f} to {now['reward_gain']:+.3f}, that by {who} from {then.mean:+.3f} "
             f"to {own.mean:+.3f}{'' if then.interval is None else ', below its 95 % interval there'}.",
         ))  # fmt: skip
     if now["reward_gain"] > 0 and (own.mean if own.interval is None else own.interval[1]) < 0:
-        found.append(Sign(
+        result.append(Sign(
             f"{who} finds the images worse",
             f"The weighted reward is above the base's ({now['reward_gain']:+.3f}), and {who} finds the images "
             f"worse than the base's ({own.mean:+.3f}).",
         ))  # fmt: skip
-    return found
+    return result
 
 
-def _moved(validations: Sequence[Row], limits: Limits) -> list[Sign]:
-    """What the KL says."""
+def _moved(validations: Sequence[Validation], limits: Limits) -> list[Sign]:
+    """Signs of the KL."""
     now = validations[-1]
     if now.get("kl") is None:
         return []
-    (name, value), found = now["kl"], []
+    (name, value), result = now["kl"], []
     known = [row for row in validations[:-1] if row.get("kl") is not None and row["kl"][0] == name]
     best = max(known, key=lambda row: row["reward_gain"], default=None)
     if best is not None and best["reward_gain"] > 0:
         stalls = now["reward_gain"] < (1 + STALLED) * best["reward_gain"]
         if stalls and value > limits.growth * best["kl"][1]:
-            found.append(Sign(
+            result.append(Sign(
                 "the KL grows",
                 f"Since step {best['step']} the reward stalls and the noise moves on: the gain by the weighted reward "
                 f"went from {best['reward_gain']:+.3f} to {now['reward_gain']:+.3f}, {name} from {best['kl'][1]:.3g} "
                 f"to {value:.3g}.",
             ))  # fmt: skip
     if limits.kl is not None and value > limits.kl:
-        found.append(Sign("the KL", f"{name} is {value:.3g}, above its bound of {limits.kl:g}."))
-    return found
+        result.append(Sign("the KL", f"{name} is {value:.3g}, above its bound of {limits.kl:g}."))
+    return result

@@ -55,7 +55,7 @@ def refinement(rows: Mapping[str, Sequence[ImageRow]]) -> Table:
 
     Differences are paired by prompt and seed; their intervals are over prompts.
     """
-    found = [["from refined noise", "from Gaussian noise", "budget", "NFE", "NFE, Gaussian",
+    result = [["from refined noise", "from Gaussian noise", "budget", "NFE", "NFE, Gaussian",
               "refined", "Gaussian", "difference", "95 %"]]  # fmt: skip
     for own in rows.values():
         info = own[0].method
@@ -73,7 +73,7 @@ def refinement(rows: Mapping[str, Sequence[ImageRow]]) -> Table:
             column = JUDGE if JUDGE in now else WEIGHTED
             prompts, tags = prompts_and_tags(own)
             difference = estimate(now[column] - before[column], prompts, tags)
-            found.append([
+            result.append([
                 info.label,
                 plain.label,
                 str(info.requested_nfe),
@@ -83,7 +83,7 @@ def refinement(rows: Mapping[str, Sequence[ImageRow]]) -> Table:
                 f"{difference.mean:+.3f}",
                 in_words(difference.interval),
             ])  # fmt: skip
-    return found
+    return result
 
 
 def reward_hacking(summary: Mapping[str, Any]) -> Table:
@@ -108,11 +108,11 @@ def _columns(summary: Mapping[str, Any]) -> Table:
     methods, base = list(summary["methods"].values()), summary["methods"][summary["base"]]
     tags = [tag for tag in base["judge"] if tag != "mean"]
     unscored = sorted({name for figures in methods for name in figures["unscored_images"]})
-    found = [["method", *(figures["label"] for figures in methods)]]
+    result = [["method", *(figures["label"] for figures in methods)]]
 
     def add(head: str, cells: Sequence[str]) -> None:
         if any(cell.strip("- ") for cell in cells):
-            found.append([head, *cells])
+            result.append([head, *cells])
 
     def over_base(head: str, cells: Sequence[str]) -> None:
         add(head, ["" if figures is base else cell for figures, cell in zip(methods, cells, strict=True)])
@@ -130,7 +130,7 @@ def _columns(summary: Mapping[str, Any]) -> Table:
     for tag in tags:
         judged(tag.replace("_", " "), tag)
     for name in base["rewards"]:
-        found.append([name, *(_number(figures["rewards"].get(name)) for figures in methods)])
+        result.append([name, *(_number(figures["rewards"].get(name)) for figures in methods)])
     add("weighted reward", [_number(figures["weighted_reward"]) for figures in methods])
     over_base("wins", [_number(figures["win_rate"], ".2f") for figures in methods])
     over_base("95 %", [in_words(figures["win_interval"], ".2f") for figures in methods])
@@ -141,7 +141,7 @@ def _columns(summary: Mapping[str, Any]) -> Table:
     if any(figures["unscored_candidates"] for figures in methods):
         add("unscored candidates / image", [f"{figures['unscored_candidates']:.2f}" for figures in methods])
     add("images", [str(figures["images"]) for figures in methods])
-    return found
+    return result
 
 
 def _number(value: float | None, form: str = ".3f", unit: str = "") -> str:

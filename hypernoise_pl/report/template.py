@@ -1,4 +1,4 @@
-"""The HTML pages' templates, which share one style sheet."""
+"""HTML pages from templates with a common style sheet."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from jinja2 import Environment, FileSystemLoader
 
 
 def render(name: str, **values: Any) -> str:
-    """A page.
+    """An HTML page.
 
     Args:
-        name: template, a file beside this module.
-        **values: what stands in it; text is escaped, ``Markup`` is not.
+        name: file name of the template, beside this module.
+        **values: variables of the template; text is escaped, ``Markup`` is not.
     """
     loader = FileSystemLoader(Path(__file__).parent, encoding="utf-8")
     return Environment(autoescape=True, loader=loader).get_template(name).render(**values)

@@ -62,8 +62,8 @@ def measure(
         summary = evaluate.summary(fitted, run.description or type(run.model).__name__)
         lines += [few_methods(summary), ""]
         for benchmark in (callback for callback in trainer.callbacks if isinstance(callback, RunBenchmark)):
-            if benchmark.found:
-                summary["benchmarks"][benchmark.name] = benchmark.found
+            if benchmark.figures:
+                summary["benchmarks"][benchmark.name] = benchmark.figures
                 lines += [benchmark.table(), ""]
     lines += [*notes, ""] if notes else []
     if run.folder.trial:

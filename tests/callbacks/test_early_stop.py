@@ -25,7 +25,7 @@ def test_a_run_stops_by_a_figure_of_the_configuration_and_says_so(own_folder, ca
     assert main(["fit", *SHORT, *flags, f"--trainer.callbacks.{kind}.patience=2"]) == 0, capsys.readouterr().err
     said = capsys.readouterr().out
     rows = [json.loads(line) for line in Path("run/history.jsonl").read_text().splitlines()]
-    assert [row["step"] for row in rows if row["kind"] == "validation"] == [1, 2, 3]
+    assert [row["step"] for row in rows if row["split"] == "validation"] == [1, 2, 3]
     why = "trainer.max_epochs, max_time, limit_train_batches or a callback stopped it"
     if kind == "EarlyStop":
         why = "EarlyStop: monitored metric validation/win_rate did not improve in the last 2 records. Best score: 0.500"

@@ -68,7 +68,7 @@ def test_a_held_out_reward_that_pays_is_said_once_logged_and_drawn(sana_folder, 
     assert worse and falls and len(lines) == len(worse) + len(falls)
     began = int(re.match(r"alarm: step (\d+): ", worse[0])[1])
     rows = [json.loads(line) for line in (tmp_path / HISTORY).read_text().splitlines()]
-    shown = [row for row in rows if row["kind"] == "validation"]
+    shown = [row for row in rows if row["split"] == "validation"]
     assert [row["step"] for row in shown] == [2, 4, 6, 8, 10, 12]
     assert [row["figures"]["alarm/signs"] for row in shown] == [len(row["signs"]) for row in shown]
     pairs = zip([{}, *(row["signs"] for row in shown)], [row["signs"] for row in shown])

@@ -68,7 +68,7 @@ def fit(sana, folder, steps, kind=NoiseHypernetwork, judge=None, checkpoint=None
 
 def steps(folder, kind):
     rows = [json.loads(line) for line in (folder / HISTORY).read_text().splitlines()]
-    return [row["step"] for row in rows if row["kind"] == kind]
+    return [row["step"] for row in rows if row["split"] == kind]
 
 
 def test_the_page_grows_with_the_run_and_holds_its_figures_and_pictures(sana_folder, tmp_path):
@@ -99,7 +99,7 @@ def test_a_resumed_run_has_every_step_once(sana_folder, tmp_path, kind):
     trainer.save_checkpoint(tmp_path / "3.ckpt")
     fit(sana_folder, tmp_path, 5, kind, checkpoint=tmp_path / "3.ckpt")  # killed without a checkpoint of its own
     with (tmp_path / HISTORY).open("a") as file:
-        file.write('{"kind": "train", "st')
+        file.write('{"split": "train", "st')
     assert steps_of_whole_lines(tmp_path) == [1, 2, 3, 4, 5]
     fit(sana_folder, tmp_path, 6, kind, checkpoint=tmp_path / "3.ckpt")
     assert steps(tmp_path, "train") == [1, 2, 3, 4, 5, 6]
@@ -112,7 +112,7 @@ def test_a_resumed_run_has_every_step_once(sana_folder, tmp_path, kind):
 
 def steps_of_whole_lines(folder):
     lines = (folder / HISTORY).read_text().splitlines()[:-1]
-    return [row["step"] for row in map(json.loads, lines) if row["kind"] == "train"]
+    return [row["step"] for row in map(json.loads, lines) if row["split"] == "train"]
 
 
 def test_a_run_that_fails_says_so_and_a_run_that_fails_before_its_first_step_leaves_the_record(sana_folder, tmp_path):

@@ -43,12 +43,12 @@ def test_figures_are_those_of_the_judge_and_of_images_made_apart(sana_folder, tm
                 images = method([prompt] * 2, method.eval_noise([prompt], 2), strength=strength).images
             light_of.setdefault(prompt.tag, []).extend(image.mean().item() for image in images)
         means = {tag: sum(own) / len(own) for tag, own in light_of.items()}
-        found = bright.found[name]["score"]
+        found = bright.figures[name]["score"]
         assert found["tags"] == pytest.approx(means, abs=1e-5)
         assert found["mean"] == pytest.approx(sum(means.values()) / 2, abs=1e-5)
         assert trainer.callback_metrics[f"test/{name}/benchmark/light"].item() == pytest.approx(found["mean"], abs=1e-5)
         assert (found["images"], found["prompts"], found["left_out"]) == (14, 7, 0)
-        assert (bright.found[name]["red"]["images"], bright.found[name]["red"]["left_out"]) == (8, 6)
+        assert (bright.figures[name]["red"]["images"], bright.figures[name]["red"]["left_out"]) == (8, 6)
     shown = bright.table()
     assert ("fine-tuned generator" in shown.splitlines()[0]) == (kind is GeneratorLora)
     assert "Brightness by Brightnesses, over 7 prompts" in shown and "A caveat." in " ".join(shown.split())
@@ -73,8 +73,8 @@ def test_it_runs_at_the_first_validation_and_then_every_so_many_steps(sana_folde
     own, page = light(every=every), LivePage(0)
     trainer = fitted(sana_folder, tmp_path, own, page, val_check_interval=interval)
     rows = [json.loads(line) for line in (tmp_path / "history.jsonl").read_text().splitlines()]
-    assert [row["step"] for row in rows if row["kind"] == "validation" and NAME in row["figures"]] == ran
-    assert [row["step"] for row in rows if row["kind"] == "validation"] == [*range(interval, 5, interval)]
+    assert [row["step"] for row in rows if row["split"] == "validation" and NAME in row["figures"]] == ran
+    assert [row["step"] for row in rows if row["split"] == "validation"] == [*range(interval, 5, interval)]
     assert "test/hypernetwork/benchmark/light" in trainer.callback_metrics
     page = (tmp_path / "live.html").read_text()
     assert ("<h2>Benchmarks</h2>" in page) == bool(ran) and (
@@ -130,7 +130,7 @@ def test_limits_of_the_trainer_are_its_own(sana_folder, tmp_path):
     own = light()
     fitted(sana_folder, tmp_path, own, limit_val_batches=1, limit_test_batches=2)
     assert len({index for batch in own.benchmark.seen[:2] for index in batch}) == 2
-    assert own.found["base"]["score"]["prompts"] == 4
+    assert own.figures["base"]["score"]["prompts"] == 4
 
 
 def test_what_is_wrong_is_said_before_training(sana_folder, tmp_path, monkeypatch):

@@ -158,7 +158,7 @@ def test_time_is_that_of_a_run_that_did_the_same_in_a_step(capsys):
     said = dry(capsys, "fit", *more)["time"]
     seconds, run = summary["fit"]["seconds_per_step"], next(Path("runs/fit").iterdir())
     assert said == (
-        f"{spoken(1000 * seconds)} of training: {seconds:.3g} s a step, measured by {run} on {summary['device']}"
+        f"{spoken(1000 * seconds)} of training: {seconds:.3g} s a step, measured by {run} on {summary['fit']['device']}"
     )
     for other in (
         "--data.batch_size=5",

@@ -156,7 +156,7 @@ def test_a_validation_that_a_stop_came_before_is_made_up_for(stopped, tmp_path, 
 
 def validated(folder: Path) -> list[int]:
     rows = map(json.loads, (folder / "history.jsonl").read_text().splitlines())
-    return [row["step"] for row in rows if row["kind"] == "validation"]
+    return [row["step"] for row in rows if row["split"] == "validation"]
 
 
 def _noted(method, seen: list[int]):

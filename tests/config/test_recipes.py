@@ -71,7 +71,7 @@ def small(prompts, clip_folder, blip_folder, detector_folder, colours_folder, mo
 def rows_of(kind: str) -> list[dict]:
     rows = [json.loads(line) for line in Path("run/history.jsonl").read_text().splitlines()]
     assert rows
-    return [row for row in rows if row["kind"] == kind]
+    return [row for row in rows if row["split"] == kind]
 
 
 @pytest.mark.parametrize("recipe", RECIPES)

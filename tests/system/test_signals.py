@@ -108,7 +108,7 @@ def test_a_signal_to_the_second_process_stops_both_after_the_same_step(tmp_path)
     assert newest is not None and newest[1]["global_step"] == 3
     # the first process alone writes the page and its record
     rows = [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
-    assert [(row["kind"], row["step"]) for row in rows] == [("train", step) for step in (1, 2, 3)]
+    assert [(row["split"], row["step"]) for row in rows] == [("train", step) for step in (1, 2, 3)]
     assert "Stopped by SIGTERM, step 3 of 5" in (folder / "live.html").read_text()
 
 
