@@ -1,1 +1,1 @@
-"""Models that others have published: found, downloaded, loaded, their keys converted."""
+"""Loading of published models: download, checks, key conversion."""

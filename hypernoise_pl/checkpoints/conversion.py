@@ -1,4 +1,4 @@
-"""Checkpoints in their authors' own layout: read without running code, renamed, and nothing left over or missing."""
+"""Conversion of authors' checkpoints: safe reading, key rules, strict loading."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ ENDINGS = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
 
 @dataclass(frozen=True)
 class KeyRule:
-    r"""Where the tensors of some names go.
+    r"""A rule that maps tensors of an author's checkpoint to keys of our module.
 
     Args:
-        pattern: regular expression of a whole name.
-        targets: its new name, in which ``\\1`` stands for the pattern's first group; with several, the tensor is cut
-            into as many equal parts along its first axis; with none, it is not used.
-        transpose: exchange the two axes of the tensor.
+        pattern: regular expression of a complete key.
+        targets: new key, in which ``\\1`` is the pattern's first group; several keys split the tensor into equal parts
+            along its first axis; no key drops it.
+        transpose: transpose the tensor.
     """
 
     pattern: str
@@ -49,14 +49,14 @@ class KeyRule:
 
 
 def read_checkpoint(file: Path, what: str) -> dict[str, Tensor]:
-    """The tensors of a checkpoint file, on the CPU.
+    """Read the tensors of a checkpoint file, on the CPU, without running code from the file.
 
-    A state dict may lie under ``state_dict``, ``ema`` or ``model``, and every name may begin with ``module.``. A file
-    by the name of a published one is warned of if it is another: a damaged weight makes scores worse, silently.
+    The state dict may be nested under ``state_dict``, ``ema`` or ``model``, and its keys may begin with ``module.``. A
+    file with a published name and another SHA-256 is a warning: damaged weights lower scores without an error.
 
     Args:
-        file: ``.safetensors``, or what ``torch.save`` wrote.
-        what: ``reward``, ``features`` or ``generator``, for messages.
+        file: ``.safetensors`` file, or a file of ``torch.save``.
+        what: caller's kind, for messages: ``reward``, ``features`` or ``generator``.
 
     Raises:
         FileNotFoundError: if it is missing.
@@ -67,58 +67,58 @@ def read_checkpoint(file: Path, what: str) -> dict[str, Tensor]:
     if file.is_dir():
         raise ValueError(f"{what} {file}: a folder; give the checkpoint file in it")
     _compare_with_published(file, what)
-    found: Any = load_tensors(file, what) if file.suffix == ".safetensors" else _unpickled(file, what)
+    state: Any = load_tensors(file, what) if file.suffix == ".safetensors" else _unpickle(file, what)
     for key in ("state_dict", "ema", "model"):
-        if isinstance(found, Mapping) and isinstance(found.get(key), Mapping):
-            found = found[key]
-    if not isinstance(found, Mapping) or not found or not all(isinstance(value, Tensor) for value in found.values()):
-        raise ValueError(f"{what} {file}: no state dict in it, which is names and tensors alone")
-    wrapped = all(name.startswith("module.") for name in found)
-    return {name.removeprefix("module.") if wrapped else name: tensor for name, tensor in found.items()}
+        if isinstance(state, Mapping) and isinstance(state.get(key), Mapping):
+            state = state[key]
+    if not isinstance(state, Mapping) or not state or not all(isinstance(value, Tensor) for value in state.values()):
+        raise ValueError(f"{what} {file}: no state dict; a checkpoint must hold keys and tensors only")
+    wrapped = all(name.startswith("module.") for name in state)
+    return {name.removeprefix("module.") if wrapped else name: tensor for name, tensor in state.items()}
 
 
 def convert_keys(tensors: Mapping[str, Tensor], rules: Sequence[KeyRule], what: str) -> dict[str, Tensor]:
-    """The tensors by their new names; the first rule that fits a name holds.
+    """Convert the keys of a checkpoint; the first matching rule applies.
 
     Raises:
-        ValueError: if no rule fits a name, a tensor cannot be cut or turned as its rule says, or two go to one name.
+        ValueError: if no rule matches a key, a tensor cannot be split or transposed, or two tensors get one key.
     """
-    found: dict[str, Tensor] = {}
+    converted: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
         rule, match = next(((r, m) for r in rules if (m := re.fullmatch(r.pattern, name))), (None, None))
         if rule is None or match is None:
-            raise ValueError(f"{what}: the checkpoint has a tensor {name!r} that this kind of model does not have")
+            raise ValueError(f"{what}: unexpected tensor {name!r} in the checkpoint")
         if (rule.transpose and tensor.dim() != 2) or (len(rule.targets) > 1 and len(tensor) % len(rule.targets)):
-            raise ValueError(f"{what}: {name} has shape {list(tensor.shape)}, which this kind of model cannot have")
+            raise ValueError(f"{what}: {name} has shape {list(tensor.shape)}, which this architecture cannot have")
         parts = tensor.chunk(len(rule.targets)) if len(rule.targets) > 1 else (tensor,) * len(rule.targets)
         for target, part in zip(rule.targets, parts, strict=True):
             new = match.expand(target)
-            if new in found:
+            if new in converted:
                 raise ValueError(f"{what}: {name} is a second tensor for {new}")
-            found[new] = part.mT if rule.transpose else part
-    return found
+            converted[new] = part.mT if rule.transpose else part
+    return converted
 
 
 def load_strict(
     module: nn.Module, tensors: Mapping[str, Tensor], what: str, dtype: torch.dtype | None = torch.float32
 ) -> None:
-    """Put tensors into a module: every weight gets one, every tensor is used.
+    """Load tensors into a module; keys and shapes must match exactly.
 
     Args:
-        module: changed in place.
-        tensors: name -> weight.
-        what: for messages.
-        dtype: of the weights then; None to keep each tensor's own, and not to copy it, where there are billions.
+        module: module, changed in place.
+        tensors: key -> tensor.
+        what: name of the checkpoint, for messages.
+        dtype: dtype of the weights afterwards; None to keep each tensor's own without a copy, for billions of weights.
 
     Raises:
-        ValueError: if a tensor is missing, too many, of another shape, or not finite.
+        ValueError: if a key is missing or unexpected, or a tensor has another shape or is not finite.
     """
     wanted = module.state_dict()
     missing, extra = sorted(wanted.keys() - tensors.keys()), sorted(tensors.keys() - wanted.keys())
     if missing:
         raise ValueError(f"{what}: no weights for {missing[0]} ({len(missing)} missing in all)")
     if extra:
-        raise ValueError(f"{what}: weights for {extra[0]}, which it does not have{nearest(extra[0], wanted)}")
+        raise ValueError(f"{what}: unexpected key {extra[0]!r}{nearest(extra[0], wanted)}")
     for name, tensor in tensors.items():
         if tensor.shape != wanted[name].shape:
             raise ValueError(
@@ -130,12 +130,12 @@ def load_strict(
     module.load_state_dict(kept, assign=True)
 
 
-def skip_init(kind: Any, *arguments: Any, **options: Any) -> Any:
+def skip_init(cls: Any, *arguments: Any, **options: Any) -> Any:
     """Build a transformers module without drawing its initial weights; ``load_strict`` fills them next."""
     from transformers.initialization import no_init_weights
 
     with no_init_weights():
-        return kind(*arguments, **options)
+        return cls(*arguments, **options)
 
 
 def _compare_with_published(file: Path, what: str) -> None:
@@ -151,7 +151,7 @@ def _compare_with_published(file: Path, what: str) -> None:
         )
 
 
-def _unpickled(file: Path, what: str) -> Any:
+def _unpickle(file: Path, what: str) -> Any:
     try:
         return torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:

@@ -1,4 +1,4 @@
-"""Loading what others have saved: quietly, with one clear line where a file is missing or damaged."""
+"""Loading of published models with one-line errors for missing or damaged files."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ from typing import Any
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-_UNREACHED = "not kept on this machine, and the hub cannot be reached or is not to be asked"
+_UNREACHED = "not in the local cache, and the hub is unreachable or offline mode is on"
 
 
-def load_pretrained(kind: Any, model: str, what: str, **options: Any) -> Any:
-    """``kind.from_pretrained(model)`` of diffusers or transformers.
+def load_pretrained(cls: Any, model: str, what: str, **options: Any) -> Any:
+    """``cls.from_pretrained(model)`` of diffusers or transformers.
 
     Args:
-        kind: class.
+        cls: class with ``from_pretrained``.
         model: folder or hub id.
-        what: ``generator`` or ``reward``, for messages.
-        options: of ``from_pretrained``.
+        what: caller's kind, for messages: ``generator`` or ``reward``.
+        options: further arguments of ``from_pretrained``.
 
     Raises:
-        FileNotFoundError: if the folder or a file of it is missing, or the hub does not give it.
+        FileNotFoundError: if the folder or a file of it is missing, or the hub refuses it.
         ValueError: if a file is damaged.
     """
     _check_folder(model, what)
-    return load_with(lambda: kind.from_pretrained(model, **options), model, what)
+    return load_with(lambda: cls.from_pretrained(model, **options), model, what)
 
 
 def load_with(load: Callable[[], Any], model: str, what: str) -> Any:
-    """Call a loader of diffusers or transformers; takes and raises what ``load_pretrained`` does."""
+    """Call a loader of diffusers or transformers; errors are those of ``load_pretrained``."""
     check_model_name(model, what)
     try:
         with quiet():
@@ -48,7 +48,7 @@ def load_with(load: Callable[[], Any], model: str, what: str) -> Any:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Let diffusers, transformers and the hub's client say nothing but errors, and draw no progress."""
+    """Limit diffusers, transformers and the hub client to errors, without progress bars."""
     from diffusers.utils import logging as diffusers_logging
     from huggingface_hub.utils import logging as hub_logging
     from transformers.utils import logging as transformers_logging
@@ -69,7 +69,7 @@ def quiet() -> Iterator[None]:
 
 
 def find_file(model: str, name: str, what: str, revision: str | None = None, local_only: bool = False) -> Path:
-    """A file of a folder or of a hub id, fetched if need be; raises what ``load_pretrained`` does."""
+    """Path of a file in a folder or a hub repository, downloaded if needed; errors are those of ``load_pretrained``."""
     from huggingface_hub import hf_hub_download
 
     _check_folder(model, what)
@@ -83,7 +83,7 @@ def find_file(model: str, name: str, what: str, revision: str | None = None, loc
 
 
 def hub_reason(error: BaseException, model: str) -> str | None:
-    """Why the hub did not give a model, and what to do; None if that was not the trouble."""
+    """Reason why the hub refused a model, and a remedy; None for an error of another kind."""
     from huggingface_hub import errors
 
     chain: list[BaseException] = []
@@ -108,18 +108,18 @@ def hub_reason(error: BaseException, model: str) -> str | None:
     return f"{_UNREACHED}; {folder}" if unreached else None
 
 
-def load_pretrained_strict(kind: Any, model: str, what: str, spare: tuple[str, ...] = (), **options: Any) -> Any:
-    """``load_pretrained`` of a transformers model in float32, of which no weight may be missing.
+def load_pretrained_strict(cls: Any, model: str, what: str, optional: tuple[str, ...] = (), **options: Any) -> Any:
+    """``load_pretrained`` of a transformers model in float32; a missing weight is an error.
 
-    transformers draws missing weights at random, with a warning; and it would keep a file's half precision, in which
+    transformers initialises missing weights at random, with a warning, and keeps a file's half precision, in which
     scores are coarse and a CPU is slow.
 
     Args:
-        kind: class.
+        cls: class with ``from_pretrained``.
         model: folder or hub id.
-        what: ``reward`` or ``features``, for messages.
-        spare: beginnings of the names of weights that are not used and may be missing.
-        options: of ``from_pretrained``.
+        what: caller's kind, for messages: ``reward`` or ``features``.
+        optional: prefixes of keys that may be missing.
+        options: further arguments of ``from_pretrained``.
 
     Raises:
         FileNotFoundError: if the folder or a file of it is missing.
@@ -128,20 +128,20 @@ def load_pretrained_strict(kind: Any, model: str, what: str, spare: tuple[str, .
     import torch
 
     try:
-        found, report = load_pretrained(kind, model, what, dtype=torch.float32, output_loading_info=True, **options)
+        loaded, report = load_pretrained(cls, model, what, dtype=torch.float32, output_loading_info=True, **options)
     except RuntimeError as error:
         raise ValueError(f"{what} {model}: its weights have other shapes than its config.json says") from error
-    missing = sorted(key for key in report["missing_keys"] if not key.startswith(spare))
+    missing = sorted(key for key in report["missing_keys"] if not key.startswith(optional))
     if missing:
         raise ValueError(
             f"{what} {model}: no weights for {missing[0]} ({len(missing)} missing in all); it was not saved from "
-            f"a {type(found).__name__}"
+            f"a {type(loaded).__name__}"
         )
-    return found
+    return loaded
 
 
 def check_model_name(model: str, what: str) -> None:
-    """Raise ``FileNotFoundError`` for what is neither a folder or file nor can be a hub id."""
+    """Raise ``FileNotFoundError`` if ``model`` is no existing path and no possible hub id."""
     if not Path(model).exists() and (model.startswith((".", "/")) or model.count("/") != 1):
         raise FileNotFoundError(f"{what} {model}: no such folder, and no hub id (owner/name)")
 
@@ -152,7 +152,7 @@ def _check_folder(model: str, what: str) -> None:
 
 
 def load_tensors(file: Path, what: str) -> dict[str, Any]:
-    """The tensors of a safetensors file.
+    """Read a safetensors file.
 
     Raises:
         FileNotFoundError: if it is missing.

@@ -1,4 +1,4 @@
-"""Models without their weights, on PyTorch's meta device: what they are, and how large they would be."""
+"""Models on PyTorch's meta device, without weights, and the sizes of stored weights."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from hypernoise_pl.checkpoints.loading import quiet
 
 
 def find_model_folder(model: str) -> Path | None:
-    """The folder of a model: its own, or where the hub's client keeps it; None if it is not on this machine."""
+    """Folder of a model, given as a path or in the hub's local cache; None if it is on neither."""
     if Path(model).is_dir():
         return Path(model)
     from huggingface_hub import snapshot_download
@@ -28,11 +28,11 @@ def find_model_folder(model: str) -> Path | None:
 
 
 def meta_pipeline(folder: Path, dtype: torch.dtype) -> Any:
-    """A diffusers pipeline whose networks have shapes and no data; tokenizers and schedulers are the folder's own.
+    """A diffusers pipeline with its networks on the meta device; tokenizers and schedulers are complete.
 
     Args:
-        folder: of a saved pipeline.
-        dtype: of the networks.
+        folder: folder of a saved pipeline.
+        dtype: dtype of the networks.
 
     Raises:
         OSError, ValueError, AttributeError: if a file is missing or damaged, or names a class that is not installed.
@@ -42,15 +42,15 @@ def meta_pipeline(folder: Path, dtype: torch.dtype) -> Any:
     index = json.loads((folder / "model_index.json").read_text())
     parts: dict[str, Any] = {}
     with quiet():
-        for name, told in index.items():
+        for name, entry in index.items():
             if name.startswith("_"):
                 continue
-            parts[name] = _part(folder / name, told[0], told[1], dtype) if isinstance(told, list) else told
+            parts[name] = _part(folder / name, entry[0], entry[1], dtype) if isinstance(entry, list) else entry
         return getattr(diffusers, index["_class_name"])(**parts)
 
 
 def count_stored_parameters(folder: Path) -> tuple[int, int]:
-    """Parameters in a folder's safetensors files, and their size in bytes; nothing but headers is read.
+    """Number of parameters in a folder's safetensors files, and the files' size in bytes; only headers are read.
 
     Raises:
         ValueError: if one of the files is damaged.
@@ -67,7 +67,7 @@ def count_stored_parameters(folder: Path) -> tuple[int, int]:
 
 
 def missing_weights(folder: Path) -> list[str]:
-    """What a pipeline's folder lacks: networks without weights, and files of weights that an index names."""
+    """Missing weights of a pipeline folder: networks without weights, and indexed files that do not exist."""
     lacking: list[str] = []
     for config in sorted(folder.glob("*/config.json")):
         part = config.parent
@@ -80,7 +80,7 @@ def missing_weights(folder: Path) -> list[str]:
 
 
 def count_parameters(part: nn.Module) -> tuple[int, int]:
-    """Parameters of a module, and their size in bytes."""
+    """Number of a module's parameters, and their size in bytes."""
     every = list(part.parameters())
     return sum(p.numel() for p in every), sum(p.numel() * p.element_size() for p in every)
 

@@ -1,4 +1,4 @@
-"""Prompt sets as LightningDataModules: what is trained on, validated on and tested on."""
+"""The base of all data modules: prompts in three splits, and a resumable stream of training batches."""
 
 from __future__ import annotations
 
@@ -19,22 +19,21 @@ Split = Literal["train", "validation", "test"]
 
 
 class PromptBatches(Sampler[list[int]]):
-    """Batches of indices, cut from one endless stream: permutation after permutation of the prompts.
+    """Batches of indices from an endless stream of permutations of the prompts.
 
-    Nothing is dropped at the end of a permutation or padded: a batch that the rest does not fill goes on in the next.
-    The stream is a function of the seed alone. Every process cuts its own slice out of each global batch, so that one
-    process with a batch of 8 and two with 4 see the same prompts in the same steps. The whole state is the number of
-    prompts that all processes together were given: a checkpoint keeps it, and a resumed run goes on with the very next
-    prompt, whatever its batch size and number of processes.
+    A batch may span two permutations: nothing is dropped or padded. The stream depends on the seed alone. Each process
+    takes its slice of every global batch, so that one process with a batch of 8 and two with 4 process the same prompts
+    in the same steps. The state is the number of prompts given to all processes: a run resumed from it continues with
+    the next prompt, for any batch size and number of processes.
 
     Args:
-        count: prompts in the set.
-        batch_size: prompts of a batch, per process.
+        count: number of prompts in the set.
+        batch_size: prompts per batch and process.
         seed: seed of the order.
-        rank: number of this process.
+        rank: rank of this process.
         world: number of processes.
-        parts: batches that make an optimiser step.
-        repeated: first batches of the stream that are given again and again; 0 for the whole stream.
+        parts: batches per optimiser step.
+        repeated: number of first batches to repeat forever; 0 for the whole stream.
 
     Raises:
         ValueError: if the set does not fill one global batch.
@@ -53,10 +52,7 @@ class PromptBatches(Sampler[list[int]]):
         self._permutations: dict[int, Tensor] = {}
 
     def __len__(self) -> int:
-        """Batches of what Lightning calls an epoch, at whose end it takes a step: as many whole steps as prompts fill.
-
-        There is one step at least, which goes on in the next permutation.
-        """
+        """Batches of a Lightning epoch: as many complete optimiser steps as the prompts fill, at least one."""
         return max(1, self.count // (self._at_once * self.parts)) * self.parts
 
     def __iter__(self) -> Iterator[list[int]]:
@@ -66,21 +62,21 @@ class PromptBatches(Sampler[list[int]]):
 
     @property
     def stepped(self) -> int:
-        """Prompts given in whole optimiser steps: what a step's first batches were given is given again."""
+        """Prompts given in complete optimiser steps; a resumed run repeats an incomplete step."""
         step = self._at_once * self.parts
         return self._first + (self.given - self._first) // step * step
 
     def repeated_indices(self) -> list[int]:
-        """Indices of what is given again and again, in all processes; empty for the whole stream."""
+        """Indices of the repeated prompts in all processes; empty for the whole stream."""
         return [*dict.fromkeys(self._prompt(place) for place in range(self.repeated * self._at_once))]
 
     def resume(self, given: int) -> None:
-        """Continue after so many prompts."""
+        """Continue after ``given`` prompts."""
         self.given = self._first = given
 
     @property
     def _at_once(self) -> int:
-        """Prompts of a batch in all processes."""
+        """Prompts of a global batch."""
         return self.batch_size * self.world
 
     def _batch(self, given: int) -> list[int]:
@@ -99,29 +95,29 @@ class PromptBatches(Sampler[list[int]]):
 
 
 class PromptLoader(DataLoader[Prompt]):
-    """A loader whose place in the stream Lightning saves and restores."""
+    """A loader whose position in the stream Lightning saves and restores."""
 
     def state_dict(self) -> dict[str, int]:
-        """Prompts given in whole steps."""
+        """Prompts given in complete steps."""
         return {"given": self.batch_sampler.stepped}  # type: ignore[union-attr]
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Continue from a saved place."""
+        """Continue from a saved position."""
         self.batch_sampler.resume(state["given"])  # type: ignore[union-attr]
 
 
 class PromptDataModule(L.LightningDataModule, ABC):
-    """A prompt set in three splits. Batches are lists of ``Prompt``.
+    """Prompts in three splits. Batches are lists of ``Prompt``; a subclass implements ``prompts``.
 
-    A set fills in ``prompts``. It splits prompts over processes itself, so several processes need the Trainer's
-    ``use_distributed_sampler=False``. Where the Trainer has ``overfit_batches``, so many first batches are trained on
-    again and again, and it is their prompts that validation and test measure.
+    The module splits prompts over processes itself: several processes need the Trainer's
+    ``use_distributed_sampler=False``. With the Trainer's ``overfit_batches``, training repeats that many first batches,
+    and validation and test use their prompts.
 
     Args:
         batch_size: prompts per process and step.
-        eval_batch_size: prompts per process at validation and test; one more where several processes could not have the
-            same number of batches otherwise.
-        seed: of the training order.
+        eval_batch_size: prompts per process at validation and test; one more if processes would otherwise differ in
+            their number of batches.
+        seed: seed of the training order.
     """
 
     def __init__(self, batch_size: int = 64, eval_batch_size: int = 32, seed: int = 0) -> None:
@@ -136,57 +132,57 @@ class PromptDataModule(L.LightningDataModule, ABC):
 
     @abstractmethod
     def prompts(self, split: Split) -> list[Prompt]:
-        """The prompts of a split, each with its index."""
+        """Prompts of a split, each with its index."""
 
     def train_dataloader(self) -> PromptLoader:
-        """In the order of ``PromptBatches``, from where a resumed run had come to."""
+        """Batches in the order of ``PromptBatches``, from the position of a resumed run."""
         prompts = self._checked("train")
         if self._batches is not None and self.trainer is not None and self.trainer.global_step:
-            self._given = self._given or self._batches.stepped  # reload_dataloaders_every_n_epochs begins nothing anew
+            self._given = self._given or self._batches.stepped  # reload_dataloaders_every_n_epochs keeps the position
         self._batches = self._stream(len(prompts))
         self._batches.resume(self._given)
         self._given = 0
         return PromptLoader(prompts, batch_sampler=self._batches, collate_fn=list)  # type: ignore[arg-type]
 
     def evaluated_prompts(self, split: Split) -> list[Prompt]:
-        """The prompts that validation or test measures: of its split, or those that the Trainer overfits."""
+        """Prompts of validation or test: those of the split, or the prompts that the Trainer overfits."""
         if not self._overfitted():
             return self._checked(split)
         prompts = self._checked("train")
         return [prompts[index] for index in self._stream(len(prompts)).repeated_indices()]
 
     def val_dataloader(self) -> DataLoader[Prompt]:
-        """In order, split over processes."""
+        """Validation prompts in order, split over processes."""
         return self.eval_dataloader(self.evaluated_prompts("validation"), "validation prompts")
 
     def test_dataloader(self) -> DataLoader[Prompt]:
-        """In order, split over processes."""
+        """Test prompts in order, split over processes."""
         return self.eval_dataloader(self.evaluated_prompts("test"), "test prompts")
 
     def eval_dataloader(self, prompts: list[Prompt], what: str) -> DataLoader[Prompt]:
-        """Prompts in order, split over processes, which all have the same number of batches.
+        """Prompts in order, split over processes with equal numbers of batches.
 
         Args:
-            prompts: of all processes.
-            what: they are, for messages.
+            prompts: prompts of all processes.
+            what: name of the prompts, for messages.
 
         Raises:
             ValueError: if there are fewer prompts than processes.
         """
-        rank, world = self._place()
+        rank, world = self._rank_and_world()
         if len(prompts) < world:
-            raise ValueError(f"{len(prompts)} {what} for {world} processes; each needs one at least")
+            raise ValueError(f"{len(prompts)} {what} for {world} processes; each process needs at least one")
         own = prompts[rank::world]
         batches = _cut(len(own), self.eval_batch_size, len(prompts) // world, len(prompts[::world]))
-        draws = torch.Generator()  # without one a loader takes a number from the global random state
+        draws = torch.Generator()  # without a generator the loader draws from the global random state
         return DataLoader(own, batch_sampler=batches, collate_fn=list, generator=draws)  # type: ignore[arg-type]
 
     def state_dict(self) -> dict[str, int]:
-        """Training prompts given; Lightning restores the loader's own state only where it resumes within an epoch."""
+        """Training prompts given; Lightning restores the loader's own state only within an epoch."""
         return {"given": self._batches.stepped if self._batches is not None else self._given}
 
     def load_state_dict(self, state_dict: dict[str, int]) -> None:
-        """Begin where a checkpoint was saved."""
+        """Continue from the position of a checkpoint."""
         self._given = state_dict["given"]
 
     def _checked(self, split: Split) -> list[Prompt]:
@@ -195,26 +191,28 @@ class PromptDataModule(L.LightningDataModule, ABC):
         return prompts
 
     def _stream(self, count: int) -> PromptBatches:
-        """The order of so many training prompts, from its beginning."""
-        return PromptBatches(count, self.batch_size, self.seed, *self._place(), self._parts(), self._overfitted())
+        """The stream of ``count`` training prompts."""
+        return PromptBatches(
+            count, self.batch_size, self.seed, *self._rank_and_world(), self._parts(), self._overfitted()
+        )
 
     def _overfitted(self) -> int:
-        """Batches that the Trainer repeats; 0 if none.
+        """Number of batches that the Trainer repeats; 0 if none.
 
         Raises:
-            ValueError: if a share of the batches is to be repeated, which Lightning takes of validation's too.
+            ValueError: if ``overfit_batches`` is a share; Lightning would apply it to validation too.
         """
         trainer: Any = self.trainer
         repeated = 0 if trainer is None else trainer.overfit_batches
         if repeated and not isinstance(repeated, int):
-            raise ValueError(f"trainer.overfit_batches {repeated}: a share; give a number of batches, like 1")
+            raise ValueError(f"trainer.overfit_batches {repeated} is a share; give a number of batches, such as 1")
         return int(repeated)
 
     def _parts(self) -> int:
-        """Batches that make an optimiser step.
+        """Number of batches per optimiser step.
 
         Raises:
-            ValueError: if the Trainer would end an epoch, and so take a step, within those of one.
+            ValueError: if the Trainer would end an epoch within an optimiser step.
         """
         trainer: Any = self.trainer
         if trainer is None:
@@ -235,11 +233,11 @@ class PromptDataModule(L.LightningDataModule, ABC):
             )
         return parts
 
-    def _place(self) -> tuple[int, int]:
-        """Rank and number of processes.
+    def _rank_and_world(self) -> tuple[int, int]:
+        """Rank of this process and number of processes.
 
         Raises:
-            ValueError: if Lightning would split the prompts over processes a second time.
+            ValueError: if Lightning would split the prompts over processes too.
         """
         if self.trainer is None:
             return 0, 1
@@ -249,37 +247,37 @@ class PromptDataModule(L.LightningDataModule, ABC):
 
 
 def check_prompts(prompts: Sequence[Any], what: str) -> None:
-    """Check that prompts are ``Prompt`` and have an index each: it seeds a prompt's noise, and tells its images apart.
+    """Check that all prompts are ``Prompt`` with distinct indices, which seed their noise and identify their images.
 
     Args:
-        prompts: of one split.
-        what: they are, for messages.
+        prompts: prompts of one split.
+        what: name of the prompts, for messages.
 
     Raises:
-        ValueError: naming the first that is of another type, or two of one index.
+        ValueError: with the first prompt of another type, or two prompts with the same index.
     """
     seen: dict[int, Prompt] = {}
     for prompt in prompts:
         if not isinstance(prompt, Prompt):
-            raise ValueError(f"{what}: {prompt!r} is a {type(prompt).__name__}; give Prompt(text, index=place)")
+            raise ValueError(f"{what}: {prompt!r} is a {type(prompt).__name__}; give Prompt(text, index=position)")
         if (other := seen.setdefault(prompt.index, prompt)) is not prompt:
             raise ValueError(
-                f"{what}: {other.text!r} and {prompt.text!r} both have index {prompt.index}, and would have one noise; "
-                "give each its place in the set: Prompt(text, index=place)"
+                f"{what}: {other.text!r} and {prompt.text!r} both have index {prompt.index} and would share one noise; "
+                "give each its position in the set: Prompt(text, index=position)"
             )
 
 
 def _cut(count: int, size: int, fewest: int, most: int) -> list[list[int]]:
-    """Batches of one process's places 0 to ``count``, as many as every other process has.
+    """Batches of the indices 0 to ``count``, equally many in every process.
 
-    A network that is spread over processes is evaluated by all of them together: one with a batch less would leave the
-    others waiting. So where a process has one prompt less, it does not leave out a batch but cuts smaller ones.
+    All processes evaluate a sharded network together: a process with one batch less would block the others. A process
+    with one prompt less therefore gets smaller batches.
 
     Args:
-        count: of this process's prompts.
-        size: of a batch.
-        fewest: prompts of any process.
-        most: prompts of any process.
+        count: number of this process's prompts.
+        size: size of a batch.
+        fewest: smallest number of prompts of any process.
+        most: largest number of prompts of any process.
     """
     number = min(-(-most // size), fewest)
     if -(-count // size) == number:

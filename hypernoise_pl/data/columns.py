@@ -1,4 +1,4 @@
-"""Which column of a table, or key of a row, holds the prompt and which its tag."""
+"""Columns of a table, or keys of a row, that hold prompt, tag and id."""
 
 from __future__ import annotations
 
@@ -8,33 +8,32 @@ from typing import Any
 
 from hypernoise_pl.types import nearest
 
-PROMPT, TAG = ("prompt", "caption", "text"), ("tag", "category")  # looked for in this order, in any letter case
-PROMPTS = tuple(f"{name}s" for name in PROMPT)  # what tables call a column of them too, as DrawBench's does
+PROMPT, TAG = ("prompt", "caption", "text"), ("tag", "category")  # default names in this order, in any letter case
+PROMPTS = tuple(f"{name}s" for name in PROMPT)  # plural names, as in DrawBench's table
 NUMBER = "id"
 
 
 @dataclass(frozen=True)
 class Columns:
-    """Names of columns.
+    """Names of the columns of prompts and tags.
 
     Args:
-        prompt: column of the prompts; None for the first of ``PROMPT`` that there is; in a table also of
-            ``PROMPTS``.
-        tag: column of the tags; None for the first of ``TAG`` that there is, or for none.
+        prompt: column of the prompts; None for the first existing name of ``PROMPT``, in a table also of ``PROMPTS``.
+        tag: column of the tags; None for the first existing name of ``TAG``, or no tags.
     """
 
     prompt: str | None = None
     tag: str | None = None
 
     def among(self, names: Sequence[str], where: str) -> tuple[str, str | None, str | None]:
-        """The columns of prompt, tag and id among those that there are.
+        """The columns of prompt, tag and id among the given names; None for a missing tag or id.
 
         Args:
-            names: columns or keys.
-            where: file, and line where it has one, for messages.
+            names: existing columns or keys.
+            where: file and line, for messages.
 
         Raises:
-            ValueError: if there is no column of prompts, none of the name that was given, or two of one name.
+            ValueError: if there is no prompt column, a given name does not exist, or two columns have the same name.
         """
         prompt = self.prompt or find_name((*PROMPT, *PROMPTS), names)
         if prompt is None:
@@ -54,11 +53,11 @@ class Columns:
 
 
 def find_name(wanted: Sequence[str], names: Sequence[str]) -> str | None:
-    """The first of the wanted names that there is: as it is written, or in another letter case."""
+    """The first wanted name among the given names, in any letter case; None if there is none."""
     lower = {name.lower(): name for name in reversed(names)}
     return next((name if name in names else lower[name] for name in wanted if name in lower), None)
 
 
 def clean_tag(value: Any) -> str:
-    """A tag as it stands in a file: without spaces around it, which would make it another; a number is one, 0 too."""
+    """A tag from a file's value: the stripped text, a number as text, an empty text for None."""
     return "" if value is None else str(value).strip()

@@ -1,4 +1,4 @@
-"""T2I-CompBench's prompts: a text file a category and split."""
+"""T2I-CompBench's prompts: one text file per category and split."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from hypernoise_pl.types import Prompt, nearest
 
 @dataclass(frozen=True)
 class CompBenchFolder(PromptSource):
-    """T2I-CompBench's ``examples/dataset``: ``color_train.txt``, ``color_val.txt`` and so on; a tag a category.
+    """T2I-CompBench's ``examples/dataset``: ``color_train.txt``, ``color_val.txt`` and so on. The tag is the category.
 
     Args:
-        path: of the folder, from the data module's ``folder`` on if it is not absolute.
-        split: ``train`` (700 prompts a category) or ``val`` (300).
-        categories: which of its categories; None for all that the folder has.
+        path: folder; a relative path starts at the data module's ``folder``.
+        split: split: ``train`` (700 prompts per category) or ``val`` (300).
+        categories: categories to read; None for all categories of the folder.
 
     Source: Huang et al. 2023 (T2I-CompBench, arXiv 2307.06350).
     """
@@ -29,7 +29,7 @@ class CompBenchFolder(PromptSource):
     categories: Sequence[str] | None = None
 
     def read(self, folder: Path) -> list[Prompt]:
-        """The prompts of its categories, one category after the other in alphabetical order."""
+        """Prompts of the categories, in alphabetical order of the categories."""
         prompts: list[Prompt] = []
         for category, file in self._files(folder).items():
             for prompt in read_prompts(file):
@@ -37,7 +37,7 @@ class CompBenchFolder(PromptSource):
         return prompts
 
     def check(self, folder: Path) -> None:
-        """Read it: it is small."""
+        """Read the files, which are small."""
         self.read(folder)
 
     def _files(self, folder: Path) -> dict[str, Path]:

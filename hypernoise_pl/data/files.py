@@ -1,4 +1,4 @@
-"""One file of prompts, of any kind that we read."""
+"""A file of prompts as a prompt source."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from hypernoise_pl.types import Prompt
 
 @dataclass(frozen=True)
 class PromptFile(PromptSource):
-    """A file of prompts, read by its ending.
+    """A file of prompts in the format of its suffix.
 
-    ``.txt`` has a prompt a line (ABC-6K); ``.jsonl`` an object with ``prompt`` a line; ``.json`` and ``.yaml`` a list,
-    or a mapping whose values are the prompts (Pick-a-Pic as the Noise Hypernetworks code has it); ``.csv``, ``.tsv``
-    and ``.parquet`` have them in a column. ``.gz`` may follow each but the last.
+    ``.txt``: one prompt per line (ABC-6K). ``.jsonl``: one object with ``prompt`` per line. ``.json``, ``.yaml``: a
+    list, or a mapping whose values are the prompts (Pick-a-Pic in the Noise Hypernetworks code). ``.csv``, ``.tsv``,
+    ``.parquet``: a column of a table. All but ``.parquet`` may be followed by ``.gz``.
 
     Args:
-        path: file, from the data module's ``folder`` on if it is not absolute.
+        path: file; a relative path starts at the data module's ``folder``.
         column: column of the prompts in a table, or their key in an object; None for ``prompt``, ``caption`` or
             ``text``.
-        tag: column or key of the prompts' tags; None for ``tag`` or ``category``, if there is one.
+        tag: column or key of the tags; None for ``tag`` or ``category``, if the file has one.
     """
 
     path: str
@@ -30,9 +30,9 @@ class PromptFile(PromptSource):
     tag: str | None = None
 
     def read(self, folder: Path) -> list[Prompt]:
-        """Its prompts, in the file's order."""
+        """Prompts in the order of the file."""
         return read_prompts(folder / self.path, self.column, self.tag)
 
     def check(self, folder: Path) -> None:
-        """Read what is soon read: the whole of a text, the footer of a Parquet file."""
+        """Read the file, or only the footer of a Parquet file."""
         check_prompt_file(folder / self.path, self.column, self.tag)

@@ -1,4 +1,4 @@
-"""GenEval's 553 prompts, with the clauses that its judge reads."""
+"""GenEval's 553 prompts with the clauses that its judge reads."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ TAGS = ("single_object", "two_object", "counting", "colors", "position", "color_
 
 @dataclass(frozen=True)
 class GenEvalFile(PromptSource):
-    """GenEval's ``evaluation_metadata.jsonl``: ``tag``, ``include``, ``exclude`` and ``prompt`` a line.
+    """GenEval's ``evaluation_metadata.jsonl``: ``tag``, ``include``, ``exclude`` and ``prompt`` per line.
 
-    A prompt's index is its line, and so the folder of its images in GenEval's own layout (``00000``).
+    A prompt's index is its line number from 0, which names the folder of its images in GenEval's layout (``00000``).
 
     Args:
-        path: of the file, from the data module's ``folder`` on if it is not absolute.
+        path: file; a relative path starts at the data module's ``folder``.
 
     Source: Ghosh et al. 2023 (GenEval, arXiv 2310.11513).
     """
@@ -29,7 +29,7 @@ class GenEvalFile(PromptSource):
     path: str = "geneval/evaluation_metadata.jsonl"
 
     def read(self, folder: Path) -> list[Prompt]:
-        """Its prompts, each with its clauses as metadata."""
+        """Prompts with their clauses as metadata."""
         file = folder / self.path
         prompts = read_prompts(file)
         for number, prompt in enumerate(prompts, 1):
@@ -37,13 +37,13 @@ class GenEvalFile(PromptSource):
         return prompts
 
     def check(self, folder: Path) -> None:
-        """Read it: it is small."""
+        """Read the file, which is small."""
         self.read(folder)
 
 
 def _check(prompt: Prompt, where: str) -> None:
     if prompt.tag not in TAGS:
-        raise ValueError(f"{where}: tag {prompt.tag!r} is none of GenEval's{nearest(prompt.tag, TAGS)}")
+        raise ValueError(f"{where}: unknown tag {prompt.tag!r}{nearest(prompt.tag, TAGS)}")
     for name in ("include", "exclude"):
         clauses = prompt.metadata.get(name, [] if name == "exclude" else None)
         if not isinstance(clauses, list) or (name == "include" and not clauses):

@@ -1,4 +1,4 @@
-"""A column of a data set of the Hugging Face hub."""
+"""A column of a Hugging Face data set as a prompt source."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from hypernoise_pl.types import Prompt, nearest
 
 @dataclass(frozen=True)
 class HubDataset(PromptSource):
-    """A column of a data set of the hub, read through the ``datasets`` package when prompts are first needed.
+    """A column of a Hugging Face data set, loaded with the ``datasets`` package on first use.
 
     Args:
-        dataset: hub id, or a folder as ``datasets`` reads it.
-        column: of the prompts (Pick-a-Pic: ``caption``); None to look for them, and for tags, as in a table.
-        split: which split of it.
-        name: which configuration of it, where it has several.
-        revision: of a hub id.
-        streaming: read over the network row by row, keeping nothing: for sets with images in them. Without it the whole
-            set is fetched once and kept.
-        tag: column of the prompts' tags; None for no tags where ``column`` is given.
+        dataset: hub id, or a folder for ``datasets``.
+        column: column of the prompts (Pick-a-Pic: ``caption``); None for the default names of prompt and tag columns.
+        split: split of the data set.
+        name: configuration of the data set, if it has several.
+        revision: branch, tag or commit of a hub id.
+        streaming: read rows over the network without storing them, for sets that contain images; otherwise the complete
+            set is downloaded once.
+        tag: column of the tags; None for no tags if ``column`` is given.
     """
 
     dataset: str
@@ -38,7 +38,7 @@ class HubDataset(PromptSource):
     tag: str | None = None
 
     def read(self, folder: Path) -> list[Prompt]:
-        """Its prompts, each once, in the order of their first rows (a set of comparisons repeats them many times)."""
+        """Distinct prompts in the order of their first rows; preference sets repeat prompts many times."""
         self.check(folder)
         where = f"data set {self.dataset}"
         with phase(f"data: fetching {self.dataset}"):
@@ -56,7 +56,7 @@ class HubDataset(PromptSource):
         return [Prompt(text, own, index=index) for index, (text, own) in enumerate(tags.items())]
 
     def _columns(self, names: list[str], where: str) -> tuple[str, str | None]:
-        """The columns of prompts and tags."""
+        """Columns of prompts and tags."""
         if self.column is None:
             return Columns(None, self.tag).among(names, where)[:2]
         for column in (self.column, self.tag):
@@ -66,7 +66,7 @@ class HubDataset(PromptSource):
         return self.column, self.tag
 
     def check(self, folder: Path) -> None:
-        """Check that what it needs is installed."""
+        """Check that the package ``datasets`` is installed."""
         if importlib.util.find_spec("datasets") is None:
             raise ValueError(
                 f"data set {self.dataset}: needs the package datasets (pip install datasets), or its prompts in a file"

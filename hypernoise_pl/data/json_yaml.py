@@ -1,4 +1,4 @@
-"""Prompts of JSON, JSONL and YAML: lists, mappings and objects."""
+"""Parsers of JSON, JSONL and YAML prompt files."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from hypernoise_pl.types import Prompt, nearest
 
 
 def parse_jsonl(text: str, file: Path, columns: Columns) -> list[Prompt]:
-    """An object a line; empty lines are passed over.
+    """Parse one object per line; empty lines are skipped.
 
     Raises:
-        ValueError: if a line is no JSON, or no object with a prompt; with the line.
+        ValueError: if a line is not JSON or not an object with a prompt; with the line number.
     """
     prompts: list[Prompt] = []
-    # not splitlines(), which also cuts at U+2028 and the like, that a JSON string may hold
+    # not splitlines(), which also splits at U+2028 and similar characters that a JSON string may contain
     for number, line in enumerate(text.split("\n"), 1):
         if line.strip():
             where = f"prompt file {file}, line {number}"
@@ -29,73 +29,73 @@ def parse_jsonl(text: str, file: Path, columns: Columns) -> list[Prompt]:
                 fields = json.loads(line)
             except json.JSONDecodeError as error:
                 raise ValueError(f"{where}: not JSON: {error.msg} at column {error.colno}") from error
-            columns = _settled(columns, fields) if not prompts else columns
+            columns = _with_prompt_key(columns, fields) if not prompts else columns
             prompts.append(_prompt(fields, where, len(prompts), columns))
     return prompts
 
 
 def parse_json(text: str, file: Path, columns: Columns) -> list[Prompt]:
-    """A list or mapping; an object a line, as JSONL has them, is read as that.
+    """Parse a list or mapping; a file with one object per line is parsed as JSONL.
 
     Raises:
-        ValueError: if it is no JSON, or an item of it no prompt; with the line or the item.
+        ValueError: if the text is not JSON, or an item is no prompt; with the line or item number.
     """
     try:
-        found = json.loads(text)
+        data = json.loads(text)
     except json.JSONDecodeError as error:
         lines = [line for line in text.split("\n") if line.strip()]
         if len(lines) > 1 and _is_object(lines[0]) and _is_object(lines[1]):
             return parse_jsonl(text, file, columns)
         raise ValueError(f"prompt file {file}, line {error.lineno}: not JSON: {error.msg}") from error
-    return _prompts(found, file, columns)
+    return _prompts(data, file, columns)
 
 
 def parse_yaml(text: str, file: Path, columns: Columns) -> list[Prompt]:
-    """A list or mapping.
+    """Parse a list or mapping.
 
     Raises:
-        ValueError: if it is no YAML, or an item of it no prompt; with the line or the item.
+        ValueError: if the text is not YAML, or an item is no prompt; with the line or item number.
     """
     try:
-        found = yaml.safe_load(text)
+        data = yaml.safe_load(text)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = "" if mark is None else f", line {mark.line + 1}"
         raise ValueError(f"prompt file {file}{line}: not YAML: {getattr(error, 'problem', None) or error}") from error
-    return _prompts(found, file, columns)
+    return _prompts(data, file, columns)
 
 
-def _prompts(found: Any, file: Path, columns: Columns) -> list[Prompt]:
-    rows = [*_rows(found, columns)]
+def _prompts(data: Any, file: Path, columns: Columns) -> list[Prompt]:
+    rows = [*_rows(data, columns)]
     if not rows:
         raise ValueError(f"prompt file {file}: needs a list of prompts, or a mapping of them")
-    columns = _settled(columns, rows[0][0])
+    columns = _with_prompt_key(columns, rows[0][0])
     return [
         _prompt(row, f"prompt file {file}, item {number}", number - 1, columns, tag)
         for number, (row, tag) in enumerate(rows, 1)
     ]
 
 
-def _rows(found: Any, columns: Columns) -> Iterator[tuple[Any, str]]:
-    """Each prompt's row, a text or a mapping, and the key that it is listed under.
+def _rows(data: Any, columns: Columns) -> Iterator[tuple[Any, str]]:
+    """Rows (a text or a mapping each) with the key that lists them.
 
-    A list has rows. A mapping is one row; or columns, lists of one length; or names with a row each; or tags with a
-    list of rows each.
+    A list contains rows. A mapping is one row; or columns, lists of equal length; or names with one row each; or tags
+    with a list of rows each.
     """
-    if isinstance(found, list):
-        yield from ((row, "") for row in found)
-    if not isinstance(found, dict):
+    if isinstance(data, list):
+        yield from ((row, "") for row in data)
+    if not isinstance(data, dict):
         return
-    named = [key for key in found if key in (columns.prompt, *PROMPT)]
-    if named and isinstance(found[named[0]], str):
-        yield found, ""
-    elif named and isinstance(found[named[0]], list):
-        lists = {key: value for key, value in found.items() if isinstance(value, list)}
+    named = [key for key in data if key in (columns.prompt, *PROMPT)]
+    if named and isinstance(data[named[0]], str):
+        yield data, ""
+    elif named and isinstance(data[named[0]], list):
+        lists = {key: value for key, value in data.items() if isinstance(value, list)}
         whole = len({len(value) for value in lists.values()}) == 1
-        for place in range(len(found[named[0]])):
+        for place in range(len(data[named[0]])):
             yield {key: value[place] for key, value in lists.items()} if whole else None, ""
     else:
-        for key, value in found.items():
+        for key, value in data.items():
             if isinstance(value, list):
                 yield from ((row, "" if str(key).lower() in ("prompts", "captions", "texts") else key) for row in value)
             else:
@@ -116,8 +116,8 @@ def _prompt(fields: Any, where: str, index: int, columns: Columns, listed_under:
     return Prompt(text.strip(), clean_tag(fields.get(tag)) or clean_tag(listed_under), metadata, index)
 
 
-def _settled(columns: Columns, row: Any) -> Columns:
-    """The key that holds the first row's prompt, for all rows: another key of a later row is another thing."""
+def _with_prompt_key(columns: Columns, row: Any) -> Columns:
+    """Columns with the prompt key of the first row, which holds for all rows."""
     names = [*map(str, row)] if isinstance(row, dict) else []
     return replace(columns, prompt=columns.prompt or find_name(PROMPT, names))
 

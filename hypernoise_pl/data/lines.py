@@ -1,4 +1,4 @@
-"""Prompts of a plain text, one a line; and what reads as another format and is refused."""
+"""Parser of plain-text prompt files, which rejects texts in other formats."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from hypernoise_pl.types import Prompt
 
 
 def parse_lines(text: str, file: Path) -> list[Prompt]:
-    """A prompt a line; empty lines are passed over.
+    """Parse one prompt per line; empty lines are skipped.
 
     Raises:
-        ValueError: if the text reads as a table, JSON, YAML or markup; with the line, and the ending to give the file.
+        ValueError: if the text looks like a table, JSON, YAML or markup; with the line and the suffix to use.
     """
     lines = {number: line.strip() for number, line in enumerate(text.split("\n"), 1) if line.strip()}
     found = _other_format(text, lines)
@@ -28,9 +28,9 @@ def parse_lines(text: str, file: Path) -> list[Prompt]:
 
 
 def _other_format(text: str, lines: dict[int, str]) -> tuple[int, str, str] | None:
-    """Line, what it looks like and the ending that this has; None for plain text.
+    """Line number, format and suitable suffix of a text in another format; None for plain text.
 
-    Commas, brackets and braces within a prompt are usual, so that a line counts only where it is all of that format.
+    Prompts often contain commas, brackets and braces: a line counts only if it has the format completely.
     """
     first, opening = next(iter(lines.items()))
     if opening in ("[", "{") or (opening[0] in "[{" and _is_json(text)):
@@ -55,7 +55,7 @@ def _other_format(text: str, lines: dict[int, str]) -> tuple[int, str, str] | No
 
 
 def _is_json(text: str) -> bool:
-    """Whether a text is a JSON object or list; ``[1]`` alone, a weight in some prompts, is too."""
+    """Whether a text is a JSON object or list, ``[1]`` included."""
     try:
         return isinstance(json.loads(text), (dict, list))
     except ValueError:
@@ -67,7 +67,7 @@ def _is_heading(name: str) -> bool:
 
 
 def _is_row(line: str, delimiter: str) -> bool:
-    """Whether a line is a row of several columns; commas must stand between quoted ones."""
+    """Whether a line is a row of several columns; with commas, columns must be quoted."""
     if delimiter == "\t":
         return "\t" in line
     try:

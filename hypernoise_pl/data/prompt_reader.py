@@ -1,4 +1,4 @@
-"""Read a file of prompts: the one place that does, for training, benchmarks and ``predict`` alike."""
+"""The reader of prompt files for training, benchmarks and ``predict``."""
 
 from __future__ import annotations
 
@@ -13,42 +13,41 @@ from hypernoise_pl.types import Prompt
 
 
 def read_prompts(file: Path, column: str | None = None, tag: str | None = None) -> list[Prompt]:
-    """Read a file of prompts, by its ending in any letter case; a ``.gz`` may follow it.
+    """Read a prompt file in the format of its suffix, in any letter case; all formats but Parquet may end in ``.gz``.
 
-    - ``.txt``, or no ending: a prompt a line.
+    - ``.txt``, or no suffix: one prompt per line.
     - ``.csv``, ``.tsv``: a table with a header; ``.parquet``: a table.
-    - ``.jsonl``, ``.ndjson``: an object a line.
-    - ``.json``, ``.yaml``: a list of texts or objects; or a mapping whose values are prompts, or lists of prompts by
-      tag, or columns.
+    - ``.jsonl``, ``.ndjson``: one object per line.
+    - ``.json``, ``.yaml``: a list of texts or objects; or a mapping whose values are prompts, lists of prompts by tag,
+      or columns.
 
     Args:
-        file: the file.
-        column: column of a table, or key of an object, that holds the prompt; None for ``prompt``, ``caption`` or
-            ``text``.
-        tag: column or key that holds the tag; None for ``tag`` or ``category``, if there is one.
+        file: prompt file.
+        column: column of a table, or key of an object, with the prompt; None for ``prompt``, ``caption`` or ``text``.
+        tag: column or key of the tag; None for ``tag`` or ``category``, if the file has one.
 
     Returns:
-        The prompts in the file's order, with their tags; the other keys of an object, or the ``id`` of a table's row,
-        as metadata.
+        Prompts in the order of the file, with their tags; their metadata are an object's other keys, or the ``id`` of
+        a table's row.
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if it is a folder, empty, binary, not UTF-8, damaged or of another format than its ending says; with
-            the line.
+        ValueError: if it is a folder, empty, binary, not UTF-8, damaged or in another format than its suffix; with the
+            line number.
     """
-    kind, columns = file_format(file), Columns(column, tag)
-    if kind == "parquet":
+    name, columns = file_format(file), Columns(column, tag)
+    if name == "parquet":
         return read_parquet(file, columns)
     text = read_text(file)
-    if kind == "lines":
+    if name == "lines":
         return parse_lines(text, file)
-    if kind in ("csv", "tsv"):
-        return parse_csv(text, file, columns, "\t" if kind == "tsv" else ",")
-    return {"json": parse_json, "jsonl": parse_jsonl, "yaml": parse_yaml}[kind](text, file, columns)
+    if name in ("csv", "tsv"):
+        return parse_csv(text, file, columns, "\t" if name == "tsv" else ",")
+    return {"json": parse_json, "jsonl": parse_jsonl, "yaml": parse_yaml}[name](text, file, columns)
 
 
 def check_prompt_file(file: Path, column: str | None = None, tag: str | None = None) -> None:
-    """Raise what ``read_prompts`` would; of a Parquet file the footer alone is read."""
+    """Raise the errors of ``read_prompts``; only the footer of a Parquet file is read."""
     if file_format(file) == "parquet":
         check_parquet(file, Columns(column, tag))
     else:

@@ -1,4 +1,4 @@
-"""Several prompt sets as one: train on some, validate and test on others, and never train on what is tested."""
+"""A data module of several prompt sets that keeps validation and test prompts out of training."""
 
 from __future__ import annotations
 
@@ -16,32 +16,30 @@ from hypernoise_pl.types import Prompt, nearest
 
 
 class PromptSets(PromptDataModule):
-    """Prompt sets put one after the other, for each split by name.
+    """Concatenated prompt sets for each split.
 
-    A training prompt that is also a validation or test prompt, or one of ``never_train``, is left out, whatever its
-    case, spaces and punctuation; so is one that has come before. How many were is said when training begins.
+    Training leaves out prompts that validation, test or ``never_train`` contain, and repeated prompts; letter case,
+    spaces and punctuation are ignored. The numbers of removed prompts are printed before training.
 
     Args:
-        train: name -> set to train on; null in the place of a set, in a file, leaves it out.
-        validation: name -> set to validate on.
-        test: name -> set to test on; the validation sets if left out.
-        never_train: name -> benchmark of which nothing may be trained on, though it is not run here.
-        leave_out: names of training sets that are not to be used, for the command line
-            (``--data.leave_out=[pick_a_pic]``).
-        folder: what paths that are not absolute start from.
-        deduplicate: leave such prompts out; without it every prompt stays.
-        validation_prompts: how many to validate on, evenly spaced in the sets; None for all.
-        test_prompts: how many to test on, likewise.
-        check: look at every file at once, so that a bad one is told of before any model is loaded; without it, when it
-            is needed (``predict`` needs none).
+        train: name -> training set; null in a file removes a set.
+        validation: name -> validation set.
+        test: name -> test set; the validation sets if left out.
+        never_train: name -> further benchmark whose prompts are kept out of training.
+        leave_out: names of training sets to remove, for the command line (``--data.leave_out=[pick_a_pic]``).
+        folder: folder at which relative paths start.
+        deduplicate: remove training prompts that are repeated or in a benchmark.
+        validation_prompts: number of validation prompts, evenly spaced in the sets; None for all.
+        test_prompts: number of test prompts, evenly spaced in the sets; None for all.
+        check: check every file at construction, before any model is loaded; otherwise on first use.
         batch_size: prompts per process and step.
         eval_batch_size: prompts per process at validation and test.
-        seed: of the training order.
+        seed: seed of the training order.
 
     Raises:
         FileNotFoundError: if a file is missing.
-        SeveralErrors: if more than one is missing or bad.
-        ValueError: if a file is bad, a split has no set, or a set to leave out is not there.
+        SeveralErrors: if several files are missing or invalid.
+        ValueError: if a file is invalid, a split has no set, or a name in ``leave_out`` is unknown.
     """
 
     def __init__(
@@ -83,7 +81,7 @@ class PromptSets(PromptDataModule):
             call_all(partial(source.check, self.folder) for source in every)
 
     def prompts(self, split: Split) -> list[Prompt]:
-        """The prompts of a split, read when they are first asked for; their indices count through its sets."""
+        """Prompts of a split, read on first use and indexed through all its sets."""
         if split not in self._read:
             found = self._all(self.sets[split])
             if split == "train":
@@ -98,18 +96,18 @@ class PromptSets(PromptDataModule):
         return [prompt for prompts in read for prompt in prompts]
 
     def _without_repeats(self, found: list[Prompt]) -> list[Prompt]:
-        """The training prompts that no benchmark has and that have not come before.
+        """Distinct training prompts that no benchmark contains.
 
         Raises:
             ValueError: if none is left.
         """
-        # the whole of a benchmark, not only the part of it that this run takes
+        # complete benchmarks, not only the prompts that this run evaluates
         parts = (self.sets["validation"], self.sets["test"], self.never_train)
         benchmarks = {normalised(prompt.text) for part in parts for prompt in self._all(part)}
         kept: dict[str, Prompt] = {}
         in_benchmarks = 0
         for prompt in found:
-            key = normalised(prompt.text) or prompt.text  # a prompt of signs alone is itself
+            key = normalised(prompt.text) or prompt.text  # a prompt of punctuation alone normalises to nothing
             if key in benchmarks:
                 in_benchmarks += 1
             else:
@@ -121,7 +119,7 @@ class PromptSets(PromptDataModule):
             f"{self.dropped['repeated']} repeated"
         )
         if not kept:
-            raise ValueError("data.train: every training prompt is a validation or test prompt too")
+            raise ValueError("data.train: every training prompt is also a validation or test prompt")
         return list(kept.values())
 
 
@@ -130,7 +128,7 @@ def _named(sources: Mapping[str, PromptSource | None]) -> dict[str, PromptSource
 
 
 def _spread(prompts: list[Prompt], count: int | None) -> list[Prompt]:
-    """So many prompts, evenly spaced."""
+    """``count`` evenly spaced prompts."""
     if count is None or count >= len(prompts):
         return prompts
     return [prompts[place * len(prompts) // count] for place in range(count)]

@@ -1,4 +1,4 @@
-"""Where prompts come from: one published set, or one file, of the several that a run trains or tests on."""
+"""The contract of prompt sources: files, folders and data sets of prompts."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from typing import TypeVar
 
 from hypernoise_pl.types import Prompt
 
-Found = TypeVar("Found")
+Result = TypeVar("Result")
 
 
 class SeveralErrors(ValueError):
-    """More than one thing is wrong with prompts.
+    """Several errors in prompt sources.
 
     Args:
-        errors: what is wrong, each once.
+        errors: distinct messages.
     """
 
     def __init__(self, errors: list[str]) -> None:
@@ -27,50 +27,50 @@ class SeveralErrors(ValueError):
 
 
 class PromptSource(ABC):
-    """A prompt set somewhere: a file, a folder, a data set of the hub."""
+    """A set of prompts in a file, a folder or a data set of the hub."""
 
     @abstractmethod
     def read(self, folder: Path) -> list[Prompt]:
-        """Read every prompt, in the source's own order.
+        """Read all prompts in the order of the source.
 
         Args:
-            folder: what a path that is not absolute starts from.
+            folder: folder at which relative paths start.
 
         Raises:
-            FileNotFoundError: if a file is missing.
-            ValueError: if one is not what it should be; with the file and, where it has lines, the line.
+            FileNotResultError: if a file is missing.
+            ValueError: if a file is invalid; with the file and the line number.
         """
 
     @abstractmethod
     def check(self, folder: Path) -> None:
-        """Raise what ``read`` would for a file that is missing, without the time that reading may take."""
+        """Raise the errors of ``read`` that need no long reading, such as a missing file."""
 
 
-def call_all(work: Iterable[Callable[[], Found]]) -> list[Found]:
-    """What each of several readings returns, in their order.
+def call_all(work: Iterable[Callable[[], Result]]) -> list[Result]:
+    """Call all functions and return their results; errors are raised after the last call.
 
     Raises:
-        OSError, ValueError: if one reading fails, what it raises.
-        SeveralErrors: if more do, once all have been tried.
+        OSError, ValueError: the error of a call, if only one message occurred.
+        SeveralErrors: if several calls failed.
     """
-    found: list[Found] = []
+    results: list[Result] = []
     errors: dict[str, Exception] = {}
-    for read in work:
+    for function in work:
         try:
-            found.append(read())
+            results.append(function())
         except (OSError, ValueError) as error:
             errors.setdefault(" ".join(str(error).split()), error)
     if len(errors) == 1:
         raise next(iter(errors.values()))
     if errors:
         raise SeveralErrors([*errors])
-    return found
+    return results
 
 
 def normalised(text: str) -> str:
-    """A prompt without what does not make it another: case, accents' encoding, punctuation, spaces.
+    """Normal form of a prompt, to compare prompts: case folded, Unicode-normalised, words separated by one space.
 
-    Letters and digits of every script stay; what stands between them becomes one space.
+    Letters and digits of all scripts are kept; every other character separates words.
     """
     folded = unicodedata.normalize("NFKC", text).casefold()
     return re.sub(r"[\W_]+", " ", folded).strip()

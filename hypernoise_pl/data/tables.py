@@ -1,4 +1,4 @@
-"""Prompts of tables: a column of a CSV, TSV or Parquet file."""
+"""Parsers of CSV, TSV and Parquet prompt files."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from hypernoise_pl.types import Prompt
 
 
 def parse_csv(text: str, file: Path, columns: Columns, delimiter: str = ",") -> list[Prompt]:
-    """A column of a table with a header; its tags and an ``id`` are kept.
+    """Parse a table with a header: prompts, tags and ids.
 
     Args:
-        text: of the file.
-        file: for messages.
-        columns: of prompts and tags.
-        delimiter: between columns; where a header has semicolons or tabs alone, those.
+        text: text of the file.
+        file: file, for messages.
+        columns: columns of prompts and tags.
+        delimiter: delimiter of columns; replaced by semicolon or tab if the header contains only those.
 
     Raises:
-        ValueError: if it lacks a column, or a row is empty, too long or broken; with the line.
+        ValueError: if a column is missing, or a row is empty, too long or malformed; with the line number.
     """
     header = text.lstrip("\n").partition("\n")[0]
     if delimiter not in header:
@@ -56,10 +56,10 @@ def parse_csv(text: str, file: Path, columns: Columns, delimiter: str = ",") -> 
 
 
 def read_parquet(file: Path, columns: Columns) -> list[Prompt]:
-    """A column of a Parquet file, its tags and an ``id``; of other columns, images among them, nothing is read.
+    """Read prompts, tags and ids of a Parquet file; other columns, such as images, are not read.
 
     Raises:
-        ValueError: if it is damaged, lacks a column, has a row without text, or pyarrow is not installed.
+        ValueError: if the file is damaged, lacks a column or has a row without text, or pyarrow is not installed.
     """
     table, (column, tag, number) = _open(file, columns)
     prompts: list[Prompt] = []
@@ -77,7 +77,7 @@ def read_parquet(file: Path, columns: Columns) -> list[Prompt]:
 
 
 def check_parquet(file: Path, columns: Columns) -> None:
-    """Read the footer alone; raises what ``read_parquet`` does for it."""
+    """Check the footer; raises the errors of ``read_parquet`` about it."""
     _open(file, columns)
 
 

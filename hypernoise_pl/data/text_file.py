@@ -1,4 +1,4 @@
-"""A prompt file's text, whatever its line ends, byte order mark or compression; and its kind, by its ending."""
+"""Text files: format by suffix, decompression, decoding, line ends."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ _CONTROL = {*range(32)} - {*b"\t\n\v\f\r\x1b"}
 
 
 def file_format(file: Path) -> str:
-    """A value of ``FORMATS``, by the ending in any letter case; a ``.gz`` after it does not count.
+    """The format of a file, a value of ``FORMATS``, by its suffix in any letter case; a final ``.gz`` is ignored.
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if it is a folder, or the ending is none of these.
+        ValueError: if it is a folder, or the suffix is unknown.
     """
     where = f"prompt file {file}"
     if file.is_dir():
@@ -41,15 +41,15 @@ def file_format(file: Path) -> str:
 
 
 def read_text(file: Path, what: str = "prompt file", needs: str = "prompt") -> str:
-    r"""The text of a file, lines ending in ``\n``.
+    r"""Read a text file; lines end in ``\n``.
 
     Args:
-        file: the file; gzip by its ending.
-        what: what errors call it.
-        needs: what it must have at least one of.
+        file: file, compressed if its suffix is ``.gz``.
+        what: kind of file, for messages.
+        needs: required content, for the message about an empty file.
 
     Raises:
-        ValueError: if it is empty, binary, not UTF-8, or damaged gzip; with the line.
+        ValueError: if the file is empty, binary, not UTF-8, or damaged gzip; with the line number.
     """
     where = f"{what} {file}"
     try:

@@ -1,1 +1,1 @@
-"""Language models behind an endpoint that speaks the OpenAI protocol."""
+"""Language models behind an OpenAI-compatible chat endpoint."""

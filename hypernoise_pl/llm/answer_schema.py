@@ -1,4 +1,4 @@
-"""The form a language model's answer must have, as a request states it and as the answer is checked."""
+"""The JSON schema of a language model's answer: sent with the request, and checked on the answer."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from typing import Any
 
 @dataclass(frozen=True)
 class AnswerSchema:
-    """What an answer must be: a flat JSON object of exactly these fields.
+    """A flat JSON object with exactly these fields, all texts or all numbers.
 
     Args:
-        name: of the form, letters and underscores.
-        fields: name -> what is to stand there, in words.
-        bounds: smallest and largest number; None where the fields are texts.
+        name: name of the schema; letters and underscores.
+        fields: name -> description of the field.
+        bounds: smallest and largest number; None for text fields.
     """
 
     name: str
@@ -24,21 +24,21 @@ class AnswerSchema:
     bounds: tuple[float, float] | None = None
 
     def response_format(self) -> dict[str, Any]:
-        """The form as a request states it. Bounds are left to ``check``: not every server takes them in a schema."""
-        kind = "string" if self.bounds is None else "number"
+        """The ``response_format`` of a request. It omits the bounds, because not every server accepts them."""
+        json_type = "string" if self.bounds is None else "number"
         schema = {
             "type": "object",
-            "properties": {name: {"type": kind, "description": text} for name, text in self.fields.items()},
+            "properties": {name: {"type": json_type, "description": text} for name, text in self.fields.items()},
             "required": list(self.fields),
             "additionalProperties": False,
         }
         return {"type": "json_schema", "json_schema": {"name": self.name, "strict": True, "schema": schema}}
 
-    def read(self, text: str) -> dict[str, Any]:
-        """The answer that a text holds.
+    def parse(self, text: str) -> dict[str, Any]:
+        """Parse the text of an answer.
 
         Raises:
-            ValueError: if it is not JSON, or not of this form.
+            ValueError: if the text is not JSON, or does not match the schema.
         """
         try:
             return self.check(json.loads(text))
@@ -46,21 +46,21 @@ class AnswerSchema:
             raise ValueError(f"not JSON: {error}") from error
 
     def check(self, answer: Any) -> dict[str, Any]:
-        """The answer, if it is of this form.
+        """Return an answer that matches the schema.
 
         Raises:
-            ValueError: with the first thing that is wrong.
+            ValueError: with the first mismatch.
         """
         if not isinstance(answer, dict) or set(answer) != set(self.fields):
-            found = sorted(answer) if isinstance(answer, dict) else type(answer).__name__
-            raise ValueError(f"wanted the fields {sorted(self.fields)}, got {found}")
+            keys = sorted(answer) if isinstance(answer, dict) else type(answer).__name__
+            raise ValueError(f"expected the fields {sorted(self.fields)}, got {keys}")
         for name, value in answer.items():
             if self.bounds is None:
                 if not isinstance(value, str) or not value.strip():
-                    raise ValueError(f"{name} must be a text, got {value!r}")
+                    raise ValueError(f"{name} must be a non-empty text, got {value!r}")
                 continue
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-                raise ValueError(f"{name} must be a number, got {value!r}")
+                raise ValueError(f"{name} must be a finite number, got {value!r}")
             if not self.bounds[0] <= value <= self.bounds[1]:
                 raise ValueError(f"{name} must be in {list(self.bounds)}, got {value}")
         return answer

@@ -1,4 +1,4 @@
-"""Asking a language model over an OpenAI-compatible chat endpoint: answers in a form, bounded cost, an account."""
+"""A model behind an OpenAI-compatible chat endpoint: structured answers, retries, bounded cost."""
 
 from __future__ import annotations
 
@@ -11,95 +11,18 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, fields
 from importlib.util import find_spec
-from threading import BoundedSemaphore, Lock
+from threading import BoundedSemaphore
 from typing import Any, ClassVar, TypeVar
 
+from hypernoise_pl.llm.account import ChatAccount, SharedState, Spending
 from hypernoise_pl.llm.answer_schema import AnswerSchema
+from hypernoise_pl.llm.errors import ChatError, EndpointUnusable, RetryableError
 
 URL_VARIABLE = "OPENAI_BASE_URL"
-LONGEST_WAIT = 60.0  # seconds; a server may ask for more before a retry, a run should not stand still longer
+MAX_WAIT = 60.0  # seconds between attempts, even if the server asks for more
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-
-
-class ChatError(OSError):
-    """A request that brought no usable answer; the message is one line."""
-
-
-class EndpointUnusable(ChatError):
-    """No request can succeed: something is not set, or the server does not know the key or the model."""
-
-
-class RetryableError(ChatError):
-    """A failure that may pass.
-
-    Args:
-        message: one line.
-        wait: seconds the server asked for before the next try; None if it did not say.
-    """
-
-    def __init__(self, message: str, wait: float | None = None) -> None:
-        super().__init__(message)
-        self.wait = wait
-
-
-@dataclass(frozen=True)
-class Spending:
-    """What requests cost, and how much may be spent.
-
-    Args:
-        prompt_price: money per million prompt tokens.
-        completion_price: money per million completion tokens.
-        cap: in the same money. No request begins once it is reached; those on their way then, one less than
-            ``concurrency`` at most, still count.
-        requests: most requests, retries included.
-
-    Raises:
-        ValueError: for a negative number, or a cap where nothing has a price.
-    """
-
-    prompt_price: float = 0.0
-    completion_price: float = 0.0
-    cap: float | None = None
-    requests: int | None = None
-
-    def __post_init__(self) -> None:
-        if min(self.prompt_price, self.completion_price, self.cap or 0, self.requests or 0) < 0:
-            raise ValueError(f"spending: no number may be negative, got {self}")
-        if self.cap is not None and self.prompt_price + self.completion_price == 0:
-            raise ValueError("spending: a cap needs prompt_price and completion_price, in the same money")
-
-
-@dataclass
-class ChatAccount:
-    """What an endpoint was asked and what it cost.
-
-    Args:
-        requests: sent, retries included.
-        prompt_tokens: read by the model.
-        completion_tokens: written by it.
-        cost: in the money of the prices.
-        failures: questions that in the end had no usable answer.
-        last_failure: what the last of them failed of.
-    """
-
-    requests: int = 0
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    cost: float = 0.0
-    failures: int = 0
-    last_failure: str = ""
-
-
-@dataclass
-class _Line:
-    """What all threads that ask an endpoint share."""
-
-    slots: BoundedSemaphore
-    lock: Lock = field(default_factory=Lock)
-    account: ChatAccount = field(default_factory=ChatAccount)
-    client: Any = None
 
 
 @dataclass(frozen=True)
@@ -107,17 +30,18 @@ class ChatEndpoint:
     """A model behind an OpenAI-compatible chat endpoint. A deep copy is the same endpoint, with the same account.
 
     Args:
-        model: name by which the server knows it.
-        base_url: for example ``http://127.0.0.1:8000/v1``; the environment variable OPENAI_BASE_URL if left out.
-        key_variable: environment variable that holds the key; null for a server that wants none.
-        timeout_seconds: how long a request may stay silent.
-        retries: further tries after a rate limit, time-out, server error, broken connection or ill-formed answer.
-        concurrency: most requests at once.
-        temperature: of the model's sampling; the server's own if left out.
-        spending: prices and caps. They hold in one process; every process has its own account.
+        model: name of the model on the server.
+        base_url: URL of the server, such as ``http://127.0.0.1:8000/v1``; the environment variable OPENAI_BASE_URL if
+            left out.
+        key_variable: environment variable that holds the key; null for a server without keys.
+        timeout_seconds: seconds that a request may stay silent.
+        retries: further attempts after a rate limit, time-out, server error, broken connection or invalid answer.
+        concurrency: largest number of requests at once.
+        temperature: sampling temperature; the server's default if left out.
+        spending: prices and caps; each process has its own account and applies them alone.
 
     Raises:
-        ValueError: for numbers that make no sense.
+        ValueError: for a number out of range, no model, or a base_url that is no http URL.
     """
 
     neutral: ClassVar[tuple[str, ...]] = ("key_variable", "timeout_seconds", "retries", "concurrency", "spending")
@@ -130,28 +54,31 @@ class ChatEndpoint:
     concurrency: int = 4
     temperature: float | None = None
     spending: Spending = Spending()
-    _line: _Line = field(init=False, repr=False, compare=False)
+    _shared: SharedState = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if not self.model or self.timeout_seconds <= 0 or self.retries < 0 or self.concurrency < 1:
-            raise ValueError(f"chat endpoint needs a model, a time-out above 0 and a concurrency of 1, got {self}")
+            raise ValueError(
+                "chat endpoint needs a model, timeout_seconds above 0, retries of at least 0 and concurrency of at "
+                f"least 1, got {self}"
+            )
         if self.base_url is not None and not self.base_url.startswith(("http://", "https://")):
             raise ValueError(f"chat endpoint: base_url must begin with http:// or https://, got {self.base_url!r}")
-        object.__setattr__(self, "_line", _Line(BoundedSemaphore(self.concurrency)))
+        object.__setattr__(self, "_shared", SharedState(BoundedSemaphore(self.concurrency)))
 
     def __deepcopy__(self, memo: dict[int, Any]) -> ChatEndpoint:
         return self
 
     def __reduce__(self) -> tuple[type[ChatEndpoint], tuple[Any, ...]]:
-        return ChatEndpoint, tuple(getattr(self, part.name) for part in fields(self) if part.init)
+        return ChatEndpoint, tuple(getattr(self, f.name) for f in fields(self) if f.init)
 
     @property
     def account(self) -> ChatAccount:
-        """What was asked so far, and what it cost."""
-        return self._line.account
+        """Requests sent so far and their cost."""
+        return self._shared.account
 
     def missing(self) -> str | None:
-        """What must be there before it can be asked, in words; None if nothing is missing."""
+        """The first requirement that is missing, in words; None if the endpoint can be used."""
         if find_spec("openai") is None:
             return "the package openai; run pip install 'hypernoise_pl[search]'"
         if not (self.base_url or os.environ.get(URL_VARIABLE)):
@@ -161,10 +88,10 @@ class ChatEndpoint:
         return None
 
     def map(self, function: Callable[[Item], Result], items: Iterable[Item]) -> list[Result | ChatError]:
-        """Call a function that asks this endpoint for every item, ``concurrency`` at a time.
+        """Call a function that asks this endpoint for every item, ``concurrency`` items at a time.
 
         Returns:
-            The results in the order of the items; where a question failed, its error.
+            Results in the order of the items; a failed question has its error in the result's place.
 
         Raises:
             EndpointUnusable: if no question can succeed.
@@ -186,105 +113,102 @@ class ChatEndpoint:
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
 
-    def ask(self, messages: Sequence[Mapping[str, Any]], form: AnswerSchema) -> dict[str, Any]:
-        """Ask once, with retries.
+    def ask(self, messages: Sequence[Mapping[str, Any]], schema: AnswerSchema) -> dict[str, Any]:
+        """Ask one question, with retries.
 
         Args:
-            messages: as the chat protocol has them.
-            form: of the answer.
+            messages: messages of the chat protocol.
+            schema: fields of the answer.
 
         Returns:
             The answer's fields.
 
         Raises:
-            ChatError: if there is no usable answer, or a cap is reached.
-            EndpointUnusable: if there can be none.
+            ChatError: if no attempt brings a valid answer, or a cap is reached.
+            EndpointUnusable: if no request can succeed.
         """
-        with self._line.slots:
+        with self._shared.slots:
             try:
-                return self._retried(messages, form)
+                return self._request_with_retries(messages, schema)
             except ChatError as error:
-                with self._line.lock:
-                    self.account.failures += 1
-                    self.account.last_failure = str(error)
+                self._shared.record_failure(error)
                 raise
 
-    def _retried(self, messages: Sequence[Mapping[str, Any]], form: AnswerSchema) -> dict[str, Any]:
+    def _request_with_retries(self, messages: Sequence[Mapping[str, Any]], schema: AnswerSchema) -> dict[str, Any]:
         for attempt in itertools.count():
             try:
-                text = self._sent(messages, form)
+                text = self._request(messages, schema)
                 try:
-                    return form.read(text)
+                    return schema.parse(text)
                 except ValueError as error:
-                    raise RetryableError(self._says(f"ill-formed answer: {error}"), wait=0) from error
+                    raise RetryableError(self._message(f"invalid answer: {error}"), wait=0) from error
             except RetryableError as error:
                 if attempt == self.retries:
                     raise
-                time.sleep(min(0.5 * 2**attempt if error.wait is None else error.wait, LONGEST_WAIT))
+                time.sleep(min(0.5 * 2**attempt if error.wait is None else error.wait, MAX_WAIT))
         raise AssertionError
 
-    def _sent(self, messages: Sequence[Mapping[str, Any]], form: AnswerSchema) -> str:
-        """The text of one answer to one request."""
-        client = self._begin()
+    def _request(self, messages: Sequence[Mapping[str, Any]], schema: AnswerSchema) -> str:
+        """Send one request; return the text of the answer."""
+        client = self._start_request()
         import openai
 
         options = {} if self.temperature is None else {"temperature": self.temperature}
         try:
             completion = client.chat.completions.create(
-                model=self.model, messages=list(messages), response_format=form.response_format(), **options
+                model=self.model, messages=list(messages), response_format=schema.response_format(), **options
             )
         except openai.APIStatusError as error:
-            raise self._refusal(error.status_code, error.message, error.response.headers) from error
+            raise self._status_error(error.status_code, error.message, error.response.headers) from error
         except openai.APITimeoutError as error:
-            raise RetryableError(self._says(f"no answer within {self.timeout_seconds:g} s")) from error
+            raise RetryableError(self._message(f"no answer within {self.timeout_seconds:g} s")) from error
         except (openai.OpenAIError, json.JSONDecodeError) as error:
-            raise RetryableError(self._says(f"no answer: {error.__cause__ or error}")) from error
-        self._book(getattr(completion, "usage", None))
-        choices = getattr(completion, "choices", None)
-        message: Any = getattr(choices[0], "message", None) if isinstance(choices, list) and choices else None
-        if getattr(message, "refusal", None):
-            raise ChatError(self._says(f"the model refused: {message.refusal}"))
-        if getattr(message, "content", None) is None:
-            raise RetryableError(self._says("the server's answer is no chat completion; is base_url right?"))
-        return str(message.content)
+            raise RetryableError(self._message(f"no answer: {error.__cause__ or error}")) from error
+        self._record_usage(getattr(completion, "usage", None))
+        return self._content(completion)
 
-    def _begin(self) -> Any:
-        """The client, once the account holds one request more.
+    def _start_request(self) -> Any:
+        """Count a request and return the client.
 
-        Its own retries are switched off: they would not be counted, nor kept under the caps.
+        The client's own retries are off: they would bypass the account and the caps.
         """
-        lacking, spending, account = self.missing(), self.spending, self.account
-        if lacking is not None:
-            raise EndpointUnusable(f"{self.model}: missing is {lacking}")
-        with self._line.lock:
-            if spending.requests is not None and account.requests >= spending.requests:
-                raise ChatError(self._says(f"the cap of {spending.requests} requests is reached"))
-            if spending.cap is not None and account.cost >= spending.cap:
-                raise ChatError(self._says(f"the cost cap of {spending.cap:g} is reached"))
-            account.requests += 1
-            if self._line.client is None:
+        missing = self.missing()
+        if missing is not None:
+            raise EndpointUnusable(f"{self.model}: missing: {missing}")
+        with self._shared.lock:
+            try:
+                self._shared.count_request(self.spending)
+            except ChatError as error:
+                raise ChatError(self._message(str(error))) from None
+            if self._shared.client is None:
                 from openai import OpenAI
 
                 key = os.environ[self.key_variable] if self.key_variable is not None else "none"
-                self._line.client = OpenAI(
+                self._shared.client = OpenAI(
                     api_key=key, base_url=self.base_url, timeout=self.timeout_seconds, max_retries=0
                 )
-            return self._line.client
+            return self._shared.client
 
-    def _book(self, usage: Any) -> None:
-        """Put an answer's tokens down."""
+    def _record_usage(self, usage: Any) -> None:
         counts = [getattr(usage, name, None) for name in ("prompt_tokens", "completion_tokens")]
         if self.spending.cap is not None and not all(isinstance(count, int) for count in counts):
-            raise EndpointUnusable(self._says("the server does not say how many tokens it used; no cost cap can hold"))
-        read, written = (count if isinstance(count, int) else 0 for count in counts)
-        cost = read * self.spending.prompt_price + written * self.spending.completion_price
-        with self._line.lock:
-            self.account.prompt_tokens += read
-            self.account.completion_tokens += written
-            self.account.cost += cost / 1e6
+            raise EndpointUnusable(
+                self._message("the server does not report token usage; remove spending.cap, or use another server")
+            )
+        prompt_tokens, completion_tokens = (count if isinstance(count, int) else 0 for count in counts)
+        self._shared.record_usage(prompt_tokens, completion_tokens, self.spending)
 
-    def _refusal(self, status: int, message: str, headers: Mapping[str, str]) -> ChatError:
-        text = self._says(f"HTTP {status}: {message}")
+    def _content(self, completion: Any) -> str:
+        choices = getattr(completion, "choices", None)
+        message: Any = getattr(choices[0], "message", None) if isinstance(choices, list) and choices else None
+        if getattr(message, "refusal", None):
+            raise ChatError(self._message(f"the model refused: {message.refusal}"))
+        if getattr(message, "content", None) is None:
+            raise RetryableError(self._message("the server's answer is no chat completion; check base_url"))
+        return str(message.content)
+
+    def _status_error(self, status: int, message: str, headers: Mapping[str, str]) -> ChatError:
+        text = self._message(f"HTTP {status}: {message}")
         if status in (401, 403, 404):
             return EndpointUnusable(text)
         if status not in (408, 409, 429) and status < 500:
@@ -294,6 +218,6 @@ class ChatEndpoint:
             wait = max(0.0, float(headers["retry-after"]))
         return RetryableError(text, wait)
 
-    def _says(self, text: str) -> str:
-        """One line of a message, with who says it."""
+    def _message(self, text: str) -> str:
+        """One line that begins with the model's name."""
         return f"chat model {self.model}: {' '.join(text.split())[:300]}"

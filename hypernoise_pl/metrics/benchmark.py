@@ -1,4 +1,4 @@
-"""What a benchmark is: prompts, what is asked of their images, and a figure for each image."""
+"""The contract of benchmarks: prompts, and a figure for each of their images."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from hypernoise_pl.types import Prompt, check_images
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a benchmark says of one image.
+    """The result of a benchmark for one image.
 
     Args:
-        value: the image's figure, higher is better; NaN where there is none.
-        reason: what is wrong with the image, in words; empty if nothing is.
-        figures: name -> a further figure of the image, such as a skill's; a name that an image lacks is left out.
-        details: what the benchmark's own result file has of the image, as JSON has it.
+        value: figure of the image, higher is better; NaN if there is none.
+        reason: error in the image, in words; empty for a correct image.
+        figures: name -> further figure of the image, such as a skill; missing figures are left out.
+        details: entry of the benchmark's own result file, as JSON values.
     """
 
     value: float
@@ -41,9 +41,9 @@ class ScoredImage:
     """One image with its outcome.
 
     Args:
-        image: its file.
-        prompt: that it was made from.
-        outcome: what the benchmark says of it.
+        image: file of the image.
+        prompt: prompt of the image.
+        outcome: result of the benchmark.
     """
 
     image: ImageFile
@@ -52,14 +52,13 @@ class ScoredImage:
 
 
 class Benchmark(KeepsArguments, nn.Module, ABC):
-    """Gives every image a figure; the benchmark's score is the mean over tags.
+    """Scores every image; the score of the benchmark is the mean over tags.
 
     Attributes:
-        title: name of the benchmark, as tables have it.
-        folder: where the benchmark's original tools look for images, and how many of a prompt there are; where options
-            decide on it, ``layout`` says it.
-        caveat: a sentence that stands below every table; empty for none.
-        binary: whether every value is a verdict, 1 or 0.
+        title: name of the benchmark in tables.
+        folder: layout of the image folder that the original tools read; ``layout`` if it depends on options.
+        caveat: sentence below every table; empty for none.
+        binary: whether every value is 1 or 0.
     """
 
     neutral: ClassVar[tuple[str, ...]] = ()
@@ -74,14 +73,14 @@ class Benchmark(KeepsArguments, nn.Module, ABC):
 
         Args:
             images: [B, 3, H, W] in [0, 1].
-            prompts: B prompts with the metadata this benchmark reads.
+            prompts: B prompts with this benchmark's metadata.
 
         Returns:
             B outcomes.
 
         Raises:
-            ValueError: if the shapes do not fit, images are bytes or not in [0, 1], a prompt lacks metadata, or there
-                is not one outcome an image.
+            ValueError: if the shapes do not match, images are bytes or not in [0, 1], a prompt lacks metadata, or the
+                number of outcomes differs.
         """
         check_images(images, len(prompts))
         self.check(prompts)
@@ -93,46 +92,46 @@ class Benchmark(KeepsArguments, nn.Module, ABC):
         return outcomes
 
     def check(self, prompts: Sequence[Prompt]) -> None:
-        """Check, before any image is made or read, that these prompts can be scored.
+        """Check, before any image is generated or read, that these prompts have the required metadata.
 
         Raises:
-            ValueError: if one cannot: how many, the first of them, and what it lacks.
+            ValueError: with the number of prompts that lack metadata, the first of them and its missing metadata.
         """
         check_prompt_metadata(f"{type(self).__name__} cannot score", prompts, self.missing_metadata)
 
     def missing_metadata(self, prompt: Prompt) -> str | None:
-        """What a prompt's metadata lacks for this benchmark, as "has no ..."; None if nothing."""
+        """The metadata that a prompt lacks, as "has no ..."; None if it is complete."""
         return None
 
     def missing(self) -> str | None:
-        """What must be there before it can score, in words; None if nothing is missing."""
+        """The first requirement that is missing, in words; None if the benchmark can score."""
         return None
 
     def judged_by(self) -> str:
-        """What gives the figures, in words: models by their names."""
+        """Names of the models that give the figures."""
         return type(self).__name__
 
     @classmethod
     def layout(cls, **options: Any) -> ImageFolder:
-        """Where images lie, of the benchmark with these options of its configuration; ``folder`` by default."""
+        """Layout of the image folder for these options; ``folder`` by default."""
         return cls.folder
 
     @classmethod
     def read(cls, file: Path, **options: Any) -> list[Prompt]:
-        """The prompts of the benchmark's own file or folder, each with its place as index.
+        """Read the prompts of the benchmark's own file or folder; the index is the position.
 
         Args:
-            file: of the prompts.
-            **options: the benchmark's own, as its configuration has them; most benchmarks need none.
+            file: file or folder of the prompts.
+            **options: options from the benchmark's configuration; most benchmarks need none.
 
         Raises:
             FileNotFoundError: if it is missing.
-            ValueError: if it is damaged or of another format; with the line.
+            ValueError: if it is damaged or has another format; with the line number.
         """
         return read_prompts(file)
 
     def results(self, scored: Sequence[ScoredImage]) -> dict[str, str]:
-        """File name -> text: the result files that the benchmark's original tools write; none by default."""
+        """File name -> text of the result files of the original tools; none by default."""
         return {}
 
     @abstractmethod
@@ -140,16 +139,16 @@ class Benchmark(KeepsArguments, nn.Module, ABC):
 
 
 def summarise_outcomes(outcomes: Sequence[Outcome], prompts: Sequence[Prompt]) -> dict[str, dict[str, Any]]:
-    """The means of outcomes, with their 95 % intervals over prompts.
+    """Means over tags of all figures, with 95 % bootstrap intervals over prompts.
 
     Args:
-        outcomes: M.
-        prompts: of the M images.
+        outcomes: M outcomes.
+        prompts: prompts of the M images.
 
     Returns:
-        Name -> ``mean`` (over tags; None without an image), ``interval`` (None where a tag has a single prompt),
-        ``images``, ``prompts``, ``left_out`` (images without this figure), and ``tags``, each one's mean. The first
-        name is ``score``, of the outcomes' values; the further figures follow, and each is of the images that have it.
+        Name -> ``mean`` (None without an image), ``interval`` (None if a tag has a single prompt), ``images``,
+        ``prompts``, ``left_out`` (images without this figure) and ``tags`` (mean of each tag). The first name is
+        ``score``, of the outcomes' values; further figures follow.
     """
     names = dict.fromkeys(name for outcome in outcomes for name in outcome.figures)
     values = {"score": [outcome.value for outcome in outcomes]}

@@ -1,4 +1,4 @@
-"""How different a prompt's images are from one another."""
+"""Diversity of the images of a prompt."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from hypernoise_pl.types import check_images, check_shape
 
 
 def diversity(features: Tensor, prompts: Sequence[int]) -> dict[str, float]:
-    """How different a prompt's images are, by their features: the mean over prompts that have several.
+    """Diversity of a prompt's images by their features: the mean over prompts with several images.
 
     Args:
-        features: [N, D], not normalised; of any floating type.
-        prompts: indices of the N images' prompts, in any order.
+        features: [N, D] features, not normalised, of any floating type.
+        prompts: prompt index of each image, in any order.
 
     Returns:
-        ``feature_distance``, the mean of 1 - cosine over the pairs of a prompt's images, in [0, 2]; ``vendi``, as of
-        ``vendi_score``, from 1 to the number of a prompt's images. NaN where no prompt has two images.
+        ``feature_distance``: the mean of 1 - cosine over pairs of a prompt's images, in [0, 2]; ``vendi``: the
+        ``vendi_score``, from 1 to the number of a prompt's images. Both are NaN if no prompt has two images.
     """
     check_shape("features", features, (len(prompts), None))
     index = torch.tensor(list(prompts), device=features.device)
@@ -38,33 +38,35 @@ def diversity(features: Tensor, prompts: Sequence[int]) -> dict[str, float]:
 
 
 def feature_distance(features: Tensor) -> float:
-    """The mean of 1 - cosine over all pairs of features [N, D], two at least; 0 where all point one way."""
+    """The mean of 1 - cosine over all pairs of at least two features [N, D]; 0 for equal directions."""
     unit = normalize(features.double(), dim=1)
     return (torch.pdist(unit).square().mean() / 2).item()
 
 
 def vendi_score(features: Tensor) -> float:
-    """The effective number of different images: exp of the entropy of the eigenvalues of K / N, K the cosines.
+    """The effective number of different images.
+
+        vendi = exp(-sum_i l_i log l_i),  l: eigenvalues of K / N,  K: cosines of all pairs
 
     Args:
-        features: [N, D], one at least, none of them 0.
+        features: [N, D] non-zero features, at least one.
 
     Returns:
-        1 where all point one way, N where all are orthogonal.
+        1 for equal directions, N for orthogonal features.
 
     Source: Friedman and Dieng 2023 (The Vendi Score), definition 3.1.
     """
-    # K is the product of a matrix with itself, and its eigenvalues the squares of that matrix's singular values
+    # K = X X^T: its eigenvalues are the squared singular values of X
     values = torch.linalg.svdvals(normalize(features.double(), dim=1) / len(features) ** 0.5).square()
     return torch.special.entr(values).sum().exp().item()
 
 
 def pairwise_distance(images: Tensor, prompts: Sequence[int]) -> list[float]:
-    """Mean distance between two images of the same prompt, for every prompt that has several.
+    """Mean distance between two images of the same prompt, for every prompt with several images.
 
     Args:
-        images: [B, 3, H, W].
-        prompts: the B images' prompt indices, in any order.
+        images: [B, 3, H, W] images.
+        prompts: prompt index of each image, in any order.
     """
     check_images(images, len(prompts), values=False)
     index = torch.tensor(list(prompts), device=images.device)
@@ -96,7 +98,7 @@ class PairwiseDistance(Metric):
 
         Args:
             images: [B, 3, H, W] in [0, 1].
-            prompts: the B images' prompt indices, in any order.
+            prompts: prompt index of each image, in any order.
         """
         found = pairwise_distance(images, prompts)
         self.total += sum(found)

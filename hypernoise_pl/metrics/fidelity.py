@@ -1,4 +1,4 @@
-"""How far one set of images is from another, by their features."""
+"""Distances between two sets of images by their features: FID, KID, CMMD."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ AT_ONCE = 1024  # rows of a kernel in memory
 
 @dataclass(frozen=True)
 class Fidelity:
-    """What two sets of images are to each other; ``of`` measures it.
+    """Fidelity of a set of images to a reference set; ``of`` measures it.
 
     Args:
-        figures: ``fid``, ``kid``, ``cmmd`` (all 0 for equal laws, lower is better), ``precision`` and ``recall`` (in
-            [0, 1], higher is better) and, where prompts are known, what ``diversity`` has. NaN where there is none.
-        images: number of images that are measured.
-        against: number of images that they are held against.
-        caveats: sentences: why a figure is missing, or what makes it doubtful.
+        figures: ``fid``, ``kid``, ``cmmd`` (0 for equal distributions, lower is better), ``precision`` and ``recall``
+            (in [0, 1], higher is better) and, if prompts are known, those of ``diversity``. NaN for a missing figure.
+        images: number of measured images.
+        against: number of reference images.
+        caveats: sentences on missing or unreliable figures.
     """
 
     figures: dict[str, float]
@@ -40,13 +40,13 @@ class Fidelity:
         """Measure.
 
         Args:
-            features: [N, D] of the images, not normalised; of any floating type.
-            against: [M, D] of the images that they are held against, by the same encoder.
-            prompts: indices of the N images' prompts, for the diversity; None to leave it out.
-            paired: whether the sets are made in pairs, of the same noises; as of ``kernel_distance``.
+            features: [N, D] features of the images, not normalised, of any floating type.
+            against: [M, D] features of the reference images by the same encoder.
+            prompts: prompt index of each image, for the diversity; None for no diversity.
+            paired: whether the sets are paired by the same noises; see ``kernel_distance``.
 
         Raises:
-            ValueError: if the features differ in length, or one of them is not finite.
+            ValueError: if the features differ in width, or one of them is not finite.
         """
         features, against = _checked("features", features), _checked("against", against)
         check_shape("features", features, (None, against.shape[1]))
@@ -84,20 +84,21 @@ def fidelity(features: Tensor, against: Tensor, prompts: Sequence[int] | None = 
 
 
 def frechet_distance(real: Tensor, other: Tensor) -> float:
-    """FID: the squared Wasserstein-2 distance of the Gaussians that have the features' means and covariances.
+    """FID: the squared Wasserstein-2 distance of Gaussians with the features' means m and covariances C.
 
-    The trace of the root of a product of covariances A^T A and B^T B is the sum of the singular values of A B^T: no
-    covariance is formed, no root is taken of a rounding error, and the figure is right with fewer images than features
-    too. torchmetrics takes the product's eigenvalues, which are not real then.
+        FID = |m_1 - m_2|^2 + tr(C_1 + C_2 - 2 (C_1 C_2)^(1/2))
+
+    For C_1 = A^T A and C_2 = B^T B the trace of the root is the sum of the singular values of A B^T. This form is also
+    exact with fewer images than features, where the eigenvalues that torchmetrics uses are not real.
 
     Args:
-        real: [M, D] features, two at least.
-        other: [N, D] features, two at least.
+        real: [M, D] features, at least two.
+        other: [N, D] features, at least two.
 
     Returns:
-        At least 0. It is biased upwards by about the number of features over that of images.
+        At least 0, with an upward bias of about the number of features over the number of images.
 
-    Source: Heusel et al. 2017, on whatever features are given instead of Inception's.
+    Source: Heusel et al. 2017, with the given features instead of Inception's.
     """
     check_shape("other", other, (None, real.shape[1]))
     (mean, root), (own_mean, own_root) = _mean_and_root(real), _mean_and_root(other)
@@ -107,19 +108,19 @@ def frechet_distance(real: Tensor, other: Tensor) -> float:
 
 
 def kernel_distance(real: Tensor, other: Tensor, paired: bool = False) -> float:
-    """KID: the unbiased squared maximum mean discrepancy of features under a cubic kernel; about 0 for equal laws.
+    """KID: the unbiased squared maximum mean discrepancy under a cubic kernel; about 0 for equal distributions.
 
     Args:
-        real: [M, D] features, two at least.
-        other: [N, D] features, two at least.
-        paired: whether the sets are made in pairs, as two methods' images of the same noises are: images of a pair are
-            alike even where the laws are equal, so that pairs are left out of the estimate, which they would bias.
+        real: [M, D] features, at least two.
+        other: [N, D] features, at least two.
+        paired: whether the sets are paired, as images of two methods from the same noises; the estimate then leaves out
+            the pairs, whose correlation would bias it.
 
     Raises:
-        ValueError: if the features differ in length, or paired sets in number.
+        ValueError: if the features differ in width, or paired sets in size.
 
-    Source: Binkowski et al. 2018, on whatever features are given instead of Inception's; of pairs, the U-statistic of
-    Gretton et al. 2012, lemma 6.
+    Source: Binkowski et al. 2018, with the given features instead of Inception's; for pairs, the U-statistic of Gretton
+    et al. 2012, lemma 6.
     """
     check_shape("other", other, (len(real) if paired else None, real.shape[1]))
     if paired:
@@ -127,7 +128,7 @@ def kernel_distance(real: Tensor, other: Tensor, paired: bool = False) -> float:
         count = len(real)
         apart = (between.sum() - between.trace()) / (count * (count - 1))
         return float(poly_mmd(real.double(), other.double()) + 2 * (between.mean() - apart))
-    # torchmetrics' estimate wants sets of one size
+    # torchmetrics' estimate needs sets of equal size
     size = min(len(real), len(other))
     draws = torch.Generator().manual_seed(0)
     real, other = (x[torch.randperm(len(x), generator=draws)[:size].to(x.device)] for x in (real, other))
@@ -135,13 +136,13 @@ def kernel_distance(real: Tensor, other: Tensor, paired: bool = False) -> float:
 
 
 def clip_discrepancy(real: Tensor, other: Tensor, sigma: float = 10.0, scale: float = 1000.0) -> float:
-    """CMMD: the squared maximum mean discrepancy of normalised features under a Gaussian kernel, each set's whole mean.
+    """CMMD: the squared maximum mean discrepancy of normalised features under a Gaussian kernel (V-statistic).
 
-    It is the paper's on features of CLIP ViT-L/14 at 336 pixels, and the same formula on any others.
+    The paper uses features of CLIP ViT-L/14 at 336 pixels.
 
     Args:
-        real: [M, D] features, one at least.
-        other: [N, D] features, one at least.
+        real: [M, D] features, at least one.
+        other: [N, D] features, at least one.
         sigma: width of the kernel.
         scale: factor of the figure.
 
@@ -154,7 +155,7 @@ def clip_discrepancy(real: Tensor, other: Tensor, sigma: float = 10.0, scale: fl
     real, other = normalize(real.double(), dim=1), normalize(other.double(), dim=1)
 
     def kernel(one: Tensor, two: Tensor) -> Tensor:
-        # 1 is taken off each value, and falls out of the difference: what is left is small and keeps its digits
+        # expm1 subtracts 1 from each value; it cancels in the difference, and small values keep their digits
         rows = [torch.expm1((part @ two.T - 1) / sigma**2).sum() for part in one.split(AT_ONCE)]
         return torch.stack(rows).sum() / (len(one) * len(two))
 
@@ -170,7 +171,7 @@ def _checked(name: str, features: Tensor) -> Tensor:
 
 
 def _mean_and_root(features: Tensor) -> tuple[Tensor, Tensor]:
-    """[D] the mean; [R, D] a matrix whose product with itself is the covariance, R at most the images or D."""
+    """[D] mean and [R, D] root with root^T root = covariance; R is at most the number of images or D."""
     features = features.double()
     mean = features.mean(0)
     return mean, torch.linalg.qr((features - mean) / (len(features) - 1) ** 0.5, mode="r").R

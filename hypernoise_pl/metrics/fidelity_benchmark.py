@@ -1,4 +1,4 @@
-"""Images as features, for figures that are of a set of images and not of each."""
+"""Fidelity and diversity as a benchmark: it encodes each image; the figures are of the whole set."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ ENDINGS = {".png", ".jpg", ".jpeg", ".webp", ".bmp"}
 
 
 class AnyImages(ImageFolder):
-    """Any folder: every image in it and below. Images of one ``00000/samples`` are of one prompt, others each alone."""
+    """Any folder of images, subfolders included. Images in ``00000/samples`` share a prompt; others have their own."""
 
     needs_prompts = False
 
     def name(self, prompt: Prompt, number: int) -> str:
-        """``00000-0.png``."""
+        """Path of an image: ``00000-0.png``."""
         return f"{prompt.index:05}-{number}.png"
 
     def find(self, folder: Path, prompts: Sequence[Prompt]) -> list[ImageFile]:
-        """Every image, in the order of names."""
+        """All images in the order of their names."""
         files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in ENDINGS and file.is_file())
         names = [file.relative_to(folder).as_posix() for file in files]
         groups = [match[0] if (match := re.match(r"(?:.*/)?\d+/samples/", name)) else name for name in names]
@@ -44,19 +44,19 @@ class FidelityBenchmark(Benchmark):
     """FID, KID, CMMD, precision and recall against other images, and the diversity of each prompt's images.
 
     Args:
-        features: encoder of images, on whose features all figures are computed.
+        features: image encoder whose features all figures use.
     """
 
     title = "Fidelity and diversity"
     folder: ClassVar[ImageFolder] = AnyImages()
-    caveat: ClassVar[str] = "Figures of other features, or of another number of images, are not comparable."
+    caveat: ClassVar[str] = "Figures with another encoder or another number of images are not comparable."
 
     def __init__(self, features: ImageFeatures) -> None:
         super().__init__()
         self.features = features
 
     def judged_by(self) -> str:
-        """The encoder, and its model where it has one."""
+        """Name of the encoder and of its model."""
         return f"{type(self.features).__name__} {self.features.arguments.get('model', '')}".strip()
 
     def _outcomes(self, images: Tensor, prompts: list[Prompt]) -> list[Outcome]:

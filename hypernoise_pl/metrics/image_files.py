@@ -1,4 +1,4 @@
-"""Where the images of a benchmark lie: the layouts that its original tools read and ``predict --benchmark`` writes."""
+"""Image folders of benchmarks: the layouts that original tools read and ``predict --benchmark`` writes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from hypernoise_pl.types import Prompt, to_uint8
 
 
 def save_png(file: Path, pixels: Tensor) -> None:
-    """Write [H, W, 3] bytes as a PNG file, whole or not at all; its folder is made if need be."""
+    """Write [H, W, 3] bytes as a PNG file atomically; its folder is created if needed."""
     file.parent.mkdir(parents=True, exist_ok=True)
     with whole(file) as partial:
         Image.fromarray(pixels.numpy()).save(partial, "PNG")
@@ -30,12 +30,12 @@ class ImageFile:
     """One image of a benchmark.
 
     Args:
-        path: of its file.
-        prompt: that it was made from.
-        number: of the image among its prompt's, from 0.
-        name: of the image for people and result files; several images of one file differ in it.
-        cell: its place in a file that holds a grid of images, as row, column, rows, columns; None for a whole file.
-        made_by: method that made it; empty where all images are of one.
+        path: file of the image.
+        prompt: prompt of the image.
+        number: number of the image among those of its prompt, from 0.
+        name: name of the image in result files; unique among the images of one file.
+        cell: row, column, rows and columns in a file with a grid of images; None for a file with one image.
+        made_by: method that generated the image; empty if all images are of one method.
     """
 
     path: Path
@@ -50,9 +50,9 @@ class ImageFolder(ABC):
     """A layout of a folder of images.
 
     Attributes:
-        images: of a prompt, that the benchmark asks for.
+        images: number of images per prompt in the benchmark.
         needs_prompts: whether images are found by their prompts.
-        accepts_file: whether a file may name the images, in the folder's place.
+        accepts_file: whether a file with image paths may replace the folder.
     """
 
     images: int = 4
@@ -61,18 +61,18 @@ class ImageFolder(ABC):
 
     @abstractmethod
     def name(self, prompt: Prompt, number: int) -> str:
-        """Path in the folder of a prompt's image, by its number from 0."""
+        """Relative path of a prompt's image, by its number from 0."""
 
     def write(self, folder: Path, prompt: Prompt, images: Tensor) -> list[str]:
-        """Write a prompt's images, and what stands beside them.
+        """Write a prompt's images and metadata files.
 
         Args:
-            folder: to write into.
-            prompt: that they were made from.
+            folder: folder to write into.
+            prompt: prompt of the images.
             images: [N, 3, H, W] in [0, 1], by number.
 
         Returns:
-            Path in the folder of each image.
+            Relative path of each image.
         """
         for name, text in self.metadata_files(prompt).items():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -80,29 +80,29 @@ class ImageFolder(ABC):
         return self._write_images(folder, prompt, to_uint8(images))
 
     def _write_images(self, folder: Path, prompt: Prompt, pixels: Tensor) -> list[str]:
-        """Write [N, H, W, 3] bytes, each as a file of its own."""
+        """Write [N, H, W, 3] bytes, one file per image."""
         names = [self.name(prompt, number) for number in range(len(pixels))]
         for name, own in zip(names, pixels):
             save_png(folder / name, own)
         return names
 
     def metadata_files(self, prompt: Prompt) -> dict[str, str]:
-        """Path in the folder -> text of the files that stand beside a prompt's images; none by default."""
+        """Relative path -> text of the metadata files of a prompt; none by default."""
         return {}
 
     def read_metadata_files(self, folder: Path) -> dict[int, tuple[str, Prompt | str]]:
-        """Index -> path in the folder, and prompt or what is wrong, of the files of ``beside``; none by default."""
+        """Prompt index -> relative path and prompt (or error) of each metadata file; none by default."""
         return {}
 
     def images_by_index(self, folder: Path) -> dict[int, list[str]]:
-        """Index of a prompt -> names of all the images that the folder has of it, whether the benchmark has it or not.
+        """Prompt index -> names of all images in the folder, including prompts outside the benchmark.
 
-        None by default: where images are called by their prompts, only those that are looked for are found.
+        Empty by default: layouts that name images by prompt find the images of known prompts only.
         """
         return {}
 
     def find(self, folder: Path, prompts: Sequence[Prompt]) -> list[ImageFile]:
-        """The images that the folder has, in the order of prompts and numbers; missing ones are passed over."""
+        """Existing images in the order of prompts and numbers."""
         found = []
         for prompt in prompts:
             for number in self._numbers(folder, prompt):
@@ -111,11 +111,11 @@ class ImageFolder(ABC):
         return found
 
     def _numbers(self, folder: Path, prompt: Prompt) -> list[int]:
-        """Numbers of the images that a prompt has, in order."""
+        """Numbers of a prompt's existing images, in order."""
         first = folder / self.name(prompt, 0)
         if not first.parent.is_dir():
             return []
-        # the place of the number in a file's name is where two of the layout's own names differ
+        # an unusual number marks the position of the number in a file name
         pattern = re.escape(Path(self.name(prompt, 987654321)).name).replace("987654321", r"(\d+)")
         numbers = (m for file in first.parent.iterdir() if (m := re.fullmatch(pattern, file.name)))
         found = sorted({int(match[1]) for match in numbers})
@@ -123,19 +123,19 @@ class ImageFolder(ABC):
 
 
 class GenEvalFolder(ImageFolder):
-    """GenEval's: ``00000/samples/0000.png`` with ``00000/metadata.jsonl``, by the prompt's index."""
+    """GenEval's layout: ``00000/samples/0000.png`` and ``00000/metadata.jsonl``, by the prompt's index."""
 
     def name(self, prompt: Prompt, number: int) -> str:
-        """``00000/samples/0000.png``."""
+        """Relative path of an image: ``00000/samples/0000.png``."""
         return f"{prompt.index:05}/samples/{number:04}.png"
 
     def metadata_files(self, prompt: Prompt) -> dict[str, str]:
-        """``metadata.jsonl``: the prompt's line of the benchmark's metadata."""
+        """``metadata.jsonl`` with the prompt's line of the benchmark's metadata."""
         fields: dict[str, Any] = {"tag": prompt.tag, **prompt.metadata, "prompt": prompt.text}
         return {f"{prompt.index:05}/metadata.jsonl": json.dumps(fields) + "\n"}
 
     def read_metadata_files(self, folder: Path) -> dict[int, tuple[str, Prompt | str]]:
-        """The prompts of ``00000/metadata.jsonl`` and the like."""
+        """Prompts of the files ``00000/metadata.jsonl``."""
         found: dict[int, tuple[str, Prompt | str]] = {}
         for index, place in _numbered(folder):
             file = place / "metadata.jsonl"
@@ -149,7 +149,7 @@ class GenEvalFolder(ImageFolder):
         return found
 
     def images_by_index(self, folder: Path) -> dict[int, list[str]]:
-        """The images of all numbers, with as many digits as they have: GenEval's own scripts write ``00000.png``."""
+        """Images with any number of digits: GenEval's own scripts write ``00000.png``."""
         found: dict[int, list[str]] = {}
         for index, place in _numbered(folder):
             if (place / "samples").is_dir():
@@ -159,7 +159,7 @@ class GenEvalFolder(ImageFolder):
         return found
 
     def find(self, folder: Path, prompts: Sequence[Prompt]) -> list[ImageFile]:
-        """The images that the folder has, in the order of prompts and numbers; missing ones are passed over."""
+        """Existing images in the order of prompts and numbers."""
         names = self.images_by_index(folder)
         return [
             ImageFile(folder / name, prompt, int(Path(name).stem), name)
@@ -169,7 +169,7 @@ class GenEvalFolder(ImageFolder):
 
 
 def _numbered(folder: Path) -> list[tuple[int, Path]]:
-    """The folders that are called by a number, in order."""
+    """Folders with numeric names, in order."""
     if not folder.is_dir():
         return []
     found = [(int(place.name), place) for place in folder.iterdir() if re.fullmatch(r"\d+", place.name)]

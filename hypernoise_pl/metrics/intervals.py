@@ -1,4 +1,4 @@
-"""The mean over tags and how sure it is: the bootstrap over prompts, which are what was sampled (images are not)."""
+"""The mean over tags and its bootstrap interval over prompts, the sampled units."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ class Estimate:
     """A mean over tags, and the 95 % interval of the same mean.
 
     Args:
-        mean: as of ``mean_over_tags``.
-        interval: low and high, as of ``bootstrap``; None where there is none.
+        mean: result of ``mean_over_tags``.
+        interval: low and high from ``bootstrap``; None if there is none.
     """
 
     mean: float
@@ -33,11 +33,11 @@ def mean_over_tags(values: Tensor, tags: Sequence[str]) -> float:
     """GenEval's mean: over images within each tag, then over tags.
 
     Args:
-        values: [M] one figure an image; NaN where it is missing, which leaves the image out.
+        values: [M] figures, one per image; NaN leaves the image out.
         tags: M tags.
 
     Returns:
-        The mean over the tags that have a figure; NaN where none has.
+        The mean over the tags with a figure; NaN if there is none.
     """
     check_shape("values", values, (len(tags),))
     if not tags:
@@ -46,15 +46,15 @@ def mean_over_tags(values: Tensor, tags: Sequence[str]) -> float:
 
 
 def with_tags(values: Tensor, tags: Sequence[str]) -> dict[str, float]:
-    """``mean``: as of ``mean_over_tags``; and each tag's own mean. A tag that is itself called so is ``tag_mean``."""
+    """``mean`` over tags, and the mean of each tag; a tag named ``mean`` becomes ``tag_mean``."""
     own = {"tag_mean" if tag == "mean" else tag: part for tag, part in _by_tag(values, tags).items()}
     return {"mean": mean_over_tags(values, tags)} | {tag: part.nanmean().item() for tag, part in own.items()}
 
 
 def wins(scores: Tensor, others: Tensor) -> Tensor:
-    """[M] 1 where a score is above the other, 1/2 where they are equal, 0 where it is below, NaN where one is missing.
+    """[M] 1 for a higher score than the other, 1/2 for an equal, 0 for a lower, NaN for a missing one.
 
-    Its mean over tags is the win rate: 1/2 between two methods that make the same images.
+    The mean over tags is the win rate; equal images give 1/2.
     """
     check_shape("others", others, scores.shape)
     won = (scores > others).double() + 0.5 * (scores == others).double()
@@ -64,17 +64,17 @@ def wins(scores: Tensor, others: Tensor) -> Tensor:
 def bootstrap(
     values: Tensor, prompts: Sequence[int], tags: Sequence[str], resamples: int = 2000, seed: int = 0
 ) -> tuple[float, float] | None:
-    """A 95 % percentile interval of ``mean_over_tags``, prompts resampled within their tags.
+    """95 % percentile interval of ``mean_over_tags``; prompts are resampled within their tags.
 
     Args:
-        values: [M] one figure an image (a verdict, or the difference of two); NaN where it is missing.
-        prompts: M prompt indices.
-        tags: M tags; a prompt has one.
-        resamples: bootstrap samples.
-        seed: of the resampling.
+        values: [M] figures, one per image (a verdict, or a difference of two); NaN if missing.
+        prompts: M prompt indices, one per image.
+        tags: M tags, one per image.
+        resamples: number of bootstrap samples.
+        seed: seed of the resampling.
 
     Returns:
-        Low and high; None where a tag has figures of a single prompt only, which do not tell how its prompts differ.
+        Low and high; None if a tag has a single prompt, whose variance is unknown.
     """
     draws = torch.Generator().manual_seed(seed)
     by_prompt: dict[str, dict[int, list[float]]] = {}
@@ -94,12 +94,12 @@ def bootstrap(
 
 
 def in_words(interval: Sequence[float] | None, form: str = "+.3f") -> str:
-    """``low to high``; a dash where there is no interval."""
+    """``low to high``; a dash for no interval."""
     return "-" if interval is None else f"{interval[0]:{form}} to {interval[1]:{form}}"
 
 
 def interval_in_words(interval: Sequence[float] | None, prompts: int) -> str:
-    """The interval as a sentence's part, with the number of prompts; or why there is none."""
+    """The interval and the number of prompts in words, or the reason for no interval."""
     counted = f"{prompts} prompt{'' if prompts == 1 else 's'}"
     if interval is None:
         return f"{counted}; no interval: a tag has a single prompt"

@@ -1,4 +1,4 @@
-"""What a judge is: a verdict on each image, held out from training and search."""
+"""The contract of judges: a verdict on each image, held out from training and search."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from hypernoise_pl.types import Prompt, check_images, check_shape
 
 @dataclass(frozen=True)
 class Verdict:
-    """What is decided of one image.
+    """The verdict on one image.
 
     Args:
         correct: whether every clause holds.
-        reason: a line for each clause that does not, in the reference evaluation's words; empty if all do.
+        reason: one line per violated clause, in the reference evaluation's words; empty for a correct image.
     """
 
     correct: bool
@@ -28,17 +28,17 @@ class Verdict:
 
 
 def unjudged_message(lacks: Sequence[str], count: int) -> str:
-    """Why validations are without a judge, in words.
+    """Message for validation prompts that the judge cannot judge.
 
     Args:
-        lacks: what each prompt that cannot be judged lacks, one at least.
-        count: of all prompts.
+        lacks: missing metadata of each such prompt, at least one.
+        count: number of all prompts.
     """
     return f"{len(lacks)} of {count} validation prompts cannot be; the first {lacks[0]}"
 
 
 class Judge(KeepsArguments, ABC):
-    """Says of each image whether it shows what its prompt asks for."""
+    """Decides for each image whether it shows its prompt."""
 
     @torch.no_grad()
     def __call__(self, images: Tensor, prompts: Sequence[Prompt]) -> Tensor:
@@ -46,14 +46,14 @@ class Judge(KeepsArguments, ABC):
 
         Args:
             images: [B, 3, H, W] in [0, 1].
-            prompts: B prompts with the metadata this judge reads.
+            prompts: B prompts with this judge's metadata.
 
         Returns:
             [B] bool.
 
         Raises:
-            ValueError: if the shapes do not fit, images are bytes or not in [0, 1], a prompt lacks metadata, or the
-                verdicts are no booleans.
+            ValueError: if the shapes do not match, images are bytes or not in [0, 1], a prompt lacks metadata, or the
+                verdicts are not booleans.
         """
         check_images(images, len(prompts))
         self.check(prompts)
@@ -69,7 +69,7 @@ class Judge(KeepsArguments, ABC):
 
     @torch.no_grad()
     def verdicts(self, images: Tensor, prompts: Sequence[Prompt]) -> list[Verdict]:
-        """Judge images, and say what is wrong with them where the judge knows; takes and raises what a call does."""
+        """Judge images and give reasons; arguments and errors are those of a call."""
         check_images(images, len(prompts))
         self.check(prompts)
         found = self._verdicts(images, list(prompts)) if len(images) else []
@@ -78,17 +78,17 @@ class Judge(KeepsArguments, ABC):
         return found
 
     def check(self, prompts: Sequence[Prompt]) -> None:
-        """Check, before any image is made, that these prompts can be judged.
+        """Check, before any image is generated, that these prompts have the required metadata.
 
         Raises:
-            ValueError: if one cannot: how many, the first of them, and what it lacks.
+            ValueError: with the number of prompts that lack metadata, the first of them and its missing metadata.
         """
         check_prompt_metadata(f"{type(self).__name__} cannot judge", prompts, self.missing_metadata)
 
     def missing_metadata(self, prompt: Prompt) -> str | None:
-        """What a prompt's metadata lacks for this judge, as "has no ..."; None if nothing.
+        """The metadata that a prompt lacks, as "has no ..."; None if it is complete.
 
-        GenEval's clauses are needed: ``include``, a list of objects with ``class`` and ``count``.
+        Required are GenEval's clauses: ``include``, a list of objects with ``class`` and ``count``.
         """
         clauses = prompt.metadata.get("include")
         if not clauses:
@@ -96,18 +96,18 @@ class Judge(KeepsArguments, ABC):
         if not isinstance(clauses, list) or not all(
             isinstance(c, dict) and {"class", "count"} <= {*c} for c in clauses
         ):
-            return "has 'include' clauses that are no list of objects with 'class' and 'count'"
+            return "has 'include' clauses that are not a list of objects with 'class' and 'count'"
         return None
 
     def _verdicts(self, images: Tensor, prompts: list[Prompt]) -> list[Verdict]:
         return [Verdict(correct) for correct in self(images, prompts).tolist()]
 
     def display_name(self) -> str:
-        """What judges, in words: models by their names."""
+        """Names of the judging models."""
         return type(self).__name__
 
     def credit(self) -> str:
-        """What the figures are by, and what to know of them, in sentences that stand below a table."""
+        """Sentences below a table: the judge, and caveats about its figures."""
         return f"Judged by {self.display_name()}."
 
     @abstractmethod

@@ -15,7 +15,7 @@ class JudgeBenchmark(Benchmark):
     """Share of images that a judge finds correct.
 
     Args:
-        judge: that decides.
+        judge: judge of the images.
     """
 
     binary: ClassVar[bool] = True
@@ -26,11 +26,11 @@ class JudgeBenchmark(Benchmark):
         self.title = "Share of correct images"
 
     def missing_metadata(self, prompt: Prompt) -> str | None:
-        """What a prompt's metadata lacks for the judge; None if nothing."""
+        """The metadata that a prompt lacks for the judge; None if it is complete."""
         return self.judge.missing_metadata(prompt)
 
     def judged_by(self) -> str:
-        """The judge, by its own name."""
+        """Name of the judge."""
         return self.judge.display_name()
 
     def _outcomes(self, images: Tensor, prompts: list[Prompt]) -> list[Outcome]:

@@ -1,4 +1,4 @@
-"""The divergence of refined noise from Gaussian noise, measured: with the two terms that the L2 penalty leaves out."""
+"""KL divergence of refined noise from Gaussian noise, including the two terms that the L2 penalty omits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether images lie where others do, by the distances of features to their nearest neighbours."""
+"""Precision and recall of a set of images by nearest neighbours of their features."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ ROUNDING = 1e-12  # of a squared distance in double precision, as a share of the
 
 
 def precision_and_recall(real: Tensor, other: Tensor, neighbours: int = NEIGHBOURS) -> tuple[float, float]:
-    """Share of the other images among the real ones, and of the real ones among the others.
+    """Precision, the share of other images within the real set, and recall, the share of real images within the other.
 
-    An image is among a set's if it is no farther from one of them than that one's k-th nearest neighbour in its set.
+    An image is within a set if its distance to some member is at most that member's distance to its k-th neighbour.
 
     Args:
-        real: [M, D] features, more than ``neighbours``.
-        other: [N, D] features, more than ``neighbours``.
+        real: [M, D] features, with M above ``neighbours``.
+        other: [N, D] features, with N above ``neighbours``.
         neighbours: k.
 
     Returns:

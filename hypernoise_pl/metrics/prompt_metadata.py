@@ -1,4 +1,4 @@
-"""Prompts that a judge or a benchmark cannot work on, told before anything is made."""
+"""The check that all prompts have the metadata of a judge or benchmark."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from hypernoise_pl.types import Prompt
 
 
 def check_prompt_metadata(who: str, prompts: Sequence[Prompt], lacks: Callable[[Prompt], str | None]) -> None:
-    """Check that no prompt lacks anything.
+    """Check that no prompt lacks metadata.
 
     Args:
-        who: what cannot do what, first in the message: ``ShapesJudge cannot judge``.
-        prompts: all of them.
-        lacks: prompt -> what it lacks, as "has no ..."; None if nothing.
+        who: start of the message, such as ``ShapesJudge cannot judge``.
+        prompts: prompts to check.
+        lacks: function from a prompt to its missing metadata, as "has no ..."; None if it is complete.
 
     Raises:
-        ValueError: if one lacks something: how many, the first of them, and what it lacks.
+        ValueError: with the number of prompts that lack metadata, the first of them and its missing metadata.
     """
     lacking = [(prompt, lack) for prompt in prompts if (lack := lacks(prompt)) is not None]
     if lacking:

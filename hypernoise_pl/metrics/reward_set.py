@@ -16,11 +16,11 @@ from hypernoise_pl.types import Prompt, nearest
 
 
 class RewardSet(Benchmark):
-    """Scores every image with verifiers, and gives their means by category.
+    """Mean scores of verifiers by category.
 
     Args:
-        verifiers: name -> what scores an image.
-        main: name of the verifier whose score is the benchmark's; None for the first.
+        verifiers: name -> verifier.
+        main: name of the verifier whose score is the benchmark's score; None for the first.
         column: column of the prompts in a table, or their key in an object; None for ``prompt``, ``caption`` or
             ``text``, in any letter case, singular or plural.
         tag: column or key of the categories; None for ``tag`` or ``category``, if there is one. PartiPrompts has
@@ -58,11 +58,11 @@ class RewardSet(Benchmark):
         self.verifiers = nn.ModuleDict(verifiers).eval().requires_grad_(False)
 
     def missing(self) -> str | None:
-        """What the first verifier that lacks something lacks; None if nothing is missing."""
+        """The verifiers' first missing requirement, in words; None if there is none."""
         return next((lack for verifier in self._verifiers().values() if (lack := verifier.missing())), None)
 
     def judged_by(self) -> str:
-        """Each verifier, and its model where it has one."""
+        """Names of the verifiers and their models."""
         return ", ".join(f"{name}: {_named(verifier)}" for name, verifier in self._verifiers().items())
 
     @classmethod

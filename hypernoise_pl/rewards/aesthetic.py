@@ -1,4 +1,4 @@
-"""LAION's aesthetic predictors: how beautiful people find a picture, from its CLIP features alone."""
+"""LAION's aesthetic predictors: a rating of an image from its CLIP features."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from hypernoise_pl.system.dtypes import at_least_float32
 
 
 class Aesthetic(Reward):
-    """Predicted rating of a picture, about 1 to 10; prompts are not read.
+    """Predicted rating of an image, about 1 to 10. The score ignores the prompt.
 
     Args:
         head: checkpoint file of the predictor: version 1, one linear layer (``sa_0_4_vit_l_14_linear.pth``), or version
-            2, five of them without activations (``sac+logos+ava1-l14-linearMSE.pth``). The file tells which it is.
-        features: what the predictor reads, normalised to length 1; it was fitted on OpenAI's ``ViT-L/14``.
+            2, five linear layers without activations (``sac+logos+ava1-l14-linearMSE.pth``); the file decides which.
+        features: image encoder whose normalised features the predictor reads; OpenAI's ``ViT-L/14`` for LAION's files.
 
     Raises:
         FileNotFoundError: if a file is missing.
-        ValueError: if a file is damaged, or the head is none of the two or reads features of another width.
+        ValueError: if a file is damaged, the head is neither version, or its width differs from the features'.
 
     Source: Schuhmann et al. 2022 (LAION-5B, arXiv 2210.08402), the aesthetic subsets; licence of version 2: Apache-2.0.
     """
@@ -39,8 +39,8 @@ class Aesthetic(Reward):
         self.head = _head(Path(head), features.projection.out_features).eval().requires_grad_(False)
 
     def _score(self, images: Tensor, prompts: list[str]) -> Tensor:
-        seen = at_least_float32(clip_features(self.features.tower, self.features.projection, images))
-        return self.head(F.normalize(seen, dim=-1)).squeeze(-1)
+        features = at_least_float32(clip_features(self.features.tower, self.features.projection, images))
+        return self.head(F.normalize(features, dim=-1)).squeeze(-1)
 
 
 def _head(file: Path, width: int) -> nn.Sequential:

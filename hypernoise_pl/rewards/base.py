@@ -1,4 +1,4 @@
-"""What scores an image: verifiers, and rewards, which are verifiers that let gradients through."""
+"""The contracts of verifiers, which score images, and of rewards, which are differentiable verifiers."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ class Verifier(KeepsArguments, nn.Module, ABC):
     """Scores images against their prompts; higher is better.
 
     Attributes:
-        score_range: the scores one meets in practice, for axes and alarms, not for clipping.
+        score_range: typical lowest and highest score, for axes and alarms; scores are not clipped to it.
     """
 
     neutral: ClassVar[tuple[str, ...]] = ("checkpoint",)
     score_range: ClassVar[tuple[float, float]]
-    _looked = False  # at the values of images
+    _values_checked = False
 
     def forward(self, images: Tensor, prompts: Sequence[str]) -> Tensor:
-        """Score images, in the precision that the verifier itself was given, whatever autocast says outside.
+        """Score images in the verifier's own precision; an outer autocast has no effect.
 
         Args:
             images: [B, 3, H, W] in [0, 1].
@@ -35,22 +35,22 @@ class Verifier(KeepsArguments, nn.Module, ABC):
             [B] scores in float32.
 
         Raises:
-            ValueError: if the shapes do not fit, there is not one prompt an image, or not one score an image; if images
-                are bytes, or not in [0, 1] (a GPU is asked at the first call alone); or if it writes into them.
+            ValueError: if the shapes do not match, the numbers of prompts, images and scores differ, images are bytes
+                or not in [0, 1] (checked on a GPU in the first call only), or the verifier changes the images.
         """
-        check_images(images, len(prompts), not self._looked or images.device.type == "cpu")
-        self._looked = True
+        check_images(images, len(prompts), not self._values_checked or images.device.type == "cpu")
+        self._values_checked = True
         if not len(images):
             return images.flatten(1).sum(1).float()
         with without_autocast(images.device), left_alone(images, type(self).__name__):
             scores = self._score(images, list(prompts))
         if not isinstance(scores, Tensor):
-            raise ValueError(f"{type(self).__name__} must give a tensor of {len(prompts)} scores, got {scores!r}")
+            raise ValueError(f"{type(self).__name__} must return a tensor of {len(prompts)} scores, got {scores!r}")
         check_shape(f"scores of {type(self).__name__}", scores, (len(prompts),))
         return scores.float()
 
     def missing(self) -> str | None:
-        """What must be there before it can score, in words; None if nothing is missing."""
+        """The first requirement that is missing, in words; None if the verifier can score."""
         return None
 
     @abstractmethod
@@ -58,4 +58,4 @@ class Verifier(KeepsArguments, nn.Module, ABC):
 
 
 class Reward(Verifier, ABC):
-    """A verifier that is differentiable in the images, so that it can be trained against."""
+    """A verifier whose score is differentiable in the images."""

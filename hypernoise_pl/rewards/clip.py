@@ -1,4 +1,4 @@
-"""Rewards of CLIP's architecture: how well an image and a prompt agree, or which image people prefer."""
+"""CLIP models as rewards: CLIPScore, and the preference models PickScore and HPSv2."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from hypernoise_pl.system.dtypes import at_least_float32
 
 
 class CLIPCosine(Reward, ABC):
-    """The cosine between a CLIP model's image and text features, in which its users differ by a scale.
+    """Cosine between a CLIP model's image and text features; subclasses scale it.
 
     Args:
-        model: folder or hub id of a transformers ``CLIPModel`` with its tokenizer; or OpenAI's own name of a model
-            (``ViT-L/14``); or a checkpoint file with open_clip's names.
+        model: folder or hub id of a transformers ``CLIPModel`` with its tokenizer; or OpenAI's name of a model
+            (``ViT-L/14``); or a checkpoint file in open_clip's format.
         tokenizer: folder or hub id of the tokenizer; if left out, that of ``model``, or LAION's for a checkpoint file.
-        attention: transformers' ``attn_implementation``; its own choice if left out. ``eager`` is several times faster
-            for models of a few tokens on a CPU.
-        architecture: of a checkpoint file: a name of open_clip's (``ViT-H-14``, ``ViT-L-14``, ``ViT-B-32``; with
-            ``-quickgelu`` for OpenAI's weights), or a file of its model config.
-        dtype: precision of the network; the cosine is in float32 always.
-        checkpoint: recompute the network's activations in backward, to save memory.
+        attention: transformers' ``attn_implementation``; transformers' default if left out. ``eager`` is several times
+            faster for models of a few tokens on a CPU.
+        architecture: open_clip's name for the architecture of a checkpoint file (``ViT-H-14``, ``ViT-L-14``,
+            ``ViT-B-32``; with ``-quickgelu`` for OpenAI's weights), or a file of its model config.
+        dtype: precision of the network; the cosine is always in float32.
+        checkpoint: recompute the network's activations in the backward pass, to save memory.
     """
 
     def __init__(
@@ -47,9 +47,9 @@ class CLIPCosine(Reward, ABC):
         super().__init__()
         clip = load_clip(model, "reward", architecture, attention)
         self.tokenizer = load_tokenizer(model, tokenizer, clip)
-        self.scale = math.exp(clip.logit_scale.item())  # a plain number: half precision would be a percent off
+        self.scale = math.exp(clip.logit_scale.item())  # a Python float: half precision has an error of a percent
         self.clip = freeze(clip, dtype, checkpoint)
-        self.texts = TextFeatureCache(self._read)
+        self.texts = TextFeatureCache(self._encode_text)
         self.truncation = Truncation(f"{type(self).__name__} {model}")
 
     def cosine(self, images: Tensor, prompts: list[str]) -> Tensor:
@@ -57,7 +57,7 @@ class CLIPCosine(Reward, ABC):
         image = at_least_float32(clip_features(self.clip.vision_model, self.clip.visual_projection, images))
         return F.cosine_similarity(image, self.texts(prompts).to(image), dim=-1)
 
-    def _read(self, prompts: list[str]) -> Tensor:
+    def _encode_text(self, prompts: list[str]) -> Tensor:
         length = self.clip.config.text_config.max_position_embeddings
         self.truncation.check(self.tokenizer, prompts, length)
         tokens = self.tokenizer(
@@ -69,8 +69,8 @@ class CLIPCosine(Reward, ABC):
 class CLIPScore(CLIPCosine):
     """Scaled cosine between a CLIP model's image and text features, ``exp(logit_scale) * cosine``.
 
-    Name the model in every table: Noise Hypernetworks and ReNO use ``laion/CLIP-ViT-H-14-laion2B-s32B-b79K``, the
-    literature mostly OpenAI's ``ViT-L/14``. Arguments are those of ``CLIPCosine``.
+    Name the model in every table: Noise Hypernetworks and ReNO use ``laion/CLIP-ViT-H-14-laion2B-s32B-b79K``, most
+    other papers OpenAI's ``ViT-L/14``. The arguments are those of ``CLIPCosine``.
 
     Source: Radford et al. 2021; Hessel et al. 2021 for the use as a score.
     """
@@ -82,10 +82,10 @@ class CLIPScore(CLIPCosine):
 
 
 class PickScore(CLIPCosine):
-    """A CLIP model trained on human choices between two images of one prompt; its score has CLIPScore's form.
+    """Score of a CLIP model trained on human choices between two images of one prompt: exp(logit_scale) * cosine.
 
-    ``yuvalkirstain/PickScore_v1``, with the tokenizer of ``laion/CLIP-ViT-H-14-laion2B-s32B-b79K``. Arguments are those
-    of ``CLIPCosine``.
+    The published model is ``yuvalkirstain/PickScore_v1``, with the tokenizer of
+    ``laion/CLIP-ViT-H-14-laion2B-s32B-b79K``. The arguments are those of ``CLIPCosine``.
 
     Source: Kirstain et al. 2023 (Pick-a-Pic).
     """
@@ -97,19 +97,20 @@ class PickScore(CLIPCosine):
 
 
 class HPSv2(CLIPCosine):
-    """A CLIP ViT-H-14 trained on rankings of images by people. The score is the cosine itself, about 0.2 to 0.35.
+    """Cosine of a CLIP ViT-H-14 trained on human rankings of images, about 0.2 to 0.35.
 
-    The authors' benchmark prints it times 100; Noise Hypernetworks weighs the plain cosine with 5. Images are cropped
-    to a square, as Noise Hypernetworks and ReNO do; the authors pad them, which for square images is the same.
+    The authors' benchmark multiplies it by 100; Noise Hypernetworks weights the cosine with 5. Images are cropped to a
+    square, as in Noise Hypernetworks and ReNO; the authors pad them, with the same result for square images.
 
     Args:
-        model: hub id or folder with the authors' checkpoints, one such file, or a folder in transformers' format.
-        version: ``v2.1`` or ``v2``, of a hub id or a folder: which of its files.
-        tokenizer: as for ``CLIPScore``.
-        attention: as for ``CLIPScore``.
-        architecture: as for ``CLIPScore``; HPSv2's own is ``ViT-H-14``, with GELU.
-        dtype: as for ``CLIPScore``.
-        checkpoint: as for ``CLIPScore``.
+        model: hub id or folder of the authors' checkpoints, one checkpoint file, or a folder in transformers' format.
+        version: file to take from a hub id or folder: ``v2.1`` or ``v2``.
+        tokenizer: folder or hub id of the tokenizer; if left out, that of ``model``, or LAION's for a checkpoint file.
+        attention: transformers' ``attn_implementation``; transformers' default if left out.
+        architecture: open_clip's name for the architecture of the checkpoint file; ``ViT-H-14``, with GELU, for the
+            authors' files.
+        dtype: precision of the network; the cosine is always in float32.
+        checkpoint: recompute the network's activations in the backward pass, to save memory.
 
     Source: Wu et al. 2023 (Human Preference Score v2, arXiv 2306.09341).
     """

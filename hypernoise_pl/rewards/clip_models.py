@@ -1,4 +1,4 @@
-"""CLIP models from wherever they were published: transformers' format, OpenAI's names, open_clip's checkpoints."""
+"""Loading of CLIP models: transformers' format, OpenAI's names, open_clip's checkpoints."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hypernoise_pl.checkpoints.loading import load_pretrained, load_pretrained_s
 from hypernoise_pl.rewards.key_maps import OPEN_CLIP
 from hypernoise_pl.types import nearest
 
-TOKENIZER = "laion/CLIP-ViT-H-14-laion2B-s32B-b79K"  # all of CLIP's tokenizers are one
+TOKENIZER = "laion/CLIP-ViT-H-14-laion2B-s32B-b79K"  # all CLIP models have the same tokenizer
 
 OPENAI = {
     "ViT-B/32": "openai/clip-vit-base-patch32",
@@ -21,7 +21,7 @@ OPENAI = {
     "ViT-L/14@336px": "openai/clip-vit-large-patch14-336",
 }
 
-# open_clip's model configs; ``-quickgelu`` after a name is its own way to say what OpenAI's weights were trained with
+# open_clip's model configs; ``-quickgelu`` marks the activation of OpenAI's weights
 _VIT_B_32 = {
     "embed_dim": 512,
     "vision_cfg": {"image_size": 224, "layers": 12, "width": 768, "patch_size": 32},
@@ -47,15 +47,15 @@ ARCHITECTURES: dict[str, Mapping[str, Any]] = {
 
 
 def load_clip(model: str, what: str, architecture: str = "ViT-H-14", attention: str | None = None) -> Any:
-    """A transformers ``CLIPModel`` in float32.
+    """Load a transformers ``CLIPModel`` in float32.
 
     Args:
-        model: folder or hub id in transformers' format; or OpenAI's own name, such as ``ViT-L/14``; or a checkpoint
-            file with open_clip's names.
-        what: ``reward`` or ``features``, for messages.
-        architecture: of a checkpoint file, which does not say: a name of open_clip's (``ARCHITECTURES``), or a file of
-            its model config (``open_clip_config.json``). A wrong activation in it only makes scores worse.
-        attention: transformers' ``attn_implementation``; its own choice if left out.
+        model: folder or hub id in transformers' format; or OpenAI's name, such as ``ViT-L/14``; or a checkpoint file in
+            open_clip's format.
+        what: caller's kind, for messages: ``reward`` or ``features``.
+        architecture: open_clip's name for the architecture of a checkpoint file (``ARCHITECTURES``), or a file of its
+            model config (``open_clip_config.json``). A wrong activation raises no error; it lowers the quality.
+        attention: transformers' ``attn_implementation``; transformers' default if left out.
 
     Raises:
         FileNotFoundError: if a folder or file is missing.
@@ -74,64 +74,62 @@ def load_clip(model: str, what: str, architecture: str = "ViT-H-14", attention: 
 
 
 def load_tokenizer(model: str, tokenizer: str | None, clip: Any) -> Any:
-    """The ``CLIPTokenizer`` that goes with a model that ``load_clip`` loaded.
+    """Load the ``CLIPTokenizer`` of a model from ``load_clip``.
 
     Args:
-        model: as given to ``load_clip``.
-        tokenizer: folder or hub id; if left out, the model's own, or LAION's for a checkpoint file.
-        clip: the model.
+        model: argument of ``load_clip``.
+        tokenizer: folder or hub id; if left out, that of the model, or LAION's for a checkpoint file.
+        clip: the loaded model.
 
     Raises:
         FileNotFoundError: if the folder or a file of it is missing.
-        ValueError: if it ends texts with another token than the model looks for.
+        ValueError: if its end token differs from the model's.
     """
     from transformers import CLIPTokenizer
 
     own = TOKENIZER if is_checkpoint(model) else model if Path(model).exists() else OPENAI.get(model, model)
-    found = load_pretrained(CLIPTokenizer, tokenizer or own, "reward")
+    loaded = load_pretrained(CLIPTokenizer, tokenizer or own, "reward")
     end = clip.config.text_config.eos_token_id
-    if end not in (2, found.eos_token_id):  # 2 is an old mistake that transformers knows: it takes the largest
+    if end not in (2, loaded.eos_token_id):  # old configs say 2; transformers then takes the largest token id
         raise ValueError(
-            f"reward tokenizer {tokenizer or own}: ends texts with token {found.eos_token_id}, the model's is {end}"
+            f"reward tokenizer {tokenizer or own}: its end token is {loaded.eos_token_id}, the model's is {end}"
         )
-    return found
+    return loaded
 
 
 def is_checkpoint(model: str) -> bool:
-    """Whether this names a checkpoint file, by its ending."""
+    """Whether ``model`` is a checkpoint file, by its suffix."""
     return Path(model).suffix in ENDINGS and not Path(model).is_dir()
 
 
 def model_config(architecture: str, what: str) -> Mapping[str, Any]:
-    """The model config of open_clip by its name or out of a JSON file.
+    """An open_clip model config, by name or from a JSON file.
 
     Raises:
         FileNotFoundError: if the file is missing.
-        ValueError: if there is no such name, or the file is damaged.
+        ValueError: if the name is unknown, or the file is damaged.
     """
     if Path(architecture).suffix != ".json":
         if architecture not in ARCHITECTURES:
-            raise ValueError(
-                f"{what}: no architecture is called {architecture!r}{nearest(architecture, ARCHITECTURES)}"
-            )
+            raise ValueError(f"{what}: unknown architecture {architecture!r}{nearest(architecture, ARCHITECTURES)}")
         return ARCHITECTURES[architecture]
     if not Path(architecture).exists():
         raise FileNotFoundError(f"{what} architecture {architecture}: no such file")
     try:
-        found = json.loads(Path(architecture).read_text())
+        config = json.loads(Path(architecture).read_text())
     except ValueError as error:
         raise ValueError(f"{what} architecture {architecture}: damaged file: {error}") from error
-    return found.get("model_cfg", found)
+    return config.get("model_cfg", config)
 
 
-def clip_config(told: Mapping[str, Any]) -> Any:
-    """The ``CLIPConfig`` of a model config of open_clip."""
+def clip_config(config: Mapping[str, Any]) -> Any:
+    """Convert an open_clip model config to transformers' ``CLIPConfig``."""
     from transformers import CLIPConfig
 
-    vision, text, width = told["vision_cfg"], told["text_cfg"], told["embed_dim"]
-    activation = "quick_gelu" if told.get("quick_gelu") else "gelu"
-    both = {"hidden_act": activation, "layer_norm_eps": 1e-5, "projection_dim": width}
-    seeing = {
+    vision, text, width = config["vision_cfg"], config["text_cfg"], config["embed_dim"]
+    activation = "quick_gelu" if config.get("quick_gelu") else "gelu"
+    shared = {"hidden_act": activation, "layer_norm_eps": 1e-5, "projection_dim": width}
+    vision_config = {
         "hidden_size": vision["width"],
         "intermediate_size": int(vision["width"] * vision.get("mlp_ratio", 4)),
         "num_hidden_layers": vision["layers"],
@@ -139,15 +137,15 @@ def clip_config(told: Mapping[str, Any]) -> Any:
         "image_size": vision["image_size"],
         "patch_size": vision["patch_size"],
     }
-    reading = {
+    text_config = {
         "hidden_size": text["width"],
         "intermediate_size": int(text["width"] * text.get("mlp_ratio", 4)),
         "num_hidden_layers": text["layers"],
         "num_attention_heads": text["heads"],
         "max_position_embeddings": text["context_length"],
         "vocab_size": text["vocab_size"],
-        "bos_token_id": text["vocab_size"] - 2,  # the last two of CLIP's vocabulary begin and end a text
+        "bos_token_id": text["vocab_size"] - 2,  # the last two tokens of CLIP's vocabulary are the start and the end
         "eos_token_id": text["vocab_size"] - 1,
         "pad_token_id": text["vocab_size"] - 1,
     }
-    return CLIPConfig(text_config=both | reading, vision_config=both | seeing, projection_dim=width)
+    return CLIPConfig(text_config=shared | text_config, vision_config=shared | vision_config, projection_dim=width)

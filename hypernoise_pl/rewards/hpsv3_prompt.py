@@ -1,4 +1,4 @@
-"""What HPSv3 is asked: it was trained on these very words, spaces at the ends of lines and all."""
+"""The conversation that HPSv3 reads, exactly as in its training, trailing spaces included."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""ImageReward: a BLIP text encoder that looks at the image, and a small head that says how good it is."""
+"""ImageReward: a BLIP text encoder with cross-attention to the image, and an MLP head."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from hypernoise_pl.rewards.preprocess import preprocess
 
 _TOKENIZER = "google-bert/bert-base-uncased"
 _MEAN, _STD = 0.16717362830052426, 1.0333394966054072  # of ImageReward v1.0's raw scores
-_MED = (  # what transformers also reads; encoder_width is not among them: the authors' code replaces it
+_MED = (  # keys that transformers reads too; not encoder_width, which the authors' code overrides
     "hidden_size",
     "intermediate_size",
     "num_hidden_layers",
@@ -50,7 +50,7 @@ class BlipScorer(nn.Module):
         from transformers.models.blip.modeling_blip_text import BlipTextModel
 
         self.vision = BlipVisionModel(BlipVisionConfig(**vision))
-        # is_decoder builds the cross-attention; the encoder itself is used in both directions
+        # is_decoder=True builds the cross-attention; the text attention stays bidirectional
         self.text = BlipTextModel(BlipTextConfig(is_decoder=True, **text), add_pooling_layer=False)
         widths = [text["hidden_size"], *head, 1]
         self.head = nn.Sequential(*(nn.Linear(a, b) for a, b in itertools.pairwise(widths)))
@@ -60,7 +60,7 @@ class BlipScorer(nn.Module):
         return self.vision(pixel_values=pixels).last_hidden_state  # type: ignore[no-any-return]
 
     def encode_text(self, image_tokens: Tensor, ids: Tensor, mask: Tensor) -> tuple[Tensor, ...]:
-        """[B, L, D] states of text tokens [B, L] that look at image tokens [B, T, D], before and after each layer."""
+        """[B, L, D] states before and after each layer, of text tokens [B, L] with image tokens [B, T, D]."""
         return self.text(  # type: ignore[no-any-return]
             ids,
             attention_mask=mask,
@@ -70,25 +70,25 @@ class BlipScorer(nn.Module):
         ).hidden_states
 
     def forward(self, image_tokens: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
-        """[B] raw scores of image tokens [B, T, D] against text tokens [B, L]."""
+        """[B] raw scores of image tokens [B, T, D] and text tokens [B, L]."""
         states = self.encode_text(image_tokens, ids, mask)[-1][:, 0]
         return self.head(states.to(next(self.head.parameters()).dtype)).squeeze(-1)  # type: ignore[no-any-return]
 
 
 class ImageReward(Reward):
-    """A reward model of human preference for text-to-image generation, in standardised units.
+    """Human preference for an image of a prompt, standardised to mean 0 and deviation 1.
 
     Args:
-        model: folder or hub id of the authors' ``ImageReward.pt`` and ``med_config.json`` (``THUDM/ImageReward``), or a
-            folder of our own with ``config.json`` (vision, text, head, length, mean, std) and ``model.safetensors``.
-        tokenizer: folder or hub id of a BERT tokenizer; if left out, our own folder's, or ``bert-base-uncased``. The
-            tokens that the authors add to it never occur in what is read.
-        dtype: precision of the network; its head and the score are in float32 always.
-        checkpoint: recompute the network's activations in backward, to save memory.
+        model: folder or hub id with the authors' ``ImageReward.pt`` and ``med_config.json`` (``THUDM/ImageReward``), or
+            a folder with ``config.json`` (vision, text, head, length, mean, std) and ``model.safetensors``.
+        tokenizer: folder or hub id of a BERT tokenizer; if left out, that of a folder with ``config.json``, else
+            ``bert-base-uncased``. The authors' additional tokens never occur in prompts.
+        dtype: precision of the network; the head and the score are always in float32.
+        checkpoint: recompute the network's activations in the backward pass, to save memory.
 
     Raises:
         FileNotFoundError: if a folder or file is missing.
-        ValueError: if a file is damaged, or its weights are not those of the architecture.
+        ValueError: if a file is damaged, or its weights do not match the architecture.
 
     Source: Xu et al. 2023 (ImageReward, arXiv 2304.05977).
     """
@@ -105,14 +105,14 @@ class ImageReward(Reward):
         super().__init__()
         from transformers import BertTokenizer
 
-        own = (Path(model) / "config.json").exists()
-        config, weights = _own(Path(model)) if own else _authors(model)
+        own_format = (Path(model) / "config.json").exists()
+        config, weights = _load_own(Path(model)) if own_format else _load_authors(model)
         self.scorer = skip_init(BlipScorer, config["vision"], config["text"], config["head"])
         load_strict(self.scorer, weights, f"reward {model}")
         self.scorer.eval().requires_grad_(False)
         for part in (self.scorer.vision, self.scorer.text):
             freeze(part, dtype, checkpoint)
-        self.tokenizer = load_pretrained(BertTokenizer, tokenizer or (model if own else _TOKENIZER), "reward")
+        self.tokenizer = load_pretrained(BertTokenizer, tokenizer or (model if own_format else _TOKENIZER), "reward")
         self.image_size: int = config["vision"]["image_size"]
         self.length: int = config["length"]
         self.truncation = Truncation(f"ImageReward {model}")
@@ -129,7 +129,7 @@ class ImageReward(Reward):
         return (raw - self.mean) / self.std
 
 
-def _own(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+def _load_own(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     file = folder / "config.json"
     try:
         config: dict[str, Any] = json.loads(file.read_text())
@@ -137,19 +137,19 @@ def _own(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     except (OSError, ValueError, TypeError) as error:
         raise ValueError(f"reward {file}: damaged file: {error}") from error
     if missing:
-        raise ValueError(f"reward {file}: not of an ImageReward: it has no {missing[0]!r}")
+        raise ValueError(f"reward {file}: not an ImageReward config: key {missing[0]!r} is missing")
     return config, load_tensors(folder / "model.safetensors", "reward weights")
 
 
-def _authors(model: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Config and renamed weights of ImageReward v1.0 as its authors publish it."""
+def _load_authors(model: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Config and converted weights of the authors' ImageReward v1.0."""
     file = find_file(model, "ImageReward.pt", "reward")
     weights = convert_keys(read_checkpoint(file, "reward"), IMAGE_REWARD, f"reward {file}")
     config = find_file(model, "med_config.json", "reward")
     try:
-        told = json.loads(config.read_text())
+        med = json.loads(config.read_text())
         vision = _vision_sizes(weights)
-        text = {key: told[key] for key in _MED} | {"encoder_hidden_size": vision["hidden_size"]}
+        text = {key: med[key] for key in _MED} | {"encoder_hidden_size": vision["hidden_size"]}
         head = [len(weights[f"head.{index}.weight"]) for index in range(4)]
     except ValueError as error:
         raise ValueError(f"reward {config}: damaged file: {error}") from error
@@ -159,7 +159,7 @@ def _authors(model: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
 
 
 def _vision_sizes(weights: dict[str, Tensor]) -> dict[str, Any]:
-    """What the authors' code fixes (ViT-L/16 of 224 pixels), read off the weights; a timm ViT's heads are 64 wide."""
+    """Vision config from the weights' shapes (the authors' code fixes ViT-L/16); a timm ViT has heads of width 64."""
     patches = weights["vision.embeddings.patch_embedding.weight"]
     width, side = len(patches), math.isqrt(weights["vision.embeddings.position_embedding"].shape[1] - 1)
     layers = {name.split(".")[3] for name in weights if name.startswith("vision.encoder.layers.")}

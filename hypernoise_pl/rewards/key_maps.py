@@ -1,6 +1,6 @@
-r"""Names of weights, from each author's layout to that of transformers or of our own modules.
+r"""Key rules that convert each author's checkpoint to transformers' models or our own modules.
 
-A row is a pattern of the author's names and where these tensors go; ``\1`` is the pattern's first group.
+A row is a pattern of the author's keys and their targets; ``\1`` is the pattern's first group.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ def _open_clip_blocks(theirs: str, ours: str) -> tuple[KeyRule, ...]:
     )
 
 
-# open_clip's CLIP -> transformers' CLIPModel. HPSv2 and HPSv2.1 have these names too.
+# open_clip's CLIP -> transformers' CLIPModel. HPSv2 and HPSv2.1 have these keys too.
 OPEN_CLIP = (
     KeyRule(r"logit_scale", ("logit_scale",)),
     KeyRule(r"token_embedding\.weight", ("text_model.embeddings.token_embedding.weight",)),
@@ -37,7 +37,7 @@ OPEN_CLIP = (
     KeyRule(r"attn_mask|(.*\.)?position_ids"),  # constants
 )
 
-# The head of ImageReward and of the aesthetic predictor: linear layers with dropout between them, which is off.
+# indices of the linear layers in the heads of ImageReward and of the aesthetic predictor; the others are dropout
 _LINEAR = (0, 2, 4, 6, 7)
 
 
@@ -70,8 +70,8 @@ IMAGE_REWARD = (
 AESTHETIC_V1 = (KeyRule(r"(weight|bias)", (r"0.\1",)),)
 AESTHETIC_V2 = _head("", "")
 
-# HPSv3, whose Qwen2-VL has the names of transformers 4.45 (the authors' later code would save those of 4.52 and after)
-# -> our HPSv3Scorer. All weights were fine-tuned, so that there is no LoRA to merge.
+# HPSv3, whose Qwen2-VL has the keys of transformers 4.45 (the authors' later code saves those of 4.52 and after)
+# -> our HPSv3Scorer. All weights were fine-tuned; there is no LoRA to merge.
 HPSV3 = (
     KeyRule(r"(?:model\.)?visual\.(.+)", (r"network.visual.\1",)),
     KeyRule(r"lm_head\.weight"),  # predicts words

@@ -1,4 +1,4 @@
-"""How well an image spells the words that its prompt quotes, read by a real text recogniser."""
+"""Text accuracy: the edit distance between the words that a prompt quotes and the text that OCR reads in the image."""
 
 from __future__ import annotations
 
@@ -15,32 +15,31 @@ from torch import Tensor
 from hypernoise_pl.rewards.base import Verifier
 from hypernoise_pl.types import to_uint8
 
-# a closing single quote is also an apostrophe: it closes only where no letter follows
+# a closing single quote is also an apostrophe: it closes only if no letter follows
 _QUOTED = re.compile(r'"([^"]*)"|“([^”]*)”|„([^“”]*)[“”]|«([^»]*)»|\u2018(.*?)\u2019(?!\w)')
 _ALIKE = {True: str.maketrans("01i", "oll"), False: str.maketrans("01I", "Oll")}  # by whether case is ignored
 
 
 class TextAccuracy(Verifier):
-    """1 minus the edit distance between the quoted words and what is read, over the letters quoted; 0 to 1.
+    """Text rendering accuracy, 0 to 1.
 
-    The words stand between "..." or typographic quotes of any kind; several quoted parts count in the order of the
-    prompt. What is read counts whole, from top to bottom and from left to right; letters too many are errors. A
-    distance above the number of letters quoted scores 0. An image with a value that is not finite has no score (NaN),
-    and neither has an image whose prompt quotes no words.
+        score = max(0, 1 - edit distance(quoted words, text in the image) / number of quoted letters)
 
-    It has no gradient: search that differentiates refuses it, and a fit logs it at validation and test, with a weight
-    of 0.
+    The prompt quotes the words in "..." or typographic quotes; several quoted parts are joined in order. All text in
+    the image counts, from top to bottom and left to right; surplus letters are errors. The score is NaN for an image
+    with a value that is not finite, and for a prompt without quoted words.
 
-    The recogniser is PP-OCRv4 (Chinese and English), on the CPU; code and weights are those of the package
-    rapidocr-onnxruntime (Apache-2.0), part of the extra ``ocr``. It enlarges images whose smaller side is below 736
-    pixels, and cannot read letters with accents.
+    The score has no gradient: gradient search rejects it, and a fit logs it at validation and test, with weight 0.
+
+    The recogniser is PP-OCRv4 (Chinese and English), on the CPU, from the package rapidocr-onnxruntime (Apache-2.0) of
+    the extra ``ocr``. It enlarges images whose smaller side is below 736 pixels, and does not read accented letters.
 
     Args:
         ignore_case: count ``a`` and ``A`` as the same letter.
         ignore_lookalikes: count ``0`` and ``O``, and ``1``, ``l`` and ``I``, as the same letter.
-        ignore_spaces: leave out all spaces; otherwise each space, and each end of a line, counts as one letter.
-        allow_more: score 1 wherever the words are read whole and in order, whatever else is read before and after, as
-            the source's code does.
+        ignore_spaces: remove all spaces; otherwise each space and line end counts as one letter.
+        allow_more: score 1 if the image contains the complete words in order, whatever other text it has, as in the
+            source's code.
 
     Source: Liu et al. 2025 (Flow-GRPO, arXiv 2505.05470), the reward of visual text rendering.
     """
@@ -59,40 +58,42 @@ class TextAccuracy(Verifier):
         self.ignore_spaces, self.allow_more = ignore_spaces, allow_more
 
     def missing(self) -> str | None:
-        """The package that reads, or what it does not load without; None if nothing is missing."""
+        """The package, or the library of it, that is missing; None if the recogniser can be loaded."""
         return _missing()
 
     def read(self, images: Tensor) -> list[str]:
-        """The text in each of the images [B, 3, H, W] in [0, 1]; lines and words apart are joined by spaces."""
+        """Text in each of the images [B, 3, H, W] in [0, 1]; separate lines and words are joined by spaces."""
         reader = _reader()
-        found = (reader(pixels[..., ::-1])[0] for pixels in to_uint8(images).numpy())
-        return [" ".join(text for _, text, _ in lines or []) for lines in found]
+        results = (reader(pixels[..., ::-1])[0] for pixels in to_uint8(images).numpy())
+        return [" ".join(text for _, text, _ in lines or []) for lines in results]
 
     @torch.no_grad()
     def _score(self, images: Tensor, prompts: list[str]) -> Tensor:
-        scores = [self._one(image, " ".join(quoted(prompt))) for image, prompt in zip(images, prompts, strict=True)]
+        scores = [
+            self._image_score(image, " ".join(quoted(prompt))) for image, prompt in zip(images, prompts, strict=True)
+        ]
         return torch.tensor(scores, device=images.device)
 
-    def _one(self, image: Tensor, wanted: str) -> float:
-        return self.accuracy(wanted, self.read(image[None])[0]) if wanted and image.isfinite().all() else nan
+    def _image_score(self, image: Tensor, target: str) -> float:
+        return self.accuracy(target, self.read(image[None])[0]) if target and image.isfinite().all() else nan
 
-    def accuracy(self, wanted: str, found: str) -> float:
-        """1 minus the edit distance between two texts over the length of the first, and 0 at least.
+    def accuracy(self, target: str, text: str) -> float:
+        """max(0, 1 - edit distance / length of the target).
 
         Raises:
-            ValueError: if nothing is wanted.
+            ValueError: if the target is empty.
         """
         from torchmetrics.functional.text import edit_distance
 
-        wanted, found = self._plain(wanted), self._plain(found)
-        if not wanted:
-            raise ValueError("text accuracy: the text that is wanted is empty")
-        if self.allow_more and wanted in found:
+        target, text = self._normalise(target), self._normalise(text)
+        if not target:
+            raise ValueError("text accuracy: the target text is empty")
+        if self.allow_more and target in text:
             return 1.0
-        return max(0.0, 1 - int(edit_distance([found], [wanted], reduction="sum")) / len(wanted))
+        return max(0.0, 1 - int(edit_distance([text], [target], reduction="sum")) / len(target))
 
-    def _plain(self, text: str) -> str:
-        text = unicodedata.normalize("NFKC", text)  # the recogniser may write signs in their full-width form
+    def _normalise(self, text: str) -> str:
+        text = unicodedata.normalize("NFKC", text)  # the recogniser may return full-width characters
         if self.ignore_case:
             text = unicodedata.normalize("NFKC", text.casefold())
         if self.ignore_lookalikes:
@@ -101,7 +102,7 @@ class TextAccuracy(Verifier):
 
 
 def quoted(prompt: str) -> list[str]:
-    """The parts of a prompt that stand in quotes, in their order; those of spaces alone are left out."""
+    """The quoted parts of a prompt, in order; empty parts are left out."""
     parts = ["".join(part or "" for part in match.groups()) for match in _QUOTED.finditer(prompt)]
     return [part for part in parts if part.strip()]
 
@@ -110,21 +111,21 @@ def _missing() -> str | None:
     if find_spec("rapidocr_onnxruntime") is None:
         return "the package rapidocr-onnxruntime; run pip install 'hypernoise_pl[ocr]'"
     try:
-        import cv2  # noqa: F401 - of opencv-python, which needs a display's libraries, or of the one that does not
+        import cv2  # noqa: F401 - from opencv-python, which needs display libraries, or opencv-python-headless
     except ImportError as error:
         return (
-            f"what OpenCV loads ({error}); run pip uninstall opencv-python and pip install opencv-python-headless "
-            "(it needs no display)"
+            f"a library that OpenCV needs ({error}); run pip uninstall opencv-python, then pip install "
+            "opencv-python-headless, which needs no display"
         )
     return None
 
 
 @functools.cache
 def _reader() -> Any:
-    """The recogniser, on as many threads as torch has; loaded once a process."""
+    """The recogniser, with torch's number of threads; loaded once per process."""
     missing = _missing()
     if missing is not None:
-        raise ValueError(f"text accuracy cannot read; missing is {missing}")
+        raise ValueError(f"text accuracy cannot score; missing is {missing}")
     from rapidocr_onnxruntime import RapidOCR
 
     return RapidOCR(intra_op_num_threads=torch.get_num_threads(), inter_op_num_threads=1)

@@ -1,4 +1,4 @@
-"""Scores that need no model: colour, brightness, and how small a picture compresses."""
+"""Scores computed from pixels without a model: redness, brightness, JPEG size."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from hypernoise_pl.types import to_uint8
 
 
 class Redness(Reward):
-    """Mean over pixels of R - (G + B) / 2; prompts are not read. A pure red picture scores 1, a cyan one -1.
+    """Mean over pixels of R - (G + B) / 2: 1 for pure red, -1 for cyan. The score ignores the prompt.
 
     Source: Eyring et al. 2025 (Noise Hypernetworks, arXiv 2508.09968), the redness study.
     """
@@ -28,7 +28,7 @@ class Redness(Reward):
 
 
 class Brightness(Reward):
-    """Mean of all pixels and channels, 0 for black to 1 for white; prompts are not read."""
+    """Mean of all pixels and channels, from 0 (black) to 1 (white). The score ignores the prompt."""
 
     score_range: ClassVar[tuple[float, float]] = (0.0, 1.0)
 
@@ -37,13 +37,13 @@ class Brightness(Reward):
 
 
 class JPEGSize(Verifier):
-    """Size as a JPEG file, in units of 1000 bytes: a task whose gradient nobody has. Prompts are not read.
+    """Size of the image as a JPEG file in units of 1000 bytes, without a gradient. The score ignores the prompt.
 
-    An image with a value that is not finite has no size: its score is NaN.
+    The score is NaN for an image with a value that is not finite.
 
     Args:
-        quality: of the JPEG encoder, 1 to 95.
-        incompressible: prefer large files; small ones otherwise, whose scores are negative.
+        quality: quality of the JPEG encoder, 1 to 95.
+        incompressible: score plus the size, to prefer large files; otherwise minus the size, to prefer small files.
 
     Raises:
         ValueError: if the quality is out of range.
@@ -56,7 +56,7 @@ class JPEGSize(Verifier):
     def __init__(self, quality: int = 95, incompressible: bool = False) -> None:
         super().__init__()
         if not 1 <= quality <= 95:
-            raise ValueError(f"reward: quality of JPEG must be from 1 to 95, got {quality}")
+            raise ValueError(f"reward: JPEG quality must be from 1 to 95, got {quality}")
         self.quality, self.sign = quality, 1 if incompressible else -1
 
     @torch.no_grad()

@@ -1,4 +1,4 @@
-"""Images as Qwen2-VL's vision tower wants them: of a size in whole blocks of patches, cut into patches."""
+"""Image preprocessing of Qwen2-VL's vision tower: sizes in whole blocks of patches, and patches."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from torch import Tensor
 
 
 def block_size(height: int, width: int, block: int, pixels: int) -> tuple[int, int]:
-    """Height and width nearest to an image's, in whole blocks, with about so many pixels in all.
+    """Height and width in whole blocks, near an image's aspect ratio, with about ``pixels`` pixels.
 
-    An image whose sides rounded to blocks have that many pixels keeps these; a larger one gets at the most that many, a
-    smaller one at the least.
+    If the sides rounded to blocks have exactly ``pixels`` pixels, they are the result; a larger image gets at most that
+    many, a smaller image at least that many.
 
     Args:
-        height: of the image, in pixels.
-        width: of the image, in pixels.
-        block: pixels of a block's side; one block is one token of the language model.
-        pixels: how many the resized image should have.
+        height: height of the image in pixels.
+        width: width of the image in pixels.
+        block: side of a block in pixels; one block is one token of the language model.
+        pixels: target number of pixels.
 
     Raises:
         ValueError: if one side is more than 200 times the other.
 
-    Source: Wang et al. 2024 (Qwen2-VL, arXiv 2409.12191); the rule is that of its authors' qwen-vl-utils, where the
-    least and the most pixels are the same.
+    Source: Wang et al. 2024 (Qwen2-VL, arXiv 2409.12191); the rule of the authors' qwen-vl-utils with equal smallest
+    and largest numbers of pixels.
     """
     if max(height, width) > 200 * min(height, width):
         raise ValueError(f"images of {height} x {width} pixels: one side is more than 200 times the other")
@@ -37,13 +37,13 @@ def block_size(height: int, width: int, block: int, pixels: int) -> tuple[int, i
 
 
 def patches(images: Tensor, size: int, merge: int, frames: int) -> Tensor:
-    """Cut images into patches, in the order in which ``merge`` x ``merge`` neighbours become one token.
+    """Cut images into patches, ordered such that each ``merge`` x ``merge`` block of neighbours is contiguous.
 
     Args:
-        images: [B, 3, H, W], normalised; both sides in whole blocks of ``size * merge`` pixels.
-        size: pixels of a patch's side.
-        merge: patches of a block's side.
-        frames: images of a video that a patch is made of; a still image is repeated.
+        images: [B, 3, H, W], normalised; both sides are multiples of ``size * merge``.
+        size: side of a patch in pixels.
+        merge: side of a block in patches.
+        frames: video frames of a patch; a still image is repeated.
 
     Returns:
         [B * H / size * W / size, 3 * frames * size * size].

@@ -1,4 +1,4 @@
-"""Features of prompts, kept: in training and search the same prompts come back, and their features do not change."""
+"""A cache of text features: training and search score the same prompts again and again."""
 
 from __future__ import annotations
 
@@ -10,35 +10,35 @@ from torch import Tensor
 
 
 class TextFeatureCache:
-    """Remembers the features of every text, on the CPU, the most recently used first to stay.
+    """Least-recently-used cache of text features, on the CPU.
 
     Args:
-        encode: texts -> [B, D].
-        limit: texts to keep at the most; those of ViT-H take 4 KiB each.
-        at_once: texts encoded in one call.
+        encode: function from texts to features [B, D].
+        limit: largest number of texts; the features of ViT-H take 4 KiB per text.
+        batch_size: texts encoded in one call.
     """
 
-    def __init__(self, encode: Callable[[list[str]], Tensor], limit: int = 65_536, at_once: int = 256) -> None:
-        self._encode, self._limit, self._at_once = encode, limit, at_once
-        self._kept: OrderedDict[str, Tensor] = OrderedDict()
+    def __init__(self, encode: Callable[[list[str]], Tensor], limit: int = 65_536, batch_size: int = 256) -> None:
+        self._encode, self._limit, self._batch_size = encode, limit, batch_size
+        self._cached: OrderedDict[str, Tensor] = OrderedDict()
 
     @torch.no_grad()
     def __call__(self, texts: Sequence[str]) -> Tensor:
-        """[B, D] features of texts, encoding only those not kept."""
-        new = [text for text in dict.fromkeys(texts) if text not in self._kept]
-        for start in range(0, len(new), self._at_once):
-            part = new[start : start + self._at_once]
-            self._kept.update(zip(part, self._encode(part).cpu(), strict=True))
+        """[B, D] features of texts; only texts outside the cache are encoded."""
+        new = [text for text in dict.fromkeys(texts) if text not in self._cached]
+        for start in range(0, len(new), self._batch_size):
+            part = new[start : start + self._batch_size]
+            self._cached.update(zip(part, self._encode(part).cpu(), strict=True))
         for text in texts:
-            self._kept.move_to_end(text)
-        # a stack of rows that an evaluation in inference mode has made may be differentiated through all the same
-        found = torch.stack([self._kept[text] for text in texts])
-        while len(self._kept) > self._limit:
-            self._kept.popitem(last=False)
-        return found
+            self._cached.move_to_end(text)
+        # rows may come from inference mode; their stack is a new tensor that autograd accepts
+        features = torch.stack([self._cached[text] for text in texts])
+        while len(self._cached) > self._limit:
+            self._cached.popitem(last=False)
+        return features
 
     def __contains__(self, text: str) -> bool:
-        return text in self._kept
+        return text in self._cached
 
     def __len__(self) -> int:
-        return len(self._kept)
+        return len(self._cached)

@@ -1,4 +1,4 @@
-"""Question answering as a reward: how sure a model is that the picture shows what the prompt says."""
+"""Question answering as a reward: the probability that an image shows its prompt."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from hypernoise_pl.system.dtypes import at_least_float32
 
 
 class VQAScore(Reward):
-    """Probability that BLIP answers ``yes`` when asked whether the picture shows the prompt.
+    """Probability that BLIP answers ``yes`` to the question whether the image shows the prompt.
 
-        score = P(first token of the answer = yes | picture, question)
+        score = P(first token of the answer = yes | image, question)
 
     Args:
         model: folder or hub id of a transformers ``BlipForQuestionAnswering`` with its processor, for example
             ``Salesforce/blip-vqa-capfilt-large``.
-        question: in which ``{prompt}`` stands for the prompt; T2I-CompBench asks ``{prompt}?``.
-        answer: the answer that counts; one token.
-        against: another answer, of one token: score P(answer) / (P(answer) + P(against)), as T2I-CompBench does with
-            ``no``.
-        log_probability: score the log of it, which keeps its gradient where the model is sure of the contrary.
-        dtype: precision of the network; the probabilities are in float32 always.
-        checkpoint: recompute the network's activations in backward, to save memory.
+        question: text of the question; ``{prompt}`` is replaced by the prompt. T2I-CompBench asks ``{prompt}?``.
+        answer: answer whose probability is the score; one token.
+        against: alternative answer of one token; the score is then P(answer) / (P(answer) + P(against)), as in
+            T2I-CompBench with ``no``.
+        log_probability: score the logarithm of the probability; its gradient does not vanish for improbable answers.
+        dtype: precision of the network; probabilities are always in float32.
+        checkpoint: recompute the network's activations in the backward pass, to save memory.
 
     Raises:
         FileNotFoundError: if the folder or a file of it is missing.
@@ -50,28 +50,28 @@ class VQAScore(Reward):
     ) -> None:
         super().__init__()
         if "{prompt}" not in question:
-            raise ValueError(f"reward {model}: the question must have {{prompt}} in it, got {question!r}")
+            raise ValueError(f"reward {model}: question must contain {{prompt}}, got {question!r}")
         self.blip = BlipVQA(model, "reward", dtype, checkpoint)
         self.question, self.log_probability = question, log_probability
         self.answers = [self._token(word, model) for word in (answer, against) if word is not None]
         self.truncation = Truncation(f"VQAScore {model}")
 
     def _score(self, images: Tensor, prompts: list[str]) -> Tensor:
-        seen = self.blip.encode_images(images)
+        image_tokens = self.blip.encode_images(images)
         questions = [self.question.replace("{prompt}", prompt) for prompt in prompts]
         self.truncation.check(self.blip.tokenizer, prompts, self.blip.length, questions)
-        return self._chosen(at_least_float32(self.blip.first_logits(seen, questions)))
+        return self._probability(at_least_float32(self.blip.first_logits(image_tokens, questions)))
 
-    def _chosen(self, logits: Tensor) -> Tensor:
-        """[B] the answer's probability or its log, of logits [B, V]."""
+    def _probability(self, logits: Tensor) -> Tensor:
+        """[B] probabilities of the answer or their logarithms, from logits [B, V]."""
         if len(self.answers) > 1:
-            found = logits[:, self.answers].log_softmax(-1)[:, 0]
+            log_probability = logits[:, self.answers].log_softmax(-1)[:, 0]
         else:
-            found = logits.log_softmax(-1)[:, self.answers[0]]
-        return found if self.log_probability else found.exp()
+            log_probability = logits.log_softmax(-1)[:, self.answers[0]]
+        return log_probability if self.log_probability else log_probability.exp()
 
     def _token(self, word: str, model: str) -> int:
-        found = self.blip.tokens(word)
-        if len(found) != 1:
-            raise ValueError(f"reward {model}: the answer {word!r} is {len(found)} tokens; only one can be scored")
-        return found[0]
+        tokens = self.blip.tokens(word)
+        if len(tokens) != 1:
+            raise ValueError(f"reward {model}: the answer {word!r} has {len(tokens)} tokens; give one of one token")
+        return tokens[0]

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field, replace
 from typing import Self
 
 from hypernoise_pl.llm.answer_schema import AnswerSchema
-from hypernoise_pl.llm.endpoint import ChatEndpoint, ChatError
+from hypernoise_pl.llm.endpoint import ChatEndpoint
+from hypernoise_pl.llm.errors import ChatError
 from hypernoise_pl.search.base import Search
 from hypernoise_pl.search.candidates import Candidates
 from hypernoise_pl.search.problem import NoiseProblem

@@ -1,4 +1,4 @@
-"""What is said of a scene: combinations of facts, their wording, and GenEval's metadata for the judge.
+"""Captions of scenes: combinations of facts, their wording, and GenEval's metadata for the judge.
 
 Train, validation and test prompts are disjoint by combination: which shapes, which colours, which relation.
 """
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal, get_args
 
+from hypernoise_pl.data.geneval import TAGS
 from hypernoise_pl.types import Prompt
 
 SHAPES = ("circle", "square", "triangle", "cross", "star", "ring")
@@ -25,7 +26,6 @@ COLOURS = {  # RGB in [0, 1]; all of them GenEval's names
     "white": (0.95, 0.95, 0.95),
 }
 Split = Literal["train", "validation", "test"]
-TAGS = ("single_object", "two_object", "counting", "colors", "position", "color_attr")  # GenEval's six
 NUMBERS = {2: "two", 3: "three", 4: "four"}
 OPENINGS = ("a photo of ", "a picture of ", "an image of ", "a drawing of ", "")
 ENDINGS = ("", " on a dark background", " in the dark")
@@ -44,9 +44,9 @@ class Combination:
 
     Args:
         tag: one of GenEval's six.
-        shapes: one name an object.
-        colours: one colour an object, None where the prompt leaves it open.
-        relation: where the first object stands, seen from the second.
+        shapes: shape of each object.
+        colours: colour of each object; None if the prompt does not state it.
+        relation: position of the first object relative to the second.
     """
 
     tag: str
@@ -72,7 +72,7 @@ def combinations(tag: str, split: Split) -> tuple[Combination, ...]:
 
 
 def write_caption(combination: Combination, rng: random.Random) -> str:
-    """Put a combination into words, one of several phrasings."""
+    """Write a combination as a caption in one of several phrasings."""
     named = [_name(s, c, rng) for s, c in zip(combination.shapes, combination.colours)]
     match combination.tag:
         case "single_object" | "colors":
@@ -119,14 +119,14 @@ def sample_prompts(split: Split, count: int, seed: int) -> list[tuple[Prompt, Co
 
 
 def vocabulary() -> list[str]:
-    """Every word a caption can hold, sorted."""
+    """All words of captions, sorted."""
     phrases = [*OPENINGS, *ENDINGS, *NUMBERS.values(), *itertools.chain(*RELATIONS.values()), *COLOURS, *SHAPES]
     phrases += [plural(shape) for shape in SHAPES] + ["a an and with that is"]
     return sorted({word for phrase in phrases for word in phrase.split()})
 
 
 def plural(shape: str) -> str:
-    """More than one of a shape."""
+    """The plural of a shape."""
     return shape + ("es" if shape.endswith("s") else "s")
 
 

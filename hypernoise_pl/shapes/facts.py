@@ -1,4 +1,4 @@
-"""Which captions are true of which scenes: exact, vectorised, from the scene's own numbers."""
+"""Exact truth of captions for scenes, vectorised."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hypernoise_pl.shapes.scene import AXES, PALETTE, Scenes
 
 
 def caption_truth(scenes: Scenes, captions: Sequence[Combination]) -> Tensor:
-    """[B, M] whether caption m is true of scene b."""
+    """[B, M] booleans: whether caption m is true of scene b."""
     kind = len(COLOURS) * scenes.shape + torch.cdist(scenes.rgb, PALETTE).argmin(-1)  # [B, 4]
     cells = len(SHAPES) * len(COLOURS)
     table = torch.zeros(len(scenes), cells).scatter_add_(1, kind, scenes.present.float())
@@ -33,12 +33,12 @@ def caption_truth(scenes: Scenes, captions: Sequence[Combination]) -> Tensor:
     truth &= ~exact | (count[:, [n[0] for n in needed]] == wanted)
     for index, caption in enumerate(captions):
         if caption.relation is not None:
-            truth[:, index] &= _stands(scenes, caption)
+            truth[:, index] &= _relation_holds(scenes, caption)
     return truth
 
 
-def _stands(scenes: Scenes, caption: Combination) -> Tensor:
-    """[B] whether every object of the first shape stands as said, seen from every one of the second."""
+def _relation_holds(scenes: Scenes, caption: Combination) -> Tensor:
+    """[B] whether the relation holds between all objects of the first shape and all of the second."""
     first, second = (scenes.present & (scenes.shape == SHAPES.index(name)) for name in caption.shapes)
     offset = scenes.centre[:, :, None] - scenes.centre[:, None]
     along = (offset * torch.tensor(AXES[str(caption.relation)])).sum(-1)

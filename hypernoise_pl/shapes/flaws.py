@@ -1,6 +1,6 @@
-"""What can be wrong: captions with one fact changed, and scenes on the way from right to wrong.
+"""Flaws: captions with one fact changed, and scenes interpolated towards a flaw.
 
-Both are used to train the rewards (which must tell them apart) and to test the judge (which must refuse them).
+They train the rewards, which must rank them, and test the judge, which must reject them.
 """
 
 from __future__ import annotations
@@ -93,16 +93,17 @@ def interpolate_to_flaw(
     amount: Tensor,
     generator: torch.Generator,
 ) -> Slots:
-    """Move scenes from what one caption says to what another, one fact away, says.
+    """Interpolate scenes from one caption to another that differs in one fact.
 
     Args:
         scenes: B scenes that show ``right``; slots in any order.
-        right: the captions they were drawn for.
-        wrong: from ``hard_negatives``, of the kinds given.
-        kinds: ``shape colour binding side count``; or ``fade`` (an object vanishes) or ``overlap`` (an object slides
-            onto another, or out of the picture where there is no other), which need no wrong caption; or ``none``.
-        amount: [B] in [0, 1]: 0 leaves the scene as it is, 1 arrives.
-        generator: of whatever is open.
+        right: captions of the scenes.
+        wrong: captions from ``hard_negatives``, of the given kinds.
+        kinds: kind of each flaw: ``shape``, ``colour``, ``binding``, ``side`` or ``count``; ``fade`` (an object
+            vanishes) or ``overlap`` (an object moves onto another, or out of the image), which need no wrong caption;
+            or ``none``.
+        amount: [B] in [0, 1]: 0 for the original scene, 1 for the complete flaw.
+        generator: source of random positions.
     """
     slots = Slots.of(scenes)
     for row, kind in enumerate(kinds):
@@ -135,7 +136,7 @@ def interpolate_to_flaw(
             goal = scenes.centre[row, objects[1]] if len(objects) > 1 else place.sign() * 1.25
             slots.centre[row, objects[0]] = place.lerp(goal, a)
         else:
-            raise ValueError(f"no way towards a flaw of kind {kind!r}")
+            raise ValueError(f"unknown kind of flaw {kind!r}")
     return slots
 
 

@@ -1,4 +1,4 @@
-"""The judge of the shapes world: rules, no learning. It segments, classifies outlines and applies GenEval's logic."""
+"""The judge of the shapes world: segmentation, template matching of outlines, and GenEval's rules."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ LEAD = 0.05  # least lead of the best shape's overlap over the second's: what li
 
 
 class ShapesJudge(Judge):
-    """Decides from pixels alone whether a picture shows what its prompt says.
+    """Decides from pixels alone whether an image shows its prompt.
 
     Args:
-        chunk: images judged at once; bounds memory, never changes a verdict.
+        chunk: images judged at once; bounds memory.
     """
 
     neutral: ClassVar[tuple[str, ...]] = ("chunk",)
@@ -41,7 +41,7 @@ class ShapesJudge(Judge):
         self.chunk = chunk
 
     def missing_metadata(self, prompt: Prompt) -> str | None:
-        """What a prompt's metadata lacks: ``include`` clauses, of shapes and colours of this world; None if nothing."""
+        """The metadata that a prompt lacks: clauses with the shapes world's shapes and colours; None if complete."""
         lack = super().missing_metadata(prompt)
         if lack is not None:
             return lack
@@ -59,7 +59,7 @@ class ShapesJudge(Judge):
         return torch.tensor([each.correct for each in self._verdicts(images, prompts)], device=images.device)
 
     def detect(self, images: Tensor) -> list[list[Detection]]:
-        """The objects in each of [B, 3, H, W] images, the largest first; boxes in [0, 1]."""
+        """Objects in each of the images [B, 3, H, W], largest first; boxes in [0, 1]."""
         return [d for part in images.detach().float().cpu().split(self.chunk) for d in _detect(part)]
 
 

@@ -1,4 +1,4 @@
-"""The shapes world's own model class: a renderer that stands where a real pipeline has its VAE."""
+"""The shapes world's decoder: a renderer in the place of a pipeline's VAE."""
 
 from __future__ import annotations
 

@@ -13,12 +13,12 @@ class ShapesPrompts(PromptDataModule):
     """Prompts in GenEval's six tags about coloured shapes; the splits share no combination of facts.
 
     Args:
-        train: prompts to train on.
-        validation: prompts to validate on.
-        test: prompts to test on.
+        train: number of training prompts.
+        validation: number of validation prompts.
+        test: number of test prompts.
         batch_size: prompts per process and step.
         eval_batch_size: prompts per process at validation and test.
-        seed: of the training order; the prompts themselves are always the same.
+        seed: seed of the training order; the prompts are always the same.
     """
 
     def __init__(
@@ -34,5 +34,5 @@ class ShapesPrompts(PromptDataModule):
         self.counts: dict[Split, int] = {"train": train, "validation": validation, "test": test}
 
     def prompts(self, split: Split) -> list[Prompt]:
-        """The prompts of a split, the six tags in equal shares."""
+        """Prompts of a split with equal shares of the six tags."""
         return [prompt for prompt, _ in sample_prompts(split, self.counts[split], SEEDS[split])]

@@ -1,4 +1,4 @@
-"""Questions about pictures of the shapes world, and the judge's eye that answers them."""
+"""Questions about images of the shapes world, answered from the judge's detections."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class ShapesAnswerer(Answerer):
     A relation holds if it does from every object of the first shape to every one of the second, and both are there.
 
     Args:
-        chunk: images looked at at once; bounds memory, changes no answer.
+        chunk: images judged at once; bounds memory.
     """
 
     neutral: ClassVar[tuple[str, ...]] = ("chunk",)
@@ -90,7 +90,7 @@ class ShapesAnswerer(Answerer):
         self.judge = ShapesJudge(chunk)
 
     def display_name(self) -> str:
-        """The judge's name."""
+        """Name of the judge."""
         return "the shapes judge"
 
     def _answer(self, images: Tensor, questions: list[list[Question]]) -> list[list[Answer]]:
@@ -106,9 +106,9 @@ class ShapesQuestions(QuestionBenchmark):
     """Questions about prompts of the shapes world: those of their metadata, else those that its clauses say.
 
     Args:
-        answerer: what answers; ``ShapesAnswerer`` needs no model.
+        answerer: answerer; ``ShapesAnswerer`` if left out, which needs no model.
         aggregation: mean that is the image's value.
-        hard: count an answer as 1 or 0, and not by its probability.
+        hard: count answers as 1 or 0 instead of by their probability.
     """
 
     title = "Shapes questions"

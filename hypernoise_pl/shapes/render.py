@@ -1,4 +1,4 @@
-"""A differentiable renderer of scenes: signed distances, anti-aliased edges, slots painted one over the other."""
+"""A differentiable renderer of scenes: signed distances, anti-aliased edges, alpha compositing of slots."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tokenizers that know the captions' words and spell everything else."""
+"""Tokenizers with one token per caption word, and bytes or letters for other text."""
 
 from __future__ import annotations
 

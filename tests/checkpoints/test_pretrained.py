@@ -57,5 +57,5 @@ def test_what_the_hub_refuses_is_one_clear_line(hub, status, code, line):
 
 
 def test_what_is_not_kept_here_is_one_clear_line(hub):
-    with pytest.raises(FileNotFoundError, match=r"generator nobody/that: not kept on this machine, and the hub cannot"):
+    with pytest.raises(FileNotFoundError, match=r"generator nobody/that: not in the local cache, and the hub is"):
         SDTurbo("nobody/that", local_only=True)

@@ -26,7 +26,8 @@ from hypernoise_pl.generators.base import Generator
 from hypernoise_pl.generators.fused_lora import FusedLora
 from hypernoise_pl.generators.loading import DecoderOptions
 from hypernoise_pl.hypernetwork import NoiseHypernetwork
-from hypernoise_pl.llm.endpoint import ChatEndpoint, Spending
+from hypernoise_pl.llm.account import Spending
+from hypernoise_pl.llm.endpoint import ChatEndpoint
 from hypernoise_pl.lora.view import LoraOptions
 from hypernoise_pl.metrics.judge import Judge
 from hypernoise_pl.report.results import Results

@@ -164,14 +164,14 @@ def test_overfitting_gives_the_same_first_batches_again_and_measures_their_promp
     assert [list(batch) for batch in of("train")] == (repeated * 5)[:5]
     assert [prompt.text for prompt in data.evaluated_prompts("test")] == [text for batch in repeated for text in batch]
     trainer = L.Trainer(max_steps=5, overfit_batches=0.5, default_root_dir=tmp_path, **quiet())
-    with pytest.raises(ValueError, match=r"overfit_batches 0\.5: a share; give a number of batches"):
+    with pytest.raises(ValueError, match=r"overfit_batches 0\.5 is a share; give a number of batches"):
         trainer.fit(Line(), datamodule=Rings(3))
 
 
 @pytest.mark.parametrize("loader", ["train_dataloader", "val_dataloader", "test_dataloader"])
 def test_prompts_of_ones_own_need_an_index_each(loader):
     """Two of one index would have one noise at every step, and would be one prompt in every table."""
-    with pytest.raises(ValueError, match="prompts of Own: 'a' and 'b' both have index 0, and would have one noise"):
+    with pytest.raises(ValueError, match="prompts of Own: 'a' and 'b' both have index 0 and would share one noise"):
         getattr(Own([Prompt("a"), Prompt("b")]), loader)()
     with pytest.raises(ValueError, match=r"prompts of Own: 'a' is a str; give Prompt\(text, index=place\)"):
         getattr(Own(["a", "b"]), loader)()

@@ -8,11 +8,13 @@ import time
 
 import pytest
 
+from hypernoise_pl.llm.account import Spending
 from hypernoise_pl.llm.answer_schema import AnswerSchema
-from hypernoise_pl.llm.endpoint import ChatEndpoint, ChatError, EndpointUnusable, Spending
+from hypernoise_pl.llm.endpoint import ChatEndpoint
+from hypernoise_pl.llm.errors import ChatError, EndpointUnusable
 from tests.chat_server import Reply, in_turn, serving
 
-FORM = AnswerSchema("pair", {"left": "a number", "right": "another"}, (0, 10))
+SCHEMA = AnswerSchema("pair", {"left": "a number", "right": "another"}, (0, 10))
 GOOD = Reply('{"left": 3, "right": 4.5}')
 ASKED = [{"role": "user", "content": "two numbers?"}]
 
@@ -28,41 +30,41 @@ def endpoint(server, **options) -> ChatEndpoint:
 
 
 def failed(server, **options) -> str:
-    """The one line that a question fails with."""
-    line = endpoint(server, **options)
+    """The one chat that a question fails with."""
+    chat = endpoint(server, **options)
     with pytest.raises(ChatError) as caught:
-        line.ask(ASKED, FORM)
-    assert line.account.failures == 1 and line.account.last_failure == str(caught.value)
+        chat.ask(ASKED, SCHEMA)
+    assert chat.account.failures == 1 and chat.account.last_failure == str(caught.value)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
 
 def test_a_good_answer_and_its_account():
     with serving(in_turn(GOOD)) as server:
-        line = endpoint(server, temperature=0.5, spending=Spending(2.0, 8.0))
-        assert line.ask(ASKED, FORM) == {"left": 3, "right": 4.5}
+        chat = endpoint(server, temperature=0.5, spending=Spending(2.0, 8.0))
+        assert chat.ask(ASKED, SCHEMA) == {"left": 3, "right": 4.5}
     (body,) = server.asked
     assert body["model"] == "m" and body["messages"] == ASKED and body["temperature"] == 0.5
     form = body["response_format"]["json_schema"]
     assert form["strict"] and form["schema"]["required"] == ["left", "right"]
     assert form["schema"]["additionalProperties"] is False
     assert server.keys == ["Bearer secret"]
-    account = line.account
+    account = chat.account
     assert (account.requests, account.prompt_tokens, account.completion_tokens) == (1, 1000, 10)
     assert account.cost == pytest.approx((1000 * 2 + 10 * 8) / 1e6) and account.failures == 0
 
 
 def test_the_environment_says_where(monkeypatch):
     monkeypatch.delenv("OPENAI_API_KEY")
-    line = ChatEndpoint("m", key_variable=None, retries=0)
-    assert "base_url or set the environment variable OPENAI_BASE_URL" in line.missing()
-    with pytest.raises(EndpointUnusable, match="missing is a chat endpoint"):
-        line.ask(ASKED, FORM)
-    assert line.account.requests == 0
+    chat = ChatEndpoint("m", key_variable=None, retries=0)
+    assert "base_url or set the environment variable OPENAI_BASE_URL" in chat.missing()
+    with pytest.raises(EndpointUnusable, match="missing: a chat endpoint"):
+        chat.ask(ASKED, SCHEMA)
+    assert chat.account.requests == 0
     with serving(in_turn(GOOD)) as server:
         monkeypatch.setenv("OPENAI_BASE_URL", server.url)
-        assert line.missing() is None
-        assert line.ask(ASKED, FORM)["left"] == 3
+        assert chat.missing() is None
+        assert chat.ask(ASKED, SCHEMA)["left"] == 3
     assert "OPENAI_API_KEY" in ChatEndpoint("m").missing()
 
 
@@ -80,39 +82,39 @@ def test_a_body_that_is_no_completion_is_one_clear_line(body):
     [
         ("no json at all", "not JSON"),
         ('{"left": 3', "not JSON"),
-        ('{"left": 3}', "wanted the fields"),
-        ('{"left": 3, "right": 4, "more": 5}', "wanted the fields"),
-        ('{"left": "3", "right": 4}', "left must be a number"),
-        ('{"left": true, "right": 4}', "left must be a number"),
-        ('{"left": NaN, "right": 4}', "left must be a number"),
+        ('{"left": 3}', "expected the fields"),
+        ('{"left": 3, "right": 4, "more": 5}', "expected the fields"),
+        ('{"left": "3", "right": 4}', "left must be a finite number"),
+        ('{"left": true, "right": 4}', "left must be a finite number"),
+        ('{"left": NaN, "right": 4}', "left must be a finite number"),
         ('{"left": 3, "right": 11}', r"right must be in [0, 10], got 11"),
-        ("[3, 4]", "wanted the fields"),
+        ("[3, 4]", "expected the fields"),
     ],
 )
 def test_an_answer_not_of_the_form_is_refused_and_paid_for(text, said):
     with serving(in_turn(Reply(text))) as server:
         assert said in failed(server)
-        line = endpoint(server, retries=2)
-        with pytest.raises(ChatError, match="ill-formed answer"):
-            line.ask(ASKED, FORM)
-        assert (line.account.requests, line.account.prompt_tokens, line.account.failures) == (3, 3000, 1)
+        chat = endpoint(server, retries=2)
+        with pytest.raises(ChatError, match="invalid answer"):
+            chat.ask(ASKED, SCHEMA)
+        assert (chat.account.requests, chat.account.prompt_tokens, chat.account.failures) == (3, 3000, 1)
 
 
 def test_texts_must_say_something():
-    form = AnswerSchema("words", {"word": "any"})
-    assert form.read('{"word": "ring"}') == {"word": "ring"}
+    schema = AnswerSchema("words", {"word": "any"})
+    assert schema.parse('{"word": "ring"}') == {"word": "ring"}
     for wrong in ('{"word": " "}', '{"word": 3}', '{"word": null}'):
-        with pytest.raises(ValueError, match="word must be a text"):
-            form.read(wrong)
+        with pytest.raises(ValueError, match="word must be a non-empty text"):
+            schema.parse(wrong)
 
 
 @pytest.mark.parametrize("status", [408, 429, 500, 503])
 def test_what_may_pass_is_tried_again(status):
     busy = Reply(status=status, body='{"error": {"message": "busy\\nnow"}}', headers={"retry-after": "0"})
     with serving(in_turn(busy, busy, GOOD)) as server:
-        line = endpoint(server, retries=2)
-        assert line.ask(ASKED, FORM)["left"] == 3
-        assert line.account.requests == len(server.asked) == 3 and line.account.failures == 0
+        chat = endpoint(server, retries=2)
+        assert chat.ask(ASKED, SCHEMA)["left"] == 3
+        assert chat.account.requests == len(server.asked) == 3 and chat.account.failures == 0
     with serving(in_turn(busy)) as server:
         assert f"HTTP {status}" in failed(server, retries=1) and len(server.asked) == 2
 
@@ -120,9 +122,9 @@ def test_what_may_pass_is_tried_again(status):
 @pytest.mark.parametrize(("status", "kind"), [(400, ChatError), (401, EndpointUnusable), (404, EndpointUnusable)])
 def test_what_cannot_pass_is_not_tried_again(status, kind):
     with serving(in_turn(Reply(status=status, body='{"error": {"message": "no such model"}}'))) as server:
-        line = endpoint(server, retries=3)
+        chat = endpoint(server, retries=3)
         with pytest.raises(ChatError, match=f"chat model m: HTTP {status}: .*no such model") as caught:
-            line.ask(ASKED, FORM)
+            chat.ask(ASKED, SCHEMA)
         assert type(caught.value) is kind and len(server.asked) == 1
 
 
@@ -148,30 +150,30 @@ def test_a_silent_server_and_none_at_all():
 def test_the_cap_on_requests_counts_retries():
     busy = Reply(status=429, body="{}", headers={"retry-after": "0"})
     with serving(in_turn(busy, GOOD)) as server:
-        line = endpoint(server, retries=3, spending=Spending(requests=2))
-        line.ask(ASKED, FORM)
+        chat = endpoint(server, retries=3, spending=Spending(requests=2))
+        chat.ask(ASKED, SCHEMA)
         with pytest.raises(ChatError, match="the cap of 2 requests is reached"):
-            line.ask(ASKED, FORM)
-        assert line.account.requests == len(server.asked) == 2
+            chat.ask(ASKED, SCHEMA)
+        assert chat.account.requests == len(server.asked) == 2
 
 
 def test_nothing_is_asked_once_the_cost_cap_is_reached():
     with serving(in_turn(GOOD)) as server:
         # a request costs 1000 tokens at 2 a million
-        line = endpoint(server, concurrency=3, spending=Spending(2.0, 0.0, cap=0.009))
-        answers = line.map(lambda _: line.ask(ASKED, FORM), range(30))
-        assert 5 <= len(server.asked) <= 5 + line.concurrency - 1
-        assert line.account.requests == len(server.asked)
-        assert line.account.cost == pytest.approx(0.002 * len(server.asked))
+        chat = endpoint(server, concurrency=3, spending=Spending(2.0, 0.0, cap=0.009))
+        answers = chat.map(lambda _: chat.ask(ASKED, SCHEMA), range(30))
+        assert 5 <= len(server.asked) <= 5 + chat.concurrency - 1
+        assert chat.account.requests == len(server.asked)
+        assert chat.account.cost == pytest.approx(0.002 * len(server.asked))
         capped = [answer for answer in answers if isinstance(answer, ChatError)]
-        assert len(capped) == line.account.failures == 30 - len(server.asked)
+        assert len(capped) == chat.account.failures == 30 - len(server.asked)
         assert "the cost cap of 0.009 is reached" in str(capped[-1])
 
 
 def test_a_cost_cap_wants_a_server_that_counts():
     with serving(in_turn(Reply(GOOD.text, usage=None))) as server:
-        assert "does not say how many tokens" in failed(server, spending=Spending(1.0, 1.0, cap=1.0))
-        assert endpoint(server).ask(ASKED, FORM)["left"] == 3
+        assert "does not report token usage" in failed(server, spending=Spending(1.0, 1.0, cap=1.0))
+        assert endpoint(server).ask(ASKED, SCHEMA)["left"] == 3
 
 
 def test_as_many_at_once_as_allowed_and_never_more():
@@ -183,14 +185,14 @@ def test_as_many_at_once_as_allowed_and_never_more():
         return GOOD
 
     with serving(reply) as server:
-        line = endpoint(server, concurrency=3)
+        chat = endpoint(server, concurrency=3)
         questions = [str(number) for number in range(12)]
-        maps = [threading.Thread(target=line.map, args=(lambda _: line.ask(ASKED, FORM), questions)) for _ in "ab"]
+        maps = [threading.Thread(target=chat.map, args=(lambda _: chat.ask(ASKED, SCHEMA), questions)) for _ in "ab"]
         for thread in maps:
             thread.start()
         for thread in maps:
             thread.join()
-        assert len(server.asked) == 24 and server.most == 3 and line.account.failures == 0
+        assert len(server.asked) == 24 and server.most == 3 and chat.account.failures == 0
 
 
 def test_answers_come_in_the_order_of_the_questions_and_failures_in_their_place():
@@ -199,27 +201,27 @@ def test_answers_come_in_the_order_of_the_questions_and_failures_in_their_place(
         return Reply(json.dumps({"left": number, "right": 0}))
 
     with serving(reply) as server:
-        line = endpoint(server)
-        found = line.map(lambda n: line.ask([{"role": "user", "content": str(n)}], FORM)["left"], range(13))
+        chat = endpoint(server)
+        found = chat.map(lambda n: chat.ask([{"role": "user", "content": str(n)}], SCHEMA)["left"], range(13))
     assert found[:11] == list(range(11))
-    assert all(isinstance(answer, ChatError) for answer in found[11:]) and line.account.failures == 2
+    assert all(isinstance(answer, ChatError) for answer in found[11:]) and chat.account.failures == 2
 
 
 def test_a_wrong_key_stops_the_run():
     with serving(in_turn(Reply(status=401, body="{}"))) as server:
-        line = endpoint(server)
+        chat = endpoint(server)
         with pytest.raises(EndpointUnusable):
-            line.map(lambda _: line.ask(ASKED, FORM), range(50))
+            chat.map(lambda _: chat.ask(ASKED, SCHEMA), range(50))
         assert len(server.asked) < 50
 
 
 def test_copies_share_the_account_and_other_processes_do_not():
-    line = ChatEndpoint("m", spending=Spending(requests=3))
-    assert copy.deepcopy(line).account is line.account
-    line.account.requests = 2
-    assert pickle.loads(pickle.dumps(line)) == line
-    assert pickle.loads(pickle.dumps(line)).account.requests == 0
-    assert "secret" not in repr(line)
+    chat = ChatEndpoint("m", spending=Spending(requests=3))
+    assert copy.deepcopy(chat).account is chat.account
+    chat.account.requests = 2
+    assert pickle.loads(pickle.dumps(chat)) == chat
+    assert pickle.loads(pickle.dumps(chat)).account.requests == 0
+    assert "secret" not in repr(chat)
 
 
 @pytest.mark.parametrize(

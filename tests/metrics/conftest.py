@@ -9,34 +9,23 @@ import torch
 
 from hypernoise_pl.metrics.geneval.colours import ClipColours
 from hypernoise_pl.metrics.geneval.detector import Mask2FormerDetector
-from hypernoise_pl.shapes.tokenizer import clip_tokenizer
 from tests.metrics import mask2former
+from tests.tiny_clip import tiny_clip
 
 
 @pytest.fixture(scope="session")
 def detector_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A Mask2Former that finds something in every picture."""
+    """A Mask2Former that detects objects in every image."""
     return mask2former.folder(tmp_path_factory.mktemp("mask2former"))
 
 
 @pytest.fixture(scope="session")
 def colours_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A CLIP model of 16 x 16 pixels that reads GenEval's texts letter by letter, and calls pictures by many colours."""
-    from transformers import CLIPConfig, CLIPModel
+    """A CLIP model of 16 x 16 pixels that tokenises GenEval's texts by letter and predicts many colours."""
     from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
-    torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("clip")
-    sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
-    tokenizer = clip_tokenizer()
-    words = {
-        "vocab_size": len(tokenizer),
-        "max_position_embeddings": 60,
-        "bos_token_id": tokenizer.bos_token_id,
-        "eos_token_id": tokenizer.eos_token_id,
-    }
-    vision = {**sizes, "image_size": 16, "patch_size": 4}
-    model = CLIPModel(CLIPConfig(text_config=sizes | words, vision_config=vision, projection_dim=8))
+    model, tokenizer = tiny_clip(60)
     with torch.no_grad():
         for weight in model.parameters():
             if weight.dim() > 1:
@@ -50,19 +39,19 @@ def colours_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def detector(detector_folder: Path) -> Mask2FormerDetector:
-    """That Mask2Former."""
+    """The detector of ``detector_folder``."""
     return Mask2FormerDetector(str(detector_folder))
 
 
 @pytest.fixture(scope="session")
 def colours(colours_folder: Path) -> ClipColours:
-    """That CLIP model."""
+    """The colour classifier of ``colours_folder``."""
     return ClipColours(str(colours_folder))
 
 
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The network sees pictures of at most 150 x 90 pixels, so that a test is quick."""
+    """Limit the network's input to 150 x 90 pixels, for speed."""
     from hypernoise_pl.metrics.geneval import detector
 
     monkeypatch.setattr(detector, "LONG", 150)

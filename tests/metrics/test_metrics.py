@@ -9,9 +9,10 @@ import torch
 import torch.multiprocessing as mp
 from torch import Tensor
 
+from hypernoise_pl.data.geneval import TAGS
 from hypernoise_pl.metrics.diversity import PairwiseDistance
 from hypernoise_pl.metrics.fidelity import kernel_distance
-from hypernoise_pl.metrics.geneval.metric import TAGS, GenEval
+from hypernoise_pl.metrics.geneval.metric import GenEval
 from hypernoise_pl.metrics.judge import Judge
 from hypernoise_pl.types import Prompt
 

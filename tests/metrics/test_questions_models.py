@@ -11,7 +11,9 @@ import pytest
 import torch
 from PIL import Image
 
-from hypernoise_pl.llm.endpoint import ChatEndpoint, EndpointUnusable, Spending
+from hypernoise_pl.llm.account import Spending
+from hypernoise_pl.llm.endpoint import ChatEndpoint
+from hypernoise_pl.llm.errors import EndpointUnusable
 from hypernoise_pl.metrics.benchmark import summarise_outcomes
 from hypernoise_pl.metrics.questions.benchmark import QuestionBenchmark
 from hypernoise_pl.metrics.questions.blip import BlipAnswerer
@@ -165,7 +167,7 @@ def chat(server, cache=None, together=True, **options) -> ChatAnswerer:
 def test_a_chat_model_is_sent_the_picture_and_its_failures_are_missing(together):
     with serving(looks) as server:
         benchmark = QuestionBenchmark(chat(server, together=together))
-        with pytest.warns(UserWarning, match="chat model m: ill-formed answer.*count as missing") as said:
+        with pytest.warns(UserWarning, match="chat model m: invalid answer.*count as missing") as said:
             outcomes = benchmark(PICTURES, [PROMPT] * 4)
         requests = 4 if together else 12
         assert len(server.asked) == requests and len(said) == 1

@@ -11,7 +11,8 @@ import torch
 from hypernoise_pl.rewards.base import Reward
 from hypernoise_pl.rewards.clip import CLIPScore
 from hypernoise_pl.rewards.image_reward import BlipScorer, ImageReward
-from hypernoise_pl.shapes.tokenizer import bert_tokenizer, clip_tokenizer
+from hypernoise_pl.shapes.tokenizer import bert_tokenizer
+from tests.tiny_clip import tiny_clip
 
 PROMPTS = ["a red circle", "two squares", "a star left of a ring", "a red circle"]
 
@@ -19,20 +20,9 @@ PROMPTS = ["a red circle", "two squares", "a star left of a ring", "a red circle
 @pytest.fixture(scope="session")
 def clip_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A CLIP model of 16 x 16 pixels."""
-    from transformers import CLIPConfig, CLIPModel
-
-    torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("clip")
-    sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
-    tokenizer = clip_tokenizer()
-    words = {
-        "vocab_size": len(tokenizer),
-        "max_position_embeddings": 12,
-        "bos_token_id": tokenizer.bos_token_id,
-        "eos_token_id": tokenizer.eos_token_id,
-    }
-    vision = {**sizes, "image_size": 16, "patch_size": 4}
-    CLIPModel(CLIPConfig(text_config=sizes | words, vision_config=vision, projection_dim=8)).save_pretrained(folder)
+    model, tokenizer = tiny_clip(12)
+    model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
 

@@ -164,11 +164,11 @@ def test_a_missing_or_damaged_folder_is_named_in_one_line(folder):
         DistilledVerifier(str(folder / "elsewhere"))
     described = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(described | {"width": 32}))
-    with pytest.raises(ValueError, match=r"the weights do not fit config.json: size mismatch for places") as error:
+    with pytest.raises(ValueError, match=r"the weights do not match config.json: size mismatch for places") as error:
         DistilledVerifier(str(folder))
     assert "\n" not in str(error.value)
     (folder / "config.json").write_text(json.dumps(described | {"depth": 2}))
-    with pytest.raises(ValueError, match=r"not a verifier's description: no option is called 'depth'"):
+    with pytest.raises(ValueError, match=r"not a verifier's config: unknown option 'depth'"):
         DistilledVerifier(str(folder))
     (folder / "config.json").write_text(json.dumps(described))
     (folder / "model.safetensors").write_bytes(b"no tensors")

@@ -138,7 +138,7 @@ def test_what_a_folder_lacks_is_said_in_one_line(folders: dict[str, Path], tmp_p
     [
         ("resample", 0, "resample 0 is neither"),
         ("rescale_factor", 1 / 127.5, "is not from bytes"),
-        ("size", {"height": 16, "width": 24}, "wants 16 x 24 pixels"),
+        ("size", {"height": 16, "width": 24}, "needs 16 x 24 pixels"),
     ],
 )
 def test_preprocessing_that_is_not_served_is_refused(key: str, value: object, said: str, tmp_path: Path) -> None:

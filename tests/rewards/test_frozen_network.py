@@ -133,14 +133,14 @@ def test_half_precision_images_are_resized_in_single() -> None:
     torch.testing.assert_close(preprocess(images, 16), preprocess(images.float(), 16), rtol=0, atol=0)
 
 
-def test_text_features_are_kept_and_let_go() -> None:
+def test_text_features_are_cached_and_evicted() -> None:
     asked: list[str] = []
 
     def encode(texts: list[str]) -> torch.Tensor:
         asked.extend(texts)
         return torch.tensor([[float(len(text))] for text in texts])
 
-    features = TextFeatureCache(encode, limit=2, at_once=2)
+    features = TextFeatureCache(encode, limit=2, batch_size=2)
     assert features(["a", "bb", "a", "ccc"]).tolist() == [[1.0], [2.0], [1.0], [3.0]]
     assert asked == ["a", "bb", "ccc"] and len(features) == 2
     assert "bb" not in features and "ccc" in features

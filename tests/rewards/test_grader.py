@@ -10,7 +10,9 @@ import pytest
 import torch
 from PIL import Image
 
-from hypernoise_pl.llm.endpoint import ChatEndpoint, EndpointUnusable, Spending
+from hypernoise_pl.llm.account import Spending
+from hypernoise_pl.llm.endpoint import ChatEndpoint
+from hypernoise_pl.llm.errors import EndpointUnusable
 from hypernoise_pl.rewards.grader import ASPECTS, VisionLanguageGrader
 from hypernoise_pl.search.problem import NoiseProblem
 from hypernoise_pl.search.random_search import RandomSearch
@@ -115,7 +117,7 @@ def test_a_failure_is_missing_warned_of_once_and_never_kept(tmp_path):
     images[:2, :, 0, 0], images[2:, :, 0, 0] = 0.1, 0.9
     with serving(moody) as server:
         judge = grader(server, tmp_path)
-        with pytest.warns(UserWarning, match="chat model m: ill-formed answer: not JSON.*count as missing") as said:
+        with pytest.warns(UserWarning, match="chat model m: invalid answer: not JSON.*count as missing") as said:
             scores = judge(images, TEXTS)
         assert len(said) == 1 and scores.isnan().tolist() == [True, True, False, False]
         judge(images, TEXTS)  # the missing are asked again, without a word

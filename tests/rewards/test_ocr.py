@@ -149,7 +149,7 @@ def test_full_width_signs_are_the_plain_ones():
 
 
 def test_nothing_wanted_is_refused():
-    with pytest.raises(ValueError, match="the text that is wanted is empty"):
+    with pytest.raises(ValueError, match="the target text is empty"):
         TextAccuracy().accuracy(" ", "a")
 
 

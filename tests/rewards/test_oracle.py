@@ -72,9 +72,9 @@ def test_every_candidate_scores_torchmetrics_fid_of_the_whole_set(features: Imag
     assert verifier.accepted == 29
 
 
-def test_the_first_candidate_may_stand_beside_a_single_image(features: ImageFeatures, verifier: GreedyFID) -> None:
+def test_one_accepted_image_is_enough_to_score_a_candidate(features: ImageFeatures, verifier: GreedyFID) -> None:
     """Fewer images than features: most eigenvalues are zero, whose roots torchmetrics does not find exactly."""
-    verifier.accepted, verifier.mean, verifier.scatter = oracle._joined(
+    verifier.accepted, verifier.mean, verifier.scatter = oracle._add_features(
         0, torch.zeros(16).double(), torch.zeros(16, 16).double(), features(INITIAL[:1]).double()
     )
     candidates = pictures(5, 2)
@@ -136,16 +136,16 @@ def test_a_search_finds_the_same_whatever_the_chunk(verifier: GreedyFID) -> None
 
 def test_what_is_missing_is_said_in_one_line(features: ImageFeatures, verifier: GreedyFID, tmp_path: Path) -> None:
     reference = str(tmp_path / "reference")
-    with pytest.raises(ValueError, match="no image was accepted yet; give a folder as initial, or call accept first"):
+    with pytest.raises(ValueError, match="no image is accepted yet; give a folder as initial, or call accept first"):
         GreedyFID(features, reference)(REFERENCE[:1], ["any"])
-    with pytest.raises(ValueError, match="two accepted images at least have an FID, there are 0"):
+    with pytest.raises(ValueError, match="needs at least two accepted images, got 0"):
         GreedyFID(features, reference).fid()
-    with pytest.raises(FileNotFoundError, match="nowhere: no such folder, or no images"):
+    with pytest.raises(FileNotFoundError, match="nowhere: no such folder, or it has no images"):
         GreedyFID(features, str(tmp_path / "nowhere"))
-    with pytest.raises(ValueError, match="needs two images at least"):
+    with pytest.raises(ValueError, match="needs at least two images"):
         GreedyFID(features, save(REFERENCE[:1], tmp_path / "one"))
     save_file({"mu": torch.zeros(16)}, tmp_path / "wrong.safetensors")
-    with pytest.raises(ValueError, match="wanted the tensors mean and cov, found mu"):
+    with pytest.raises(ValueError, match="expected the tensors mean and cov, got mu"):
         GreedyFID(features, str(tmp_path / "wrong.safetensors"))
     save_file({"mean": torch.zeros(8), "cov": torch.eye(8)}, tmp_path / "narrow.safetensors")
     with pytest.raises(ValueError, match=r"mean of features must have shape \[8\], got \[16\]"):

@@ -46,7 +46,7 @@ def test_jpeg_is_measured_in_thousands_of_bytes() -> None:
     Image.fromarray(image.movedim(0, -1).numpy()).save(file, "JPEG", quality=80)
     (found,) = JPEGSize(quality=80, incompressible=True)(image[None] / 255, [""]).tolist()
     assert found == pytest.approx(len(file.getvalue()) / 1000)
-    with pytest.raises(ValueError, match="quality of JPEG must be from 1 to 95, got 100"):
+    with pytest.raises(ValueError, match="JPEG quality must be from 1 to 95, got 100"):
         JPEGSize(quality=100)
 
 

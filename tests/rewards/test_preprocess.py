@@ -106,7 +106,7 @@ def test_a_processor_that_does_more_than_its_fields_say_is_refused(
     name: str, options: dict[str, Any], tmp_path: Path
 ) -> None:
     processor(name, **options).save_pretrained(tmp_path)
-    with pytest.raises(ValueError, match="does more than to resize, crop and normalise"):
+    with pytest.raises(ValueError, match="does more than resize, crop and normalise"):
         load_preprocessing(str(tmp_path), "reward")
 
 

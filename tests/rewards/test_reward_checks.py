@@ -146,7 +146,7 @@ def test_a_gradient_of_zero_is_warned_of(sana_folder):
     [
         (Raises, RewardError, r"reward 'mine' \(Raises\) fails: KeyError: 'a "),
         (PerPixel, ValueError, r"reward 'mine': scores of PerPixel must have shape \[2\], got \[2, "),
-        (Number, ValueError, r"reward 'mine': Number must give a tensor of 2 scores, got 1.0"),
+        (Number, ValueError, r"reward 'mine': Number must return a tensor of 2 scores, got 1.0"),
     ],
 )
 def test_a_reward_that_fails_is_named(sana_folder, reward, kind, complaint):

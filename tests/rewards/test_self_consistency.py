@@ -163,5 +163,5 @@ def test_gradient_against_finite_differences(features: ImageFeatures) -> None:
 
 def test_what_cannot_serve_is_said_before_anything_is_spent(features: ImageFeatures) -> None:
     for level in (0.0, 1.0):
-        with pytest.raises(ValueError, match=r"needs a level inside \(0, 1\)"):
+        with pytest.raises(ValueError, match=r"level must be in \(0, 1\)"):
             SelfConsistency(features, level)

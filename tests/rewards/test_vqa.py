@@ -50,7 +50,7 @@ def test_probability_of_yes(folder: str) -> None:
 
 
 def test_what_cannot_be_asked(folder: str) -> None:
-    with pytest.raises(ValueError, match=r"the question must have \{prompt\} in it"):
+    with pytest.raises(ValueError, match=r"question must contain \{prompt\}"):
         VQAScore(folder, question="Is it good?")
-    with pytest.raises(ValueError, match=r"the answer 'yes yes' is 2 tokens"):
+    with pytest.raises(ValueError, match=r"the answer 'yes yes' has 2 tokens"):
         VQAScore(folder, answer="yes yes")

@@ -7,7 +7,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from hypernoise_pl.llm.endpoint import ChatEndpoint, EndpointUnusable, Spending
+from hypernoise_pl.llm.account import Spending
+from hypernoise_pl.llm.endpoint import ChatEndpoint
+from hypernoise_pl.llm.errors import EndpointUnusable
 from hypernoise_pl.search.base import Search
 from hypernoise_pl.search.problem import NoiseProblem
 from hypernoise_pl.search.prompt_optimisation import PromptOptimisation

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from hypernoise_pl.data.geneval import TAGS
 from hypernoise_pl.shapes.caption import (
-    TAGS,
     Combination,
     combinations,
     metadata,

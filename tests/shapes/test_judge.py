@@ -8,8 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from hypernoise_pl.data.geneval import TAGS
 from hypernoise_pl.metrics.geneval.rules import Detection
-from hypernoise_pl.shapes.caption import COLOURS, SHAPES, TAGS, Combination, sample_prompts
+from hypernoise_pl.shapes.caption import COLOURS, SHAPES, Combination, sample_prompts
 from hypernoise_pl.shapes.flaws import Slots, hard_negatives, interpolate_to_flaw
 from hypernoise_pl.shapes.judge import ShapesJudge
 from hypernoise_pl.shapes.render import render, render_scenes

@@ -5,7 +5,8 @@ import itertools
 import pytest
 import torch
 
-from hypernoise_pl.shapes.caption import COLOURS, SHAPES, TAGS, Combination, combinations, sample_prompts
+from hypernoise_pl.data.geneval import TAGS
+from hypernoise_pl.shapes.caption import COLOURS, SHAPES, Combination, combinations, sample_prompts
 from hypernoise_pl.shapes.facts import caption_truth
 from hypernoise_pl.shapes.scene import AXES, CELLS, GAP, PALETTE, SLOTS, Scenes, sample_scenes
 

@@ -1,4 +1,4 @@
-"""How the shapes world's generator is made, in a few steps of a tiny one."""
+"""Training of the shapes world's generator, in a few steps of a tiny model."""
 
 import random
 from pathlib import Path
@@ -10,14 +10,10 @@ from omegaconf import OmegaConf
 from hypernoise_pl.generators.sana_sprint import SanaSprint
 from hypernoise_pl.shapes.caption import combinations
 from hypernoise_pl.shapes.training import generator as train_generator
-from hypernoise_pl.shapes.training.generator import (
-    CaptionReader,
-    TextToLatent,
-    main,
-    pictured_combination,
-    reader_loss,
-    solve_flow,
-)
+from hypernoise_pl.shapes.training.caption_reader import CaptionReader, reader_loss
+from hypernoise_pl.shapes.training.flow_teacher import pictured_combination, solve_flow
+from hypernoise_pl.shapes.training.generator import main
+from hypernoise_pl.shapes.training.text_to_latent import TextToLatent
 from hypernoise_pl.shapes.training.training_batches import is_training_caption
 
 CONFIG = Path(__file__).parents[2] / "experiments" / "shapes_world" / "generator.yaml"
@@ -39,7 +35,7 @@ def config():
                 "caption_channels": 32,
             },
         },
-        "reader": {"captions": 8, "loop": {"steps": 3}},
+        "text_encoder": {"captions": 8, "loop": {"steps": 3}},
         "teacher": {"captions": 8, "loop": {"steps": 3}},
         "pairs": {"chunks": 2, "chunk_size": 16, "steps": 3},
         "student": {"batch": 8, "loop": {"steps": 3}},
@@ -47,7 +43,7 @@ def config():
     return OmegaConf.merge(OmegaConf.load(CONFIG), small)
 
 
-def test_the_command_makes_a_pipeline_that_draws(config, tmp_path, monkeypatch):
+def test_the_command_trains_a_pipeline_that_generates_images(config, tmp_path, monkeypatch):
     OmegaConf.save(config, tmp_path / "small.yaml")
     arguments = ["--config", str(tmp_path / "small.yaml"), "--work", str(tmp_path / "work")]
     main([*arguments, "--output", str(tmp_path / "made")])
@@ -56,7 +52,7 @@ def test_the_command_makes_a_pipeline_that_draws(config, tmp_path, monkeypatch):
     images = made.generate(noise, made.encode(["a red circle", "two stars"]), steps=1)
     assert images.shape == (2, 3, 32, 32) and images.std() > 0
 
-    # a second call finds every stage done, and writes the same
+    # a second call finds every stage complete and writes the same weights
     monkeypatch.setattr(train_generator, "teacher_loss", None)
     monkeypatch.setattr(train_generator, "student_loss", None)
     main([*arguments, "--output", str(tmp_path / "again")])
@@ -64,22 +60,22 @@ def test_the_command_makes_a_pipeline_that_draws(config, tmp_path, monkeypatch):
     assert (tmp_path / "made" / weights).read_bytes() == (tmp_path / "again" / weights).read_bytes()
 
 
-def test_a_picture_shows_what_it_is_told_or_one_fact_other():
+def test_an_image_shows_its_caption_or_differs_in_one_fact():
     rng = random.Random(0)
     for tag in ("single_object", "counting", "position", "color_attr"):
-        for told in combinations(tag, "train")[:20]:
-            assert pictured_combination(told, 0.0, rng) == told
-            other = pictured_combination(told, 1.0, rng)
-            assert other != told and is_training_caption(other)
+        for caption in combinations(tag, "train")[:20]:
+            assert pictured_combination(caption, 0.0, rng) == caption
+            other = pictured_combination(caption, 1.0, rng)
+            assert other != caption and is_training_caption(other)
 
 
-def test_the_reader_learns(config):
+def test_the_text_encoder_learns(config):
     torch.manual_seed(0)
     reader = CaptionReader(TextToLatent(config.model))
     optimizer = torch.optim.AdamW(reader.parameters(), 1e-2)
     losses = []
     for step in range(30):
-        loss, _ = reader_loss(reader, config.reader, step)
+        loss, _ = reader_loss(reader, config.text_encoder, step)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -87,8 +83,8 @@ def test_the_reader_learns(config):
     assert sum(losses[-5:]) < 0.8 * sum(losses[:5])
 
 
-def test_guidance_1_is_the_told_flow_alone(config):
-    """Against the general formula, untold + g (told - untold), a hair beside 1."""
+def test_guidance_of_1_is_the_conditional_flow(config):
+    """Compared with the general formula, uncond + g * (cond - uncond), at g close to 1."""
     torch.manual_seed(0)
     model = TextToLatent(config.model)
     noise = torch.randn(3, 16, 2, 2)

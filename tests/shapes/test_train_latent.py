@@ -34,7 +34,7 @@ def ensemble() -> Ensemble:
 def config():
     """The real recipe, cut down to seconds."""
     small = {
-        "data": {"prompts": 12, "block": 5, "gaussian": 3, "strangers": 2, "climb": {"iterations": 2}},
+        "data": {"prompts": 12, "block": 5, "gaussian": 3, "mismatched": 2, "climb": {"iterations": 2}},
         "model": {"width": 16, "heads": 2, "feedforward": 16, "layers": 1, "queries": 2},
         "training": {"prompts": 4, "latents": 5, "loop": {"steps": 4}},
         "measure": {"prompts": 6, "seeds": 1, "candidates": [2], "ranked": 4, "climb": {"iterations": 2}},
@@ -54,7 +54,7 @@ def test_the_command_distils_and_measures(config, tmp_path, monkeypatch):
     methods = report["methods"]
     assert methods["best_of_2_ensemble"]["weighted_reward"] >= methods["none"]["weighted_reward"]
     assert (methods["best_of_2_ensemble"]["decodes"], methods["best_of_2_latent"]["decodes"]) == (2, 1)
-    assert set(report["latent_beside_ensemble"]) == {"best_of_2", "reno_2"}
+    assert set(report["latent_versus_ensemble"]) == {"best_of_2", "reno_2"}
 
     # a second call finds data and network done, and writes the same
     monkeypatch.setattr(train_latent, "distillation_loss", None)
@@ -75,7 +75,7 @@ def test_what_is_watched_is_what_the_ensemble_says_of_it(config, generator, ense
         torch.testing.assert_close(ensemble(images, [text] * len(images)), scores[row], rtol=0, atol=1e-4)
         # the other text's latents, put to this one
         latents_now, scores_now = add_mismatched_pairs(
-            generator, ensemble, texts, (latents, scores), OmegaConf.merge(config.data, {"strangers": 1})
+            generator, ensemble, texts, (latents, scores), OmegaConf.merge(config.data, {"mismatched": 1})
         )
         assert latents_now.shape[1] == scores_now.shape[1] == latents.shape[1] + 1
         stranger = latents_now[row, -1]

@@ -1,4 +1,4 @@
-"""T2I-CompBench: how well images bind attributes, place and count objects, and show what happens."""
+"""T2I-CompBench: attribute binding, spatial relations, numeracy and actions."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from hypernoise_pl.rewards.base import Reward
 from hypernoise_pl.rewards.clip import CLIPCosine
 from hypernoise_pl.types import Prompt, nearest
 
-NEEDS = {  # category -> the options that it is judged by
+NEEDS = {  # category -> options that judge it
     "color": ("attributes",),
     "shape": ("attributes",),
     "texture": ("attributes",),
@@ -37,31 +37,31 @@ NEEDS = {  # category -> the options that it is judged by
 
 
 class T2ICompBench(Benchmark):
-    """T2I-CompBench's categories, each judged by its own part; a prompt's tag is its category.
+    """T2I-CompBench's categories, each with its own judge; a prompt's tag is its category.
 
     - ``color``, ``shape``, ``texture``: the product over a prompt's noun chunks of the probability that the image
       shows the chunk, as BLIP answers.
-    - ``spatial``: a quarter of each object's confidence and half of how well their position fits, 0 to 1.
-    - ``numeracy``: the mean over objects of a half for being there and a half for their number.
-    - ``non_spatial``: the cosine of image and prompt in CLIP, about 0.2 to 0.35.
-    - ``complex``: the mean of those that a prompt is about.
+    - ``spatial``: a quarter of each object's confidence plus half of the score of their position, 0 to 1.
+    - ``numeracy``: the mean over objects of 1/2 for presence plus 1/2 for the correct number.
+    - ``non_spatial``: the CLIP cosine of image and prompt, about 0.2 to 0.35.
+    - ``complex``: the mean of the categories that apply to a prompt.
 
-    ``3d_spatial`` is not judged. A category whose part is left out is not read from a folder, which is said.
+    ``3d_spatial`` is not supported. Categories without their options are not read from a folder; a line lists them.
 
     Args:
-        attributes: reward that gives a probability; the original asks ``Salesforce/blip-vqa-capfilt-large`` the
-            question ``{prompt}?`` and takes ``yes`` against ``no``.
-        detector: in place of the original's UniDet. Prompts with an object that it has no class for have no figure.
-        non_spatial: CLIP model; the original's is ViT-B/32.
-        categories: those to read and score; None for all that have their parts.
-        chunks: JSON file of noun chunks, as ``read_parses`` has it, to use those of spaCy as the original does; None
-            to take those of ``noun_chunks``. ``complex`` needs it.
-        names: word of a prompt -> class of the detector, where the detector calls a thing otherwise.
+        attributes: reward that is a probability; the original asks ``Salesforce/blip-vqa-capfilt-large`` the question
+            ``{prompt}?`` and compares ``yes`` with ``no``.
+        detector: object detector; the original uses UniDet. Prompts with an object of an unknown class have no figure.
+        non_spatial: CLIP model; the original uses ViT-B/32.
+        categories: categories to read and score; None for all with their options.
+        chunks: JSON file of spaCy's noun chunks, as ``read_parses`` describes; None for the rules of ``noun_chunks``.
+            Required for ``complex``.
+        names: word of a prompt -> the detector's class name, where they differ.
 
     Raises:
-        FileNotFoundError: if there is no file of chunks.
-        ValueError: if there is no part, a category is unknown or lacks its part, the file of chunks is bad, or a name
-            is of no class of the detector.
+        FileNotFoundError: if the file of chunks is missing.
+        ValueError: if there is no judge, a category is unknown or lacks an option, the file of chunks is invalid, or a
+            name is not a class of the detector.
 
     Source: Huang et al. 2023 (T2I-CompBench, arXiv 2307.06350) and 2025 (T2I-CompBench++).
     """
@@ -87,7 +87,7 @@ class T2ICompBench(Benchmark):
             {"attributes": attributes, "detector": detector, "non_spatial": non_spatial, "chunks": chunks}
         )
         if all(self.absent.values()):
-            raise ValueError("T2I-CompBench: nothing to judge with; give attributes, detector or non_spatial")
+            raise ValueError("T2I-CompBench: no judge; give attributes, detector or non_spatial")
         for category in categories or ():
             if category not in CATEGORIES:
                 raise ValueError(f"T2I-CompBench: no category {category!r}{nearest(category, CATEGORIES)}")
@@ -99,7 +99,7 @@ class T2ICompBench(Benchmark):
         self.parts = nn.ModuleDict(_parts(attributes, detector, non_spatial, chunks, names or {}))
 
     def missing_metadata(self, prompt: Prompt) -> str | None:
-        """What a prompt lacks: a tag that is a category with its part, or what that part needs; None if nothing."""
+        """What a prompt lacks: a category with its options as tag, or metadata of the category; None if complete."""
         if prompt.tag not in CATEGORIES:
             return f"has no category as its tag, but {prompt.tag!r}{nearest(prompt.tag, CATEGORIES)}"
         if (lack := _lack(prompt.tag, self.absent)) is not None:
@@ -107,28 +107,28 @@ class T2ICompBench(Benchmark):
         return self._part(prompt.tag).missing_metadata(prompt)
 
     def missing(self) -> str | None:
-        """What the reward or the CLIP model lacks; None if nothing."""
+        """The first missing requirement of the reward or the CLIP model; None if there is none."""
         judges = (self.arguments.get(name) for name in ("attributes", "non_spatial"))
         return next((lack for judge in judges if judge is not None and (lack := judge.missing()) is not None), None)
 
     def judged_by(self) -> str:
-        """Each part, and what stands in for UniDet."""
+        """Names of the judges, including the detector in place of UniDet."""
         said = {"attributes": "attributes", "detector": "spatial and numeracy, in place of UniDet"}
         given = {name: self.arguments.get(name) for name in ("attributes", "detector", "non_spatial")}
         return "; ".join(f"{said.get(name, name)}: {_named(part)}" for name, part in given.items() if part is not None)
 
     @classmethod
     def read(cls, file: Path, **options: Any) -> list[Prompt]:
-        """The validation prompts of a folder or file, category by category; a line says what is left out and why.
+        """Read the validation prompts of a folder or file; a line lists the categories left out and the reasons.
 
         Args:
-            file: the folder of the benchmark's text files, or one of them, such as ``color_val.txt``; or any file of
-                prompts whose tags are categories.
-            **options: the benchmark's own; a category is read if its parts are among them.
+            file: folder of the benchmark's text files, or one of them, such as ``color_val.txt``; or any prompt file
+                whose tags are categories.
+            **options: options from the benchmark's configuration; a category is read if its options are given.
 
         Raises:
             FileNotFoundError: if it is missing or has no validation prompts.
-            ValueError: if a file is bad, has training prompts, or none of its categories can be judged.
+            ValueError: if a file is invalid or has training prompts, or no category can be judged.
         """
         asked, absent = options.get("categories"), _absent(options)
         left_out: dict[str, str] = {}
@@ -146,7 +146,7 @@ class T2ICompBench(Benchmark):
         return [prompt for prompt in found if asked is None or prompt.tag in asked]
 
     def results(self, scored: Sequence[ScoredImage]) -> dict[str, str]:
-        """``vqa_result.json`` of each category, where its original tools write it."""
+        """``vqa_result.json`` of each category at the path of the original tools."""
         return result_files(scored)
 
     def _outcomes(self, images: Tensor, prompts: list[Prompt]) -> list[Outcome]:
@@ -164,12 +164,12 @@ class T2ICompBench(Benchmark):
 
 
 def _absent(options: Mapping[str, Any]) -> dict[str, list[str]]:
-    """Category -> the options that it needs and that are not given."""
+    """Category -> required options that are not given."""
     return {category: [name for name in needs if options.get(name) is None] for category, needs in NEEDS.items()}
 
 
 def _lack(category: str, absent: Mapping[str, list[str]]) -> str | None:
-    """Why a category cannot be judged; None if it can."""
+    """Reason why a category cannot be judged; None if it can."""
     if category not in absent:
         return "is not judged: it needs the depth of an image" if category in CATEGORIES else "is unknown"
     return f"needs {' and '.join(absent[category])}" if absent[category] else None
@@ -195,7 +195,7 @@ def _parts(
 
 
 def _named(part: object) -> str:
-    """A detector by its own name, another part by its class and model."""
+    """Display name of a detector; class and model of another judge."""
     if isinstance(part, Detector):
         return part.display_name()
     model = getattr(part, "arguments", {}).get("model", "")

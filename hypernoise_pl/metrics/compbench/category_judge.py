@@ -1,4 +1,4 @@
-"""What judges the images of a category of T2I-CompBench."""
+"""The contract of judges of T2I-CompBench's categories."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from hypernoise_pl.types import Prompt
 
 
 class CategoryJudge(nn.Module, ABC):
-    """Judges the images of a category."""
+    """Judges the images of one category."""
 
     def missing_metadata(self, prompt: Prompt) -> str | None:
-        """What a prompt lacks to be judged, as "has no ..."; None if nothing."""
+        """The metadata that a prompt lacks, as "has no ..."; None if it is complete."""
         return None
 
     @abstractmethod
     def judge(self, images: Tensor, prompts: list[Prompt]) -> list[Outcome]:
-        """B outcomes of images [B, 3, H, W] in [0, 1] and their B prompts; NaN where one cannot be judged."""
+        """Outcomes of images [B, 3, H, W] in [0, 1] with B prompts; NaN for an image that cannot be judged."""

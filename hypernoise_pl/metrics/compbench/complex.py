@@ -1,4 +1,4 @@
-"""The part of T2I-CompBench that joins three others: complex prompts."""
+"""T2I-CompBench's judge of complex prompts, the mean of up to three other judges."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ RELATIONS = ("spatial", "action")  # what a complex prompt has besides attribute
 
 
 class ParsedSpatial(Spatial):
-    """As ``Spatial``, of prompts whose objects a file names.
+    """Spatial judge of prompts whose objects come from a file.
 
     Args:
-        detector: of objects.
-        names: word of a prompt -> class of the detector, for words that it calls otherwise.
-        parses: of the prompts.
+        detector: object detector.
+        names: word of a prompt -> the detector's class name, where they differ.
+        parses: parsed prompts.
     """
 
     def __init__(self, detector: Detector, names: Mapping[str, str], parses: ParsedPrompts) -> None:
@@ -34,21 +34,21 @@ class ParsedSpatial(Spatial):
         self.parses = parses
 
     def relation(self, prompt: Prompt) -> Relation | None:
-        """The file's two objects, and the first words of place that the prompt has."""
+        """The two objects from the file and the first locality in the prompt."""
         objects = self.parses[prompt.text].objects
         return None if objects is None else Relation(objects[0], locality_of(prompt.text) or "", objects[1])
 
 
 class Complex(CategoryJudge):
-    """The mean of a prompt's attributes, place of two objects, and agreement without adjectives.
+    """Mean of the attribute score, the spatial score, and the CLIP cosine with the prompt without adjectives.
 
-    A prompt's metadata has ``relations``: which of ``spatial`` and ``action`` count for it.
+    The key ``relations`` of a prompt's metadata lists which of ``spatial`` and ``action`` apply.
 
     Args:
-        attributes: reward that gives a probability of an image and a noun chunk.
-        spatial: judges where the objects stand that a file names.
+        attributes: reward that is a probability for an image and a noun chunk.
+        spatial: judge of the positions of the file's objects.
         non_spatial: CLIP model.
-        parses: of the prompts.
+        parses: parsed prompts.
 
     Source: Huang et al. 2023 (T2I-CompBench, arXiv 2307.06350), 3-in-1.
     """
@@ -61,7 +61,7 @@ class Complex(CategoryJudge):
         self.non_spatial, self.parses = NonSpatial(non_spatial), parses
 
     def missing_metadata(self, prompt: Prompt) -> str | None:
-        """What is known of its words, and which relations it has."""
+        """The metadata that a prompt lacks: relations and a parsed prompt; None if complete."""
         if not {*prompt.metadata.get("relations", ("none",))} <= {*RELATIONS}:
             return "has no 'relations' in its metadata; read it from a folder that has complex_val_spatial.txt"
         if prompt.text not in self.parses or self.parses[prompt.text].plain is None:
@@ -69,7 +69,7 @@ class Complex(CategoryJudge):
         return self.attributes.missing_metadata(prompt)
 
     def judge(self, images: Tensor, prompts: list[Prompt]) -> list[Outcome]:
-        """Outcomes with the parts' figures; the reasons of all parts."""
+        """Outcomes with the figures and reasons of all judges."""
         found: list[dict[str, Outcome]] = [
             {"attributes": outcome} for outcome in self.attributes.judge(images, prompts)
         ]

@@ -1,4 +1,4 @@
-"""The parts of T2I-CompBench that look at the objects a detector finds: where they stand, and how many there are."""
+"""T2I-CompBench's judges on detections: spatial relations and numeracy."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from hypernoise_pl.types import Prompt
 
 
 class DetectionJudge(CategoryJudge):
-    """Judges by what a detector finds.
+    """Judges images by their detections.
 
     Args:
-        detector: of objects.
-        names: word of a prompt -> class of the detector, for words that it calls otherwise.
+        detector: object detector.
+        names: word of a prompt -> the detector's class name, where they differ.
     """
 
     def __init__(self, detector: Detector, names: Mapping[str, str]) -> None:
@@ -37,11 +37,11 @@ class DetectionJudge(CategoryJudge):
         return class_of(word, self.detector.classes, self.names) is None
 
     def name(self, word: str) -> str:
-        """The detector's class for a word; the word itself where it has none."""
+        """The detector's class for a word; the word itself if it has none."""
         return class_of(word, self.detector.classes, self.names) or word
 
     def judge(self, images: Tensor, prompts: list[Prompt]) -> list[Outcome]:
-        """Outcomes; NaN for a prompt with an object that the detector does not know."""
+        """Outcomes of the images; NaN for a prompt with an object of an unknown class."""
         unknown = [[word for word in self.objects(prompt) if self.unknown(word)] for prompt in prompts]
         rows = [row for row, own in enumerate(unknown) if not own]
         found = dict(zip(rows, self.detector.detect(images[rows]) if rows else (), strict=True))
@@ -55,31 +55,31 @@ class DetectionJudge(CategoryJudge):
 
     @abstractmethod
     def objects(self, prompt: Prompt) -> list[str]:
-        """The words of a prompt that are looked for."""
+        """Objects of a prompt, as words."""
 
     @abstractmethod
     def outcome(self, detections: Sequence[Detection], prompt: Prompt) -> Outcome:
-        """The outcome of what was found, most confident first."""
+        """Outcome of an image from its detections, most confident first."""
 
 
 class Spatial(DetectionJudge):
-    """Where two objects stand, and how sure the detector is of them."""
+    """Score of the positions and confidences of two objects."""
 
     def missing_metadata(self, prompt: Prompt) -> str | None:
-        """A relation of two objects."""
+        """The relation of two objects that a prompt lacks; None if it has one."""
         return None if relation_of(prompt.text) else "has no relation of the form 'a dog on the left of a cup'"
 
     def relation(self, prompt: Prompt) -> Relation | None:
-        """What a prompt says of two objects; None if nothing."""
+        """The prompt's relation of two objects; None if there is none."""
         return relation_of(prompt.text)
 
     def objects(self, prompt: Prompt) -> list[str]:
-        """The two."""
+        """The two objects of the relation."""
         relation = self.relation(prompt)
         return [] if relation is None else [relation.one, relation.other]
 
     def outcome(self, detections: Sequence[Detection], prompt: Prompt) -> Outcome:
-        """The reason names what is missing, or how well the position fits."""
+        """Spatial score; the reason names missing objects or the score of the position."""
         relation = self.relation(prompt)
         if relation is None:
             return Outcome(0.0, "the prompt has no relation of two objects")
@@ -95,18 +95,18 @@ class Spatial(DetectionJudge):
 
 
 class Numeracy(DetectionJudge):
-    """Which objects there are, and whether there are as many as the prompt says."""
+    """Score of the presence and the number of the prompt's objects."""
 
     def missing_metadata(self, prompt: Prompt) -> str | None:
-        """Objects with a number."""
+        """The counted objects that a prompt lacks; None if it has some."""
         return None if self.objects(prompt) else "has no object of the benchmark with a number before it"
 
     def objects(self, prompt: Prompt) -> list[str]:
-        """Those that a number stands before."""
+        """Objects that follow a number."""
         return [word for word, _ in self._counted(prompt)]
 
     def outcome(self, detections: Sequence[Detection], prompt: Prompt) -> Outcome:
-        """The reason names what there is too much or too little of."""
+        """Numeracy score; the reason lists wrong numbers."""
         wanted = [(self.name(word), number) for word, number in self._counted(prompt)]
         names = [detection.name for detection in remove_duplicates(detections)]
         wrong = [f"{name}: expected {number}, found {names.count(name)}" for name, number in wanted]

@@ -1,4 +1,4 @@
-"""What T2I-CompBench asks of a detector, and what of its objects a detector can find."""
+"""Detections as T2I-CompBench uses them: class names, confidence threshold, scaled boxes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from hypernoise_pl.metrics.geneval.rules import Detection
 
-CONFIDENCE = 0.5  # of a detection, which must lie above
+CONFIDENCE = 0.5  # exclusive threshold of a detection
 SHORT, LONG = 479, 480  # pixels to which the reference evaluation scales an image's shorter and longer side
 # the reference evaluation's own, and other names of the same thing in COCO
 RENAMED = {"man": "person", "woman": "person", "boy": "person", "girl": "person", "ship": "boat"}
@@ -20,16 +20,16 @@ COCO = {
     "television": "tv",
     "table": "dining table",
 }
-OTHER_THINGS = {"mouse"}  # an animal in the prompts, a computer's in COCO
+OTHER_THINGS = {"mouse"}  # an animal in the prompts, a device in COCO
 
 
 def class_of(word: str, classes: Sequence[str], names: Mapping[str, str]) -> str | None:
-    """The detector's class for a word of a prompt; None where it has none.
+    """The detector's class for a word of a prompt; None if it has none.
 
     Args:
-        word: singular.
-        classes: of the detector.
-        names: word -> class, before all others.
+        word: singular noun.
+        classes: classes of the detector.
+        names: word -> class; it takes precedence.
     """
     for name in (names.get(word), RENAMED.get(word), None if word in OTHER_THINGS else word, COCO.get(word)):
         if name is not None and name in classes:
@@ -38,7 +38,7 @@ def class_of(word: str, classes: Sequence[str], names: Mapping[str, str]) -> str
 
 
 def select_detections(detections: Sequence[Detection], height: int, width: int) -> list[Detection]:
-    """The detections that are sure enough, most confident first, with boxes in pixels of the scaled image."""
+    """Confident detections, most confident first, with boxes in pixels of the scaled image."""
     factor = min(SHORT / min(height, width), LONG / max(height, width))
     sure = sorted((found for found in detections if found.score > CONFIDENCE), key=lambda found: -found.score)
     return [replace(found, box=_times(found.box, factor)) for found in sure]

@@ -1,4 +1,4 @@
-"""Where T2I-CompBench's images lie, and what a prompt is called in a file name."""
+"""T2I-CompBench's image folder, and prompts in file names."""
 
 from __future__ import annotations
 
@@ -17,14 +17,13 @@ _UNSAFE = re.compile(r"[/\x00-\x1f\x7f\ud800-\udfff]|%(?=[0-9A-Fa-f]{2})")
 
 
 class CompBenchImages(ImageFolder):
-    """T2I-CompBench's: ``color/samples/a red book and a yellow vase_000000.png``.
+    """T2I-CompBench's layout: ``color/samples/a red book and a yellow vase_000000.png``.
 
-    Its original tools score one category at a time: give them ``color`` as the folder. They want a number that is
-    unique in the category; here it is the prompt's index times 10 plus the image's number, which is theirs where a
-    single category is read. Other tools' folders are read with any numbers, each prompt's images in their order, and
-    ``samples`` is read too where there is no folder of the category.
+    The original tools score one category at a time: give them ``color`` as the folder. The number is the prompt's index
+    times 10 plus the image's number; with a single category it equals the original's. Folders of other tools may have
+    any numbers; ``samples`` is read if the category has no folder.
 
-    A prompt that no file can be called is escaped, as ``file_label`` says; the original tools read the escaped words.
+    ``file_label`` escapes prompts that are no valid file names; the original tools read the escaped text.
 
     Source: Huang et al. 2023 (T2I-CompBench, arXiv 2307.06350), reference evaluation.
     """
@@ -37,9 +36,9 @@ class CompBenchImages(ImageFolder):
         return f"{place}/{file_label(prompt.text)}_{prompt.index * self.images + number:06}.png"
 
     def find(self, folder: Path, prompts: Sequence[Prompt]) -> list[ImageFile]:
-        """The images that the folder has, in the order of prompts and numbers; missing ones are passed over.
+        """Existing images in the order of prompts and numbers.
 
-        Of prompts with the same tag and words, each has the files of its own numbers, or all where none has its.
+        Prompts with equal tag and text are told apart by number; if no number matches, each gets all files.
         """
         twins = Counter((prompt.tag, prompt.text) for prompt in prompts)
         places: dict[str, dict[str, dict[int, Path]]] = {}
@@ -61,11 +60,11 @@ class CompBenchImages(ImageFolder):
 
 
 def file_label(text: str) -> str:
-    """What stands for a prompt in a file name: its own words, wherever a file may be called so.
+    """The name of a prompt in a file name: its text, escaped and shortened if necessary.
 
-    Slashes, control characters and lone surrogates are written as ``%2F`` and the like, and so is a ``%`` that two
-    hexadecimal digits follow, so that no two prompts are written alike. What is longer than 244 bytes is cut there, and
-    ``~`` and 16 digits of the SHA-256 of the whole prompt are added.
+    Slashes, control characters and lone surrogates become ``%2F`` and similar, as does a ``%`` before two hexadecimal
+    digits; different prompts have different labels. A label above 244 bytes is cut and ends in ``~`` and 16 digits of
+    the prompt's SHA-256.
     """
     label = _UNSAFE.sub(lambda found: _hexadecimal(found.group()), text)
     if len(label.encode()) <= LONGEST:

@@ -1,4 +1,4 @@
-"""T2I-CompBench's score of how many objects there are, from detections. Pure, and free of any detector."""
+"""T2I-CompBench's numeracy score from detections."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from collections.abc import Mapping, Sequence
 from hypernoise_pl.metrics.geneval.rules import Detection
 
 NUMBERS = {"a": 1, "an": 1, "one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8}
-SAME = 0.9  # share of overlap above which two boxes of one class are one object
+SAME = 0.9  # overlap above which two boxes of one class are one object
 
 
 def counted_objects(prompt: str, objects: Mapping[str, str]) -> list[tuple[str, int]]:
-    """The objects that a prompt counts, in its order: a word of ``objects`` right after a number.
+    """Objects with their numbers, in the order of the prompt: a word of ``objects`` right after a number.
 
     Args:
-        prompt: such as "three mice, a cup and two dogs sat in the sun".
-        objects: word -> its singular, of singulars and plurals alike; other words are passed over.
+        prompt: prompt, such as "three mice, a cup and two dogs sat in the sun".
+        objects: singular or plural -> singular; other words are ignored.
 
     Returns:
         Singular and number of each.
@@ -28,7 +28,7 @@ def counted_objects(prompt: str, objects: Mapping[str, str]) -> list[tuple[str, 
 
 
 def remove_duplicates(detections: Sequence[Detection]) -> list[Detection]:
-    """The detections without those that lie on an earlier one of their class.
+    """Remove detections that overlap an earlier one of the same class.
 
     Two boxes are one object where they share more than 0.9 of both together, or of either; sizes count a pixel more
     than the difference of the edges, as in the reference evaluation.
@@ -41,10 +41,10 @@ def remove_duplicates(detections: Sequence[Detection]) -> list[Detection]:
 
 
 def count_score(names: Sequence[str], wanted: Sequence[tuple[str, int]]) -> float:
-    """The mean over the objects wanted: a half if there is one, and a half more if there are as many as wanted.
+    """Mean over the wanted objects of 1/2 for presence plus 1/2 for the correct number.
 
     Args:
-        names: of the objects found, doubles left out.
+        names: classes of the detected objects, without duplicates.
         wanted: name and number of each; at least one. A name that nothing has stands for every name that contains it
             (``bear`` for ``teddy bear``), as in the reference evaluation.
 

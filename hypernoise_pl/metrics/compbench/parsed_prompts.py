@@ -1,4 +1,4 @@
-"""What a language model says of T2I-CompBench's prompts: noun chunks, objects, and a prompt without adjectives."""
+"""Parsed prompts of T2I-CompBench: noun chunks, objects, and the prompt without adjectives."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from hypernoise_pl.metrics.compbench.chunks import MOST, noun_chunks, words
 
 @dataclass(frozen=True)
 class ParsedPrompt:
-    """A prompt, taken apart.
+    """A parsed prompt.
 
     Args:
-        chunks: noun chunks to ask about, at most 8.
-        objects: the two words around a relation of place; None if there are not two.
-        plain: the prompt without adjectives; None if it is not known.
+        chunks: noun chunks, at most 8.
+        objects: two objects of a spatial relation; None if there are not two.
+        plain: prompt without adjectives; None if unknown.
     """
 
     chunks: list[str]
@@ -27,15 +27,15 @@ class ParsedPrompt:
 
 
 class ParsedPrompts(dict[str, ParsedPrompt]):
-    """Prompt -> what a file says of it; what no file says follows from ``noun_chunks``."""
+    """Prompt -> parsed prompt; a prompt that is missing is parsed by ``noun_chunks``."""
 
     def __missing__(self, prompt: str) -> ParsedPrompt:
-        """A prompt that the file does not have."""
+        """Parse a missing prompt by rules."""
         return ParsedPrompt(noun_chunks(prompt))
 
 
 def read_parses(file: str | None) -> ParsedPrompts:
-    """Read a JSON file of what spaCy says of prompts.
+    """Read a JSON file of prompts parsed by spaCy.
 
     Args:
         file: JSON: prompt -> list of its noun chunks, ``[chunk.text for chunk in nlp(prompt).noun_chunks]``; or, as

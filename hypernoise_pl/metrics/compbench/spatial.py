@@ -1,4 +1,4 @@
-"""T2I-CompBench's score of where two objects stand, from detections. Pure, and free of any detector."""
+"""T2I-CompBench's spatial score of two objects from detections."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from hypernoise_pl.metrics.geneval.rules import Detection
 
-LOCALITIES = (  # looked for in this order
+LOCALITIES = (  # searched in this order
     "on side of",
     "next to",
     "near",
@@ -19,7 +19,7 @@ LOCALITIES = (  # looked for in this order
     "on top of",
 )
 CLOSE = LOCALITIES[:3]
-DISTANCE, OVERLAP = 150.0, 0.1  # pixels within which two objects are near; intersection over union that does no harm
+DISTANCE, OVERLAP = 150.0, 0.1  # pixels within which two objects are near; largest IoU without a penalty
 LEAST = 0.5  # a lower score counts as 0
 # where the first object stands: axis, and the sign of the way from it to the second
 _SIDES = {"on the left of": (0, 1), "on the right of": (0, -1), "on the top of": (1, 1), "on the bottom of": (1, -1)}
@@ -27,12 +27,12 @@ _SIDES = {"on the left of": (0, 1), "on the right of": (0, -1), "on the top of":
 
 @dataclass(frozen=True)
 class Relation:
-    """What a prompt says of two objects.
+    """A spatial relation of two objects.
 
     Args:
-        one: word for the first.
-        locality: one of ``LOCALITIES``.
-        other: word for the second.
+        one: first object.
+        locality: relation, one of ``LOCALITIES``.
+        other: second object.
     """
 
     one: str
@@ -50,12 +50,12 @@ def relation_of(prompt: str) -> Relation | None:
 
 
 def locality_of(prompt: str) -> str | None:
-    """The first of ``LOCALITIES`` that stands in a prompt; None if none does."""
+    """The first of ``LOCALITIES`` in a prompt; None if there is none."""
     return next((words for words in LOCALITIES if words in prompt), None)
 
 
 def position(locality: str, one: Sequence[float], other: Sequence[float]) -> float:
-    """How well two boxes fit a locality, 0 to 1.
+    """Score of two boxes for a locality, 0 to 1.
 
     Args:
         locality: of the first object, seen from the second. ``on top of`` always scores 0: the reference evaluation
@@ -95,7 +95,7 @@ def intersection_over_union(one: Sequence[float], other: Sequence[float]) -> flo
 
 
 def spatial_score(detections: Sequence[Detection], relation: Relation) -> float:
-    """A quarter of each object's confidence and half of their position; 0 where that is below a half.
+    """A quarter of each object's confidence plus half of the position's score; 0 if the sum is below 1/2.
 
     Args:
         detections: most confident first; the first of a name counts.

@@ -1,4 +1,4 @@
-"""Read T2I-CompBench's validation prompts, and never its training prompts."""
+"""Reader of T2I-CompBench's validation prompts; training prompts are rejected."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ VALIDATION, TRAINING = "_val.txt", "_train.txt"
 
 
 def categories_in(path: Path) -> list[str]:
-    """The categories that a folder has validation prompts of, or that a file's name says.
+    """Categories of a folder's validation prompts, or of a file by its name.
 
     Raises:
-        ValueError: if a file has training prompts, or its name says no category.
+        ValueError: if a file has training prompts, or its name contains no category.
     """
     if path.is_dir():
         return sorted(file.name.removesuffix(VALIDATION) for file in path.glob(f"*{VALIDATION}"))
@@ -37,7 +37,7 @@ def read_categories(path: Path, categories: Collection[str]) -> list[Prompt]:
 
     Args:
         path: the folder of the benchmark's text files, or one of them; or any file of prompts with tags.
-        categories: of those to read.
+        categories: categories to read.
 
     Raises:
         FileNotFoundError: if it is missing, or has no validation prompts, or those of ``complex`` without the files

@@ -1,4 +1,4 @@
-"""The parts of T2I-CompBench that look at the whole image: questions about its attributes, and agreement in CLIP."""
+"""T2I-CompBench's judges on the whole image: questions about attributes, and the CLIP cosine."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class Attributes(CategoryJudge):
     """Product over a prompt's noun chunks of the probability that the image shows the chunk.
 
     Args:
-        reward: that gives the probability, 0 to 1, of an image and a chunk.
-        parses: of the prompts.
+        reward: reward that is the probability, 0 to 1, for an image and a chunk.
+        parses: parsed prompts.
 
     Source: Huang et al. 2023 (T2I-CompBench, arXiv 2307.06350), BLIP-VQA.
     """
@@ -34,11 +34,11 @@ class Attributes(CategoryJudge):
         self.reward, self.parses = reward, parses
 
     def missing_metadata(self, prompt: Prompt) -> str | None:
-        """Noun chunks to ask about."""
+        """The noun chunks that a prompt lacks; None if it has some."""
         return None if self.parses[prompt.text].chunks else "has no noun chunk to ask about; name some in a file"
 
     def judge(self, images: Tensor, prompts: list[Prompt]) -> list[Outcome]:
-        """Outcomes with each chunk's probability; those below a half are the reason."""
+        """Outcomes with the probability of each chunk; chunks below 1/2 are the reason."""
         chunks = [self.parses[prompt.text].chunks for prompt in prompts]
         asked: list[list[tuple[str, float]]] = [[] for _ in prompts]
         for place in range(max(map(len, chunks))):
@@ -50,30 +50,30 @@ class Attributes(CategoryJudge):
 
 
 class NonSpatial(CategoryJudge):
-    """The cosine of an image and its prompt.
+    """CLIP cosine of an image and its prompt.
 
     Args:
-        agreement: a CLIP model.
+        clip: CLIP model.
 
     Source: Huang et al. 2023 (T2I-CompBench, arXiv 2307.06350), CLIPScore.
     """
 
-    def __init__(self, agreement: CLIPCosine) -> None:
+    def __init__(self, clip: CLIPCosine) -> None:
         super().__init__()
-        self.agreement = agreement
+        self.clip = clip
 
     def judge(self, images: Tensor, prompts: list[Prompt]) -> list[Outcome]:
-        """Outcomes without a reason."""
+        """Outcomes without reasons."""
         return [Outcome(value) for value in self.cosines(images, [prompt.text for prompt in prompts])]
 
     def cosines(self, images: Tensor, texts: list[str]) -> list[float]:
-        """Cosines of B images and texts."""
+        """Cosines of B images with B texts."""
         with without_autocast(images.device):
-            return self.agreement.cosine(images, texts).tolist()
+            return self.clip.cosine(images, texts).tolist()
 
 
 def _question(chunk: str) -> str:
-    """A chunk without the signs that BLIP's questions are written without."""
+    """A chunk without the punctuation that BLIP's preprocessing removes."""
     return re.sub(r'[.!"()*#:;~]', "", chunk)
 
 

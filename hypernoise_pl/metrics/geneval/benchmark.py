@@ -1,4 +1,4 @@
-"""GenEval as a benchmark: its own prompts, layout and result file, by a detector of choice."""
+"""GenEval as a benchmark: its prompts, folder layout and result file."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from hypernoise_pl.types import Prompt
 
 
 class GenEval(Benchmark):
-    """Share of images that show the objects, numbers, colours and places that their prompts ask for.
+    """Share of images with the objects, numbers, colours and positions of their prompts.
 
     Args:
-        detector: of objects; only with GenEval's own checkpoint are the figures called GenEval.
-        colours: what names the objects' colours.
+        detector: object detector; the figures are called GenEval only with GenEval's own checkpoint.
+        colours: classifier of the objects' colours.
 
     Source: Ghosh et al. 2023 (GenEval, arXiv 2310.11513).
     """
@@ -37,16 +37,16 @@ class GenEval(Benchmark):
         self.title = detector.title()
 
     def missing_metadata(self, prompt: Prompt) -> str | None:
-        """What a prompt's metadata lacks for GenEval's judge; None if nothing."""
+        """The metadata that a prompt lacks for GenEval's judge; None if it is complete."""
         return self.judge.missing_metadata(prompt)
 
     def judged_by(self) -> str:
-        """The detector and the CLIP model, by their names."""
+        """Names of the detector and the CLIP model."""
         return self.judge.display_name()
 
     @classmethod
     def read(cls, file: Path, **options: Any) -> list[Prompt]:
-        """The prompts of GenEval's ``evaluation_metadata.jsonl``, or of the folder that it is in."""
+        """Read the prompts of GenEval's ``evaluation_metadata.jsonl``, or of a folder with that file."""
         return GenEvalFile(str(file / "evaluation_metadata.jsonl" if file.is_dir() else file)).read(Path())
 
     def results(self, scored: Sequence[ScoredImage]) -> dict[str, str]:
@@ -55,6 +55,8 @@ class GenEval(Benchmark):
 
     def _outcomes(self, images: Tensor, prompts: list[Prompt]) -> list[Outcome]:
         return [
-            Outcome(float(seen.verdict.correct), seen.verdict.reason, details={"boxes": boxes_of(seen.found)})
-            for seen in self.judge.judge_images(images, prompts)
+            Outcome(
+                float(result.verdict.correct), result.verdict.reason, details={"boxes": boxes_of(result.detections)}
+            )
+            for result in self.judge.judge_images(images, prompts)
         ]

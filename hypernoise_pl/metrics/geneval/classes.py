@@ -1,4 +1,4 @@
-"""The classes of objects that GenEval names: the 80 of COCO, three of them by other words."""
+"""GenEval's object classes: the 80 of COCO, three with other names."""
 
 from __future__ import annotations
 
@@ -10,5 +10,5 @@ COCO_NAMES = {"mouse": "computer mouse", "remote": "tv remote", "keyboard": "com
 
 @cache
 def class_names() -> tuple[str, ...]:
-    """GenEval's names, in COCO's order."""
+    """GenEval's class names in COCO's order."""
     return tuple(files("hypernoise_pl.metrics.geneval").joinpath("classes.txt").read_text().split("\n")[:-1])

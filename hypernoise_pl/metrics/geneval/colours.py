@@ -1,4 +1,4 @@
-"""The colour of an object, by CLIP: which of ten descriptions the object, cut out of its picture, is nearest to."""
+"""Colours of detected objects by zero-shot CLIP classification of their crops."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 TEMPLATES = ("a photo of a {colour} {name}", "a photo of a {colour}-colored {name}", "a photo of a {colour} object")
-AROUND = "#999"  # of what is not the object
+BACKGROUND = "#999"  # of pixels outside the object's mask
 
 
 class ClipColours(KeepsArguments, nn.Module):
-    """Names the colours of objects, as GenEval does.
+    """Zero-shot classifier of object colours, as in GenEval.
 
     Args:
-        model: folder or hub id of a transformers ``CLIPModel``, OpenAI's own name of one (``ViT-L/14``, GenEval's), or
-            a checkpoint file with open_clip's names.
-        tokenizer: folder or hub id; if left out, the model's own, or LAION's for a checkpoint file.
-        architecture: of a checkpoint file, by open_clip's name or a file of its model config.
-        dtype: precision of the network; the original runs in float16.
-        chunk: objects in one evaluation of the network.
+        model: folder or hub id of a transformers ``CLIPModel``, OpenAI's name of one (GenEval: ``ViT-L/14``), or a
+            checkpoint file in open_clip's format.
+        tokenizer: folder or hub id of the tokenizer; if left out, that of the model, or LAION's for a checkpoint file.
+        architecture: open_clip's name for the architecture of a checkpoint file, or a file of its model config.
+        dtype: precision of the network; the original uses float16.
+        chunk: objects per evaluation of the network; bounds memory.
 
     Raises:
         FileNotFoundError: if a folder or file is missing.
-        ValueError: if a file is damaged, or the model's activation is not the ``quick_gelu`` of OpenAI's models.
+        ValueError: if a file is damaged, or the model's activation is not OpenAI's ``quick_gelu``.
 
     Source: Ghosh et al. 2023 (GenEval), section 3; Radford et al. 2021 for the classifier.
     """
@@ -62,76 +62,78 @@ class ClipColours(KeepsArguments, nn.Module):
         for config in (clip.config.text_config, clip.config.vision_config):
             if config.hidden_act != "quick_gelu":
                 raise ValueError(
-                    f"colours {model}: its activation is {config.hidden_act}; GenEval's CLIP is OpenAI's, whose "
-                    "activation is quick_gelu: with another one colours are taken for others"
+                    f"colours {model}: its activation is {config.hidden_act}; GenEval needs OpenAI's CLIP with "
+                    "quick_gelu: another activation gives wrong colours"
                 )
         self.tokenizer = load_tokenizer(model, tokenizer, clip)
         self.clip = freeze(clip, dtype)
-        self.texts = TextFeatureCache(self._read)
+        self.texts = TextFeatureCache(self._encode_text)
         self.model, self.chunk = model, chunk
 
     def display_name(self) -> str:
-        """Which model it is, for tables."""
+        """Name of the model, for tables."""
         return f"CLIP {self.model}"
 
     @torch.no_grad()
-    def forward(self, asked: Sequence[tuple[Tensor, DetectedObject]]) -> list[str]:
-        """Name colours.
+    def forward(self, objects: Sequence[tuple[Tensor, DetectedObject]]) -> list[str]:
+        """Classify colours.
 
         Args:
-            asked: images [3, H, W] in [0, 1], each with an object in it.
+            objects: images [3, H, W] in [0, 1], each with a detected object.
 
         Returns:
             Each object's colour, one of ``COLOURS``.
         """
         colours: list[str] = []
-        for start in range(0, len(asked), self.chunk):
-            part = asked[start : start + self.chunk]
+        for start in range(0, len(objects), self.chunk):
+            part = objects[start : start + self.chunk]
             side = self.clip.config.vision_config.image_size
-            pixels = torch.cat([_square(cut_out(image, found), side) for image, found in part]).to(self.clip.device)
-            seen = F.normalize(
+            pixels = torch.cat([_square(cut_out(image, detected), side) for image, detected in part]).to(
+                self.clip.device
+            )
+            features = F.normalize(
                 at_least_float32(clip_features(self.clip.vision_model, self.clip.visual_projection, pixels)), dim=-1
             )
-            for row, (_, found) in zip(seen, part, strict=True):
-                colours.append(COLOURS[int((self.classifier(found.detection.name).to(row) @ row).argmax())])
+            for row, (_, detected) in zip(features, part, strict=True):
+                colours.append(COLOURS[int((self.classifier(detected.detection.name).to(row) @ row).argmax())])
         return colours
 
     def classifier(self, name: str) -> Tensor:
-        """[10, D] unit vectors of the colours of a class of objects: the means of their templates' unit vectors."""
+        """[10, D] unit vectors of the colours for a class: normalised means of their templates' unit vectors."""
         texts = [template.format(colour=colour, name=name) for colour in COLOURS for template in TEMPLATES]
         features = F.normalize(self.texts(texts), dim=-1).view(len(COLOURS), len(TEMPLATES), -1)
         return F.normalize(features.mean(1), dim=-1)
 
-    def _read(self, texts: list[str]) -> Tensor:
+    def _encode_text(self, texts: list[str]) -> Tensor:
         length = self.clip.config.text_config.max_position_embeddings
         tokens = self.tokenizer(texts, padding="max_length", truncation=True, max_length=length, return_tensors="pt")
-        found = self.clip.text_model(**tokens.to(self.clip.device)).pooler_output
-        return at_least_float32(self.clip.text_projection(found))
+        pooled = self.clip.text_model(**tokens.to(self.clip.device)).pooler_output
+        return at_least_float32(self.clip.text_projection(pooled))
 
 
-def cut_out(image: Tensor, found: DetectedObject) -> Image:
-    """An object in its box, with grey around its mask if it has one.
+def cut_out(image: Tensor, detected: DetectedObject) -> Image:
+    """Crop an object's box; pixels outside its mask become grey.
 
     Args:
         image: [3, H, W] in [0, 1].
-        found: the object; a side of its box that lies outside the image is moved to the edge.
+        detected: object; its box is clipped to the image.
     """
     from PIL import Image
 
     picture = Image.fromarray(to_uint8(image).numpy())
-    if found.mask is not None:
-        mask = Image.fromarray(found.mask.numpy().astype(np.uint8) * 255)
-        picture = Image.composite(picture, Image.new("RGB", picture.size, AROUND), mask)
+    if detected.mask is not None:
+        mask = Image.fromarray(detected.mask.numpy().astype(np.uint8) * 255)
+        picture = Image.composite(picture, Image.new("RGB", picture.size, BACKGROUND), mask)
     ends: list[tuple[int, int]] = []
     for place, size in enumerate(picture.size):
-        low = min(max(round(found.detection.box[place]), 0), size - 1)
-        ends.append((low, min(max(round(found.detection.box[place + 2]), low + 1), size)))
+        low = min(max(round(detected.detection.box[place]), 0), size - 1)
+        ends.append((low, min(max(round(detected.detection.box[place + 2]), low + 1), size)))
     (left, right), (top, bottom) = ends
     return picture.crop((left, top, right, bottom))
 
 
 def _square(picture: Image, side: int) -> Tensor:
-    """[1, 3, side, side] in [0, 1]: the middle of a picture after Pillow has resized its short side."""
+    """[1, 3, side, side] in [0, 1]: centre crop after Pillow resized the short side."""
     from PIL import Image
 
     short = min(picture.size)

@@ -1,4 +1,4 @@
-"""What finds objects in images for GenEval: the contract, and Mask2Former with the original's steps around it."""
+"""Object detectors for GenEval: the contract, and Mask2Former with the original's pre- and postprocessing."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ from hypernoise_pl.metrics.geneval.rules import THRESHOLD, Detection
 from hypernoise_pl.rewards.frozen_network import Precision, freeze
 from hypernoise_pl.types import check_images
 
-LONG, SHORT = 1333, 800  # pixels that neither side of an image has more of when the network sees it
-STEP = 32  # pixels of which the sides are multiples then
+LONG, SHORT = 1333, 800  # largest sides of the network's input in pixels
+STEP = 32  # the input's sides are multiples of it
 MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)  # of red, green and blue in 0 to 255
-PAD = 128.0  # what is right of and below the image, in 0 to 255
-MOST = 100  # pairs of a query and a class that are looked at, the most probable
+PAD = 128.0  # value of the padding right of and below the image, in 0 to 255
+MOST = 100  # most probable pairs of query and class that are kept
 
 
 @dataclass(frozen=True)
 class DetectedObject:
-    """One object in an image.
+    """One detected object.
 
     Args:
-        detection: its class, box and confidence.
-        mask: [H, W] bool, on the CPU, its pixels; None from a detector that gives boxes alone.
+        detection: class, box and confidence.
+        mask: [H, W] boolean mask on the CPU; None from a detector without masks.
     """
 
     detection: Detection
@@ -42,26 +42,26 @@ class DetectedObject:
 
 
 class Detector(KeepsArguments, nn.Module, ABC):
-    """Finds objects of GenEval's classes in images.
+    """Detects objects of GenEval's classes.
 
     Attributes:
-        classes: names that it can find, GenEval's.
+        classes: GenEval's names of the classes it detects.
     """
 
     classes: tuple[str, ...] = class_names()
 
     @torch.no_grad()
     def forward(self, images: Tensor) -> list[list[DetectedObject]]:
-        """Find objects.
+        """Detect objects.
 
         Args:
             images: [B, 3, H, W] in [0, 1].
 
         Returns:
-            B lists, in any order; boxes are in pixels of the images.
+            B lists of objects in any order; boxes are in pixels of the images.
 
         Raises:
-            ValueError: if the shape does not fit, images are bytes or not in [0, 1], or there is not one list an image.
+            ValueError: if the shape is wrong, images are bytes or not in [0, 1], or the number of lists differs.
         """
         check_images(images, len(images))
         found = self._detect(images) if len(images) else []
@@ -70,15 +70,15 @@ class Detector(KeepsArguments, nn.Module, ABC):
         return found
 
     def detect(self, images: Tensor) -> list[list[Detection]]:
-        """The objects of images [B, 3, H, W] in [0, 1], without their masks."""
+        """Detections in images [B, 3, H, W] in [0, 1], without masks."""
         return [[found.detection for found in own] for own in self(images)]
 
     @abstractmethod
     def display_name(self) -> str:
-        """Which detector it is, for tables: network and checkpoint."""
+        """Name of network and checkpoint, for tables."""
 
     def title(self) -> str:
-        """What a table of GenEval's figures by this detector is called: ``GenEval`` for the original's alone."""
+        """Title of a table of figures with this detector: ``GenEval`` only for the original."""
         return f"{self.display_name()} (GenEval's procedure)"
 
     @abstractmethod
@@ -86,22 +86,21 @@ class Detector(KeepsArguments, nn.Module, ABC):
 
 
 class Mask2FormerDetector(Detector):
-    """Mask2Former, with GenEval's steps before and after the network.
+    """Mask2Former with GenEval's pre- and postprocessing.
 
     Args:
         model: folder or hub id of transformers' ``Mask2FormerForUniversalSegmentation`` on COCO's 80 classes; or a
-            checkpoint file of mmdet, of which GenEval's own is
+            checkpoint file of mmdet; GenEval's own is
             ``mask2former_swin-s-p4-w7-224_lsj_8x2_50e_coco_20220504_001756-743b7d99.pth``.
-        architecture: of a checkpoint file of another size than GenEval's (Swin-S): folder or hub id with transformers'
-            ``config.json`` of such a model.
-        threshold: confidence that an object must have more of to be found; GenEval asks for 0.3, and for 0.9 where it
-            counts.
-        dtype: precision of the network; confidences and masks are in float32 always.
-        chunk: images in one evaluation of the network.
+        architecture: folder or hub id with transformers' ``config.json``, for a checkpoint file of another size than
+            GenEval's Swin-S.
+        threshold: confidence above which an object is detected; GenEval uses 0.3, and 0.9 for counting.
+        dtype: precision of the network; confidences and masks are always in float32.
+        chunk: images per evaluation of the network; bounds memory.
 
     Raises:
         FileNotFoundError: if a folder or file is missing.
-        ValueError: if a file is damaged, lacks weights, has too many, or is of other classes.
+        ValueError: if a file is damaged, has missing or surplus weights, or has other classes.
 
     Source: Cheng et al. 2022 (Mask2Former, arXiv 2112.01527); steps: configuration of GenEval's detector in mmdet 2.x.
     """
@@ -129,7 +128,7 @@ class Mask2FormerDetector(Detector):
         self.network = freeze(network, dtype)
 
     def display_name(self) -> str:
-        """``Mask2Former`` and its checkpoint; GenEval's own is known by its sha256, whatever the file is called."""
+        """``Mask2Former`` and its checkpoint; GenEval's own is recognised by its SHA-256."""
         if self.original is not None:
             return f"GenEval's own Mask2Former, {self.original}"
         whose = "a file that is not GenEval's own" if self.file else "transformers' weights"
@@ -142,9 +141,9 @@ class Mask2FormerDetector(Detector):
         return super().title() if self.file else "geneval-hf"
 
     def _detect(self, images: Tensor) -> list[list[DetectedObject]]:
-        return [found for part in images.split(self.chunk) for found in self._look(part)]
+        return [found for part in images.split(self.chunk) for found in self._run_network(part)]
 
-    def _look(self, images: Tensor) -> list[list[DetectedObject]]:
+    def _run_network(self, images: Tensor) -> list[list[DetectedObject]]:
         pixels, inner = preprocess(images)
         classes, masks = self.network(pixels.to(self.network.dtype))
         size, padded = images.shape[-2:], pixels.shape[-2:]
@@ -156,10 +155,10 @@ class Mask2FormerDetector(Detector):
     def _objects(
         self, logits: Tensor, masks: Tensor, padded: torch.Size, inner: tuple[int, int], size: torch.Size
     ) -> list[DetectedObject]:
-        """The objects in one image, by its queries' logits of classes [Q, C + 1] and of masks [Q, h, w]."""
+        """Objects in one image, from the queries' class logits [Q, C + 1] and mask logits [Q, h, w]."""
         probable = logits.softmax(-1)[:, :-1]
         scores, places = probable.flatten().topk(min(MOST, probable.numel()))
-        # a confidence is never above its class's probability, so that few masks have to be enlarged
+        # the confidence is at most the class probability, so only masks of probable queries are enlarged
         scores, places = scores[scores > self.threshold], places[scores > self.threshold]
         queries, rows = (places // probable.shape[1]).unique(return_inverse=True)
         if not len(queries):
@@ -171,23 +170,23 @@ class Mask2FormerDetector(Detector):
         area = inside.flatten(1).sum(1)
         scores = scores * ((enlarged.sigmoid() * inside).flatten(1).sum(1) / (area + 1e-6))[rows]
         boxes, inside = _boxes(inside).tolist(), inside.cpu()
-        found = []
+        objects = []
         for score, row, label in zip(scores.tolist(), rows.tolist(), (places % probable.shape[1]).tolist()):
             if score > self.threshold:
                 left, top, right, bottom = boxes[row]
                 detection = Detection(self.classes[label], (left, top, right, bottom), None, score)
-                found.append(DetectedObject(detection, inside[row]))
-        return found
+                objects.append(DetectedObject(detection, inside[row]))
+        return objects
 
 
 def preprocess(images: Tensor) -> tuple[Tensor, tuple[int, int]]:
-    """What mmdet's test pipeline does to images: resize with the ratio kept, pad to multiples of 32, normalise.
+    """Mmdet's test pipeline: resize with constant aspect ratio, pad to multiples of 32, normalise.
 
     Args:
         images: [B, 3, H, W] in [0, 1].
 
     Returns:
-        [B, 3, H', W'], and the height and width of what is no padding.
+        [B, 3, H', W'], and the height and width without padding.
     """
     height, width = images.shape[-2:]
     scale = min(LONG / max(height, width), SHORT / min(height, width))
@@ -203,8 +202,8 @@ def _boxes(masks: Tensor) -> Tensor:
     """[K, 4] left, top, right, bottom of masks [K, H, W]; right and bottom are one past the last pixel."""
     sides = []
     for cover in (masks.any(1), masks.any(2)):
-        some, size = cover.any(1), cover.shape[1]
-        sides += [cover.int().argmax(1) * some, (size - cover.flip(1).int().argmax(1)) * some]
+        present, size = cover.any(1), cover.shape[1]
+        sides += [cover.int().argmax(1) * present, (size - cover.flip(1).int().argmax(1)) * present]
     left, right, top, bottom = sides
     return torch.stack([left, top, right, bottom], 1).float()
 
@@ -218,11 +217,11 @@ def _load(model: str) -> Any:
 def _check_classes(config: Any, model: str) -> None:
     names = class_names()
     if config.num_labels != len(names):
-        raise ValueError(f"detector {model}: finds {config.num_labels} classes; GenEval's are COCO's {len(names)}")
+        raise ValueError(f"detector {model}: has {config.num_labels} classes; GenEval needs COCO's {len(names)}")
     for place, label in config.id2label.items():
         name = COCO_NAMES.get(label, label)
         if name in names and names.index(name) != int(place):
             raise ValueError(
-                f"detector {model}: its class {place} is {label!r}, which is COCO's {names.index(name)}; GenEval's "
-                "are in COCO's order"
+                f"detector {model}: its class {place} is {label!r}, which is COCO's {names.index(name)}; GenEval needs "
+                "COCO's order"
             )

@@ -1,4 +1,4 @@
-"""GenEval's judge of images: a detector finds objects, CLIP names their colours, and the rules decide."""
+"""GenEval's judge: detection of objects, classification of their colours, and rules."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ from hypernoise_pl.types import Prompt, nearest
 
 @dataclass(frozen=True)
 class JudgedImage:
-    """What is seen in one image, and what is decided of it.
+    """Detections in one image and the verdict on it.
 
     Args:
-        found: detections that count, most confident first; those that a clause on a colour is about have theirs.
-        verdict: on the image.
+        detections: detections above the threshold, most confident first; objects of colour clauses have a colour.
+        verdict: verdict on the image.
     """
 
-    found: list[Detection]
+    detections: list[Detection]
     verdict: Verdict
 
 
 class GenEvalJudge(Judge):
-    """Says of each image whether GenEval finds it correct. Its networks move to where the images are.
+    """GenEval's verdict on each image. The networks move to the device of the images.
 
     Args:
-        detector: of objects.
-        colours: what names their colours.
+        detector: object detector.
+        colours: classifier of the objects' colours.
 
     Source: Ghosh et al. 2023 (GenEval, arXiv 2310.11513).
     """
@@ -51,7 +51,7 @@ class GenEvalJudge(Judge):
         self.detector, self.colours = detector, colours
 
     def missing_metadata(self, prompt: Prompt) -> str | None:
-        """What a prompt's metadata lacks: clauses of classes, colours and relations that are known; None if nothing."""
+        """The metadata that a prompt lacks: clauses with known classes, colours and relations; None if complete."""
         lack = super().missing_metadata(prompt)
         if lack is not None:
             return lack
@@ -72,62 +72,62 @@ class GenEvalJudge(Judge):
         return None
 
     def display_name(self) -> str:
-        """The detector and the CLIP model, by their names."""
+        """Names of the detector and the CLIP model."""
         return f"{self.detector.display_name()}; colours by {self.colours.display_name()}"
 
     def credit(self) -> str:
-        """The figures' name, the networks that they are by, and GenEval's caveat."""
+        """Title of the figures, names of the networks, and GenEval's caveat."""
         return f"{self.detector.title()} by {self.display_name()}. {CAVEAT}"
 
     @torch.no_grad()
     def detect(self, images: Tensor, prompts: Sequence[Prompt]) -> list[list[Detection]]:
-        """The detections that count, of each image.
+        """Detections of each image above the threshold.
 
         Args:
             images: [B, 3, H, W] in [0, 1].
-            prompts: B prompts with GenEval's clauses; only objects that one on a colour is about are asked for theirs.
+            prompts: B prompts with GenEval's clauses; only objects of colour clauses get a colour.
 
         Returns:
             B lists, most confident first.
         """
         self.detector.to(images.device)
         self.colours.to(images.device)
-        looked: list[list[Detection]] = []
-        asked: list[tuple[int, int, DetectedObject]] = []  # image, place in its list, object
+        kept: list[list[Detection]] = []
+        coloured: list[tuple[int, int, DetectedObject]] = []  # image, position in its list, object
         for row, (prompt, own) in enumerate(zip(prompts, self.detector(images), strict=True)):
-            left = filter_detections([each.detection for each in own], prompt.tag)
-            looked.append(left)
-            wanted = _coloured(left, prompt)
+            confident = filter_detections([each.detection for each in own], prompt.tag)
+            kept.append(confident)
+            wanted = _coloured(confident, prompt)
             by_identity = {id(each.detection): each for each in own}
-            asked += [(row, place, by_identity[id(each)]) for place, each in enumerate(left) if id(each) in wanted]
-        names = self.colours([(images[row], found) for row, _, found in asked])
-        for (row, place, _), colour in zip(asked, names, strict=True):
-            looked[row][place] = replace(looked[row][place], colour=colour)
-        return looked
+            coloured += [(row, i, by_identity[id(each)]) for i, each in enumerate(confident) if id(each) in wanted]
+        names = self.colours([(images[row], detected) for row, _, detected in coloured])
+        for (row, place, _), colour in zip(coloured, names, strict=True):
+            kept[row][place] = replace(kept[row][place], colour=colour)
+        return kept
 
     def judge_images(self, images: Tensor, prompts: Sequence[Prompt]) -> list[JudgedImage]:
-        """What is seen in images [B, 3, H, W] in [0, 1], with the verdicts on them; arguments as of ``look``."""
-        looked = self.detect(images, prompts)
+        """Detections in images [B, 3, H, W] in [0, 1] and verdicts on them."""
+        detections = self.detect(images, prompts)
         return [
-            JudgedImage(found, verdict(found, prompt.metadata)) for found, prompt in zip(looked, prompts, strict=True)
+            JudgedImage(own, verdict(own, prompt.metadata)) for own, prompt in zip(detections, prompts, strict=True)
         ]
 
     def _verdicts(self, images: Tensor, prompts: list[Prompt]) -> list[Verdict]:
-        return [seen.verdict for seen in self.judge_images(images, prompts)]
+        return [judged.verdict for judged in self.judge_images(images, prompts)]
 
     def _judge(self, images: Tensor, prompts: list[Prompt]) -> Tensor:
         return torch.tensor([each.correct for each in self._verdicts(images, prompts)], device=images.device)
 
 
 def _coloured(found: Sequence[Detection], prompt: Prompt) -> set[int]:
-    """Identities of the objects whose colour decides something: there are as many as their clause counts."""
+    """Identities of objects whose colour decides a clause, that is, of clauses with enough objects."""
     clauses = [clause for clause in prompt.metadata["include"] if "color" in clause]
     groups = [(clause, clause_objects(found, clause)) for clause in clauses]
     return {id(each) for clause, group in groups if len(group) == clause["count"] for each in group}
 
 
 def _misplaced(position: Any, place: int) -> str | None:
-    """What is wrong with the position of the clause at a place; None if nothing, or if it has none."""
+    """Error in the position of the clause at index ``place``; None for a valid or absent position."""
     if position is None:
         return None
     fits = isinstance(position, list | tuple) and len(position) == 2 and isinstance(position[1], int)

@@ -150,7 +150,7 @@ def load_mmdet(file: str, architecture: str | None, what: str) -> Any:
 
 
 def convert_mmdet(tensors: Mapping[str, Tensor], what: str) -> dict[str, Tensor]:
-    """The tensors of mmdet by the hub's names; raises ``ValueError`` for one that this kind of model does not have.
+    """Convert mmdet's keys to the hub's; raises ``ValueError`` for an unexpected tensor.
 
     Where a Swin merges four pixels into one, mmdet lists channels before pixels, row by row, and transformers pixels,
     column by column, before channels.
@@ -159,7 +159,7 @@ def convert_mmdet(tensors: Mapping[str, Tensor], what: str) -> dict[str, Tensor]
     for name, tensor in found.items():
         if ".downsample." in name:
             if not tensor.dim() or tensor.shape[-1] % 4:
-                raise ValueError(f"{what}: {name} has shape {list(tensor.shape)}, which this kind of model cannot have")
+                raise ValueError(f"{what}: {name} has shape {list(tensor.shape)}, which this architecture cannot have")
             pixels = tensor.unflatten(-1, (-1, 2, 2))  # channel, row, column
             found[name] = pixels.movedim(-3, -1).transpose(-3, -2).flatten(-3)
     return found
@@ -187,7 +187,7 @@ def _check_report(report: Mapping[str, Any], where: str) -> None:
         raise ValueError(f"{where}: no weights for {missing[0]} ({len(missing)} missing in all)")
     extra = sorted(report["unexpected_keys"])
     if extra:
-        raise ValueError(f"{where}: weights for {extra[0]}, which it does not have ({len(extra)} too many in all)")
+        raise ValueError(f"{where}: unexpected key {extra[0]!r} ({len(extra)} in all)")
     if report["mismatched_keys"]:
         name, theirs, ours = min(report["mismatched_keys"])
         raise ValueError(f"{where}: {name} has shape {list(theirs)}, where {list(ours)} is wanted")

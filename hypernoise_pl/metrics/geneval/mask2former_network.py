@@ -1,4 +1,4 @@
-"""Mask2Former for detection: transformers' network without its loss, which alone needs SciPy."""
+"""Mask2Former for detection: transformers' network without its loss, which needs SciPy."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from transformers.models.mask2former.modeling_mask2former import Mask2FormerMode
 
 
 class Mask2FormerNetwork(Mask2FormerPreTrainedModel):
-    """``Mask2FormerForUniversalSegmentation`` by its weights, with the last layer's outputs alone.
+    """The weights of ``Mask2FormerForUniversalSegmentation``; only the last layer's outputs are computed.
 
     Args:
         config: transformers' ``Mask2FormerConfig``.
     """
 
-    # of the backbone's classifier; no detector uses it, and published files do not have it
+    # layer norm of the backbone's classifier; no detector uses it, and published files lack it
     _keys_to_ignore_on_load_missing: ClassVar[list[str]] = [r"pixel_level_module\.encoder\.(swin\.)?layernorm\."]  # type: ignore[misc]
 
     def __init__(self, config: Any) -> None:
@@ -25,14 +25,14 @@ class Mask2FormerNetwork(Mask2FormerPreTrainedModel):
         self.post_init()
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        """What each query sees.
+        """Class and mask logits of each query.
 
         Args:
-            pixels: [B, 3, H, W], normalised; sides that are multiples of 32.
+            pixels: [B, 3, H, W], normalised; both sides are multiples of 32.
 
         Returns:
-            [B, Q, C + 1] logits of classes, the last of no object; [B, Q, H / 4, W / 4] logits of masks.
+            [B, Q, C + 1] class logits, the last for no object; [B, Q, H / 4, W / 4] mask logits.
         """
-        seen = self.model(pixel_values=pixels, output_hidden_states=True, return_dict=True)
-        queries = seen.transformer_decoder_intermediate_states[-1].transpose(0, 1)
-        return self.class_predictor(queries), seen.masks_queries_logits[-1]
+        output = self.model(pixel_values=pixels, output_hidden_states=True, return_dict=True)
+        queries = output.transformer_decoder_intermediate_states[-1].transpose(0, 1)
+        return self.class_predictor(queries), output.masks_queries_logits[-1]

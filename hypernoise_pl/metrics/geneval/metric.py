@@ -8,16 +8,15 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
+from hypernoise_pl.data.geneval import TAGS
 from hypernoise_pl.types import check_shape, nearest
-
-TAGS = ("single_object", "two_object", "counting", "colors", "position", "color_attr")
 
 
 class GenEval(Metric):
-    """Tallies verdicts; batches and processes may be of any size.
+    """Share of correct images by tag and its mean over tags; batches and processes may have any size.
 
     Args:
-        tags: the kinds of prompt there are.
+        tags: all tags.
 
     Source: Ghosh et al. 2023 (GenEval), section 3.
     """
@@ -35,14 +34,14 @@ class GenEval(Metric):
             self.add_state(state, torch.zeros(len(self.tags), dtype=torch.long), dist_reduce_fx="sum")
 
     def update(self, correct: Tensor, tags: Sequence[str]) -> None:
-        """Enter verdicts.
+        """Add verdicts.
 
         Args:
-            correct: [B] bool.
-            tags: the B images' tags.
+            correct: [B] booleans.
+            tags: tag of each image.
 
         Raises:
-            ValueError: if a tag is unknown, there is not one for each verdict, or verdicts are no booleans.
+            ValueError: if a tag is unknown, the numbers differ, or verdicts are not booleans.
         """
         check_shape("correct", correct, (len(tags),))
         if correct.dtype != torch.bool:
@@ -55,7 +54,7 @@ class GenEval(Metric):
         self.judged.index_add_(0, place, torch.ones_like(place))
 
     def compute(self) -> dict[str, Tensor]:
-        """``mean`` over the tags seen, and each one's share; shares are in [0, 1], ``mean`` of nothing is nan."""
-        seen = self.judged > 0
+        """``mean`` over tags with verdicts, and the share of each; ``mean`` is NaN without verdicts."""
+        present = self.judged > 0
         share = self.correct / self.judged.clamp(min=1)
-        return {"mean": share[seen].mean(), **{self.tags[i]: share[i] for i in seen.nonzero().flatten().tolist()}}
+        return {"mean": share[present].mean(), **{self.tags[i]: share[i] for i in present.nonzero().flatten().tolist()}}

@@ -1,15 +1,15 @@
-"""Bilinear resizing of bytes in OpenCV's fixed point, bit for bit."""
+"""Bilinear resizing of bytes, bit-equal to OpenCV's fixed-point arithmetic."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-ONE = 2048  # OpenCV's weights are whole numbers of which this is 1
+ONE = 2048  # fixed-point 1 of OpenCV's weights
 
 
 def resize_bilinear(images: Tensor, size: tuple[int, int]) -> Tensor:
-    """What ``cv2.resize`` gives with ``INTER_LINEAR``; nothing is smoothed before it shrinks.
+    """``cv2.resize`` with ``INTER_LINEAR``, without antialiasing.
 
     Args:
         images: [..., H, W], whole numbers from 0 to 255.
@@ -18,10 +18,10 @@ def resize_bilinear(images: Tensor, size: tuple[int, int]) -> Tensor:
     Returns:
         [..., *size], int32.
 
-    Source: OpenCV 4, ``resize.cpp``; measured: equal to OpenCV 5's on every pixel.
+    Source: OpenCV 4, ``resize.cpp``; measured: equal to OpenCV 5 on every pixel.
     """
     low, high, share = _places(images.shape[-1], size[1], images.device)
-    outside = (low < 0) | (low >= images.shape[-1] - 1)  # along a row alone OpenCV takes the last pixel whole there
+    outside = (low < 0) | (low >= images.shape[-1] - 1)  # OpenCV clamps at the edge of a row only
     first, second = _weights(share.masked_fill(outside, 0))
     pixels = images.to(torch.int32)
     pixels = pixels[..., _kept(low, images.shape[-1])] * first + pixels[..., _kept(high, images.shape[-1])] * second
@@ -32,7 +32,7 @@ def resize_bilinear(images: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def _places(old: int, new: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    """Of each new pixel the two old ones that it lies between, and how far it is from the first, in 0 to 1."""
+    """For each new pixel, the two neighbouring old pixels and the distance to the first, in [0, 1]."""
     at = ((torch.arange(new, dtype=torch.float64) + 0.5) * (old / new) - 0.5).float().to(device)
     low = at.floor()
     return low.long(), low.long() + 1, at - low

@@ -1,4 +1,4 @@
-"""GenEval's own result file, a line an image, and the caveat that goes with every figure of it."""
+"""GenEval's result file, one line per image, and the caveat of its figures."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from hypernoise_pl.types import Prompt
 
 RESULTS = "results.jsonl"
 CAVEAT = (
-    "GenEval drifts from human judgement for strong models: its detector and its colours err on pictures that people "
-    "find right. Compare figures of one detector only."
+    "GenEval drifts from human judgement for strong models: its detector and its colours err on images that people "
+    "find correct. Compare figures of one detector only."
 )
 
 
 def boxes_of(found: Sequence[Detection]) -> dict[str, list[list[float]]]:
-    """Class -> left, top, right, bottom and confidence of each detection, with classes in GenEval's order."""
+    """Class -> left, top, right, bottom and confidence of each detection; classes in GenEval's order."""
     boxes: dict[str, list[list[float]]] = {name: [] for name in class_names()}
     for each in found:
         boxes.setdefault(each.name, []).append([*each.box, each.score])
@@ -31,10 +31,10 @@ def result(filename: str, prompt: Prompt, verdict: Verdict, boxes: Mapping[str, 
     """A line of the reference evaluation's ``results.jsonl``: ``metadata`` and ``details`` are JSON in a text.
 
     Args:
-        filename: of the image.
-        prompt: with its clauses.
-        verdict: on the image.
-        boxes: of what counts, as of ``boxes_of``.
+        filename: file name of the image.
+        prompt: prompt with its clauses.
+        verdict: verdict on the image.
+        boxes: result of ``boxes_of``.
     """
     return {
         "filename": filename,
@@ -48,7 +48,7 @@ def result(filename: str, prompt: Prompt, verdict: Verdict, boxes: Mapping[str, 
 
 
 def results(scored: Sequence[ScoredImage]) -> dict[str, str]:
-    """``results.jsonl`` and its text, as the reference evaluation writes it."""
+    """``results.jsonl`` -> its text, as the reference evaluation writes it."""
     lines = []
     for each in scored:
         decided = Verdict(each.outcome.value == 1, each.outcome.reason)

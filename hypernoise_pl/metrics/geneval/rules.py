@@ -1,4 +1,4 @@
-"""GenEval's verdict on one image, from detections and the prompt's clauses. Pure, and free of any detector."""
+"""GenEval's rules: the verdict on an image from its detections and the prompt's clauses."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any
 
 from hypernoise_pl.metrics.judge import Verdict
 
-THRESHOLD, COUNTING_THRESHOLD = 0.3, 0.9  # of confidence, which must lie above; the second for the tag ``counting``
-MOST = 16  # objects of a class that are kept
-POSITION_THRESHOLD = 0.1  # share of the two sizes by which an offset is reduced before it counts
+THRESHOLD, COUNTING_THRESHOLD = 0.3, 0.9  # exclusive thresholds of confidence; the second for the tag ``counting``
+MOST = 16  # largest number of objects of a class
+POSITION_THRESHOLD = 0.1  # share of the two sizes that is subtracted from an offset
 DIRECTION_THRESHOLD = 0.5  # of the unit offset along an axis
 COLOURS = ("red", "orange", "yellow", "green", "blue", "purple", "pink", "brown", "black", "white")
 RELATIONS = ("left of", "right of", "above", "below")
@@ -18,13 +18,13 @@ RELATIONS = ("left of", "right of", "above", "below")
 
 @dataclass(frozen=True)
 class Detection:
-    """One object found in an image.
+    """One detected object.
 
     Args:
-        name: its class.
+        name: class.
         box: left, top, right, bottom in pixels; y grows downwards.
-        colour: the colour it was given; None if not asked.
-        score: the detector's confidence in [0, 1].
+        colour: classified colour; None if not classified.
+        score: confidence in [0, 1].
     """
 
     name: str
@@ -34,16 +34,15 @@ class Detection:
 
 
 def filter_detections(detections: Sequence[Detection], tag: str) -> list[Detection]:
-    """The detections that GenEval looks at, most confident first.
+    """Detections above the confidence threshold, at most 16 per class, most confident first.
 
     Args:
-        detections: in any order.
-        tag: of the prompt; ``counting`` has a threshold of its own.
+        detections: detections in any order.
+        tag: tag of the prompt; ``counting`` has a higher threshold.
 
     Returns:
-        Those whose confidence is above the threshold, at most 16 a class. Of two with the same confidence the one that
-        was listed later comes first. The reference evaluation reverses numpy's default sort, which leaves the order of
-        equal ones to the machine; with a stable sort there, both agree.
+        The kept detections. Of two with equal confidence, the later in the list comes first. The reference evaluation
+        reverses numpy's unstable sort; with a stable sort both agree.
     """
     threshold = COUNTING_THRESHOLD if tag == "counting" else THRESHOLD
     found: list[Detection] = []
@@ -56,19 +55,18 @@ def filter_detections(detections: Sequence[Detection], tag: str) -> list[Detecti
 
 
 def verdict(detections: Sequence[Detection], clauses: Mapping[str, Any]) -> Verdict:
-    """GenEval's rule.
+    """GenEval's verdict.
 
     Args:
-        detections: most confident first, as of ``filter_detections``.
+        detections: result of ``filter_detections``.
         clauses: ``include``, a list of ``{class, count, color?, position?: [relation, index]}``, and ``exclude``, a
             list of ``{class, count}`` that forbids that many or more.
 
     Returns:
-        Whether every clause holds, and why not. Objects of a class are taken in order of confidence, as many as a
-        clause counts; a relation must hold from every object of this clause to every object of the clause at ``index``,
-        which comes earlier. The reason has the relations of the first pair for which it does not: none if the two are
-        near each other. Two relations stand in the order of ``RELATIONS``; in the reference evaluation their order is
-        by chance.
+        Whether every clause holds, and the reasons. A clause takes the ``count`` most confident objects of its class; a
+        relation must hold between every object of this clause and every object of the earlier clause at ``index``. The
+        reason lists the relations of the first pair that violates it, in the order of ``RELATIONS`` (random in the
+        reference evaluation), or none if the two objects are close.
 
     Source: Ghosh et al. 2023 (GenEval), reference evaluation.
     """
@@ -87,12 +85,12 @@ def verdict(detections: Sequence[Detection], clauses: Mapping[str, Any]) -> Verd
 
 
 def clause_objects(detections: Sequence[Detection], clause: Mapping[str, Any]) -> list[Detection]:
-    """The objects that an ``include`` clause is about: the most confident of its class, as many as it counts."""
+    """The objects of an ``include`` clause: the ``count`` most confident of its class."""
     return [detection for detection in detections if detection.name == clause["class"]][: clause["count"]]
 
 
 def _lack(found: list[Detection], clause: Mapping[str, Any], groups: Sequence[list[Detection] | None]) -> str:
-    """Why an ``include`` clause does not hold; empty if it does."""
+    """Reason why an ``include`` clause is violated; empty if it holds."""
     name, count = clause["class"], clause["count"]
     if len(found) < count:
         return f"expected {name}>={count}, found {len(found)}"
@@ -117,7 +115,7 @@ def _lack(found: list[Detection], clause: Mapping[str, Any], groups: Sequence[li
 
 
 def relations(one: Detection, other: Detection) -> set[str]:
-    """Where one object stands, seen from another: any of ``RELATIONS``."""
+    """Position of one object relative to another: a subset of ``RELATIONS``."""
     offset, reduced = [], []
     for low, high in ((0, 2), (1, 3)):
         gap = (one.box[low] + one.box[high] - other.box[low] - other.box[high]) / 2

@@ -1,4 +1,4 @@
-"""What answers questions about images: a model, or what knows what an image shows."""
+"""The contract of answerers, which answer questions about images."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from hypernoise_pl.types import check_images
 
 @dataclass(frozen=True)
 class Answer:
-    """What was answered to one question about one image.
+    """The answer to one question about one image.
 
     Args:
-        probability: in [0, 1], that the answer is an expected one; NaN where there is no answer.
-        given: the answer itself, the most probable one; empty where there is none.
+        probability: probability in [0, 1] of an expected answer; NaN without an answer.
+        given: most probable answer; empty without an answer.
     """
 
     probability: float
@@ -46,13 +46,13 @@ class Answerer(KeepsArguments, nn.Module, ABC):
 
         Args:
             images: [B, 3, H, W] in [0, 1].
-            questions: of each image.
+            questions: questions about each image.
 
         Returns:
             For each image, an answer to each of its questions.
 
         Raises:
-            ValueError: if images are bytes, of another shape or not in [0, 1], or there is not one answer a question.
+            ValueError: if images are bytes, have another shape or are not in [0, 1], or the number of answers differs.
         """
         check_images(images, len(questions))
         if not len(images):
@@ -67,12 +67,12 @@ class Answerer(KeepsArguments, nn.Module, ABC):
         return answers
 
     def missing(self) -> str | None:
-        """What must be there before it can answer, in words; None if nothing is missing."""
+        """The first requirement that is missing, in words; None if the answerer can answer."""
         return None
 
     @abstractmethod
     def display_name(self) -> str:
-        """Its name for tables: the model's own."""
+        """Name of the model, for tables."""
 
     @abstractmethod
     def _answer(self, images: Tensor, questions: list[list[Question]]) -> list[list[Answer]]: ...

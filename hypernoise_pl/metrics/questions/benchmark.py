@@ -1,4 +1,4 @@
-"""A benchmark of questions: each image is asked about, and its figure is a mean over the answers."""
+"""The base of question benchmarks: the figure of an image is a mean over answers to questions about it."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from hypernoise_pl.types import Prompt, nearest
 
 
 class QuestionBenchmark(Benchmark):
-    """Asks the questions that a prompt's metadata holds.
+    """Questions from a prompt's metadata.
 
-    The image's value is one mean over its questions; its further figures are the other means, and those by skill. An
-    image with a question that got no answer has no value: it counts as missing, never as wrong.
+    The value of an image is a mean over its questions; further figures are the other means and the means by skill. An
+    image with an unanswered question has no value: it counts as missing, not as wrong.
 
     Args:
-        answerer: what answers.
+        answerer: answering model.
         aggregation: mean that is the image's value: ``arithmetic``, ``geometric``, ``dependent`` or ``accuracy``.
-        hard: count an answer as 1 or 0, and not by its probability.
+        hard: count answers as 1 or 0 instead of by their probability.
 
     Raises:
         ValueError: if the aggregation is none of the four.
@@ -53,7 +53,7 @@ class QuestionBenchmark(Benchmark):
         return from_metadata(prompt.metadata)
 
     def missing_metadata(self, prompt: Prompt) -> str | None:
-        """What is wrong with a prompt's ``questions``; None if nothing."""
+        """Error in a prompt's ``questions``; None for valid questions."""
         try:
             self.questions(prompt)
         except ValueError as error:
@@ -61,11 +61,11 @@ class QuestionBenchmark(Benchmark):
         return None
 
     def missing(self) -> str | None:
-        """What the answerer lacks, in words; None if nothing."""
+        """The answerer's first missing requirement, in words; None if there is none."""
         return self.answerer.missing()
 
     def judged_by(self) -> str:
-        """Name of what answers."""
+        """Name of the answering model."""
         return self.answerer.display_name()
 
     def results(self, scored: Sequence[ScoredImage]) -> dict[str, str]:

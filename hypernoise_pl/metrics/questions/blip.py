@@ -17,7 +17,7 @@ from hypernoise_pl.system.dtypes import at_least_float32
 
 
 class BlipAnswerer(Answerer):
-    """BLIP chooses among the answers of each question: its options, else yes and no, or the numbers.
+    """BLIP's answers among the choices of each question: its options, or yes and no, or the numbers.
 
         P(answer) = p(answer) / sum over choices of p(choice)
 
@@ -27,8 +27,8 @@ class BlipAnswerer(Answerer):
     Args:
         model: folder or hub id of a transformers ``BlipForQuestionAnswering`` with its processor, for example
             ``Salesforce/blip-vqa-capfilt-large``.
-        dtype: precision of the network; the probabilities are in float32 always.
-        batch_size: questions asked at once; bounds memory, changes no answer.
+        dtype: precision of the network; probabilities are always in float32.
+        batch_size: questions per evaluation of the network; bounds memory.
 
     Raises:
         FileNotFoundError: if the folder or a file of it is missing.
@@ -48,7 +48,7 @@ class BlipAnswerer(Answerer):
         self.truncation = Truncation(f"BLIP {model}")
 
     def display_name(self) -> str:
-        """``BLIP`` and the model's name."""
+        """The name of the model, after ``BLIP``."""
         return f"BLIP {self.model}"
 
     def _answer(self, images: Tensor, questions: list[list[Question]]) -> list[list[Answer]]:

@@ -1,4 +1,4 @@
-"""A vision-language model behind a chat endpoint as answering model: one answer to each question, right or wrong."""
+"""Answers of a vision-language model behind a chat endpoint."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
+from hypernoise_pl.llm.answer_cache import AnswerCache
 from hypernoise_pl.llm.answer_schema import AnswerSchema
-from hypernoise_pl.llm.endpoint import ChatEndpoint, ChatError
-from hypernoise_pl.llm.pictures import Kept, Picture, pictures
+from hypernoise_pl.llm.endpoint import ChatEndpoint
+from hypernoise_pl.llm.errors import ChatError
+from hypernoise_pl.llm.images import ChatImage, chat_images
 from hypernoise_pl.metrics.questions.answerer import Answer, Answerer
 from hypernoise_pl.metrics.questions.question import Question
 
@@ -27,25 +29,25 @@ VERSION = hashlib.sha256(INSTRUCTION.encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)
-class _Sheet:
-    """One image and what is asked of it in one request."""
+class _Request:
+    """One image and the questions of one request."""
 
-    picture: Picture
+    image: ChatImage
     questions: tuple[Question, ...]
 
 
 class ChatAnswerer(Answerer):
-    """A vision-language model answers in a form; an answer counts 1 if it is an expected one, else 0.
+    """Answers of a vision-language model; an expected answer counts 1, any other 0.
 
-    Where a request brings no usable answers (time-out, ill-formed answer, cap reached), its questions have none: they
-    are missing, not wrong. The first such failure is a warning; the endpoint's account counts all. What a model has
-    answered is kept by image, questions, model and instruction, and is not asked again.
+    The questions of a failed request (time-out, invalid answer, cap reached) have no answer: they count as missing, not
+    as wrong. The first failure is a warning; the endpoint's account counts all. Answers are cached by image, questions,
+    model and instruction.
 
     Args:
-        endpoint: of a model that sees.
-        together: ask all questions about an image in one request; false for one request a question, which costs more
-            and keeps one answer from leaning on another.
-        cache: folder in which answers are kept; null to keep none.
+        endpoint: chat endpoint of a vision-language model.
+        together: ask all questions about an image in one request; false for one request per question, which costs more
+            and keeps the answers independent.
+        cache: folder of the answer cache; null for no cache.
     """
 
     neutral: ClassVar[tuple[str, ...]] = ("cache",)
@@ -53,62 +55,66 @@ class ChatAnswerer(Answerer):
     def __init__(self, endpoint: ChatEndpoint, together: bool = True, cache: str | None = "runs/answers") -> None:
         super().__init__()
         self.endpoint, self.together = endpoint, together
-        self.cache = None if cache is None else Kept(Path(cache), "answerer", "answers")
+        self.cache = None if cache is None else AnswerCache(Path(cache), "answerer", "answers")
         self._warned = False
 
     def missing(self) -> str | None:
-        """What must be there before it can answer, in words; None if nothing is missing."""
+        """The endpoint's first missing requirement, in words; None if it can be used."""
         return self.endpoint.missing()
 
     def display_name(self) -> str:
-        """``chat model`` and its name."""
+        """The name of the model, after ``chat model``."""
         return f"chat model {self.endpoint.model}"
 
     def _answer(self, images: Tensor, questions: list[list[Question]]) -> list[list[Answer]]:
-        sheets = [
-            [_Sheet(picture, tuple(part)) for part in ([own] if self.together else [[one] for one in own]) if part]
-            for picture, own in zip(pictures(images), questions, strict=True)
+        requests = [
+            [_Request(image, tuple(part)) for part in ([own] if self.together else [[one] for one in own]) if part]
+            for image, own in zip(chat_images(images), questions, strict=True)
         ]
-        once = list(dict.fromkeys(sheet for own in sheets for sheet in own))
-        found = dict(zip(once, self.endpoint.map(self._asked, once), strict=True))
-        return [[answer for sheet in own for answer in self._answers(sheet, found[sheet])] for own in sheets]
+        unique = list(dict.fromkeys(request for own in requests for request in own))
+        replies = dict(zip(unique, self.endpoint.map(self._reply, unique), strict=True))
+        return [[answer for request in own for answer in self._answers(request, replies[request])] for own in requests]
 
-    def _asked(self, sheet: _Sheet) -> dict[str, str]:
-        """Field -> answer, from the cache, else from the model."""
-        form = _form(sheet)
+    def _reply(self, request: _Request) -> dict[str, str]:
+        """Field -> answer, from the cache or the model."""
+        schema = _schema(request)
 
         def ask() -> dict[str, str]:
-            return self.endpoint.ask(_messages(sheet), form)
+            return self.endpoint.ask(_messages(request), schema)
 
         if self.cache is None:
             return ask()
-        about = {"image": sheet.picture.digest, "questions": [_line(question) for question in sheet.questions]}
-        about |= {"model": self.endpoint.model, "instruction": VERSION}
-        return self.cache.get(about, form, ask)
+        key = {"image": request.image.digest, "questions": [_line(question) for question in request.questions]}
+        key |= {"model": self.endpoint.model, "instruction": VERSION}
+        return self.cache.get(key, schema, ask)
 
-    def _answers(self, sheet: _Sheet, given: dict[str, str] | ChatError) -> list[Answer]:
-        if isinstance(given, ChatError):
+    def _answers(self, request: _Request, reply: dict[str, str] | ChatError) -> list[Answer]:
+        if isinstance(reply, ChatError):
             if not self._warned:
                 self._warned = True
-                warnings.warn(f"{given}; images with a question without answer count as missing", stacklevel=2)
-            return [Answer(float("nan")) for _ in sheet.questions]
+                warnings.warn(f"{reply}; images with an unanswered question count as missing", stacklevel=2)
+            return [Answer(float("nan")) for _ in request.questions]
         return [
             Answer(float(question.right(answer)), answer.strip())
-            for question, answer in zip(sheet.questions, (given[name] for name in _form(sheet).fields), strict=True)
+            for question, answer in zip(
+                request.questions, (reply[name] for name in _schema(request).fields), strict=True
+            )
         ]
 
 
 def _line(question: Question) -> str:
-    """A question with its options, as the model reads it; the expected answer is not in it."""
+    """A question with its options but without the expected answer."""
     return question.text + (f" Options: {', '.join(question.options)}." if question.options else "")
 
 
-def _form(sheet: _Sheet) -> AnswerSchema:
-    return AnswerSchema("answers", {f"answer_{n}": f"answer to question {n}" for n, _ in enumerate(sheet.questions, 1)})
+def _schema(request: _Request) -> AnswerSchema:
+    return AnswerSchema(
+        "answers", {f"answer_{n}": f"answer to question {n}" for n, _ in enumerate(request.questions, 1)}
+    )
 
 
-def _messages(sheet: _Sheet) -> list[dict[str, Any]]:
-    """The questions, numbered, and the picture."""
-    lines = [f"{number}. {json.dumps(_line(q), ensure_ascii=False)}" for number, q in enumerate(sheet.questions, 1)]
-    asked = [{"type": "text", "text": "Questions:\n" + "\n".join(lines)}, sheet.picture.part()]
-    return [{"role": "system", "content": INSTRUCTION}, {"role": "user", "content": asked}]
+def _messages(request: _Request) -> list[dict[str, Any]]:
+    """The instruction, the numbered questions and the image."""
+    lines = [f"{number}. {json.dumps(_line(q), ensure_ascii=False)}" for number, q in enumerate(request.questions, 1)]
+    content = [{"type": "text", "text": "Questions:\n" + "\n".join(lines)}, request.image.message_part()]
+    return [{"role": "system", "content": INSTRUCTION}, {"role": "user", "content": content}]

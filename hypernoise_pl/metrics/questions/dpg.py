@@ -77,10 +77,10 @@ class DPGBench(QuestionBenchmark):
     wrong parent does not count, as in the original.
 
     Args:
-        answerer: what answers; the original has mPLUG-large.
+        answerer: answering model; the original uses mPLUG-large.
         aggregation: mean that is the image's value; ``dependent`` is the benchmark's.
-        hard: count an answer as 1 or 0, as the original does, and not by its probability.
-        side: images along each side of a file: 2 for four images of a prompt in one file, 1 for one.
+        hard: count answers as 1 or 0, as in the original, instead of by their probability.
+        side: images along each side of an image file: 2 for four images per file, 1 for one.
 
     Raises:
         ValueError: if the side is below 1.

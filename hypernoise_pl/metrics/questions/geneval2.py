@@ -59,10 +59,10 @@ class GenEval2(QuestionBenchmark):
     prompts of N atoms.
 
     Args:
-        answerer: what answers.
+        answerer: answering model.
         aggregation: mean that is the image's value: ``geometric`` is Soft-TIFA GM, of prompts; ``arithmetic`` is
             Soft-TIFA AM, of atoms; ``accuracy`` is TIFA.
-        hard: count an answer as 1 or 0, and not by its probability.
+        hard: count answers as 1 or 0 instead of by their probability.
 
     Source: Kamath et al. 2025 (GenEval 2, arXiv 2512.16853). Data and code are CC BY-NC 4.0: ``read`` takes a user's
     own copy, and nothing of them is in this package.

@@ -59,7 +59,7 @@ class TIIFBench(QuestionBenchmark):
     mean over nine groups of types. ``result_summary_dimension.txt`` of ``results`` has those figures exactly.
 
     Args:
-        answerer: what answers; the original has GPT-4o, or Qwen2.5-VL-72B.
+        answerer: answering model; the original uses GPT-4o or Qwen2.5-VL-72B.
         length: version of the prompts: ``short`` or ``long``.
         model: name of the folder, below each type's, that holds the images.
         aggregation: mean that is the image's value; ``accuracy`` is the benchmark's.

@@ -43,7 +43,7 @@ class UniGenBench(QuestionBenchmark):
     them, as means of images; the original pools points, as the JSON file of ``results`` has it.
 
     Args:
-        answerer: what answers; the original has Gemini 2.5 Pro, or its own model on Qwen2.5-VL-72B.
+        answerer: answering model; the original uses Gemini 2.5 Pro, or its own model based on Qwen2.5-VL-72B.
         aggregation: mean that is the image's value; ``accuracy`` is the benchmark's.
 
     Source: Wang et al. 2025 (UniGenBench++, arXiv 2510.18701). The prompts are CC BY 4.0 by the repository's

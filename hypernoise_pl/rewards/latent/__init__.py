@@ -1,1 +1,1 @@
-"""Verifiers that score latents before anything is decoded."""
+"""Verifiers that score latents without decoding them."""

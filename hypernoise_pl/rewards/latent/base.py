@@ -1,4 +1,4 @@
-"""What scores a sample before it is decoded."""
+"""The contract of latent verifiers, which score a sample before it is decoded."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from hypernoise_pl.types import Conditioning, check_shape
 
 
 class LatentVerifier(KeepsArguments, nn.Module, ABC):
-    """Scores clean latents against prompts; higher is better.
+    """Scores clean latents against their prompts; higher is better.
 
     Attributes:
-        nfe: evaluations of the generator's network that scoring one sample takes.
-        decodes: images that scoring one sample decodes.
+        nfe: evaluations of the generator's network per scored sample.
+        decodes: decoded images per scored sample.
     """
 
     nfe: ClassVar[int] = 0
@@ -35,27 +35,27 @@ class LatentVerifier(KeepsArguments, nn.Module, ABC):
         """Score latents.
 
         Args:
-            generator: that made them.
-            latents: [M, *Z] clean.
-            conditioning: what the generator reads of the M prompts.
+            generator: generator of the latents.
+            latents: [M, *Z] clean latents.
+            conditioning: encoded prompts.
             prompts: M texts.
-            network: view of the generator's network that made them; None for its own.
+            network: network that produced the latents; None for the generator's own.
 
         Returns:
             [M] scores in float32.
 
         Raises:
-            ValueError: if there is not one prompt and one conditioning a sample.
+            ValueError: if the numbers of latents, prompts and conditionings differ.
         """
         check_shape("latents", latents, (len(prompts), *[None] * (latents.dim() - 1)))
         check_shape("embeddings", conditioning.embeddings, (len(prompts), None, None))
         return self._score(generator, latents, conditioning, list(prompts), network).float()
 
     def check(self, generator: Generator) -> None:
-        """Say before anything is spent what a generator lacks for this verifier.
+        """Check that this verifier can score a generator's latents.
 
         Raises:
-            ValueError: if it cannot serve.
+            ValueError: if it cannot.
         """
         return
 

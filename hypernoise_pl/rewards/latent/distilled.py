@@ -1,4 +1,4 @@
-"""A verifier on latents that was distilled from rewards on images: what it ranks need not be decoded."""
+"""A latent verifier distilled from rewards on images."""
 
 from __future__ import annotations
 
@@ -22,25 +22,25 @@ CONFIG, WEIGHTS = "config.json", "model.safetensors"
 
 @dataclass(frozen=True)
 class DistilledOptions:
-    """What a distilled verifier is built of, and what it was distilled from; its ``config.json``.
+    """Architecture of a distilled verifier and the score that it predicts; the contents of its ``config.json``.
 
     Args:
-        noise_shape: [C, H, W] of the generator's latents.
-        embedding_width: D of the generator's text embeddings.
-        weights: reward name -> weight in the ensemble whose score it predicts; kept as a record.
-        patch: side, in latent pixels, of what becomes one token.
+        noise_shape: shape [C, H, W] of the generator's latents.
+        embedding_width: width D of the generator's text embeddings.
+        weights: reward name -> weight in the ensemble whose score it predicts; a record only.
+        patch: side of a patch in latent pixels; one patch is one token.
         width: features of a token.
-        heads: of every attention; they divide the width.
-        feedforward: features between the two linear layers of a block.
-        layers: blocks that read the latent.
-        reading_layers: blocks that read the text.
-        queries: tokens that a text is summed up in.
-        dropout: while it trains.
-        mean: of the ensemble's score.
-        deviation: of the ensemble's score; the network's own output is (score - mean) / deviation.
+        heads: attention heads; a divisor of the width.
+        feedforward: width of the hidden layer in a block's MLP.
+        layers: blocks that process the latent tokens.
+        reading_layers: blocks that process the text.
+        queries: learnt query tokens that summarise a text.
+        dropout: dropout rate in training.
+        mean: mean of the ensemble's score.
+        deviation: standard deviation of the ensemble's score; the network's output is (score - mean) / deviation.
 
     Raises:
-        ValueError: if the sizes do not fit one another.
+        ValueError: if the patches do not tile the latents, or the heads do not divide the width.
     """
 
     noise_shape: Sequence[int]
@@ -67,12 +67,13 @@ class DistilledOptions:
 
 
 class LatentScorer(nn.Module):
-    """A transformer that reads a latent's patches and, by cross-attention, what a text was summed up in.
+    """A transformer on a latent's patches, with cross-attention to a summary of the text.
 
-    The text costs once a prompt: learnt queries read its tokens, and every latent of the prompt reads the queries.
+    The text is encoded once per prompt: learnt queries attend to its tokens, and every latent of the prompt attends to
+    the queries.
 
     Args:
-        options: its sizes.
+        options: architecture.
     """
 
     def __init__(self, options: DistilledOptions) -> None:
@@ -93,13 +94,13 @@ class LatentScorer(nn.Module):
         self.head = nn.Linear(options.width, 1)
 
     def encode_text(self, embeddings: Tensor, mask: Tensor | None) -> Tensor:
-        """[P, Q, width] what texts are summed up in, from embeddings [P, L, D] and mask [P, L], 0 for padding."""
+        """[P, Q, width] text summaries, from embeddings [P, L, D] and mask [P, L] with 0 for padding."""
         hidden = None if mask is None else mask == 0
         queries = self.queries.expand(len(embeddings), -1, -1)
         return self.reader(queries, self.words(embeddings.to(self.queries)), memory_key_padding_mask=hidden)
 
     def forward(self, latents: Tensor, text: Tensor) -> Tensor:
-        """[M] scores on the ensemble's scale, of latents [M, C, H, W] and what ``read`` made of their M texts."""
+        """[M] scores on the ensemble's scale, from latents [M, C, H, W] and text summaries [M, Q, width]."""
         tokens = self.patches(latents.to(self.queries)).flatten(2).transpose(1, 2) + self.places
         out = self.head(self.blocks(tokens, text).mean(1))[:, 0]
         return self.options.mean + self.options.deviation * out
@@ -119,20 +120,19 @@ def _decoder(options: DistilledOptions, layers: int) -> nn.TransformerDecoder:
 
 
 class DistilledVerifier(LatentVerifier):
-    """Predicts a weighted ensemble's score from the latent and the generator's own text features; differentiable.
+    """Predicted score of a weighted ensemble, from the latent and the generator's text embeddings; differentiable.
 
-    It belongs to the generator whose latents it was trained on. ``hypernoise_pl.shapes.training.latent`` makes one.
+    It works only with the generator of its training. ``hypernoise_pl.shapes.training.latent`` trains one.
 
     Args:
         model: folder with ``config.json`` (``DistilledOptions``) and ``model.safetensors``.
 
     Raises:
         FileNotFoundError: if a file is missing.
-        ValueError: if a file is damaged or does not fit the other.
+        ValueError: if a file is damaged, or the two do not match.
 
-    Source: the idea is that of VHS (Bucciarelli et al. 2026, arXiv 2603.22492), which reads hidden states inside the
-    generator's network and answers with a language model; this one reads the clean latent that the network puts out,
-    and is distilled from rewards.
+    Source: after VHS (Bucciarelli et al. 2026, arXiv 2603.22492), which reads hidden states of the generator's network
+    and answers with a language model; this verifier reads the clean latent and is distilled from rewards.
     """
 
     def __init__(self, model: str) -> None:
@@ -140,8 +140,12 @@ class DistilledVerifier(LatentVerifier):
         self.network = load_scorer(Path(model)).eval().requires_grad_(False)
 
     def check(self, generator: Generator) -> None:
-        """It must be the generator whose latents this reads."""
-        self._must_be("latents of", [*self.network.options.noise_shape], [*generator.noise_shape], generator)
+        """Check that the generator's latents have the shape of the training latents.
+
+        Raises:
+            ValueError: if they have another shape.
+        """
+        self._check_equal("latents of", [*self.network.options.noise_shape], [*generator.noise_shape], generator)
 
     def _score(
         self,
@@ -152,27 +156,27 @@ class DistilledVerifier(LatentVerifier):
         network: nn.Module | None,
     ) -> Tensor:
         width = conditioning.embeddings.shape[-1]
-        self._must_be("text features of width", self.network.options.embedding_width, width, generator)
-        unique = {prompt: place for place, prompt in enumerate(dict.fromkeys(prompts))}
+        self._check_equal("text features of width", self.network.options.embedding_width, width, generator)
+        unique = {prompt: index for index, prompt in enumerate(dict.fromkeys(prompts))}
         first = [prompts.index(prompt) for prompt in unique]
         mask = None if conditioning.mask is None else conditioning.mask[first]
         text = self.network.encode_text(conditioning.embeddings[first], mask)
         return self.network(latents, text[[unique[prompt] for prompt in prompts]])
 
-    def _must_be(self, what: str, wanted: Any, given: Any, generator: Generator) -> None:
-        if given != wanted:
+    def _check_equal(self, what: str, expected: Any, given: Any, generator: Generator) -> None:
+        if given != expected:
             raise ValueError(
-                f"this verifier reads {what} {wanted}, but generator {generator.name} has {given}; give it one "
+                f"this verifier reads {what} {expected}, but generator {generator.name} has {given}; use a verifier "
                 "distilled from that generator"
             )
 
 
 def load_scorer(folder: Path) -> LatentScorer:
-    """The network that ``LatentScorer.save`` wrote; in single precision.
+    """Load the network that ``LatentScorer.save`` wrote, in float32.
 
     Raises:
         FileNotFoundError: if a file is missing.
-        ValueError: if a file is damaged or does not fit the other.
+        ValueError: if a file is damaged, or the two do not match.
     """
     file = folder / CONFIG
     if folder.is_file():
@@ -185,7 +189,7 @@ def load_scorer(folder: Path) -> LatentScorer:
         network.load_state_dict(tensors)
     except RuntimeError as error:
         raise ValueError(
-            f"verifier {folder}: the weights do not fit {CONFIG}: {str(error).splitlines()[1].strip()}"
+            f"verifier {folder}: the weights do not match {CONFIG}: {str(error).splitlines()[1].strip()}"
         ) from error
     return network
 
@@ -193,10 +197,10 @@ def load_scorer(folder: Path) -> LatentScorer:
 def _read_options(file: Path) -> DistilledOptions:
     known = {f.name for f in fields(DistilledOptions)}
     try:
-        read: dict[str, Any] = json.loads(file.read_text())
-        unknown = sorted(read.keys() - known)
+        options: dict[str, Any] = json.loads(file.read_text())
+        unknown = sorted(options.keys() - known)
         if unknown:
-            raise ValueError(f"no option is called {unknown[0]!r}")
-        return DistilledOptions(**read)
+            raise ValueError(f"unknown option {unknown[0]!r}")
+        return DistilledOptions(**options)
     except (ValueError, TypeError, AttributeError) as error:
-        raise ValueError(f"verifier {file}: not a verifier's description: {error}") from error
+        raise ValueError(f"verifier {file}: not a verifier's config: {error}") from error

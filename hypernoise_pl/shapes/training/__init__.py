@@ -1,1 +1,1 @@
-"""How the shapes world's own models learn: captions to read, pictures with graded flaws; a file for each model."""
+"""Training of the shapes world's models: generator, rewards, latent verifier."""

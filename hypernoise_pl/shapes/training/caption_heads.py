@@ -1,8 +1,7 @@
-"""The text encoder's own lesson: to say what a caption states.
+"""Heads that predict a caption's facts from the text encoder's features, for training only.
 
-Real generators start from a text encoder that has read the web; this one reads captions until it understands them, and
-stays as it is. Left to the generator's loss it would never learn on which side an object stands: which shape, which
-side and which place in the picture have to be known together before any two of them tell anything.
+Published generators start from a pretrained text encoder; this one is trained on captions and then frozen. The
+generator's loss alone does not teach relations: shape, side and position are informative only together.
 """
 
 from __future__ import annotations
@@ -16,17 +15,16 @@ from torch import Tensor, nn
 from hypernoise_pl.shapes.caption import COLOURS, SHAPES, Combination
 from hypernoise_pl.shapes.scene import AXES, SLOTS
 
-_COLOUR = len(COLOURS) + 1  # the last one stands for unsaid
-_ROLE = (len(SHAPES) + 1, _COLOUR, 2)  # which shape (or none), its colour, on which side it stands
-_SHAPE = (1, _COLOUR, 2)  # whether there is one, its colour, on which side it stands
+_COLOUR = len(COLOURS) + 1  # the last class is "not stated"
+_ROLE = (len(SHAPES) + 1, _COLOUR, 2)  # shape or none, colour, axis of displacement
+_SHAPE = (1, _COLOUR, 2)  # presence, colour, axis of displacement
 
 
 class CaptionHeads(nn.Module):
-    """Linear heads on the words of a causal encoder, of which the last has read the whole caption.
+    """Linear heads on the tokens of a causal text encoder, whose last token has read the complete caption.
 
-    Every word names what is mentioned first and what is mentioned second, each with its colour and its side, and the
-    number of objects: that can be read off the words, and so is read off captions never met. The last word names the
-    same by shape, as a picture needs it.
+    Every token predicts the first and the second mentioned object, each with colour and side, and the number of
+    objects. The last token also predicts presence, colour and side by shape.
 
     Args:
         width: features of a token.
@@ -40,13 +38,19 @@ class CaptionHeads(nn.Module):
     def forward(
         self, embeddings: Tensor, mask: Tensor, texts: Sequence[str], captions: Sequence[Combination]
     ) -> tuple[Tensor, Tensor]:
-        """What features [B, L, D] with mask [B, L] of texts say of the captions that were put into these words.
+        """Compute the loss.
+
+        Args:
+            embeddings: [B, L, D] features of the texts.
+            mask: [B, L] mask of the texts.
+            texts: B texts.
+            captions: facts of the texts.
 
         Returns:
-            The loss, and [B] whether all was understood.
+            The loss, and [B] whether all facts are predicted correctly.
         """
-        stated = zip(*map(_stated, texts, captions), strict=True)
-        shapes, colours, sides = (torch.stack(parts) for parts in stated)
+        targets = zip(*map(_targets, texts, captions), strict=True)
+        shapes, colours, sides = (torch.stack(parts) for parts in targets)
         numbers = torch.tensor([len(c.shapes) for c in captions])
         rows, words = mask.nonzero(as_tuple=True)
         last = words == mask.sum(1)[rows] - 1
@@ -69,17 +73,17 @@ class CaptionHeads(nn.Module):
         return loss, number_right & ~wrong.any(1)
 
 
-def _stated(text: str, caption: Combination) -> tuple[Tensor, Tensor, Tensor]:
-    """Of what is mentioned first and second: [2] the shape, [2] its colour, [2, 2] the axis it is displaced along."""
+def _targets(text: str, caption: Combination) -> tuple[Tensor, Tensor, Tensor]:
+    """For the first and second mentioned object: [2] shapes, [2] colours, [2, 2] axes of displacement."""
     shapes, colours = torch.full((2,), len(SHAPES)), torch.full((2,), len(COLOURS))
     sides = torch.zeros(2, 2)
     kinds = list(dict.fromkeys(zip(caption.shapes, caption.colours, strict=True)))
     if len(kinds) > 1:
         kinds.sort(key=lambda kind: text.split().index(kind[0]))
-    for place, (shape, colour) in enumerate(kinds):
-        shapes[place] = SHAPES.index(shape)
+    for role, (shape, colour) in enumerate(kinds):
+        shapes[role] = SHAPES.index(shape)
         if colour is not None:
-            colours[place] = list(COLOURS).index(colour)
+            colours[role] = list(COLOURS).index(colour)
         if caption.relation is not None:
-            sides[place] = torch.tensor(AXES[caption.relation]) * (1 - 2 * place)
+            sides[role] = torch.tensor(AXES[caption.relation]) * (1 - 2 * role)
     return shapes, colours, sides

@@ -1,9 +1,9 @@
-"""How the shapes world's verifier on latents was made: distilled from the rewards' weighted sum.
+"""Training of the shapes world's latent verifier: distillation of the rewards' weighted sum.
 
     python -m hypernoise_pl.shapes.training.latent --config experiments/shapes_world/latent.yaml --output FOLDER
 
-Searches on training prompts are watched (best-of-N, zero-order walks, climbs by gradient), and a small transformer
-learns to give the ensemble's score without an image. ``--measure`` then says what that is worth on test prompts.
+Searches on training prompts are recorded (best-of-N, zero-order, ReNO), and a small transformer learns to predict the
+ensemble's score from the latent. ``--measure`` compares search with the verifier and with the ensemble on test prompts.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ WEIGHTS = Path(__file__).parents[1] / "weights"
 def distillation_loss(
     network: LatentScorer, traces: SearchTraces, config: DictConfig, step: int
 ) -> tuple[Tensor, dict[str, float]]:
-    """Regression on the score, and the cross-entropy of who is best among one prompt's latents (ListNet).
+    """Squared error of the score plus the ranking loss of ListNet over one prompt's latents.
 
-    Both are in units of the score's deviation. The softmax looks at the top, where a search chooses.
+    Both use scores in units of their deviation. The softmax weights the best latents, which a search chooses.
 
-    Source: Cao et al. 2007 (ListNet, top-one probabilities) for the second.
+    Source: Cao et al. 2007 (ListNet, top-one probabilities) for the ranking loss.
     """
     draws = torch.Generator().manual_seed(seed_of(config.seed, step))
     rows = torch.randint(len(traces.scores), (config.prompts,), generator=draws)
@@ -49,25 +49,25 @@ def distillation_loss(
     conditioning = traces.conditioning.map(lambda tensor: tensor[rows])
     text = network.encode_text(conditioning.embeddings, conditioning.mask).repeat_interleave(columns.shape[1], 0)
     deviation = network.options.deviation
-    found = network(latents.flatten(0, 1), text).view_as(columns) / deviation
-    wanted = traces.scores[rows[:, None], columns] / deviation
-    regression = (found - wanted).square().mean()
-    target = (wanted / config.temperature).softmax(1)
+    predicted = network(latents.flatten(0, 1), text).view_as(columns) / deviation
+    expected = traces.scores[rows[:, None], columns] / deviation
+    regression = (predicted - expected).square().mean()
+    target = (expected / config.temperature).softmax(1)
     ranking = (
-        F.cross_entropy(found / config.temperature, target) + (target * target.clamp(min=1e-30).log()).sum(1).mean()
+        F.cross_entropy(predicted / config.temperature, target) + (target * target.clamp(min=1e-30).log()).sum(1).mean()
     )
     figures = {"regression": regression.item(), "ranking": ranking.item()}
     return regression + config.ranking * ranking, figures
 
 
 def distil(generator: SanaSprint, ensemble: Ensemble, config: DictConfig, work: Path) -> LatentScorer:
-    """Gather what is not gathered, train what is not trained.
+    """Record searches and train the network; both continue a stopped run.
 
     Args:
-        generator: whose latents are read.
-        ensemble: what is distilled.
-        config: ``data``, ``model``, ``training``.
-        work: where blocks, checkpoints and logs are kept.
+        generator: generator of the latents.
+        ensemble: ensemble to distil.
+        config: ``data``, ``model`` and ``training``.
+        work: folder of blocks, checkpoints and logs.
     """
     texts = [prompt.text for prompt in ShapesPrompts(train=config.data.prompts).prompts("train")]
     traces = collect_traces(generator, ensemble, texts, config.data, work / "traces")
@@ -86,13 +86,13 @@ def distil(generator: SanaSprint, ensemble: Ensemble, config: DictConfig, work: 
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Distil and save; or, with ``--measure``, measure what was saved."""
+    """Distil and save; with ``--measure``, measure the saved verifier."""
     parser = argparse.ArgumentParser(prog="python -m hypernoise_pl.shapes.training.latent", description=__doc__)
-    parser.add_argument("--config", type=Path, required=True, help="YAML: data, sizes, steps and rates")
-    parser.add_argument("--work", type=Path, default=Path("runs/shapes_world/latent"), help="blocks, checkpoints, logs")
-    parser.add_argument("--output", type=Path, required=True, help="the verifier's folder")
+    parser.add_argument("--config", type=Path, required=True, help="YAML file: data, sizes, steps and rates")
+    parser.add_argument("--work", type=Path, default=Path("runs/shapes_world/latent"), help="folder of checkpoints")
+    parser.add_argument("--output", type=Path, required=True, help="folder of the verifier")
     parser.add_argument("--weights", type=Path, default=WEIGHTS, help="folder of the generator and the rewards")
-    parser.add_argument("--measure", type=Path, metavar="JSON", help="measure the saved verifier, and write this file")
+    parser.add_argument("--measure", type=Path, metavar="JSON", help="report file; measures the saved verifier")
     arguments = parser.parse_args(argv)
     config = OmegaConf.load(arguments.config)
     assert isinstance(config, DictConfig)

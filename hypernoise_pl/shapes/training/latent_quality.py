@@ -1,4 +1,4 @@
-"""What a verifier on latents is worth: how it ranks, what searches by it gain, and what they cost."""
+"""Quality of a latent verifier: rank correlation, and gain and cost of searches with it."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ BASE = "none"
 
 @dataclass
 class Outcome:
-    """What a search came to: one figure an image in each list, seconds per image in each block."""
+    """Results of a search method: verdicts and rewards per image, and seconds per image of each block."""
 
-    judged: list[Tensor] = field(default_factory=list)
+    verdicts: list[Tensor] = field(default_factory=list)
     reward: list[Tensor] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
     decodes: int = 0
@@ -43,15 +43,15 @@ class Outcome:
 def rank_correlations(
     generator: Generator, ensemble: Ensemble, verifier: LatentVerifier, texts: list[str], count: int, seed: int
 ) -> Tensor:
-    """[P] Spearman's correlation of verifier and ensemble over ``count`` Gaussian noises of each of P texts."""
-    told, true = [], []
+    """[P] Spearman correlation of verifier and ensemble over ``count`` Gaussian noises of each of P texts."""
+    predicted, true = [], []
     for index, text in enumerate(texts):
         noise = gaussian(generator.noise_shape, [seed_of(seed, index, draw) for draw in range(count)])
         conditioning = generator.encode([text]).map(lambda tensor: tensor.expand(count, *tensor.shape[1:]))
         latents = generator.latents(noise, conditioning)
-        told.append(verifier(generator, latents, conditioning, [text] * count))
+        predicted.append(verifier(generator, latents, conditioning, [text] * count))
         true.append(ensemble(generator.decode(latents), [text] * count))
-    return spearman_corrcoef(torch.stack(told, 1), torch.stack(true, 1))
+    return spearman_corrcoef(torch.stack(predicted, 1), torch.stack(true, 1))
 
 
 def run_searches(
@@ -61,40 +61,40 @@ def run_searches(
     prompts: list[Prompt],
     config: DictConfig,
 ) -> dict[str, Outcome]:
-    """Search for every prompt by every method, from the same start noises; methods take turns, so load hits all alike.
+    """Run every method on every prompt from the same start noises; methods alternate, so that load affects all.
 
     Args:
-        generator: frozen, one-step.
-        ensemble: whose score the winners are given in the end, whatever chose them.
-        methods: name -> search and what it maximises.
-        prompts: of the test split.
-        config: ``seeds`` start noises a prompt, and ``seed``.
+        generator: frozen one-step generator.
+        ensemble: ensemble that scores the final images of every method.
+        methods: name -> search and its scorer.
+        prompts: prompts of the test split.
+        config: ``seeds``, start noises per prompt; ``seed``.
     """
     judge, texts = ShapesJudge(), [prompt.text for prompt in prompts]
-    found = {name: Outcome() for name in methods}
+    outcomes = {name: Outcome() for name in methods}
     for draw in range(-1, config.seeds):
         start = gaussian(generator.noise_shape, [seed_of(config.seed, draw, prompt.index) for prompt in prompts])
         for name, (search, scorer) in methods.items():
-            if draw < 0:  # a first, short turn fills the rewards' text caches and is not counted
+            if draw < 0:  # an uncounted warm-up fills the rewards' text caches
                 search = search.within(search.shortest())
             best = run_search(search, generator, scorer, texts, start, seed=config.seed)
             if draw >= 0:
-                outcome = found[name]
+                outcome = outcomes[name]
                 outcome.seconds.append(best.seconds)
-                outcome.judged.append(judge(best.images, prompts).float())
+                outcome.verdicts.append(judge(best.images, prompts).float())
                 with torch.no_grad():
                     outcome.reward.append(ensemble(best.images, texts))
                 outcome.decodes = best.account.decodes
-    return found
+    return outcomes
 
 
 def measure(generator: Generator, ensemble: Ensemble, verifier: LatentVerifier, config: DictConfig) -> dict[str, Any]:
-    """Rank correlation, and every search by the ensemble beside the same search by the verifier.
+    """Measure the rank correlation, and every search with the ensemble and with the verifier.
 
     Args:
-        generator: frozen, one-step.
-        ensemble: what was distilled.
-        verifier: what came of it.
+        generator: frozen one-step generator.
+        ensemble: distilled ensemble.
+        verifier: verifier distilled from it.
         config: ``prompts``, ``seeds``, ``seed``, ``candidates``, ``climb``, ``ranked``.
     """
     prompts = ShapesPrompts(test=config.prompts).prompts("test")
@@ -115,15 +115,15 @@ def measure(generator: Generator, ensemble: Ensemble, verifier: LatentVerifier, 
             "lowest_tenth": round(ranks.quantile(0.1).item(), 3),
         },
         "methods": {name: _figures(outcome, prompts) for name, outcome in outcomes.items()},
-        "latent_beside_ensemble": {
-            name: _beside(outcomes[BASE], outcomes[f"{name}_ensemble"], outcomes[f"{name}_latent"], prompts)
+        "latent_versus_ensemble": {
+            name: _compare(outcomes[BASE], outcomes[f"{name}_ensemble"], outcomes[f"{name}_latent"], prompts)
             for name in searches
         },
     }
 
 
 def _figures(outcome: Outcome, prompts: list[Prompt]) -> dict[str, Any]:
-    judged, reward = torch.cat(outcome.judged), torch.cat(outcome.reward)
+    judged, reward = torch.cat(outcome.verdicts), torch.cat(outcome.reward)
     return {
         "judge": round(_mean(judged, prompts), 3),
         "judge_95": _interval(judged, prompts),
@@ -133,16 +133,16 @@ def _figures(outcome: Outcome, prompts: list[Prompt]) -> dict[str, Any]:
     }
 
 
-def _beside(base: Outcome, full: Outcome, latent: Outcome, prompts: list[Prompt]) -> dict[str, Any]:
-    """What share of the ensemble's gain the verifier keeps (None if there is no gain), at what share of the seconds."""
+def _compare(base: Outcome, full: Outcome, latent: Outcome, prompts: list[Prompt]) -> dict[str, Any]:
+    """Shares of the ensemble's gain (None without a gain) and of its seconds."""
 
-    def share(what: str) -> float | None:
-        none, by_ensemble, by_latent = (_mean(torch.cat(getattr(o, what)), prompts) for o in (base, full, latent))
+    def share(field: str) -> float | None:
+        none, by_ensemble, by_latent = (_mean(torch.cat(getattr(o, field)), prompts) for o in (base, full, latent))
         return round((by_latent - none) / (by_ensemble - none), 3) if by_ensemble > none else None
 
-    difference = torch.cat(latent.judged) - torch.cat(full.judged)
+    difference = torch.cat(latent.verdicts) - torch.cat(full.verdicts)
     return {
-        "share_of_judge_gain": share("judged"),
+        "share_of_judge_gain": share("verdicts"),
         "share_of_reward_gain": share("reward"),
         "judge_difference_95": _interval(difference, prompts),
         "share_of_seconds": round(median(latent.seconds) / median(full.seconds), 3),
@@ -156,5 +156,5 @@ def _mean(values: Tensor, prompts: list[Prompt]) -> float:
 def _interval(values: Tensor, prompts: list[Prompt]) -> list[float] | None:
     rounds = len(values) // len(prompts)
     ids, tags = [prompt.index for prompt in prompts] * rounds, [prompt.tag for prompt in prompts] * rounds
-    found = bootstrap(values, ids, tags)
-    return None if found is None else [round(bound, 3) for bound in found]
+    interval = bootstrap(values, ids, tags)
+    return None if interval is None else [round(bound, 3) for bound in interval]

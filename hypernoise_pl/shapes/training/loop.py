@@ -1,4 +1,4 @@
-"""A small resumable training loop for the shapes world's own models: log, progress, checkpoint, average weights."""
+"""A small resumable training loop for the shapes world's models: log, progress, checkpoints, averaged weights."""
 
 from __future__ import annotations
 
@@ -19,16 +19,18 @@ from hypernoise_pl.system.files import whole
 from hypernoise_pl.system.signals import Stopped, stoppable_at_a_step
 from hypernoise_pl.system.threads import following_load
 
+LOG_EVERY = 50  # steps
+
 
 @dataclass(frozen=True)
 class LoopOptions:
-    """How long and how fast to train.
+    """Length and rates of a training.
 
     Args:
         steps: optimiser steps.
-        lr: peak learning rate; warmed up over 2 % of the steps, then a cosine down to a fiftieth.
-        weight_decay: of AdamW.
-        average: decay of the exponential average of the weights, which is what is returned; 0 for none.
+        lr: peak learning rate; linear warm-up over 2 % of the steps, then cosine decay to a fiftieth.
+        weight_decay: weight decay of AdamW.
+        average: decay of the exponential moving average of the weights, which is the result; 0 for no average.
         save_every: steps between checkpoints.
     """
 
@@ -47,75 +49,119 @@ def train(
     folder: Path,
     evaluate: Callable[[nn.Module], dict[str, float]] | None = None,
 ) -> Any:
-    """Train a model; a run that was stopped continues from its last checkpoint with the same result.
+    """Train a model; a stopped run continues from its last checkpoint with the same result.
 
-    At SIGTERM or SIGINT it ends its step, saves a checkpoint and raises ``Stopped``.
+    SIGTERM and SIGINT end the current step, save a checkpoint and raise ``Stopped``.
 
     Args:
-        name: of the stage; names its checkpoint and its log.
-        model: what trains; changed in place.
-        loss_at: step -> loss and figures to log. It must draw its randomness from the step number alone.
+        name: name of the stage, of its checkpoint and its log.
+        model: model to train; changed in place.
+        loss_at: function from the step to the loss and figures to log; its random numbers may depend on the step alone.
         options: steps and rates.
-        folder: where ``<name>.pt`` and ``<name>.jsonl`` are kept.
-        evaluate: called on the trained (averaged) model at every tenth of the way; its figures are logged.
+        folder: folder of ``<name>.pt`` and ``<name>.jsonl``.
+        evaluate: function from the trained (averaged) model to figures to log, called after every tenth of the steps.
 
     Returns:
-        The trained model, or its running average where one was asked for.
+        The trained model, or its moving average if ``options.average`` is set.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    checkpoint = folder / f"{name}.pt"
-    trainable = [p for p in model.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(trainable, options.lr, (0.9, 0.99), weight_decay=options.weight_decay)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _warm_cosine(step, options.steps))
-    average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(options.average)) if options.average else None
-    parts: dict[str, Any] = {"model": model, "optimizer": optimizer, "schedule": schedule} | (
-        {"average": average} if average else {}
-    )
-    first, seconds = 0, 0.0
-    if checkpoint.exists():
-        saved = torch.load(checkpoint, weights_only=True)
-        for key, part in parts.items():
-            part.load_state_dict(saved[key])
-        first, seconds = saved["step"], saved["seconds"]
-    result: Any = average.module if average else model
-    start = time.monotonic() - seconds
-    newest: dict[str, Any] = {}
+    state = _TrainingState(model, options, folder / f"{name}.pt")
+    state.load()
+    latest: dict[str, Any] = {}
 
     def note() -> str:
-        return ", ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in newest.items())
+        return ", ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in latest.items())
 
-    shown = Steps(name, options.steps, "steps", first, note)
-    with stoppable_at_a_step() as asked, open(folder / f"{name}.jsonl", "a") as log, shown:
-        for step in following_load(range(first, options.steps)):
+    progress = Steps(name, options.steps, "steps", state.step, note)
+    with stoppable_at_a_step() as signal, open(folder / f"{name}.jsonl", "a") as log, progress:
+        for step in following_load(range(state.step, options.steps)):
             loss, figures = loss_at(step)
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
-            nn.utils.clip_grad_norm_(trainable, 1.0)
-            optimizer.step()
-            schedule.step()
-            if average:
-                average.update_parameters(model)
-            done = step + 1
-            if done % 50 == 0 or done == options.steps:
-                row = {"step": done, "seconds": round(time.monotonic() - start, 1), "loss": loss.item(), **figures}
-                if evaluate and (done % max(50, options.steps // 10 // 50 * 50) == 0 or done == options.steps):
-                    row |= evaluate(result)
+            state.update(loss)
+            last = state.step == options.steps
+            if state.step % LOG_EVERY == 0 or last:
+                row = {"step": state.step, "seconds": round(state.seconds(), 1), "loss": loss.item(), **figures}
+                if evaluate and (state.step % _evaluation_interval(options.steps) == 0 or last):
+                    row |= evaluate(state.result)
                     say(f"{name} {json.dumps(row)}")
                 log.write(json.dumps(row) + "\n")
                 log.flush()
-                newest = {k: v for k, v in row.items() if k not in ("step", "seconds")}
-            shown.advance()
-            if done % options.save_every == 0 or done == options.steps or asked.signum is not None:
-                state = {key: part.state_dict() for key, part in parts.items()}
-                with whole(checkpoint) as partial:
-                    torch.save(state | {"step": done, "seconds": time.monotonic() - start}, partial)
-            if asked.signum is not None:
-                raise Stopped(asked.signum)
-    return result
+                latest.clear()
+                latest.update({k: v for k, v in row.items() if k not in ("step", "seconds")})
+            progress.advance()
+            if state.step % options.save_every == 0 or last or signal.signum is not None:
+                state.save()
+            if signal.signum is not None:
+                raise Stopped(signal.signum)
+    return state.result
 
 
-def _warm_cosine(step: int, steps: int) -> float:
-    warm = max(1, steps // 50)
-    if step < warm:
-        return (step + 1) / warm
-    return 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
+class _TrainingState:
+    """Everything that a checkpoint holds: model, optimiser, schedule, average, step and seconds.
+
+    Args:
+        model: model to train.
+        options: steps and rates.
+        file: checkpoint file.
+    """
+
+    def __init__(self, model: nn.Module, options: LoopOptions, file: Path) -> None:
+        self.model, self.file, self.step = model, file, 0
+        self.trainable = [p for p in model.parameters() if p.requires_grad]
+        self.optimizer = torch.optim.AdamW(self.trainable, options.lr, (0.9, 0.99), weight_decay=options.weight_decay)
+        self.schedule = torch.optim.lr_scheduler.LambdaLR(
+            self.optimizer, lambda step: _warmup_cosine(step, options.steps)
+        )
+        decay = options.average
+        self.average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay)) if decay else None
+        self.parts: dict[str, Any] = {"model": model, "optimizer": self.optimizer, "schedule": self.schedule}
+        if self.average is not None:
+            self.parts["average"] = self.average
+        self._start = time.monotonic()
+
+    @property
+    def result(self) -> Any:
+        """The averaged model, or the model if there is no average."""
+        return self.model if self.average is None else self.average.module
+
+    def seconds(self) -> float:
+        """Training time, earlier runs included."""
+        return time.monotonic() - self._start
+
+    def update(self, loss: Tensor) -> None:
+        """Take one optimiser step."""
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(self.trainable, 1.0)
+        self.optimizer.step()
+        self.schedule.step()
+        if self.average is not None:
+            self.average.update_parameters(self.model)
+        self.step += 1
+
+    def load(self) -> None:
+        """Load the checkpoint, if there is one."""
+        if not self.file.exists():
+            return
+        saved = torch.load(self.file, weights_only=True)
+        for key, part in self.parts.items():
+            part.load_state_dict(saved[key])
+        self.step = saved["step"]
+        self._start = time.monotonic() - saved["seconds"]
+
+    def save(self) -> None:
+        """Write the checkpoint atomically."""
+        state = {key: part.state_dict() for key, part in self.parts.items()}
+        with whole(self.file) as partial:
+            torch.save(state | {"step": self.step, "seconds": self.seconds()}, partial)
+
+
+def _evaluation_interval(steps: int) -> int:
+    """A tenth of the steps, rounded down to a multiple of the log interval."""
+    return max(LOG_EVERY, steps // 10 // LOG_EVERY * LOG_EVERY)
+
+
+def _warmup_cosine(step: int, steps: int) -> float:
+    warmup = max(1, steps // 50)
+    if step < warmup:
+        return (step + 1) / warmup
+    return 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))

@@ -1,4 +1,4 @@
-"""The lessons of the ImageReward-like model: first to see, then to read a caption against what it sees."""
+"""Training of the ImageReward-like model: the image tower on patches, then the truth of captions."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ from hypernoise_pl.shapes.training.training_batches import concatenate_slots, dr
 from hypernoise_pl.shapes.training.word_heads import WordHeads
 from hypernoise_pl.system.files import write_tensors
 
-CAPTIONS = 4  # a picture
+CAPTIONS = 4  # per image
 
 
 class Matcher(nn.Module):
-    """The scorer and, for the time of training, heads that name what it sees.
+    """The scorer with auxiliary heads.
 
     Args:
         config: ``vision``, ``text`` and ``head`` of the scorer.
-        length: text tokens at the most.
+        length: largest number of text tokens.
     """
 
     def __init__(self, config: DictConfig, length: int) -> None:
@@ -42,16 +42,16 @@ class Matcher(nn.Module):
         text = {**options["text"], "vocab_size": len(self.tokenizer)}
         self.options = {"vision": options["vision"], "text": text, "head": options["head"], "length": length}
         self.scorer = BlipScorer(options["vision"], text, options["head"])
-        self.sight = PatchHeads(options["vision"]["hidden_size"])
-        self.words = WordHeads(text["hidden_size"], self.tokenizer)
+        self.patch_heads = PatchHeads(options["vision"]["hidden_size"])
+        self.word_heads = WordHeads(text["hidden_size"], self.tokenizer)
 
     def tokens(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
-        """Ids and mask [B, L], no longer than the longest text needs."""
-        found = self.tokenizer(list(texts), padding=True, max_length=self.length, truncation=True, return_tensors="pt")
-        return found.input_ids, found.attention_mask
+        """Ids and mask [B, L], padded to the longest text."""
+        tokens = self.tokenizer(list(texts), padding=True, max_length=self.length, truncation=True, return_tensors="pt")
+        return tokens.input_ids, tokens.attention_mask
 
     def save(self, folder: Path) -> None:
-        """The scorer in half precision; its raw output lies between -1 and 1 by training, so mean 0 and deviation 1."""
+        """Write the scorer in half precision, with mean 0 and deviation 1: its targets lie between -1 and 1."""
         folder.mkdir(parents=True, exist_ok=True)
         weights = {key: value.half() for key, value in self.scorer.state_dict().items()}
         write_tensors(folder / "model.safetensors", weights)
@@ -61,42 +61,42 @@ class Matcher(nn.Module):
 
 
 def patch_loss(model: Matcher, config: DictConfig, seed: int, step: int) -> tuple[Tensor, dict[str, float]]:
-    """What covers each patch."""
+    """Loss of the predicted objects at each patch."""
     batch = draw_training_batch(config.batch, 0.3, seed * 1_000_003 + step)
     with torch.autocast("cpu", torch.bfloat16):
         tokens = model.scorer.encode_images(preprocess(batch.images, 32))
-        loss = model.sight(tokens, batch.slots)
+        loss = model.patch_heads(tokens, batch.slots)
     return loss, {}
 
 
 def match_loss(model: Matcher, config: DictConfig, seed: int, step: int) -> tuple[Tensor, dict[str, float]]:
-    """Regress how true four captions a picture are, from -1 to 1: bounded, and flat once all is right."""
-    # clean pictures first: what is right and what is wrong must be known before what lies between
+    """Squared error of the truth of four captions per image, from -1 to 1."""
+    # clean images first: the extremes must be learnt before what lies between them
     clean = step < config.clean * config.loop.steps
     draw = (seed + 1) * 1_000_003 + step
     batch = draw_training_batch(config.batch, 0.0 if clean else 0.5, draw)
-    crowd = draw_random_scenes(config.crowd, CAPTIONS, draw)
+    extra = draw_random_scenes(config.random_scenes, CAPTIONS, draw)
     rng = random.Random(step)
     other = batch.right[1:] + batch.right[:1]
-    captions = [*batch.right, *batch.wrong, *batch.never, *other, *crowd.captions]
+    captions = [*batch.right, *batch.wrong, *batch.distractors, *other, *extra.captions]
     ids, mask = model.tokens([write_caption(c, rng) for c in captions])
     right, wrong = batch.truth()
     elsewhere = caption_truth(batch.scenes, other).diag().float()
-    target = 2 * torch.cat([right, wrong, torch.zeros_like(right), elsewhere, crowd.truth]) - 1
-    # of a picture on its way one does not know how true a caption is that fitted its start
+    target = 2 * torch.cat([right, wrong, torch.zeros_like(right), elsewhere, extra.truth]) - 1
+    # the truth of a partly moved image is unknown for a caption that was true of its start
     known = torch.ones(len(target), dtype=torch.bool)
     known[3 * config.batch : 4 * config.batch] = (batch.amount == 0) | (elsewhere == 0)
-    slots = concatenate_slots(batch.slots, Slots.of(crowd.scenes))
-    pictures = torch.arange(config.batch + config.crowd).split((config.batch, config.crowd))
+    slots = concatenate_slots(batch.slots, Slots.of(extra.scenes))
+    pictures = torch.arange(config.batch + config.random_scenes).split((config.batch, config.random_scenes))
     picture = torch.cat([part.repeat(CAPTIONS) for part in pictures])
     with torch.autocast("cpu", torch.bfloat16):
-        tokens = model.scorer.encode_images(preprocess(torch.cat([batch.images, crowd.images]), 32))
-        sight = model.sight(tokens, slots)
+        tokens = model.scorer.encode_images(preprocess(torch.cat([batch.images, extra.images]), 32))
+        patches = model.patch_heads(tokens, slots)
         layers = model.scorer.encode_text(tokens[picture], ids, mask)
-        said = model.scorer.head(layers[-1][:, 0]).squeeze(-1).float()
-        words = model.words(layers, ids, captions, slots, picture)
-    fit = (said - target).square()[known].mean()
+        score = model.scorer.head(layers[-1][:, 0]).squeeze(-1).float()
+        words = model.word_heads(layers, ids, captions, slots, picture)
+    fit = (score - target).square()[known].mean()
     count = config.batch
-    ranked = (said[:count] > said[count : 2 * count])[right > wrong + 0.5].float().mean()
-    figures = {"fit": fit.item(), "sight": sight.item(), "words": words.item(), "ranked": ranked.item()}
-    return 4 * fit + config.facts * (sight + words), figures
+    ranked = (score[:count] > score[count : 2 * count])[right > wrong + 0.5].float().mean()
+    figures = {"fit": fit.item(), "patches": patches.item(), "words": words.item(), "ranked": ranked.item()}
+    return 4 * fit + config.facts * (patches + words), figures

@@ -1,7 +1,7 @@
-"""Dense lessons for image towers: what covers each patch, and what the scene holds.
+"""Dense auxiliary losses for image towers: the object at each patch and the objects of the scene, for training only.
 
-A reward's own lesson is one number a picture, and from that alone a small tower sits for long on a plateau: it sees
-neither bindings nor places. Named patch by patch they are learnt in minutes. The heads here are for training only.
+A reward's loss is one number per image; with it alone a small tower stays on a plateau for long and learns neither
+attribute bindings nor positions. Losses per patch teach both in minutes.
 """
 
 from __future__ import annotations
@@ -14,8 +14,16 @@ from hypernoise_pl.shapes.caption import COLOURS, SHAPES
 from hypernoise_pl.shapes.flaws import Slots
 from hypernoise_pl.shapes.scene import PALETTE, SLOTS
 
-_PATCH = (len(SHAPES) + 1, len(COLOURS) + 1, 2, SLOTS + 1)  # shape or none, colour or none, centre, how many alike
-_SCENE = (len(SHAPES) * (SLOTS + 1), len(SHAPES) * len(COLOURS))  # how many of each shape, which kinds are there
+_PATCH = (
+    len(SHAPES) + 1,
+    len(COLOURS) + 1,
+    2,
+    SLOTS + 1,
+)  # shape, colour, centre, objects of that shape
+_SCENE = (
+    len(SHAPES) * (SLOTS + 1),
+    len(SHAPES) * len(COLOURS),
+)  # objects of each shape, presence
 
 
 class PatchHeads(nn.Module):
@@ -31,7 +39,7 @@ class PatchHeads(nn.Module):
         self.scene = nn.Linear(width, sum(_SCENE))
 
     def forward(self, tokens: Tensor, slots: Slots) -> Tensor:
-        """Loss of what tokens [B, 1 + T, D] (the first stands for the whole picture) say of the slots."""
+        """Loss of predictions from tokens [B, 1 + T, D], the first of the whole image, against the true slots."""
         return self._patch_loss(tokens[:, 1:], slots) + self._scene_loss(tokens[:, 0], slots)
 
     def _patch_loss(self, tokens: Tensor, slots: Slots) -> Tensor:
@@ -59,7 +67,7 @@ class PatchHeads(nn.Module):
 
 
 def _covering(slots: Slots, patches: int) -> tuple[Tensor, Tensor]:
-    """[B, T] the slot seen at the middle of each patch, and whether there is one."""
+    """[B, T] the visible slot at the centre of each patch, and whether there is one."""
     side = round(patches**0.5)
     half = 1.0 / side
     line = torch.linspace(-1 + half, 1 - half, side)
@@ -71,5 +79,5 @@ def _covering(slots: Slots, patches: int) -> tuple[Tensor, Tensor]:
 
 
 def _weights(kinds: int) -> Tensor:
-    """Most patches show the background, which is soon known."""
+    """Class weights; the background, which most patches show, counts little."""
     return torch.tensor([1.0] * kinds + [0.2])

@@ -1,4 +1,4 @@
-"""How good the saved rewards are, on combinations that they were not trained on."""
+"""Quality of the saved rewards on held-out combinations."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from hypernoise_pl.data.geneval import TAGS
 from hypernoise_pl.objective import weighted_sum
 from hypernoise_pl.rewards.base import Reward
 from hypernoise_pl.rewards.clip import CLIPScore, PickScore
 from hypernoise_pl.rewards.image_reward import ImageReward
-from hypernoise_pl.shapes.caption import TAGS, Split, combinations, write_caption
+from hypernoise_pl.shapes.caption import Split, combinations, write_caption
 from hypernoise_pl.shapes.flaws import Slots, hard_negatives
 from hypernoise_pl.shapes.scene import sample_scenes
 from hypernoise_pl.shapes.training.training_batches import draw_training_batch
@@ -22,7 +23,7 @@ KINDS = ("shape", "colour", "binding", "side", "count")
 
 
 def load_rewards(folder: Path) -> dict[str, Reward]:
-    """The three rewards of a folder of weights."""
+    """Load the three rewards of a folder of weights."""
     return {
         "clip": CLIPScore(str(folder / "clip")),
         "pick": PickScore(str(folder / "pick")),
@@ -31,26 +32,26 @@ def load_rewards(folder: Path) -> dict[str, Reward]:
 
 
 def pairs_by_kind(split: Split, each: int, seed: int) -> dict[str, tuple[Tensor, list[str], list[str]]]:
-    """Hard negatives: kind -> clean pictures, their true captions, captions with that one fact changed."""
-    rng, found = random.Random(seed), {}
+    """Kind -> clean images, their true captions, captions with one fact of that kind changed."""
+    rng, pairs = random.Random(seed), {}
     for kind in KINDS:
         candidates = [c for tag in TAGS for c in combinations(tag, split) if kind in hard_negatives(c, rng)]
         right = rng.choices(candidates, k=each)
         wrong = [hard_negatives(c, rng)[kind] for c in right]
         images = Slots.of(sample_scenes(right, torch.Generator().manual_seed(seed))).render()
-        found[kind] = (images, [write_caption(c, rng) for c in right], [write_caption(c, rng) for c in wrong])
-    return found
+        pairs[kind] = (images, [write_caption(c, rng) for c in right], [write_caption(c, rng) for c in wrong])
+    return pairs
 
 
 @torch.no_grad()
 def measure(rewards: dict[str, Reward], weights: dict[str, float], split: Split, each: int) -> dict[str, Any]:
-    """Share of pairs in which the true caption scores higher, and of pictures in which the clean one does.
+    """Share of pairs whose true caption scores higher, and share of images whose clean version scores higher.
 
     Args:
         rewards: name -> reward.
-        weights: of the ensemble, the weighted sum.
-        split: of the combinations.
-        each: pairs of each kind.
+        weights: weights of the ensemble, a weighted sum.
+        split: split of the combinations.
+        each: number of pairs of each kind.
     """
     report: dict[str, Any] = {"n": each, "split": split, "weights": weights}
     spread: dict[str, list[Tensor]] = {name: [] for name in rewards}

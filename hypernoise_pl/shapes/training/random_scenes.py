@@ -1,8 +1,7 @@
-"""Scenes that no prompt describes: any shapes in any number, as a generator makes them where it errs.
+"""Random scenes with any shapes in any number, and captions whose truth is known exactly.
 
-They teach what the prompts' own scenes cannot: to count circles beside squares, and that a caption stays true beside
-objects that it does not name. Which captions are true of them is known exactly, and only captions of the training
-split are put to them.
+They complement the scenes of prompts: a shape is counted among other shapes, and a caption stays true if other objects
+are present. All captions belong to the training split.
 """
 
 from __future__ import annotations
@@ -22,12 +21,12 @@ from hypernoise_pl.shapes.training.training_batches import degrade, is_training_
 
 @dataclass
 class RandomScenes:
-    """Pictures, and captions put to them.
+    """Images of random scenes with captions.
 
     Args:
-        images: [B, 3, 32, 32] degraded pictures.
-        scenes: what they show.
-        captions: K * B, the first of every picture before the second of any.
+        images: [B, 3, 32, 32] degraded images.
+        scenes: B scenes of the images.
+        captions: K * B captions, the first of every image before the second of any.
         truth: [K * B] 1 for a true caption, 0 for a false one.
     """
 
@@ -38,26 +37,26 @@ class RandomScenes:
 
 
 def draw_random_scenes(count: int, captions: int, seed: int) -> RandomScenes:
-    """Draw ``count`` scenes and put as many captions to each; the same seed gives the same crowd."""
+    """Draw ``count`` scenes with ``captions`` captions each; the same seed gives the same scenes."""
     rng = random.Random(seed)
     draws = torch.Generator().manual_seed(seed)
-    held = [_objects(rng) for _ in range(count)]
-    scenes = sample_scenes(held, draws)
-    asked = [_caption(objects, rng) for _ in range(captions) for objects in held]
+    objects = [_objects(rng) for _ in range(count)]
+    scenes = sample_scenes(objects, draws)
+    drawn = [_caption(scene, rng) for _ in range(captions) for scene in objects]
     truth = torch.cat(
-        [caption_truth(scenes, asked[start : start + count]).diagonal() for start in range(0, len(asked), count)]
+        [caption_truth(scenes, drawn[start : start + count]).diagonal() for start in range(0, len(drawn), count)]
     )
-    return RandomScenes(degrade(Slots.of(scenes).render(), draws), scenes, asked, truth.float())
+    return RandomScenes(degrade(Slots.of(scenes).render(), draws), scenes, drawn, truth.float())
 
 
 def _objects(rng: random.Random) -> Combination:
     kinds = rng.sample(SHAPES, rng.choice((1, 2, 2, 3)))
     shapes = [*kinds, *rng.choices(kinds, k=rng.randrange(5 - len(kinds)))]
-    return Combination("crowd", tuple(shapes), tuple(rng.choice(list(COLOURS)) for _ in shapes))
+    return Combination("random", tuple(shapes), tuple(rng.choice(list(COLOURS)) for _ in shapes))
 
 
 def _caption(scene: Combination, rng: random.Random) -> Combination:
-    """A caption of the training split that is true of a scene, or nearly."""
+    """A caption of the training split that is true of a scene, or nearly true."""
     counts = {shape: scene.shapes.count(shape) for shape in SHAPES}
     single = [shape for shape in set(scene.shapes) if counts[shape] == 1]
     colour_of = dict(zip(scene.shapes, scene.colours))
@@ -76,7 +75,7 @@ def _caption(scene: Combination, rng: random.Random) -> Combination:
             case "colors":
                 found = Combination(tag, (a,), colours[:1])
             case "position":
-                if not {a, b} <= set(single):  # which of several would be meant?
+                if not {a, b} <= set(single):  # with several objects of a shape the relation is ambiguous
                     continue
                 found = Combination(tag, (a, b), (None, None), rng.choice(list(RELATIONS)))
             case _:

@@ -1,11 +1,11 @@
-"""How the shapes world's rewards were made.
+"""Training of the shapes world's rewards.
 
     python -m hypernoise_pl.shapes.training.rewards --config experiments/shapes_world/rewards.yaml --output FOLDER
 
-Two branches, each of resumable stages: an image tower learns to see (``sight``), then the ImageReward-like model to
-read captions against it (``image_reward``); the CLIP model (``clip``), and from it the preference model (``pick``).
-All see scenes on the way from right to wrong (``flaws.towards``) with degraded pixels, and are taught how far along
-a scene is, so that what they say changes smoothly with the picture.
+Two branches of resumable stages: the image tower (``vision_tower``), then the ImageReward-like model
+(``image_reward``); the CLIP model (``clip``), then the preference model (``pick``). All train on degraded images of
+scenes interpolated towards a flaw (``interpolate_to_flaw``) and regress the amount of the flaw, which makes their
+scores smooth functions of the image.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ def train_branch(branch: str, config: DictConfig, work: Path, output: Path) -> N
 
     Args:
         branch: one of ``BRANCHES``.
-        config: of all stages.
-        work: where checkpoints and logs are kept; stages that are done there are not repeated.
-        output: the folder of weights.
+        config: configuration of all stages.
+        work: folder of checkpoints and logs; complete stages are not repeated.
+        output: folder of weights.
     """
 
     def stage(name: str, model: Any, loss: Loss) -> Any:
@@ -48,8 +48,8 @@ def train_branch(branch: str, config: DictConfig, work: Path, output: Path) -> N
 
     torch.manual_seed(config.seed)
     if branch == "image_reward":
-        seeing = stage("sight", Matcher(config.image_reward, config.length), patch_loss)
-        stage("image_reward", seeing, match_loss).save(output / "image_reward")
+        matcher = stage("vision_tower", Matcher(config.image_reward, config.length), patch_loss)
+        stage("image_reward", matcher, match_loss).save(output / "image_reward")
     else:
         clip = stage("clip", CLIPTowers(config.clip, config.length), clip_loss)
         clip.save(output / "clip")
@@ -58,13 +58,13 @@ def train_branch(branch: str, config: DictConfig, work: Path, output: Path) -> N
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Train the models that are not trained yet, save them and measure them."""
+    """Train, save and measure the rewards; complete stages are not repeated."""
     parser = argparse.ArgumentParser(prog="python -m hypernoise_pl.shapes.training.rewards", description=__doc__)
-    parser.add_argument("--config", type=Path, required=True, help="YAML: sizes, steps and rates of the stages")
-    parser.add_argument("--work", type=Path, default=Path("runs/shapes_world/rewards"), help="checkpoints and logs")
-    parser.add_argument("--output", type=Path, required=True, help="where the folders clip, pick, image_reward go")
-    parser.add_argument("--only", choices=BRANCHES, help="one branch, without measuring the ensemble")
-    parser.add_argument("--report", type=Path, help="where the measured quality is written (JSON)")
+    parser.add_argument("--config", type=Path, required=True, help="YAML file: sizes, steps and rates of the stages")
+    parser.add_argument("--work", type=Path, default=Path("runs/shapes_world/rewards"), help="folder of checkpoints")
+    parser.add_argument("--output", type=Path, required=True, help="parent of the folders clip, pick, image_reward")
+    parser.add_argument("--only", choices=BRANCHES, help="train one branch, without the report")
+    parser.add_argument("--report", type=Path, help="JSON file of the measured quality")
     arguments = parser.parse_args(argv)
     config = OmegaConf.load(arguments.config)
     assert isinstance(config, DictConfig)
@@ -77,7 +77,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     report = measure(load_rewards(arguments.output), weights, "test", config.measure.pairs)
     report["seconds"] = {
         name: json.loads((arguments.work / f"{name}.jsonl").read_text().splitlines()[-1])["seconds"]
-        for name in ("sight", "image_reward", "clip", "pick")
+        for name in ("vision_tower", "image_reward", "clip", "pick")
     }
     report["seconds_this_call"] = round(time.monotonic() - start)
     text = json.dumps(report, indent=1) + "\n"

@@ -1,4 +1,4 @@
-"""What searches look at: latents and their true scores, for a verifier on latents to be distilled from."""
+"""Search traces: the latents that searches visit and their scores, to distil a latent verifier from."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ENCODED_AT_ONCE = 512
 
 
 class Ensemble:
-    """The weighted sum of rewards, the score that is distilled.
+    """Weighted sum of rewards, the score to distil.
 
     Args:
         rewards: name -> reward.
@@ -42,10 +42,10 @@ class Ensemble:
 
 
 class TraceRecorder(LatentVerifier):
-    """Decodes and scores as the ensemble does, and remembers every latent it is shown.
+    """Scores decoded latents with the ensemble and records every latent and score.
 
     Args:
-        ensemble: what scores.
+        ensemble: ensemble that scores images.
     """
 
     decodes = 1
@@ -53,7 +53,7 @@ class TraceRecorder(LatentVerifier):
     def __init__(self, ensemble: Ensemble) -> None:
         super().__init__()
         self.ensemble = ensemble
-        self.seen: dict[str, list[tuple[Tensor, Tensor]]] = {}
+        self.traces: dict[str, list[tuple[Tensor, Tensor]]] = {}
 
     def _score(
         self,
@@ -65,58 +65,58 @@ class TraceRecorder(LatentVerifier):
     ) -> Tensor:
         scores = self.ensemble(generator.decode(latents), prompts)
         for prompt, latent, score in zip(prompts, latents.detach(), scores.detach()):
-            self.seen.setdefault(prompt, []).append((latent.clone(), score))
+            self.traces.setdefault(prompt, []).append((latent.clone(), score))
         return scores
 
     def table(self, prompts: list[str]) -> tuple[Tensor, Tensor]:
-        """[P, S, *Z] latents and [P, S] scores of P prompts that were searched alike, in the order they came."""
-        latents = torch.stack([torch.stack([latent for latent, _ in self.seen[p]]) for p in prompts])
-        return latents, torch.stack([torch.stack([score for _, score in self.seen[p]]) for p in prompts])
+        """[P, S, *Z] latents and [P, S] scores of P prompts with equally many candidates, in the order of scoring."""
+        latents = torch.stack([torch.stack([latent for latent, _ in self.traces[p]]) for p in prompts])
+        return latents, torch.stack([torch.stack([score for _, score in self.traces[p]]) for p in prompts])
 
 
 def record_searches(
     generator: Generator, ensemble: Ensemble, texts: list[str], config: DictConfig, seed: int
 ) -> TraceRecorder:
-    """Search for each text's noise: at random, from the best of those among neighbours, from the best by gradient.
+    """Search noises for each text: random search, then zero-order from its best, then ReNO from the best so far.
 
     Args:
-        generator: frozen, one-step.
-        ensemble: what is maximised.
-        texts: each once.
+        generator: frozen one-step generator.
+        ensemble: ensemble to maximise.
+        texts: distinct texts.
         config: ``gaussian`` noises, ``walk`` and ``climb`` (arguments of ``ZeroOrder`` and ``ReNO``).
-        seed: of every noise.
+        seed: seed of the noises.
     """
-    watching = TraceRecorder(ensemble)
+    recorder = TraceRecorder(ensemble)
     start = gaussian(generator.noise_shape, [seed_of(seed, index) for index in range(len(texts))])
     walk, climb = ZeroOrder(**config.walk), ReNO(**config.climb)
-    problem = NoiseProblem(generator, watching, texts, start, config.gaussian + walk.budget(), seed)
+    problem = NoiseProblem(generator, recorder, texts, start, config.gaussian + walk.budget(), seed)
     RandomSearch(config.gaussian).run(problem)
     walk.run(problem)
-    climb.run(NoiseProblem(generator, watching, texts, problem.answer().noise, climb.budget(), seed))
-    return watching
+    climb.run(NoiseProblem(generator, recorder, texts, problem.answer().noise, climb.budget(), seed))
+    return recorder
 
 
 @torch.no_grad()
 def add_mismatched_pairs(
-    generator: Generator, ensemble: Ensemble, texts: list[str], seen: tuple[Tensor, Tensor], config: DictConfig
+    generator: Generator, ensemble: Ensemble, texts: list[str], traces: tuple[Tensor, Tensor], config: DictConfig
 ) -> tuple[Tensor, Tensor]:
-    """Put to every text latents that were made for other texts too: so what is learnt is to match, not each text's law.
+    """Add latents of other texts to every text, so that the verifier learns the match of latent and text.
 
     Args:
-        generator: frozen.
-        ensemble: what scores.
-        texts: P, each once.
-        seen: latents [P, S, *Z] and scores [P, S], the Gaussian noises' first.
-        config: ``strangers`` a text, at least one text fewer than P; ``gaussian`` and ``seed``.
+        generator: frozen generator.
+        ensemble: ensemble that scores images.
+        texts: P distinct texts.
+        traces: latents [P, S, *Z] and scores [P, S], those of Gaussian noises first.
+        config: ``mismatched``, pairs per text, fewer than P; ``gaussian`` and ``seed``.
 
     Returns:
-        Latents [P, S + strangers, *Z] and scores.
+        Latents [P, S + mismatched, *Z] and scores.
     """
     draws = torch.Generator().manual_seed(seed_of(config.seed, len(texts)))
-    latents, scores = [seen[0]], [seen[1]]
-    for shift in (1 + torch.randperm(len(texts) - 1, generator=draws)[: config.strangers]).tolist():
+    latents, scores = [traces[0]], [traces[1]]
+    for shift in (1 + torch.randperm(len(texts) - 1, generator=draws)[: config.mismatched]).tolist():
         draw = int(torch.randint(config.gaussian, (), generator=draws))
-        others = seen[0][:, draw].roll(shift, 0)
+        others = traces[0][:, draw].roll(shift, 0)
         latents.append(others[:, None])
         scores.append(ensemble(generator.decode(others), texts)[:, None])
     return torch.cat(latents, 1), torch.cat(scores, 1)
@@ -124,12 +124,12 @@ def add_mismatched_pairs(
 
 @dataclass
 class SearchTraces:
-    """All that was seen.
+    """Latents and scores of all searches.
 
     Args:
-        latents: [P, S, *Z].
-        scores: [P, S] of the ensemble.
-        conditioning: of the P prompts.
+        latents: [P, S, *Z] latents.
+        scores: [P, S] scores of the ensemble.
+        conditioning: encoded prompts, P.
     """
 
     latents: Tensor
@@ -140,14 +140,14 @@ class SearchTraces:
 def collect_traces(
     generator: Generator, ensemble: Ensemble, texts: list[str], config: DictConfig, folder: Path
 ) -> SearchTraces:
-    """Watch searches on texts, block by block; each block is a file, so that a stopped run continues.
+    """Record searches block by block; each block is a file, so that a stopped run continues.
 
     Args:
-        generator: frozen.
-        ensemble: what is distilled.
-        texts: of training prompts; each counts once, and what fills no block is left out.
-        config: ``block`` texts at once, more than ``strangers``; ``seed`` and what ``record_searches`` reads.
-        folder: of the files.
+        generator: frozen generator.
+        ensemble: ensemble to distil.
+        texts: texts of training prompts; repeats and an incomplete last block are left out.
+        config: ``block``, texts per block, more than ``mismatched``; ``seed``; keys of ``record_searches``.
+        folder: folder of the files.
     """
     folder.mkdir(parents=True, exist_ok=True)
     texts, files = list(dict.fromkeys(texts)), []
@@ -158,8 +158,8 @@ def collect_traces(
             files.append(file)
             if not file.exists():
                 part = texts[start : start + config.block]
-                seen = record_searches(generator, ensemble, part, config, seed_of(config.seed, start)).table(part)
-                latents, scores = add_mismatched_pairs(generator, ensemble, part, seen, config)
+                traces = record_searches(generator, ensemble, part, config, seed_of(config.seed, start)).table(part)
+                latents, scores = add_mismatched_pairs(generator, ensemble, part, traces, config)
                 partial = file.with_suffix(".partial")
                 torch.save({"latents": latents, "scores": scores}, partial)
                 partial.replace(file)

@@ -1,8 +1,7 @@
-"""Dense lessons for a text encoder that looks at a picture: what each of a caption's words finds there.
+"""Dense auxiliary losses for a text encoder with cross-attention to an image, for training only.
 
-Whether a caption is true is one bit. Word by word it falls apart into what is learnt in minutes: how many circles there
-are, where and of what colour; whether colour and number are as said; how far the circle stands to the said side.
-The heads here are for training only.
+The truth of a caption is one bit. Its words give denser targets: the number, position and colour of the objects of a
+shape, whether colour and number match the caption, and the offset along the axis of a relation.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from hypernoise_pl.shapes.caption import COLOURS, RELATIONS, SHAPES, Combination
 from hypernoise_pl.shapes.flaws import Slots
 from hypernoise_pl.shapes.scene import AXES, PALETTE, SLOTS
 
-_NOUN = (2, len(COLOURS), SLOTS + 1, 1)  # where, of what colour, how many, whether as said
+_NOUN = (2, len(COLOURS), SLOTS + 1, 1)  # centre, colour, number, whether the caption is true of it
 
 
 class WordHeads(nn.Module):
@@ -26,7 +25,7 @@ class WordHeads(nn.Module):
 
     Args:
         width: features of a token.
-        tokenizer: of the captions.
+        tokenizer: tokenizer of the captions.
     """
 
     def __init__(self, width: int, tokenizer: Any) -> None:
@@ -45,57 +44,59 @@ class WordHeads(nn.Module):
     def forward(
         self, layers: Sequence[Tensor], ids: Tensor, captions: Sequence[Combination], slots: Slots, picture: Tensor
     ) -> Tensor:
-        """Loss of what the words say.
+        """Loss of the predictions from all words.
 
         Args:
-            layers: [M, L, D] each; text tokens that look at their pictures, layer by layer.
-            ids: [M, L] the words.
-            captions: what they say.
-            slots: of the pictures.
-            picture: [M] which of them belongs to the caption.
+            layers: states [M, L, D] of the text tokens after each layer.
+            ids: [M, L] token ids.
+            captions: M captions.
+            slots: objects of the images.
+            picture: [M] index of each caption's image.
         """
-        seen = _Seen(slots, picture)
-        # a relation compares what two nouns have found: they must have found it a layer earlier
-        nouns = self._noun_loss(layers[-2], ids, captions, seen)
-        return nouns + self._relation_loss(layers[-1], ids, captions, seen)
+        truth = _ShapeFacts(slots, picture)
+        # a relation compares two nouns, whose positions must be known one layer earlier
+        nouns = self._noun_loss(layers[-2], ids, captions, truth)
+        return nouns + self._relation_loss(layers[-1], ids, captions, truth)
 
-    def _noun_loss(self, states: Tensor, ids: Tensor, captions: Sequence[Combination], seen: _Seen) -> Tensor:
-        named = self.shape_of[ids]  # type: ignore[index]  # [M, L], -1 where the word is no shape
+    def _noun_loss(self, states: Tensor, ids: Tensor, captions: Sequence[Combination], truth: _ShapeFacts) -> Tensor:
+        named = self.shape_of[ids]  # type: ignore[index]  # [M, L], -1 for words that are no shape
         rows, columns = (named >= 0).nonzero(as_tuple=True)
         shape = named[rows, columns]
-        place, paint, number, fits = self.noun(states[rows, columns]).float().split(_NOUN, -1)
-        count = seen.count[rows, shape]
+        centre, paint, number, match = self.noun(states[rows, columns]).float().split(_NOUN, -1)
+        count = truth.count[rows, shape]
         here = count > 0
-        said = torch.full((len(captions), len(SHAPES)), -1)
+        stated = torch.full((len(captions), len(SHAPES)), -1)
         exact = torch.tensor([len(c.shapes) if c.tag == "counting" else 0 for c in captions])[rows]
         for row, caption in enumerate(captions):
             for name, colour in zip(caption.shapes, caption.colours, strict=True):
-                said[row, SHAPES.index(name)] = -1 if colour is None else list(COLOURS).index(colour)
-        wanted = said[rows, shape]
-        as_said = torch.where(wanted < 0, here, seen.colour[rows, shape, wanted.clamp(min=0)] > 0)
-        as_said = torch.where(exact > 0, count == exact, as_said).float()
-        loss = F.cross_entropy(number, count.long()) + F.cross_entropy(paint[here], seen.colour[rows, shape][here])
-        loss = loss + 3 * F.mse_loss(place[here], seen.centre[rows, shape][here])
-        return loss + F.binary_cross_entropy_with_logits(fits.squeeze(-1), as_said)
+                stated[row, SHAPES.index(name)] = -1 if colour is None else list(COLOURS).index(colour)
+        wanted = stated[rows, shape]
+        is_true = torch.where(wanted < 0, here, truth.colour[rows, shape, wanted.clamp(min=0)] > 0)
+        is_true = torch.where(exact > 0, count == exact, is_true).float()
+        loss = F.cross_entropy(number, count.long()) + F.cross_entropy(paint[here], truth.colour[rows, shape][here])
+        loss = loss + 3 * F.mse_loss(centre[here], truth.centre[rows, shape][here])
+        return loss + F.binary_cross_entropy_with_logits(match.squeeze(-1), is_true)
 
-    def _relation_loss(self, states: Tensor, ids: Tensor, captions: Sequence[Combination], seen: _Seen) -> Tensor:
+    def _relation_loss(
+        self, states: Tensor, ids: Tensor, captions: Sequence[Combination], truth: _ShapeFacts
+    ) -> Tensor:
         rows = torch.tensor([row for row, caption in enumerate(captions) if caption.relation is not None])
         first, second = torch.tensor([[SHAPES.index(s) for s in captions[row].shapes] for row in rows.tolist()]).T
         axis = torch.tensor([AXES[str(captions[row].relation)] for row in rows.tolist()])
-        along = ((seen.centre[rows, first] - seen.centre[rows, second]) * axis).sum(-1)
-        both = (seen.count[rows, first] > 0) & (seen.count[rows, second] > 0)
+        along = ((truth.centre[rows, first] - truth.centre[rows, second]) * axis).sum(-1)
+        both = (truth.count[rows, first] > 0) & (truth.count[rows, second] > 0)
         word = self.relates[ids[rows]].int().argmax(1)  # type: ignore[index]
-        said = self.relation(states[rows, word]).float().squeeze(-1)
-        return 5 * F.mse_loss(said[both], along[both])
+        predicted = self.relation(states[rows, word]).float().squeeze(-1)
+        return 5 * F.mse_loss(predicted[both], along[both])
 
 
-class _Seen:
-    """What captions' pictures hold, by shape.
+class _ShapeFacts:
+    """Objects in the images of M captions, by shape.
 
     Attributes:
-        count: [M, 6] objects of the shape.
-        centre: [M, 6, 2] their mean place.
-        colour: [M, 6, 8] the share of them that is nearest to each colour.
+        count: [M, 6] numbers of objects.
+        centre: [M, 6, 2] mean centres.
+        colour: [M, 6, 8] shares of the objects nearest to each colour.
     """
 
     def __init__(self, slots: Slots, picture: Tensor) -> None:
