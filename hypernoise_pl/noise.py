@@ -110,7 +110,7 @@ class FixedSetNoise(NoiseSource):
 
 
 def typical_norm(d: int) -> tuple[float, float]:
-    """Mean and standard deviation of |x| for x ~ N(0, I) in d dimensions (chi distribution): about sqrt(d), sqrt(1/2)."""
+    """Mean and standard deviation of |x| for x ~ N(0, I) in d dimensions (chi distribution); about sqrt(d) and 0.7."""
     mean = math.sqrt(2) * math.exp(math.lgamma((d + 1) / 2) - math.lgamma(d / 2))
     return mean, math.sqrt(max(d - mean * mean, 0.0))
 
