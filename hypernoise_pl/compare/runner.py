@@ -1,4 +1,4 @@
-"""Methods side by side: the same prompts, the same starting noises, every cost counted; resumable and shardable."""
+"""The runner of a comparison: methods on the same prompts and start noises, in units of work that resume and shard."""
 
 from __future__ import annotations
 
@@ -13,46 +13,41 @@ from torch import Tensor
 
 from hypernoise_pl import __version__
 from hypernoise_pl.adapters.description import digest
-from hypernoise_pl.adapters.files import load_adapter
 from hypernoise_pl.compare.config import Comparison, Entry, Method
+from hypernoise_pl.compare.method_parts import MethodParts
 from hypernoise_pl.config.identity import described, digest_of
 from hypernoise_pl.config.signatures import ConfigError
-from hypernoise_pl.lora.adapter import Adapter
 from hypernoise_pl.metrics.judge import Judge
 from hypernoise_pl.module import HyperNoiseModule
 from hypernoise_pl.noise import gaussian, seed_of
 from hypernoise_pl.progress import Steps, part
 from hypernoise_pl.report.results import Results
-from hypernoise_pl.report.rows import ENSEMBLES, JUDGE, RANKED, WEIGHTED, Cost, ImageRow, image_rows
-from hypernoise_pl.rewards.base import Reward, Verifier
-from hypernoise_pl.rewards.ensemble import RankMean
-from hypernoise_pl.rewards.latent.base import LatentVerifier
+from hypernoise_pl.report.rows import Cost, ImageRow, image_rows
 from hypernoise_pl.search.none import NoSearch
 from hypernoise_pl.search.running import SearchResult, run_search
-from hypernoise_pl.search.scoring import AnyScorer, ByRow
 from hypernoise_pl.system.threads import following_load
-from hypernoise_pl.types import Prompt, nearest
+from hypernoise_pl.types import Prompt
 
-MEASURED = 8  # network evaluations, at least, by which a search's speed is measured
+MEASURED_NFE = 8  # smallest number of network evaluations of a speed measurement
 
 
 @dataclass
-class Comparing:
-    """A comparison under way.
+class ComparisonRunner:
+    """Runs a comparison, and keeps its results in a run folder.
 
     Args:
-        comparison: what to compare.
-        model: generator, rewards and their weights; on its device.
-        judge: the truth, where there is one.
-        prompts: the prompt set.
-        adapter: what was trained, for methods that name none; None if nothing was.
-        results: the run folder's.
-        precision: by the Trainer's name, of ``computing``.
-        computing: makes the context in which networks and rewards compute, as the Trainer has it.
+        comparison: methods, prompts, noises and budgets.
+        model: generator, rewards and their weights, on their device.
+        judge: judge; None without one.
+        prompts: prompt set.
+        adapter: folder of the adapter for methods that name none; None without one.
+        results: results in the run folder.
+        precision: the Trainer's name of the precision of ``computing``.
+        computing: function that gives the Trainer's context (autocast) for networks and rewards.
 
     Raises:
-        ConfigError: if there is no prompt, a budget holds not even one candidate, a verifier or adapter is not there,
-            a method cannot be served by this generator or verifier, or two rows would have one name.
+        ConfigError: if there is no prompt, a budget is smaller than the cost of one candidate, a verifier or adapter is
+            missing, a method cannot run with this generator or verifier, or two rows have the same label.
     """
 
     comparison: Comparison
@@ -64,30 +59,24 @@ class Comparing:
     precision: str = "32-true"
     computing: Callable[[], AbstractContextManager[Any]] = nullcontext
     skipped: dict[str, str] = field(default_factory=dict, init=False)
-    over: dict[str, str] = field(default_factory=dict, init=False)  # what a budget of seconds does not hold
-    _adapters: dict[Path, Adapter] = field(default_factory=dict, init=False)
+    over: dict[str, str] = field(default_factory=dict, init=False)  # methods that exceed the budget of seconds
 
     def __post_init__(self) -> None:
         if not self.prompts:
             raise ConfigError("compare: the prompt set is empty; there is nothing to compare on")
-        for each in self.comparison.verifiers.values():
-            each.eval().requires_grad_(False).to(self.model.device)
+        for verifier in self.comparison.verifiers.values():
+            verifier.eval().requires_grad_(False).to(self.model.device)
+        self._parts = MethodParts(self.comparison, self.model, self.judge, self.adapter)
         for method in self.comparison.methods:
-            verifier = self.comparison.verifiers.get(method.verifier)
-            asked = verifier.missing() if isinstance(verifier, Verifier) else None
-            blind = "there is no judge to search by" if method.verifier == "judge" and self.judge is None else None
-            missing = method.search.missing() or asked or blind
+            missing = self._parts.missing(method)
             if missing is None:
-                self._check(method)
+                self._parts.check(method)
             elif method.name == self.comparison.base:
                 raise ConfigError(f"method {method.name!r} is the base and cannot run: {missing}")
             else:
                 self.skipped[method.name] = missing
-        names = [*ENSEMBLES, JUDGE, *self.model.ensemble.members, *self.comparison.verifiers]
-        for name in names:
-            if names.count(name) > 1:
-                raise ConfigError(f"compare.verifiers: {name!r} is the name of something else too; choose another")
-        labels = [cell.label for cell in self._cells(timed=False)]
+        self._parts.check_names()
+        labels = [entry.label for entry in self._entries(timed=False)]
         for label in labels:
             if labels.count(label) > 1:
                 raise ConfigError(f"compare.methods: two rows would be called {label!r}; rename one method")
@@ -100,78 +89,78 @@ class Comparing:
                 )
 
     def run(self, shard: int = 0, shards: int = 1, after: Callable[[], None] = lambda: None) -> bool:
-        """Do what of this shard is not yet done.
+        """Run the remaining units of a shard.
 
         Args:
-            shard: number of this process's share.
-            shards: how many there are.
-            after: called after each unit of work.
+            shard: number of the shard, from 0.
+            shards: number of shards.
+            after: function that is called after each unit.
 
         Returns:
-            Whether now every unit of all shards is done.
+            True once every unit of all shards is complete.
         """
-        cells, blocks = self.cells, list(self._blocks())
-        units = [(cell, number) for cell in cells for number in range(len(blocks))]
-        todo = units[shard::shards]
-        left = [(cell, number) for cell, number in todo if not self.results.has(cell.label, number)]
-        total, rest = (sum(_price(cell) * len(blocks[number]) for cell, number in part) for part in (todo, left))
+        entries, units = self.entries, self._units()
+        work = [(entry, number) for entry in entries for number in range(len(units))]
+        todo = work[shard::shards]
+        left = [(entry, number) for entry, number in todo if not self.results.has(entry.label, number)]
+        total, rest = (sum(_price(entry) * len(units[number]) for entry, number in part) for part in (todo, left))
         with Steps("compare", total, "NFE", total - rest) as steps:
-            for cell, number in following_load(left):
-                with part(cell.label):
-                    self.results.add(cell.label, number, *self.measure(cell, blocks[number]))
-                    steps.advance(_price(cell) * len(blocks[number]))
+            for entry, number in following_load(left):
+                with part(entry.label):
+                    self.results.add(entry.label, number, *self.measure(entry, units[number]))
+                    steps.advance(_price(entry) * len(units[number]))
                 after()
-        return all(self.results.has(cell.label, number) for cell, number in units)
+        return all(self.results.has(entry.label, number) for entry, number in work)
 
     @property
-    def cells(self) -> list[Entry]:
-        """The table's rows."""
-        return self._cells(timed=self.comparison.budget_seconds is not None)
+    def entries(self) -> list[Entry]:
+        """The entries: a row of the table each."""
+        return self._entries(timed=self.comparison.budget_seconds is not None)
 
     @property
-    def units(self) -> int:
-        """Units of work of each row."""
-        return len(self._blocks())
+    def unit_count(self) -> int:
+        """Number of units of each entry."""
+        return len(self._units())
 
-    def measure(self, cell: Entry, block: Sequence[tuple[Prompt, int]]) -> tuple[list[ImageRow], Tensor]:
-        """Search a block's noises by a method; everything measured of every image, and the images."""
-        prompts, texts = [prompt for prompt, _ in block], [prompt.text for prompt, _ in block]
-        noises = [seed_of(self.model.seed, prompt.index, draw) for prompt, draw in block]
+    def measure(self, entry: Entry, unit: Sequence[tuple[Prompt, int]]) -> tuple[list[ImageRow], Tensor]:
+        """Run one entry on one unit of prompts and noises; gives its rows and images."""
+        prompts, texts = [prompt for prompt, _ in unit], [prompt.text for prompt, _ in unit]
+        noises = [seed_of(self.model.seed, prompt.index, draw) for prompt, draw in unit]
         noise = gaussian(self.model.generator.noise_shape, noises).to(self.model.device)
         with self.computing():
             best = run_search(
-                cell.search,
+                entry.search,
                 self.model.generator,
-                self._scorer(cell.method, prompts),
+                self._parts.scorer(entry.method, prompts),
                 texts,
                 noise,
-                adapter=self._adapter_of(cell.method),
-                steps=cell.method.steps,
+                adapter=self._parts.adapter_of(entry.method),
+                steps=entry.method.steps,
                 seed=self.model.seed,
-                budget=cell.budget,
+                budget=entry.budget,
                 chunk=self.comparison.batch_size,
-                label=cell.label,
+                label=entry.label,
             )
-        return self._rows(cell, block, best), best.images
+        return self._rows(entry, unit, best), best.images
 
     @property
     def device(self) -> str:
-        """The name of the device that the model is on."""
+        """The name of the model's device."""
         device = self.model.device
         return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
     @property
     def _where(self) -> str:
-        """What the seconds of a unit of work depend on: the device, and its threads now where it is the CPU."""
+        """Device of the seconds of a unit, with the number of threads on a CPU."""
         threads = torch.get_num_threads()
         words = f" with {threads} thread{'s' if threads > 1 else ''}" if self.model.device.type == "cpu" else ""
         return self.device + words
 
     def identity(self) -> dict[str, Any]:
-        """All that decides a figure; a run folder holds the results of one identity.
+        """Everything that decides a figure; a run folder holds the results of one identity.
 
-        ``batch_size`` decides none, and the device none but how much a budget of seconds holds. ``unit_size`` is in it:
-        a folder is filled by units.
+        ``batch_size`` is left out; the device is in it for a budget in seconds alone. ``unit_size`` is in it, since a
+        folder is filled by units.
         """
         comparison, model = self.comparison, self.model
         return {
@@ -195,10 +184,10 @@ class Comparing:
         }
 
     def _describe(self, method: Method) -> dict[str, Any]:
-        """A method with what is in its adapter's folder in the place of the folder's name."""
+        """A method, with the digest of its adapter in the place of the folder's name."""
         found: dict[str, Any] = described(replace(method, adapter=None))
         uses = method.start == "hypernetwork" and method.name not in self.skipped
-        return found | {"adapter": digest(self._folder(method)) if uses else None}
+        return found | {"adapter": digest(self._parts.folder_of(method)) if uses else None}
 
     def _rows(self, entry: Entry, unit: Sequence[tuple[Prompt, int]], best: SearchResult) -> list[ImageRow]:
         account, ensemble = best.account, self.model.ensemble
@@ -217,12 +206,12 @@ class Comparing:
         verdicts = None if self.judge is None else self.judge(best.images, prompts)
         return image_rows(entry.info, cost, unit, scores, ensemble.weights, verdicts)
 
-    def _cells(self, timed: bool) -> list[Entry]:
+    def _entries(self, timed: bool) -> list[Entry]:
         found = []
         for method in self.comparison.methods:
             if method.name in self.skipped:
                 continue
-            costs = self._costs(method)
+            costs = self._parts.costs(method)
             budgets: Sequence[int | None] = method.budgets or [None]
             if timed and not isinstance(method.search, NoSearch):
                 budgets = [self._affordable(method)]
@@ -236,93 +225,26 @@ class Comparing:
                 found.append(Entry(label, method, sized, spent if budget is None else budget, spent))
         return found
 
-    def _blocks(self) -> list[list[tuple[Prompt, int]]]:
-        """Prompts and draws, cut into units."""
+    def _units(self) -> list[list[tuple[Prompt, int]]]:
+        """Units: lists of prompts and draws."""
         every = [(prompt, draw) for prompt in self.prompts for draw in range(self.comparison.seeds)]
         size = self.comparison.unit_size
         return [every[place : place + size] for place in range(0, len(every), size)]
 
-    def _check(self, method: Method) -> None:
-        """Whatever can be wrong with a method is said here."""
-        known = [*ENSEMBLES, *self.model.ensemble.members, *self.comparison.verifiers, *([JUDGE] if self.judge else [])]
-        name, where = method.verifier, f"method {method.name!r}"
-        if name not in known:
-            raise ConfigError(
-                f"{where}: no verifier is called {name!r}{nearest(name, known)}; there are {', '.join(known)}"
-            )
-        if name == RANKED and not self.model.ensemble.counted:
-            raise ConfigError(f"{where}: every reward has weight 0, so that {name!r} has no member; give one a weight")
-        verifier = self._verifiers.get(name)
-        blind = not isinstance(verifier, (Reward, LatentVerifier))
-        if method.search.needs_gradient and blind:
-            raise ConfigError(f"{where}: {type(method.search).__name__} differentiates, and {name!r} has no gradient")
-        try:
-            method.search.check(self.model.generator, method.steps)
-            if isinstance(verifier, LatentVerifier):
-                verifier.check(self.model.generator)
-        except ValueError as error:
-            raise ConfigError(f"{where}: {error}") from None
-        self._adapter_of(method)
-
-    def _costs(self, method: Method) -> tuple[int, int, int]:
-        """Network evaluations per image generated, per noise drawn and per sample verified."""
-        verifier = self.comparison.verifiers.get(method.verifier)
-        verifying = verifier.nfe if isinstance(verifier, LatentVerifier) else 0
-        adapter = self._adapter_of(method)
-        return method.steps, 0 if adapter is None else adapter.nfe, verifying
-
-    def _adapter_of(self, method: Method) -> Adapter | None:
-        """The adapter that a method's noises go through; None for gaussian noises and the base generator."""
-        if method.start == "gaussian":
-            return None
-        folder = self._folder(method)
-        if folder not in self._adapters:
-            adapter = load_adapter(folder, self.model.generator).eval().requires_grad_(False)
-            self._adapters[folder] = adapter.to(self.model.device)
-        return self._adapters[folder]
-
-    def _folder(self, method: Method) -> Path:
-        if method.adapter is not None:
-            return Path(method.adapter)
-        if self.adapter is None:
-            raise ConfigError(
-                f"method {method.name!r} starts from what was trained, and no fit was found; run "
-                "`python -m hypernoise_pl fit` first, or give --adapter"
-            )
-        return self.adapter
-
-    def _scorer(self, method: Method, prompts: Sequence[Prompt]) -> AnyScorer:
-        """The verifier a method searches by, in the form a problem takes."""
-
-        def judged(images: Tensor, places: list[int]) -> Tensor:
-            assert self.judge is not None
-            return self.judge(images, [prompts[place] for place in places]).float()
-
-        if method.verifier == JUDGE:
-            return ByRow(judged)
-        return self._verifiers[method.verifier]
-
-    @property
-    def _verifiers(self) -> dict[str, Any]:
-        """Name -> every verifier that a method may search by, but for the judge."""
-        ensemble = self.model.ensemble
-        ranked = {RANKED: RankMean(ensemble)} if ensemble.counted else {}
-        return {WEIGHTED: ensemble, **ranked, **ensemble.members, **self.comparison.verifiers}
-
     def _affordable(self, method: Method) -> int:
-        """The budget that a method's own speed, measured once for the run folder, allows."""
-        costs = self._costs(method)
+        """The budget of a method for the seconds of the comparison; its speed is measured once for a run folder."""
+        costs = self._parts.costs(method)
         shortest = method.search.shortest(*costs)
         seconds = self.comparison.budget_seconds
         assert seconds is not None
 
         def measured() -> float:
-            block = self._blocks()[0]
-            sized = method.search.within(max(2 * shortest, MEASURED), *costs)
+            unit = self._units()[0]
+            sized = method.search.within(max(2 * shortest, MEASURED_NFE), *costs)
             spent = sized.budget(*costs)
-            cell = Entry(method.name, method, sized, spent, spent)
-            self.measure(cell, block)  # the first run warms caches up
-            rows, _ = self.measure(cell, block)
+            entry = Entry(method.name, method, sized, spent, spent)
+            self.measure(entry, unit)  # the first run warms caches up
+            rows, _ = self.measure(entry, unit)
             return rows[0].cost.seconds / rows[0].cost.nfe
 
         speed = self.results.speed(method.name, measured)
@@ -334,6 +256,6 @@ class Comparing:
         return max(shortest, int(seconds / speed))
 
 
-def _price(cell: Entry) -> int:
-    """For the progress: a backward pass costs about two forward ones."""
-    return cell.budget * (3 if cell.search.needs_gradient else 1)
+def _price(entry: Entry) -> int:
+    """Cost of an entry in the progress bar; a backward pass counts as two evaluations."""
+    return entry.budget * (3 if entry.search.needs_gradient else 1)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from hypernoise_pl.compare.config import Comparison, Entry, shard_of
-from hypernoise_pl.compare.runner import Comparing
+from hypernoise_pl.compare.runner import ComparisonRunner
 from hypernoise_pl.config.identity import first_difference
 from hypernoise_pl.config.signatures import ConfigError
 from hypernoise_pl.data.base import check_prompts
@@ -58,31 +58,31 @@ def compare(run: RunContext) -> dict[str, Any] | None:
     check_trainer(run.trainer)
     model.to(process_device(run.trainer))
     results = Results(run.folder.path)
-    comparing = _comparing(run, comparison, results)
-    _begin(run, comparing, results)
-    cells = _cells(run, comparing)
-    texts = _texts(run, comparing, cells)
-    growing = Growing(results, texts.labels, comparing.units, comparison.base, texts.description, texts.credit)
+    runner = _runner(run, comparison, results)
+    _begin(run, runner, results)
+    entries = _entries(run, runner)
+    texts = _texts(run, runner, entries)
+    growing = Growing(results, texts.labels, runner.unit_count, comparison.base, texts.description, texts.credit)
     growing()
-    if not comparing.run(shard, shards, growing):
+    if not runner.run(shard, shards, growing):
         say(f"shard {shard} of {shards} is done; the last one to finish writes the report in {results.folder}")
         return None
     return _report(comparison, results, texts, _features(comparison, model.device))
 
 
-def _comparing(run: RunContext, comparison: Comparison, results: Results) -> Comparing:
+def _runner(run: RunContext, comparison: Comparison, results: Results) -> ComparisonRunner:
     judge = check_judge(run, "test")
     test_prompts = run.datamodule.prompts("test")
     check_prompts(test_prompts, f"test prompts of {type(run.datamodule).__name__}")
     prompts = stratified_subset(test_prompts, comparison.prompts)
     precision, forward_context = run.trainer.precision, run.trainer.precision_plugin.forward_context
-    return Comparing(comparison, run.model, judge, prompts, run.adapter, results, precision, forward_context)
+    return ComparisonRunner(comparison, run.model, judge, prompts, run.adapter, results, precision, forward_context)
 
 
-def _begin(run: RunContext, comparing: Comparing, results: Results) -> None:
+def _begin(run: RunContext, runner: ComparisonRunner, results: Results) -> None:
     """Begin the run folder, or continue an unfinished one of the same comparison."""
     with phase("compare: hashing the weights"):
-        identity = comparing.identity()
+        identity = runner.identity()
     if not run.folder.named:
         earlier = Results.unfinished(run.folder.path.parent, identity, first_difference)
         run.folder.switch_to(earlier or run.folder.path)
@@ -90,30 +90,30 @@ def _begin(run: RunContext, comparing: Comparing, results: Results) -> None:
     results.begin(identity, first_difference)
 
 
-def _cells(run: RunContext, comparing: Comparing) -> Sequence[Entry]:
+def _entries(run: RunContext, runner: ComparisonRunner) -> Sequence[Entry]:
     """The comparison's rows, once the speed of timed methods is measured; prints what is left out."""
-    comparison, steps = comparing.comparison, run.model.steps
+    comparison, steps = runner.comparison, run.model.steps
     if steps != 1 and all(method.steps == 1 for method in comparison.methods):
         say(f"compare: the run is of {steps} steps, every method here of 1; compare.methods sets each one's steps")
-    for name, missing in comparing.skipped.items():
+    for name, missing in runner.skipped.items():
         say(f"compare: {name} is left out: {missing}")
     timed = comparison.budget_seconds is not None
     with phase("compare: measuring the speed of every method") if timed else contextlib.nullcontext():
-        cells = comparing.cells
-    for name, why in comparing.over.items():
+        entries = runner.entries
+    for name, why in runner.over.items():
         say(f"compare: {name} {why}")
-    return cells
+    return entries
 
 
-def _texts(run: RunContext, comparing: Comparing, cells: Sequence[Entry]) -> _Texts:
+def _texts(run: RunContext, runner: ComparisonRunner, entries: Sequence[Entry]) -> _Texts:
     """The report's texts; prints those of the start."""
     device = run.model.device
-    size = f"{len(comparing.prompts)} prompts x {comparing.comparison.seeds} noises"
-    say(f"compare: {run.description}\ncompare: {len(cells)} rows, {size}, on {device}")
+    size = f"{len(runner.prompts)} prompts x {runner.comparison.seeds} noises"
+    say(f"compare: {run.description}\ncompare: {len(entries)} rows, {size}, on {device}")
     say(f"compare: run folder {run.folder.path}")
-    credit = None if comparing.judge is None else comparing.judge.credit()
-    parts = [run.description, f"{size}, on {device}", *(f"{name} {why}" for name, why in comparing.over.items())]
-    return _Texts([cell.label for cell in cells], "; ".join(parts), credit)
+    credit = None if runner.judge is None else runner.judge.credit()
+    parts = [run.description, f"{size}, on {device}", *(f"{name} {why}" for name, why in runner.over.items())]
+    return _Texts([entry.label for entry in entries], "; ".join(parts), credit)
 
 
 def _report(comparison: Comparison, results: Results, texts: _Texts, features: Any) -> dict[str, Any]:

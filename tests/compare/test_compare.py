@@ -464,7 +464,7 @@ def test_some_prompts_are_as_many_as_asked_for_where_tags_are_uneven(counts):
 )
 def test_a_flag_that_a_comparison_would_leave_out_is_refused(flag, capsys):
     assert compare(f"--{flag}") == 2
-    assert f"--{flag.partition('=')[0]}: compare takes no notice of it; set compare." in capsys.readouterr().err
+    assert f"--{flag.partition('=')[0]}: compare ignores it; set compare." in capsys.readouterr().err
 
 
 def test_a_run_of_other_steps_than_the_methods_is_told_of(capsys):

@@ -19,7 +19,7 @@ from torch import nn
 import hypernoise_pl
 from hypernoise_pl.adapters.files import save_adapter
 from hypernoise_pl.compare.config import Comparison, Method
-from hypernoise_pl.compare.runner import Comparing
+from hypernoise_pl.compare.runner import ComparisonRunner
 from hypernoise_pl.config.identity import described, first_difference
 from hypernoise_pl.config.signatures import parameters
 from hypernoise_pl.generators.base import Generator
@@ -276,7 +276,9 @@ def identity(sana_folder, tmp_path, adapter=None, chosen=None, judge=None, chang
         change(model)
     settings = {"methods": [Method("none"), METHOD], "seeds": 1, **options}
     chosen = [Prompt("a ring", "x", {"include": [1]}, index=0)] if chosen is None else chosen
-    comparing = Comparing(Comparison(**settings), model, judge or ShapesJudge(), chosen, adapter, Results(tmp_path))
+    comparing = ComparisonRunner(
+        Comparison(**settings), model, judge or ShapesJudge(), chosen, adapter, Results(tmp_path)
+    )
     return comparing.identity()
 
 
@@ -358,7 +360,7 @@ def test_the_version_of_the_package_decides(before, sana_folder, tmp_path, adapt
 
 def test_the_device_decides_only_how_much_a_budget_of_seconds_holds(sana_folder, tmp_path, adapter, monkeypatch):
     without, timed = (identity(sana_folder, tmp_path, adapter, budget_seconds=s) for s in (None, 1.0))
-    monkeypatch.setattr(Comparing, "device", "another")
+    monkeypatch.setattr(ComparisonRunner, "device", "another")
     assert first_difference(without, identity(sana_folder, tmp_path, adapter)) is None
     found = first_difference(timed, identity(sana_folder, tmp_path, adapter, budget_seconds=1.0))
     assert found == "device=cpu, this run has another"
