@@ -156,7 +156,7 @@ def test_commands_are_found_where_they_are_shown():
         "benchmarks/README.md",
         "conf/sana_sprint.yaml",
     } <= places
-    assert {"compare --help", "hypernoise_pl/llm/endpoint.py"} <= places
+    assert {"compare --help", "hypernoise_pl/data/hub.py"} <= places
     assert sum(command.startswith("python -m hypernoise_pl ") for command in SHOWN) > 30
 
 
