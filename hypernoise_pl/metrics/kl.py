@@ -27,7 +27,7 @@ def measured_kl(
         noise: [B, *Z].
         probes: random directions an image; d or more for the exact figures, by d products with J.
         order: Lanczos steps a probe, each one product with J and one with its transpose.
-        seed: of the directions.
+        seed: seed of the directions.
 
     Returns:
         ``half_square``, ``trace``, ``log_det`` and ``kl``, each [B], in nats.
@@ -48,7 +48,7 @@ def lipschitz(residual: Residual, noise: Tensor, iterations: int = 8, seed: int 
         residual: f, from [B, *Z] to [B, *Z], each image on its own.
         noise: [B, *Z].
         iterations: each one product with J and one with its transpose.
-        seed: of the first direction.
+        seed: seed of the first direction.
     """
     jacobian = _Jacobian(residual, noise)
     vector = _unit(torch.randn(noise.shape, generator=torch.Generator().manual_seed(seed)).to(noise))

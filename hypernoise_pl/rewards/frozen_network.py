@@ -16,7 +16,7 @@ def freeze(network: nn.Module, dtype: Precision = "float32", checkpoint: bool = 
     """Freeze a transformers network; gradients still flow through it to its input.
 
     Args:
-        network: changed in place.
+        network: network, changed in place.
         dtype: precision of weights and activations; a reward computes on the outputs in float32 (``at_least_float32``).
         checkpoint: keep only each layer's input and recompute the rest in the backward pass: less memory, about a third
             more time.

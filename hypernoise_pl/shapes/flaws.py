@@ -113,22 +113,13 @@ def interpolate_to_flaw(
             continue
         if kind in ("shape", "colour", "binding"):
             for slot, old, new in _matched(scenes, row, objects, right[row], wrong[row]):
-                if old[0] != new[0]:
-                    target = F.one_hot(torch.tensor(SHAPES.index(new[0])), len(SHAPES))
-                    slots.shape[row, slot] = slots.shape[row, slot].lerp(target.to(slots.shape), a)
-                if old[1] != new[1]:
-                    slots.rgb[row, slot] = slots.rgb[row, slot].lerp(PALETTE[list(COLOURS).index(str(new[1]))], a)
+                _change_object(slots, row, slot, old, new, a)
         elif kind == "side":
             first, second = objects
             slots.centre[row, first] = scenes.centre[row, first].lerp(scenes.centre[row, second], a)
             slots.centre[row, second] = scenes.centre[row, second].lerp(scenes.centre[row, first], a)
         elif kind == "count" and len(wrong[row].shapes) > len(right[row].shapes):
-            free = next(slot for slot in range(SLOTS) if slot not in objects)
-            slots.opacity[row, free] = a
-            slots.shape[row, free] = slots.shape[row, objects[0]]
-            slots.rgb[row, free] = slots.rgb[row, objects[0]]
-            slots.radius[row, free] = slots.radius[row, objects[0]]
-            slots.centre[row, free] = _free_place(scenes, row, objects, generator)
+            _add_object(slots, row, objects, a, _free_place(scenes, row, objects, generator))
         elif kind in ("count", "fade"):
             slots.opacity[row, objects[0]] = 1 - a
         elif kind == "overlap":
@@ -138,6 +129,27 @@ def interpolate_to_flaw(
         else:
             raise ValueError(f"unknown kind of flaw {kind!r}")
     return slots
+
+
+def _change_object(
+    slots: Slots, row: int, slot: int, old: tuple[str, str | None], new: tuple[str, str | None], amount: Tensor
+) -> None:
+    """Interpolate the shape and colour of one object, in place."""
+    if old[0] != new[0]:
+        target = F.one_hot(torch.tensor(SHAPES.index(new[0])), len(SHAPES))
+        slots.shape[row, slot] = slots.shape[row, slot].lerp(target.to(slots.shape), amount)
+    if old[1] != new[1]:
+        slots.rgb[row, slot] = slots.rgb[row, slot].lerp(PALETTE[list(COLOURS).index(str(new[1]))], amount)
+
+
+def _add_object(slots: Slots, row: int, objects: list[int], amount: Tensor, centre: Tensor) -> None:
+    """Add a copy of the first object in a free slot, in place."""
+    free = next(slot for slot in range(SLOTS) if slot not in objects)
+    slots.opacity[row, free] = amount
+    slots.shape[row, free] = slots.shape[row, objects[0]]
+    slots.rgb[row, free] = slots.rgb[row, objects[0]]
+    slots.radius[row, free] = slots.radius[row, objects[0]]
+    slots.centre[row, free] = centre
 
 
 def _matched(

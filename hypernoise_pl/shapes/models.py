@@ -32,7 +32,7 @@ class SlotRenderer(ModelMixin, ConfigMixin):  # type: ignore[misc]
 
     Args:
         image_size: pixels a side; any size can be drawn from the same latent.
-        sharpness: how fast presence and shape logits saturate; at 2 the judge accepts 99 % of clean latents'
+        sharpness: factor of presence and shape logits; at 2 the judge accepts 99 % of clean latents'
             pictures, and what is undecided stays visible, also to gradients.
         scaling_factor: as in ``AutoencoderDC``: latents are divided by it before ``decode``.
         encoder_block_out_channels: as in ``AutoencoderDC``; only the length counts, for a pipeline takes the

@@ -49,13 +49,13 @@ def hub(monkeypatch, tmp_path):
         (404, "EntryNotFound", r"the hub has the model but not all its files"),
     ],
 )
-def test_what_the_hub_refuses_is_one_clear_line(hub, status, code, line):
+def test_hub_refusals_give_the_reason(hub, status, code, line):
     hub.status, hub.code = status, code
     with pytest.raises(FileNotFoundError, match=f"generator nobody/that: {line}") as raised:
         SDTurbo("nobody/that", revision="v9")
     assert "\n" not in str(raised.value)
 
 
-def test_what_is_not_kept_here_is_one_clear_line(hub):
+def test_a_model_outside_the_cache_is_named_offline(hub):
     with pytest.raises(FileNotFoundError, match=r"generator nobody/that: not in the local cache, and the hub is"):
         SDTurbo("nobody/that", local_only=True)

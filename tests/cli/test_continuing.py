@@ -158,7 +158,7 @@ def test_prompts_go_on_after_the_last_whole_step_whatever_a_step_is(sana_folder,
 
 def run_order(number: int) -> list[int]:
     """The permutation of this number, as one process with a batch of one sees it."""
-    from hypernoise_pl.data.base import PromptBatches
+    from hypernoise_pl.data.batches import PromptBatches
 
     batches = PromptBatches(11, 1, 0)
     batches.resume(11 * number)

@@ -6,7 +6,8 @@ from typing import Any
 import lightning as L
 import pytest
 
-from hypernoise_pl.data.base import PromptBatches, PromptDataModule
+from hypernoise_pl.data.base import PromptDataModule
+from hypernoise_pl.data.batches import PromptBatches
 from hypernoise_pl.data.prompt_reader import read_prompts
 from hypernoise_pl.data.text import TextPrompts
 from hypernoise_pl.types import Prompt
@@ -40,7 +41,7 @@ def test_processes_share_the_batches_of_one(world):
 
 @pytest.mark.parametrize("given", range(13))
 @pytest.mark.parametrize(("size", "world"), [(3, 1), (1, 3), (2, 1), (4, 2)])
-def test_continues_with_the_very_next_prompt_whatever_the_batch(given, size, world):
+def test_resuming_continues_with_the_next_prompt_for_any_batch_size(given, size, world):
     stream = [index for batch in take(PromptBatches(11, 1, 0), 9) for index in batch]
     parts = [PromptBatches(11, size, 0, rank, world) for rank in range(world)]
     for part in parts:
@@ -56,7 +57,7 @@ def test_an_epoch_is_whole_steps(count, parts, length):
     assert len(batches) == len([*batches]) == length
 
 
-def test_the_place_in_the_stream_is_that_of_whole_steps():
+def test_the_stream_position_counts_complete_steps():
     batches = PromptBatches(14, 2, 0, parts=3)
     batches.resume(5)
     places = []
@@ -75,7 +76,7 @@ def write(folder: Path, name: str, content: bytes) -> Path:
     return folder / name
 
 
-def test_text_is_a_prompt_a_line(tmp_path):
+def test_text_files_have_one_prompt_per_line(tmp_path):
     content = "\ufeffa red circle\r\n\n  a ring \u2028 and a star\n".encode()
     prompts = read_prompts(write(tmp_path, "p.txt", content))
     assert [p.text for p in prompts] == ["a red circle", "a ring \u2028 and a star"]
@@ -103,7 +104,7 @@ def test_jsonl_has_prompt_tag_and_clauses(tmp_path):
         ("d.jsonl", b'{"prompt": "x"}\n{"prompt": \n', "d.jsonl, line 2: not JSON"),
     ],
 )
-def test_a_bad_file_is_one_line_that_says_what_and_where(tmp_path, name, content, complaint):
+def test_an_invalid_file_is_named_with_its_line(tmp_path, name, content, complaint):
     file = write(tmp_path, name, content)
     with pytest.raises(ValueError, match=r"prompt file .*" + complaint.replace("(", r"\(")) as error:
         TextPrompts(str(file))
@@ -132,7 +133,7 @@ def test_every_process_evaluates_as_many_batches(tmp_path, monkeypatch, count, w
     data.eval_batch_size = size
     loaders = []
     for rank in range(world):
-        monkeypatch.setattr(data, "_place", lambda: (rank, world))  # noqa: B023 - used here
+        monkeypatch.setattr(data, "_rank_and_world", lambda: (rank, world))  # noqa: B023 - used here
         loaders.append([[prompt.index for prompt in batch] for batch in data.val_dataloader()])
     assert len({len(batches) for batches in loaders}) == 1
     sizes = [len(batch) for batches in loaders for batch in batches]
@@ -169,10 +170,10 @@ def test_overfitting_gives_the_same_first_batches_again_and_measures_their_promp
 
 
 @pytest.mark.parametrize("loader", ["train_dataloader", "val_dataloader", "test_dataloader"])
-def test_prompts_of_ones_own_need_an_index_each(loader):
-    """Two of one index would have one noise at every step, and would be one prompt in every table."""
+def test_prompts_need_distinct_indices(loader):
+    """Prompts with the same index would share their noise and their row in tables."""
     with pytest.raises(ValueError, match="prompts of Own: 'a' and 'b' both have index 0 and would share one noise"):
         getattr(Own([Prompt("a"), Prompt("b")]), loader)()
-    with pytest.raises(ValueError, match=r"prompts of Own: 'a' is a str; give Prompt\(text, index=place\)"):
+    with pytest.raises(ValueError, match=r"prompts of Own: 'a' is a str; give Prompt\(text, index=position\)"):
         getattr(Own(["a", "b"]), loader)()
     assert len(getattr(Own([Prompt("a"), Prompt("b", index=1)]), loader)().dataset) == 2

@@ -95,11 +95,11 @@ def test_sets_follow_each_other_and_null_leaves_one_out(tmp_path):
         PromptSets({"a": a}, {"t": test}, leave_out=["c"], folder=str(tmp_path))
     with pytest.raises(ValueError, match=r"data\.train: names no prompt set"):
         PromptSets({"a": None}, {"t": test}, folder=str(tmp_path))
-    with pytest.raises(ValueError, match="every training prompt is a validation or test prompt"):
+    with pytest.raises(ValueError, match="every training prompt is also a validation or test prompt"):
         PromptSets({"a": a}, {"a": a}, folder=str(tmp_path)).prompts("train")
 
 
-def test_a_missing_file_is_told_of_at_once_or_when_needed(tmp_path):
+def test_a_missing_file_is_reported_at_construction_or_on_first_use(tmp_path):
     sets = {"a": PromptFile("gone.txt")}
     with pytest.raises(FileNotFoundError, match=r"gone\.txt"):
         PromptSets(sets, sets, folder=str(tmp_path))
@@ -142,7 +142,7 @@ GENEVAL = {"tag": "colors", "include": [{"class": "cat", "count": 1}], "prompt":
         (PromptFile("a.json"), "a.json", '["x", 3]', 'a.json, item 2: needs an object with a text "prompt"'),
         (PromptFile("a.json"), "a.json", '"x"', "a.json: needs a list of prompts, or a mapping"),
         (PromptFile("a.png"), "a.png", "x", "a.png: the ending must be one of .txt"),
-        (GenEvalFile("g.jsonl"), "g.jsonl", json.dumps(GENEVAL | {"tag": "colour"}), "prompt 1: tag 'colour' is none"),
+        (GenEvalFile("g.jsonl"), "g.jsonl", json.dumps(GENEVAL | {"tag": "colour"}), "prompt 1: unknown tag 'colour'"),
         (
             GenEvalFile("g.jsonl"),
             "g.jsonl",
@@ -165,7 +165,7 @@ GENEVAL = {"tag": "colors", "include": [{"class": "cat", "count": 1}], "prompt":
         (CompBenchFolder(".", categories=["colour"]), "color_train.txt", "x", "no category 'colour' (did you mean"),
     ],
 )
-def test_a_bad_set_is_one_line_that_says_what_and_where(tmp_path, source, name, content, complaint):
+def test_an_invalid_set_is_named_with_its_line(tmp_path, source, name, content, complaint):
     (tmp_path / name).write_text(content)
     with pytest.raises((ValueError, FileNotFoundError)) as error:
         source.check(tmp_path)
@@ -181,7 +181,7 @@ def test_a_parquet_file_without_text_says_in_which_row(tmp_path):
         PromptFile("a.parquet").read(tmp_path)
 
 
-def test_a_hub_set_without_its_package_says_so_in_one_line(tmp_path, monkeypatch):
+def test_a_hub_set_without_its_package_names_the_package(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "datasets", None)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(ValueError, match=r"data set owner/set: needs the package datasets") as error:

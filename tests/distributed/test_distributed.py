@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from hypernoise_pl.data.base import PromptBatches
+from hypernoise_pl.data.batches import PromptBatches
 from tests import two_processes
 from tests.tiny import DOUBLE
 from tests.worker import COLOURS, runs

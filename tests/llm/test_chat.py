@@ -39,7 +39,7 @@ def failed(server, **options) -> str:
     return str(caught.value)
 
 
-def test_a_good_answer_and_its_account():
+def test_a_valid_answer_is_returned_and_counted():
     with serving(in_turn(GOOD)) as server:
         chat = endpoint(server, temperature=0.5, spending=Spending(2.0, 8.0))
         assert chat.ask(ASKED, SCHEMA) == {"left": 3, "right": 4.5}
@@ -54,7 +54,7 @@ def test_a_good_answer_and_its_account():
     assert account.cost == pytest.approx((1000 * 2 + 10 * 8) / 1e6) and account.failures == 0
 
 
-def test_the_environment_says_where(monkeypatch):
+def test_the_environment_gives_the_base_url(monkeypatch):
     monkeypatch.delenv("OPENAI_API_KEY")
     chat = ChatEndpoint("m", key_variable=None, retries=0)
     assert "base_url or set the environment variable OPENAI_BASE_URL" in chat.missing()
@@ -72,7 +72,7 @@ BODIES = ["{not json", "[]", "{}", '"text"', '{"choices": []}', '{"choices": [{}
 
 
 @pytest.mark.parametrize("body", BODIES)
-def test_a_body_that_is_no_completion_is_one_clear_line(body):
+def test_invalid_response_bodies_raise_chat_error(body):
     with serving(in_turn(Reply(body=body))) as server:
         assert failed(server).startswith("chat model m: ")
 
@@ -91,7 +91,7 @@ def test_a_body_that_is_no_completion_is_one_clear_line(body):
         ("[3, 4]", "expected the fields"),
     ],
 )
-def test_an_answer_not_of_the_form_is_refused_and_paid_for(text, said):
+def test_invalid_answers_are_rejected_and_counted(text, said):
     with serving(in_turn(Reply(text))) as server:
         assert said in failed(server)
         chat = endpoint(server, retries=2)
@@ -100,7 +100,7 @@ def test_an_answer_not_of_the_form_is_refused_and_paid_for(text, said):
         assert (chat.account.requests, chat.account.prompt_tokens, chat.account.failures) == (3, 3000, 1)
 
 
-def test_texts_must_say_something():
+def test_text_fields_must_not_be_empty():
     schema = AnswerSchema("words", {"word": "any"})
     assert schema.parse('{"word": "ring"}') == {"word": "ring"}
     for wrong in ('{"word": " "}', '{"word": 3}', '{"word": null}'):
@@ -109,7 +109,7 @@ def test_texts_must_say_something():
 
 
 @pytest.mark.parametrize("status", [408, 429, 500, 503])
-def test_what_may_pass_is_tried_again(status):
+def test_transient_errors_are_retried(status):
     busy = Reply(status=status, body='{"error": {"message": "busy\\nnow"}}', headers={"retry-after": "0"})
     with serving(in_turn(busy, busy, GOOD)) as server:
         chat = endpoint(server, retries=2)
@@ -120,7 +120,7 @@ def test_what_may_pass_is_tried_again(status):
 
 
 @pytest.mark.parametrize(("status", "kind"), [(400, ChatError), (401, EndpointUnusable), (404, EndpointUnusable)])
-def test_what_cannot_pass_is_not_tried_again(status, kind):
+def test_permanent_errors_are_not_retried(status, kind):
     with serving(in_turn(Reply(status=status, body='{"error": {"message": "no such model"}}'))) as server:
         chat = endpoint(server, retries=3)
         with pytest.raises(ChatError, match=f"chat model m: HTTP {status}: .*no such model") as caught:
@@ -128,13 +128,13 @@ def test_what_cannot_pass_is_not_tried_again(status, kind):
         assert type(caught.value) is kind and len(server.asked) == 1
 
 
-def test_a_refusal_is_not_tried_again():
+def test_a_refusal_is_not_retried():
     message = {"role": "assistant", "content": None, "refusal": "I would rather not"}
     with serving(in_turn(Reply(body=json.dumps({"choices": [{"message": message}]})))) as server:
         assert "refused: I would rather not" in failed(server, retries=3) and len(server.asked) == 1
 
 
-def test_a_silent_server_and_none_at_all():
+def test_time_out_and_unreachable_server_raise_chat_error():
     over = threading.Event()
 
     def silent(body):
@@ -157,7 +157,7 @@ def test_the_cap_on_requests_counts_retries():
         assert chat.account.requests == len(server.asked) == 2
 
 
-def test_nothing_is_asked_once_the_cost_cap_is_reached():
+def test_no_request_begins_after_the_cost_cap():
     with serving(in_turn(GOOD)) as server:
         # a request costs 1000 tokens at 2 a million
         chat = endpoint(server, concurrency=3, spending=Spending(2.0, 0.0, cap=0.009))
@@ -170,13 +170,13 @@ def test_nothing_is_asked_once_the_cost_cap_is_reached():
         assert "the cost cap of 0.009 is reached" in str(capped[-1])
 
 
-def test_a_cost_cap_wants_a_server_that_counts():
+def test_a_cost_cap_requires_token_usage():
     with serving(in_turn(Reply(GOOD.text, usage=None))) as server:
         assert "does not report token usage" in failed(server, spending=Spending(1.0, 1.0, cap=1.0))
         assert endpoint(server).ask(ASKED, SCHEMA)["left"] == 3
 
 
-def test_as_many_at_once_as_allowed_and_never_more():
+def test_requests_run_at_the_concurrency_limit():
     together = threading.Barrier(3)
 
     def reply(body):
@@ -195,7 +195,7 @@ def test_as_many_at_once_as_allowed_and_never_more():
         assert len(server.asked) == 24 and server.most == 3 and chat.account.failures == 0
 
 
-def test_answers_come_in_the_order_of_the_questions_and_failures_in_their_place():
+def test_map_keeps_the_order_of_items_and_returns_errors_in_place():
     def reply(body):
         number = int(body["messages"][0]["content"])
         return Reply(json.dumps({"left": number, "right": 0}))
@@ -207,7 +207,7 @@ def test_answers_come_in_the_order_of_the_questions_and_failures_in_their_place(
     assert all(isinstance(answer, ChatError) for answer in found[11:]) and chat.account.failures == 2
 
 
-def test_a_wrong_key_stops_the_run():
+def test_a_wrong_key_cancels_remaining_questions():
     with serving(in_turn(Reply(status=401, body="{}"))) as server:
         chat = endpoint(server)
         with pytest.raises(EndpointUnusable):
@@ -235,6 +235,6 @@ def test_copies_share_the_account_and_other_processes_do_not():
         lambda: Spending(cap=1.0),
     ],
 )
-def test_numbers_must_make_sense(wrong):
+def test_arguments_out_of_range_are_rejected(wrong):
     with pytest.raises(ValueError, match=r"chat endpoint|spending"):
         wrong()

@@ -247,7 +247,7 @@ def test_what_cannot_be_scored_is_said_before_any_image(blip):
     assert whole.missing_metadata(Prompt("A man eats.", "non_spatial")) is None
 
 
-def test_what_it_cannot_be_built_of_is_refused(blip):
+def test_invalid_options_are_rejected(blip):
     with pytest.raises(ValueError, match="no judge; give attributes"):
         T2ICompBench()
     with pytest.raises(ValueError, match=r"no category 'colour' \(did you mean 'color'"):

@@ -145,7 +145,7 @@ def test_validation_prompts_are_read_and_what_cannot_be_judged_is_said(tmp_path,
         ("empty", OPTIONS, r"no \*_val.txt in this folder"),
     ],
 )
-def test_what_is_not_to_be_read_is_refused(tmp_path, name, options, message):
+def test_invalid_prompt_files_are_rejected(tmp_path, name, options, message):
     dataset(tmp_path, color_train=["a"], colour_val=["a"], spatial_val=["a"], **{"3d_spatial_val": ["a"]})
     (tmp_path / "empty").mkdir()
     with pytest.raises((ValueError, FileNotFoundError), match=message) as error:

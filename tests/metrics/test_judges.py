@@ -82,14 +82,14 @@ def test_the_judge_that_is_configured_measures_and_no_second_one(capsys):
     assert "its judge is the key `judge`" in line
 
 
-def test_the_judge_of_the_shapes_world_says_what_it_lacks():
+def test_the_shapes_judge_names_missing_metadata():
     judge = ShapesJudge()
     for split in ("validation", "test"):
         judge.check(ShapesPrompts().prompts(split))
     for metadata, lack in (
         ({}, "has no 'include' clauses"),
-        ({"include": "star"}, "no list of objects"),
-        ({"include": [{"class": "star"}]}, "no list of objects"),
+        ({"include": "star"}, "not a list of objects"),
+        ({"include": [{"class": "star"}]}, "not a list of objects"),
         ({"include": [{"class": "bench", "count": 1}]}, "of class 'bench'"),
         ({"include": [{"class": "star", "count": 1, "color": "beige"}]}, "of color 'beige'"),
         ({"include": [{"class": "star", "count": 1}], "exclude": [{"class": "cow", "count": 1}]}, "of class 'cow'"),

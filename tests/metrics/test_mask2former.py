@@ -118,7 +118,7 @@ def test_a_checkpoint_that_lacks_one_tensor_is_refused(weights, folder, tmp_path
 def test_a_checkpoint_with_one_tensor_too_many_is_refused(weights, folder, tmp_path):
     for name in ("panoptic_head.more.weight", "backbone.stages.0.blocks.0.attn.w_msa.qkv.scale", "roi_head.bias"):
         file = saved(weights | {name: torch.zeros(2)}, tmp_path / "more.pth")
-        with pytest.raises(ValueError, match=f"more.pth: the checkpoint has a tensor '{re.escape(name)}'"):
+        with pytest.raises(ValueError, match=f"more.pth: unexpected tensor '{re.escape(name)}'"):
             Mask2FormerDetector(file, str(folder))
     block = {
         name.replace("blocks.1", "blocks.2"): tensor for name, tensor in weights.items() if "stages.2.blocks.1" in name
@@ -130,7 +130,7 @@ def test_a_checkpoint_with_one_tensor_too_many_is_refused(weights, folder, tmp_p
 def test_a_checkpoint_with_a_renamed_tensor_is_refused(weights, folder, tmp_path):
     name = "panoptic_head.query_feat.weight"
     other = {("panoptic_head.query_feats.weight" if key == name else key): tensor for key, tensor in weights.items()}
-    with pytest.raises(ValueError, match=r"the checkpoint has a tensor 'panoptic_head\.query_feats\.weight'"):
+    with pytest.raises(ValueError, match=r"unexpected tensor 'panoptic_head\.query_feats\.weight'"):
         Mask2FormerDetector(saved(other, tmp_path / "other.pth"), str(folder))
 
 

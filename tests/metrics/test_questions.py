@@ -123,7 +123,7 @@ def test_an_unknown_aggregation_is_refused():
         ShapesQuestions(aggregation="geometrc")
 
 
-def test_a_question_that_cannot_be_read_is_one_clear_line():
+def test_an_unknown_question_is_rejected():
     with pytest.raises(
         ValueError, match=r"cannot parse the question 'Is it good\?'; it parses 'Is there a red circle\?'"
     ):

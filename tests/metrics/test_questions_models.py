@@ -102,7 +102,7 @@ def test_blip_answers_alike_in_batches_of_any_size(folder):
         assert [a.probability for a in own] == pytest.approx([a.probability for a in expected], rel=1e-4)
 
 
-def test_blip_says_what_is_wrong(folder, tmp_path):
+def test_blip_rejects_invalid_folders(folder, tmp_path):
     with pytest.raises(ValueError, match="batch_size must be at least 1, got 0"):
         BlipAnswerer(folder, batch_size=0)
     with pytest.raises(FileNotFoundError, match=f"answerer {re.escape(str(tmp_path / 'no'))}"):
@@ -184,7 +184,7 @@ def test_a_chat_model_is_sent_the_picture_and_its_failures_are_missing(together)
     assert figures["skill/attribute"]["mean"] == pytest.approx(2 / 3)
 
 
-def test_what_a_chat_model_has_answered_is_not_asked_again(tmp_path):
+def test_answers_of_a_chat_model_are_cached(tmp_path):
     with serving(looks) as server:
         with pytest.warns(UserWarning, match="count as missing"):
             first = chat(server, tmp_path).answer(PICTURES[:3], [[RED, MANY]] * 3)
@@ -203,7 +203,7 @@ def test_what_a_chat_model_has_answered_is_not_asked_again(tmp_path):
         chat(server, tmp_path).answer(PICTURES[:1], [[RED]])
 
 
-def test_equal_pictures_with_equal_questions_are_asked_once():
+def test_equal_images_with_equal_questions_are_asked_once():
     with serving(looks) as server:
         answers = chat(server).answer(PICTURES[:1].expand(5, -1, -1, -1), [[RED], [RED], [MANY], [], [RED]])
         assert len(server.asked) == 2 and [len(own) for own in answers] == [1, 1, 1, 0, 1]
@@ -217,7 +217,7 @@ def test_a_cap_leaves_the_rest_missing():
     assert [own[0].missing for own in answers] == [False, False, True, True]
 
 
-def test_without_an_endpoint_it_says_what_is_missing(monkeypatch):
+def test_without_an_endpoint_the_requirement_is_named(monkeypatch):
     monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
     benchmark = QuestionBenchmark(ChatAnswerer(ChatEndpoint("m"), cache=None))
     assert "OPENAI_BASE_URL" in benchmark.missing() and benchmark.judged_by() == "chat model m"

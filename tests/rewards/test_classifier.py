@@ -50,7 +50,7 @@ def test_gradient_equals_finite_differences(folder: str, log_probability: bool) 
     torch.testing.assert_close((ahead - behind) / 2e-5, expected, rtol=1e-4, atol=1e-7)
 
 
-def test_a_name_that_means_no_class_or_several_is_one_line(folder: str) -> None:
+def test_unknown_and_ambiguous_class_names_are_rejected(folder: str) -> None:
     reward, image = ImageClassifier(folder), torch.rand(1, 3, 16, 16)
     with pytest.raises(ValueError, match=r"no class 'red circles' \(did you mean 'red circle'\?\)"):
         reward(image, ["red circles"])

@@ -159,7 +159,7 @@ def test_a_search_finds_the_same_in_chunks_and_decodes_the_winner_alone(verifier
     torch.testing.assert_close(found[1], found[2], rtol=0, atol=1e-5)
 
 
-def test_a_missing_or_damaged_folder_is_named_in_one_line(folder):
+def test_a_missing_or_damaged_folder_is_named(folder):
     with pytest.raises(FileNotFoundError, match=r"verifier .*elsewhere/config.json: no such file"):
         DistilledVerifier(str(folder / "elsewhere"))
     described = json.loads((folder / "config.json").read_text())

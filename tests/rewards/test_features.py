@@ -109,7 +109,7 @@ def test_images_must_be_pictures_in_floats(folders: dict[str, Path]) -> None:
         features(torch.zeros(1, 3, 16, 16, dtype=torch.uint8))
 
 
-def test_what_a_folder_lacks_is_said_in_one_line(folders: dict[str, Path], tmp_path: Path) -> None:
+def test_missing_files_of_a_folder_are_named(folders: dict[str, Path], tmp_path: Path) -> None:
     classifier = str(vision.vit(tmp_path / "classifier", classes=True))
     assert VisionFeatures(classifier)(torch.rand(1, 3, 16, 16)).shape == (1, 16)  # the pooler it lacks is not used
     bare = tmp_path / "bare"
@@ -141,7 +141,7 @@ def test_what_a_folder_lacks_is_said_in_one_line(folders: dict[str, Path], tmp_p
         ("size", {"height": 16, "width": 24}, "needs 16 x 24 pixels"),
     ],
 )
-def test_preprocessing_that_is_not_served_is_refused(key: str, value: object, said: str, tmp_path: Path) -> None:
+def test_unsupported_preprocessing_is_rejected(key: str, value: object, said: str, tmp_path: Path) -> None:
     vision.vit(tmp_path)
     file = tmp_path / "preprocessor_config.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {key: value}))

@@ -75,14 +75,14 @@ def test_the_scale_is_exact_in_half_precision(clip_folder: Path) -> None:
     assert CLIPScore(str(clip_folder), dtype="bfloat16").scale == CLIPScore(str(clip_folder)).scale
 
 
-def test_autocast_outside_does_not_reach_in(make: Maker) -> None:
+def test_an_outer_autocast_has_no_effect(make: Maker) -> None:
     images, reward = torch.rand(4, 3, 16, 16), make()
     expected = reward(images, PROMPTS)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         torch.testing.assert_close(reward(images, PROMPTS), expected)
 
 
-def test_options_that_cannot_be(clip_folder: Path) -> None:
+def test_invalid_options_raise_value_error(clip_folder: Path) -> None:
     wrong: Any = "int8"
     with pytest.raises(ValueError, match="dtype must be float32, bfloat16 or float16, got 'int8'"):
         CLIPScore(str(clip_folder), dtype=wrong)

@@ -54,7 +54,7 @@ def pictures(count: int = 4) -> torch.Tensor:
 TEXTS = ["a", 'a "ring"', "Größe\n2", "a"]
 
 
-def test_the_score_is_the_weighted_mean_of_the_marks_of_the_picture_sent():
+def test_the_score_is_the_weighted_mean_of_the_marks():
     images = pictures()
     bright = (images * 255).round().flatten(1).mean(1) / 2.55
     length = torch.tensor([len(text) for text in TEXTS])
@@ -69,12 +69,12 @@ def test_the_score_is_the_weighted_mean_of_the_marks_of_the_picture_sent():
 
 
 @pytest.mark.parametrize("wrong", [{"beauty": 1}, {"quality": -1}, dict.fromkeys(ASPECTS, 0)])
-def test_weights_must_make_sense(wrong):
+def test_invalid_weights_are_rejected(wrong):
     with pytest.raises(ValueError, match="grader weights"):
         VisionLanguageGrader(ChatEndpoint("m"), wrong)
 
 
-def test_what_is_marked_is_not_asked_again(tmp_path):
+def test_marks_are_cached(tmp_path):
     images = pictures()
     with serving(marks) as server:
         first = grader(server, tmp_path)(images, TEXTS)
@@ -95,14 +95,14 @@ def test_what_is_marked_is_not_asked_again(tmp_path):
         assert len(other.asked) == 4
 
 
-def test_equal_pictures_of_a_batch_are_asked_once():
+def test_equal_images_of_a_batch_are_graded_once():
     images = pictures(1).expand(5, -1, -1, -1)
     with serving(in_turn(EVEN)) as server:
         grader(server)(images, ["a", "a", "b", "a", "b"])
         assert len(server.asked) == 2
 
 
-def test_a_damaged_cache_is_one_clear_line(tmp_path):
+def test_a_damaged_cache_file_is_named(tmp_path):
     with serving(in_turn(EVEN)) as server:
         grader(server, tmp_path)(pictures(1), ["a"])
         (file,) = tmp_path.rglob("*.json")
@@ -112,7 +112,7 @@ def test_a_damaged_cache_is_one_clear_line(tmp_path):
                 grader(server, tmp_path)(pictures(1), ["a"])
 
 
-def test_a_failure_is_missing_warned_of_once_and_never_kept(tmp_path):
+def test_failures_score_nan_warn_once_and_are_not_cached(tmp_path):
     images = pictures()
     images[:2, :, 0, 0], images[2:, :, 0, 0] = 0.1, 0.9
     with serving(moody) as server:
@@ -151,7 +151,7 @@ def test_a_cap_ends_the_marks_not_the_search():
     assert task.answer().scores.isfinite().all()
 
 
-def test_without_an_endpoint_it_says_what_is_missing(monkeypatch):
+def test_without_an_endpoint_the_requirement_is_named(monkeypatch):
     monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
     judge = VisionLanguageGrader(ChatEndpoint("m"), cache=None)
     assert "OPENAI_BASE_URL" in judge.missing()

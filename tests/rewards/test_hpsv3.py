@@ -219,7 +219,7 @@ def test_every_key_is_used_and_every_weight_is_filled(
     assert "HPSv3.safetensors" in str(error.value) and "\n" not in str(error.value)
 
 
-def test_files_that_are_missing(folder: str, tmp_path: Path) -> None:
+def test_missing_files_are_named(folder: str, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"no HPSv3\.safetensors in this folder"):
         HPSv3(str(tmp_path), folder)
     shutil.copy(f"{folder}/HPSv3.safetensors", tmp_path)

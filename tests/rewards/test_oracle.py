@@ -134,7 +134,7 @@ def test_a_search_finds_the_same_whatever_the_chunk(verifier: GreedyFID) -> None
     assert verifier.accepted == 24
 
 
-def test_what_is_missing_is_said_in_one_line(features: ImageFeatures, verifier: GreedyFID, tmp_path: Path) -> None:
+def test_missing_files_and_images_are_named(features: ImageFeatures, verifier: GreedyFID, tmp_path: Path) -> None:
     reference = str(tmp_path / "reference")
     with pytest.raises(ValueError, match="no image is accepted yet; give a folder as initial, or call accept first"):
         GreedyFID(features, reference)(REFERENCE[:1], ["any"])

@@ -149,7 +149,7 @@ class Stranger:
         (None, "damaged file"),
     ],
 )
-def test_files_that_are_no_state_dict(content: object, said: str, tmp_path: Path) -> None:
+def test_files_without_a_state_dict_are_rejected(content: object, said: str, tmp_path: Path) -> None:
     file = tmp_path / "model.pt"
     torch.save(content, file)
     if content is None:
@@ -159,7 +159,7 @@ def test_files_that_are_no_state_dict(content: object, said: str, tmp_path: Path
     assert str(file) in str(error.value) and "\n" not in str(error.value)
 
 
-def test_a_tokenizer_that_ends_texts_otherwise_is_refused(clip_folder: Path, tmp_path: Path) -> None:
+def test_a_tokenizer_with_another_end_token_is_rejected(clip_folder: Path, tmp_path: Path) -> None:
     file, arguments = original_clip.save(tmp_path)
     with pytest.raises(ValueError, match="its end token is 0, the model's is"):
         CLIPScore(file, **{**arguments, "tokenizer": str(clip_folder)})

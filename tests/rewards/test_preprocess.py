@@ -102,9 +102,7 @@ def test_preprocessing_of_a_folder_is_its_processors_for_any_shape(name: str, tm
         ("clip", {"size": {"shortest_edge": 16}, "crop_size": 16, "do_resize": False}),
     ],
 )
-def test_a_processor_that_does_more_than_its_fields_say_is_refused(
-    name: str, options: dict[str, Any], tmp_path: Path
-) -> None:
+def test_processors_with_undocumented_steps_are_rejected(name: str, options: dict[str, Any], tmp_path: Path) -> None:
     processor(name, **options).save_pretrained(tmp_path)
     with pytest.raises(ValueError, match="does more than resize, crop and normalise"):
         load_preprocessing(str(tmp_path), "reward")

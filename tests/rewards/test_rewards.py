@@ -57,7 +57,7 @@ def test_one_prompt_an_image(reward: Reward) -> None:
         reward(torch.rand(3, 3, 16, 16), PROMPTS[:2])
 
 
-def test_remembered_text_equals_fresh_text(clip_folder: Path) -> None:
+def test_cached_text_features_equal_new_ones(clip_folder: Path) -> None:
     images, prompts = torch.rand(3, 3, 16, 16), PROMPTS[:3]
     used, fresh = CLIPScore(str(clip_folder)), CLIPScore(str(clip_folder))
     used(images.flip(0), prompts[::-1])
@@ -103,7 +103,7 @@ class Written(Reward):
         return images.mul_(2).flatten(1).mean(1)
 
 
-def test_images_that_are_none_are_one_clear_line() -> None:
+def test_invalid_images_are_rejected() -> None:
     images = torch.rand(2, 3, 4, 4, generator=torch.Generator().manual_seed(0))
     reward, prompts = Brightness(), ["", ""]
     for wrong, told in [

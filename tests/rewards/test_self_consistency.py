@@ -161,7 +161,7 @@ def test_gradient_against_finite_differences(features: ImageFeatures) -> None:
     assert task.account.nfe == task.account.nfe_backward == 6
 
 
-def test_what_cannot_serve_is_said_before_anything_is_spent(features: ImageFeatures) -> None:
+def test_an_unsuitable_generator_is_rejected_before_any_cost(features: ImageFeatures) -> None:
     for level in (0.0, 1.0):
         with pytest.raises(ValueError, match=r"level must be in \(0, 1\)"):
             SelfConsistency(features, level)

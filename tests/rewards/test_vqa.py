@@ -49,7 +49,7 @@ def test_probability_of_yes(folder: str) -> None:
     torch.testing.assert_close(against(images, PROMPTS), expected, rtol=1e-4, atol=1e-6)
 
 
-def test_what_cannot_be_asked(folder: str) -> None:
+def test_invalid_questions_and_answers_are_rejected(folder: str) -> None:
     with pytest.raises(ValueError, match=r"question must contain \{prompt\}"):
         VQAScore(folder, question="Is it good?")
     with pytest.raises(ValueError, match=r"the answer 'yes yes' has 2 tokens"):

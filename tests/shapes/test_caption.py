@@ -66,7 +66,7 @@ def test_every_word_is_in_the_vocabulary():
                 assert set(write_caption(combination, rng).split()) <= words
 
 
-def test_wording_varies_and_says_what_the_facts_are():
+def test_wording_varies_and_states_the_facts():
     rng = random.Random(0)
     combination = Combination("color_attr", ("star", "cross"), ("orange", "red"))
     said = {write_caption(combination, rng) for _ in range(200)}

@@ -46,7 +46,7 @@ def test_wrong_captions_are_false_of_true_scenes_and_the_other_way_round():
 
 
 @pytest.mark.parametrize("kind", ["none", "shape", "colour", "binding", "side", "count", "fade", "overlap"])
-def test_the_way_begins_at_the_scene_and_leads_away(kind):
+def test_interpolation_starts_at_the_scene_and_ends_at_the_flaw(kind):
     rng, draws = random.Random(0), torch.Generator().manual_seed(0)
     pairs = [(c, n.get(kind, c)) for c in NAMED if kind in (n := hard_negatives(c, rng)) or kind[0] in "nfo"]
     right, wrong = (list(part) for part in zip(*pairs, strict=True))
@@ -64,7 +64,7 @@ def test_the_way_begins_at_the_scene_and_leads_away(kind):
 
 def test_an_unknown_kind_is_refused():
     scenes = sample_scenes(NAMED[:1], torch.Generator().manual_seed(0))
-    with pytest.raises(ValueError, match="kind 'blur'"):
+    with pytest.raises(ValueError, match="kind of flaw 'blur'"):
         interpolate_to_flaw(scenes, NAMED[:1], NAMED[:1], ["blur"], torch.ones(1), torch.Generator())
 
 

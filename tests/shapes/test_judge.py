@@ -71,7 +71,7 @@ def test_verdicts_are_genevals_on_what_is_detected():
 
 
 @pytest.mark.parametrize(("kind", "amount"), [("fade", 1.0), ("fade", 0.8), ("overlap", 0.8)])
-def test_refuses_a_missing_a_ghostly_and_a_hidden_object(kind, amount):
+def test_rejects_missing_faint_and_hidden_objects(kind, amount):
     prompts, named = drawn(300)
     draws = torch.Generator().manual_seed(0)
     scenes = sample_scenes(named, draws)
@@ -125,7 +125,7 @@ def test_one_blob_of_one_colour_is_no_two_objects():
 @pytest.mark.parametrize(
     "pair", [("circle", "square"), ("square", "triangle"), ("square", "ring"), ("square", "star"), ("triangle", "ring")]
 )
-def test_what_lies_between_two_shapes_is_none(pair):
+def test_a_blend_of_two_shapes_is_no_detection(pair):
     between = [(a + b) / 2 for a, b in zip(pure(pair[0]), pure(pair[1]), strict=True)]
     assert JUDGE.detect(paint((between, "green", (0.0, 0.0)))) == [[]]
 

@@ -35,7 +35,7 @@ def test_the_exact_facts_agree(drawn):
     assert caption_truth(scenes, named).diagonal().all()
 
 
-def test_objects_stand_whole_inside_and_apart(drawn):
+def test_objects_are_inside_the_image_and_do_not_touch(drawn):
     scenes, _ = drawn
     reach = (scenes.centre.abs() + scenes.radius[..., None])[scenes.present]
     assert reach.max() <= 1

@@ -43,7 +43,7 @@ def config():
 
 
 @pytest.mark.slow
-def test_the_command_distils_and_measures(config, tmp_path, monkeypatch):
+def test_the_command_distils_and_measures_a_verifier(config, tmp_path, monkeypatch):
     OmegaConf.save(config, tmp_path / "small.yaml")
     arguments = ["--config", str(tmp_path / "small.yaml"), "--work", str(tmp_path / "work")]
     main([*arguments, "--output", str(tmp_path / "made")])
@@ -65,7 +65,7 @@ def test_the_command_distils_and_measures(config, tmp_path, monkeypatch):
     ).read_bytes()
 
 
-def test_what_is_watched_is_what_the_ensemble_says_of_it(config, generator, ensemble):
+def test_recorded_scores_are_the_ensembles(config, generator, ensemble):
     texts = ["a red circle", "two stars"]
     latents, scores = record_searches(generator, ensemble, texts, config.data, seed=0).table(texts)
     walk, climb = config.data.walk, config.data.climb

@@ -35,7 +35,7 @@ def test_a_stopped_run_continues_to_the_same_weights(tmp_path):
     assert torch.equal(line(tmp_path / "stopped"), whole)
 
 
-def test_it_learns_and_logs_and_leaves_nothing_half_written(tmp_path):
+def test_training_learns_logs_and_leaves_no_partial_file(tmp_path):
     weight = line(tmp_path, steps=200)
     assert (weight - 1).abs().max() < 0.05
     rows = [json.loads(row) for row in (tmp_path / "line.jsonl").read_text().splitlines()]

@@ -58,11 +58,11 @@ def position(locality: str, one: Sequence[float], other: Sequence[float]) -> flo
     """Score of two boxes for a locality, 0 to 1.
 
     Args:
-        locality: of the first object, seen from the second. ``on top of`` always scores 0: the reference evaluation
+        locality: relation of the first object to the second. ``on top of`` always scores 0: the reference evaluation
             finds it in prompts (those of ``complex``) and has no rule for it.
         one: left, top, right, bottom of the first object, in pixels of an image scaled as the reference evaluation
             scales it; y grows downwards.
-        other: the same of the second.
+        other: left, top, right, bottom of the second object.
 
     Returns:
         Near: 1 within 150 pixels along one axis, then 150 over the larger distance. A side: 0 unless the offset of the

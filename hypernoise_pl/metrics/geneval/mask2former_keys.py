@@ -121,7 +121,7 @@ def load_mmdet(file: str, architecture: str | None, what: str) -> Any:
         file: ``.pth``, or ``.safetensors`` with the same names.
         architecture: folder or hub id with a ``config.json`` of transformers' that says its sizes; if left out, those
             of GenEval's own detector.
-        what: for messages.
+        what: caller's kind, for messages.
 
     Raises:
         FileNotFoundError: if a file is missing.

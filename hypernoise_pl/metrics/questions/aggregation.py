@@ -16,7 +16,7 @@ def aggregates(questions: Sequence[Question], answers: Sequence[Answer], hard: b
     """Every mean over the questions of an image.
 
     Args:
-        questions: of one image; at least one.
+        questions: questions about one image; at least one.
         answers: an answer to each.
         hard: whether an answer counts 1 or 0, and not its probability.
 

@@ -17,7 +17,7 @@ class Question:
     """One question about an image.
 
     Args:
-        text: what is asked.
+        text: text of the question.
         answers: expected answers, any of which is right; at least one.
         id: name of the question, unique within its prompt.
         parents: ids of the questions that must be right before this one can be.

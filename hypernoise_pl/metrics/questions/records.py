@@ -18,7 +18,7 @@ def json_lines(file: Path, what: str) -> Iterator[tuple[str, dict[str, Any]]]:
 
     Args:
         file: the file.
-        what: what messages call it.
+        what: kind of file, for messages.
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -42,7 +42,7 @@ def csv_rows(file: Path, what: str, columns: Sequence[str]) -> Iterator[tuple[st
 
     Args:
         file: the file.
-        what: what messages call it.
+        what: kind of file, for messages.
         columns: those that it must have.
 
     Raises:

@@ -68,11 +68,7 @@ def train(
     state = _TrainingState(model, options, folder / f"{name}.pt")
     state.load()
     latest: dict[str, Any] = {}
-
-    def note() -> str:
-        return ", ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in latest.items())
-
-    progress = Steps(name, options.steps, "steps", state.step, note)
+    progress = Steps(name, options.steps, "steps", state.step, lambda: _in_words(latest))
     with stoppable_at_a_step() as signal, open(folder / f"{name}.jsonl", "a") as log, progress:
         for step in following_load(range(state.step, options.steps)):
             loss, figures = loss_at(step)
@@ -153,6 +149,10 @@ class _TrainingState:
         state = {key: part.state_dict() for key, part in self.parts.items()}
         with whole(self.file) as partial:
             torch.save(state | {"step": self.step, "seconds": self.seconds()}, partial)
+
+
+def _in_words(figures: dict[str, Any]) -> str:
+    return ", ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in figures.items())
 
 
 def _evaluation_interval(steps: int) -> int:
