@@ -22,7 +22,7 @@ install: $(VENV)/.installed ## create .venv with the pinned dependencies
 $(VENV)/.installed: setup.cfg pyproject.toml constraints.txt
 	$(STEP) "1/4 virtual environment in $(VENV)" $(PYTHON) -m venv $(VENV)
 	$(STEP) "2/4 $(TORCH)" $(PIP) $(TORCH)
-	$(STEP) "3/4 hypernoise_pl with its dependencies" $(PIP) --editable '.[search,sweep,test,lint]'
+	$(STEP) "3/4 hypernoise_pl with its dependencies" $(PIP) --editable '.[compare,llm,sweep,test,lint]'
 	$(STEP) "4/4 OpenCV" sh -c '$(RUN) -m pip uninstall --yes opencv-python && $(PIP) --force-reinstall --no-deps $(OPENCV)'
 	@touch $@
 

@@ -205,7 +205,7 @@ def _work(command: str, config: Mapping[str, Any], findings: Findings) -> None:
         prompts = comparison.get("prompts") or "all"
         findings.add("comparison", f"{rows} rows, {prompts} prompts x {comparison['seeds']} noises")
         if importlib.util.find_spec("pyarrow") is None:
-            findings.missing.append("package pyarrow: pip install 'hypernoise_pl[search]' has it")
+            findings.missing.append("package pyarrow: pip install 'hypernoise_pl[compare]' has it")
 
 
 def _time(config: Mapping[str, Any], steps: int) -> str:

@@ -86,7 +86,7 @@ def _open(file: Path, columns: Columns) -> tuple[Any, tuple[str, str | None, str
         import pyarrow
         import pyarrow.parquet
     except ImportError:
-        raise ValueError(f"prompt file {file}: Parquet needs pyarrow; pip install 'hypernoise_pl[search]'") from None
+        raise ValueError(f"prompt file {file}: Parquet needs pyarrow; pip install 'hypernoise_pl[compare]'") from None
     try:
         table = pyarrow.parquet.ParquetFile(file)
     except pyarrow.ArrowException as error:

@@ -80,7 +80,7 @@ class ChatEndpoint:
     def missing(self) -> str | None:
         """The first requirement that is missing, in words; None if the endpoint can be used."""
         if find_spec("openai") is None:
-            return "the package openai; run pip install 'hypernoise_pl[search]'"
+            return "the package openai; run pip install 'hypernoise_pl[llm]'"
         if not (self.base_url or os.environ.get(URL_VARIABLE)):
             return f"a chat endpoint; give its base_url or set the environment variable {URL_VARIABLE}"
         if self.key_variable is not None and not os.environ.get(self.key_variable):

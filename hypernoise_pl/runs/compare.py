@@ -51,7 +51,7 @@ def compare(run: RunContext) -> dict[str, Any] | None:
     comparison, model = run.comparison, run.model
     assert comparison is not None
     if importlib.util.find_spec("pyarrow") is None:
-        raise ConfigError("compare needs the package pyarrow; pip install 'hypernoise_pl[search]' has it")
+        raise ConfigError("compare needs the package pyarrow; pip install 'hypernoise_pl[compare]' has it")
     shard, shards = shard_of(run.options.shard)
     if shards > 1 and not run.folder.named:
         raise ConfigError("compare: several processes need one --output folder to meet in")

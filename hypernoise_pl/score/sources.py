@@ -223,7 +223,7 @@ def _compared(file: Path) -> list[dict[str, Any]]:
     try:
         import pyarrow.parquet as pq
     except ImportError:
-        raise ValueError(f"images {file}: needs the package pyarrow; pip install 'hypernoise_pl[search]'") from None
+        raise ValueError(f"images {file}: needs the package pyarrow; pip install 'hypernoise_pl[compare]'") from None
 
     names = {"label": "method", "text": "prompt", "tag": "tag", "prompt": "number", "image": "image_path"}
     rows = sorted(pq.read_table(file, columns=[*names, "seed"]).to_pylist(), key=lambda row: row["seed"])

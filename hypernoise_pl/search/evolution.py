@@ -62,7 +62,7 @@ class Evolution(Search):
     def missing(self) -> str | None:
         """The package cmaes, if it is not installed; else None."""
         here = importlib.util.find_spec("cmaes") is not None
-        return None if here else "the package cmaes; pip install 'hypernoise_pl[search]' has it"
+        return None if here else "the package cmaes; pip install 'hypernoise_pl[compare]' has it"
 
     def budget(self, steps: int = 1, drawing: int = 0, verifying: int = 0) -> int:
         """The start and every candidate."""
