@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hypernoise_pl.report.svg import COLOURS, GREY, as_svg, new_figure
+from hypernoise_pl.report.svg import COLOURS, GREY, as_svg, new_figure, style
 
 WIDTH, HEIGHT = 660, 400  # pixels; the height grows with the number of names
 LEFT, RIGHT, TOP, BOTTOM = 58, 168, 14, 46  # margins
@@ -30,6 +30,7 @@ class Line:
     points: Sequence[tuple[float, float]]
 
 
+@style()
 def against_compute(lines: Sequence[Line], across: str, upward: str, paper: str | None = None) -> str:
     """An SVG of all lines, cost on a logarithmic axis.
 

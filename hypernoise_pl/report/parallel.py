@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from hypernoise_pl.report.svg import GREY, as_svg, new_figure
+from hypernoise_pl.report.svg import GREY, as_svg, new_figure, style
 
 WIDTH, HEIGHT = 900, 300
 TOP, BOTTOM, SIDE = 30, 22, 70  # margins of the parallel coordinates
@@ -47,6 +47,7 @@ class Mark:
     whole: bool = True
 
 
+@style()
 def parallel(axes: Sequence[Axis], marks: Sequence[Mark]) -> str:
     """An SVG with an axis for each setting and figure, and a line for each point; empty without points.
 
@@ -84,6 +85,7 @@ def parallel(axes: Sequence[Axis], marks: Sequence[Mark]) -> str:
     return as_svg(figure, "parallel coordinates of all trials", [mark.name for mark in order])
 
 
+@style()
 def scatter(across: str, upward: str, marks: Sequence[Mark]) -> str:
     """An SVG with two figures of each point against each other, and the front of the best; empty without points."""
     shown = [mark for mark in marks if across in mark.places and upward in mark.places]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from html import escape
 from typing import TYPE_CHECKING, Any
 
@@ -32,16 +33,23 @@ STYLE: dict[Any, Any] = {
 NO_METADATA = dict.fromkeys(("Creator", "Date", "Format", "Type"))
 
 
+@contextlib.contextmanager
+def style() -> Iterator[None]:
+    """The style of all figures, whatever the reader's own matplotlib settings; also a decorator."""
+    import matplotlib.style
+
+    with matplotlib.style.context(["default", STYLE]):
+        yield
+
+
 def new_figure(width: float, height: float) -> tuple[Figure, Any]:
-    """A figure of so many pixels, and its axes with a grid."""
-    import matplotlib
+    """A figure of a size in pixels, and its axes with a grid."""
     from matplotlib.figure import Figure
 
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(width / 72, height / 72))
-        axes = figure.subplots()
-        axes.grid(True)
-        axes.set_axisbelow(True)
+    figure = Figure(figsize=(width / 72, height / 72))
+    axes = figure.subplots()
+    axes.grid(True)
+    axes.set_axisbelow(True)
     return figure, axes
 
 
@@ -54,11 +62,8 @@ def as_svg(figure: Figure, label: str, titles: Sequence[str] = (), paper: str | 
         titles: texts under the pointer.
         paper: background colour; None for a transparent one.
     """
-    import matplotlib
-
     text = io.StringIO()
-    with matplotlib.rc_context(STYLE):
-        figure.savefig(text, format="svg", metadata=NO_METADATA, transparent=paper is None, facecolor=paper or "none")
+    figure.savefig(text, format="svg", metadata=NO_METADATA, transparent=paper is None, facecolor=paper or "none")
     svg = text.getvalue()[text.getvalue().index("<svg") :].rstrip()
     svg = re.sub(r'<g id="title-(\d+)">', lambda match: f"<g><title>{escape(titles[int(match[1])])}</title>", svg)
     svg = re.sub(r' id="[a-zA-Z0-9.]+_\d+"', "", svg)  # a page holds several figures

@@ -62,13 +62,13 @@ def test_last_and_best_are_saved(sana_folder, tmp_path, mode, best):
     assert trainer.callbacks[1].state_dict() == {"best": pytest.approx([0.7, -0.3][best - 1])}
 
 
-def test_a_figure_that_nobody_logs_is_refused_with_the_nearest_name(sana_folder, tmp_path):
+def test_an_unknown_figure_is_refused_with_the_nearest_name(sana_folder, tmp_path):
     with pytest.raises(ValueError, match=r"nothing is logged as 'validation/figur' \(did you mean 'validation/figure'"):
         fit(sana_folder, tmp_path, Figure([1.0] * 4), AdapterCheckpoint("validation/figur"))
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
-def test_a_figure_that_is_no_number_is_never_the_best(sana_folder, tmp_path, bad):
+def test_a_non_finite_figure_is_never_the_best(sana_folder, tmp_path, bad):
     figure = Figure([bad, 0.7, bad, 0.2])
     with pytest.warns(UserWarning, match=r"AdapterCheckpoint: validation/figure is (nan|inf) at step \d; not the best"):
         trainer = fit(sana_folder, tmp_path, figure, AdapterCheckpoint("validation/figure"))
@@ -84,7 +84,7 @@ class NoScore(Brightness):
         return super()._score(images, prompts) * math.nan
 
 
-def test_a_logged_reward_without_scores_leaves_every_other_figure_as_it_is(sana_folder, tmp_path):
+def test_a_logged_reward_without_scores_changes_no_other_figure(sana_folder, tmp_path):
     """Weight 0 and NaN: the weighted reward, the win rate and the criterion of ``adapter-best`` are those without it."""
     criterion, found = "validation/hypernetwork/reward/weighted", []
     for more in ({}, {"none": NoScore()}):
@@ -115,6 +115,6 @@ def test_noise_health_logs_the_kl_and_its_parts(sana_folder, tmp_path):
     assert all(abs(figures[name]) < 0.5 for name in correlations)
 
 
-def test_noise_health_has_nothing_to_say_of_fine_tuning(sana_folder, tmp_path):
+def test_noise_health_logs_nothing_for_fine_tuning(sana_folder, tmp_path):
     figures = fit(sana_folder, tmp_path, NoiseHealth(), kind=GeneratorLora).callback_metrics
     assert not any(name.startswith(("noise/kl", "noise/lipschitz")) for name in figures)

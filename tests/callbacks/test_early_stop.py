@@ -19,7 +19,7 @@ STOP = ["--trainer.callbacks+=EarlyStop", "--trainer.callbacks.EarlyStop.monitor
 
 
 @pytest.mark.parametrize("kind", ["EarlyStop", "EarlyStopping"])
-def test_a_run_stops_by_a_figure_of_the_configuration_and_says_so(own_folder, capsys, kind):
+def test_a_run_stops_by_a_configured_figure_and_prints_the_reason(own_folder, capsys, kind):
     """At a rate of 0 nothing gets better: the first validation is the best, and two more are waited for."""
     flags = [flag.replace("EarlyStop", kind) for flag in STOP]
     assert main(["fit", *SHORT, *flags, f"--trainer.callbacks.{kind}.patience=2"]) == 0, capsys.readouterr().err
@@ -34,7 +34,7 @@ def test_a_run_stops_by_a_figure_of_the_configuration_and_says_so(own_folder, ca
     assert Path("run/summary.json").is_file() and Path("run/adapter").is_dir()
 
 
-def test_a_figure_that_nobody_logs_is_refused_in_one_line(own_folder, capsys):
+def test_an_unknown_figure_is_refused_in_one_line(own_folder, capsys):
     assert main(["fit", *SHORT, STOP[0], "--trainer.callbacks.EarlyStop.monitor=validation/winrate"]) != 0
     (line,) = [line for line in capsys.readouterr().err.splitlines() if "EarlyStop:" in line]
     assert "nothing is logged as 'validation/winrate' (did you mean 'validation/win_rate'?)" in line
@@ -55,7 +55,7 @@ def test_the_larger_or_the_smaller_figure_is_the_better(sana_folder, tmp_path, m
     )
 
 
-def test_what_cannot_be_meant_is_refused():
+def test_invalid_arguments_are_refused():
     with pytest.raises(ValueError, match="EarlyStop: patience must be at least 1 validation, got 0"):
         EarlyStop("a", patience=0)
     with pytest.raises(ValueError, match="EarlyStop: mode must be max or min, got 'most'"):

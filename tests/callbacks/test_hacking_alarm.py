@@ -57,7 +57,7 @@ def alarms(capsys) -> list[str]:
     return [line for line in capsys.readouterr().out.splitlines() if line.startswith("alarm: ")]
 
 
-def test_a_held_out_reward_that_pays_is_said_once_logged_and_drawn(sana_folder, tmp_path, capsys):
+def test_a_falling_held_out_reward_is_printed_once_logged_and_drawn(sana_folder, tmp_path, capsys):
     # where nothing is lost in variety and no bound is crossed, the held-out reward alone is seen
     alarm = HackingAlarm(diversity=0.0, growth=1e9)
     trainer = fit(sana_folder, tmp_path, 12, alarm, LivePage(every=0))
@@ -79,7 +79,7 @@ def test_a_held_out_reward_that_pays_is_said_once_logged_and_drawn(sana_folder, 
     assert page.count('<p class="sign">') == len(shown[-1]["signs"]) == trainer.callback_metrics["alarm/signs"]
 
 
-def test_the_kl_that_is_looked_at_is_that_which_is_measured(sana_folder, tmp_path, capsys):
+def test_the_alarm_reads_the_measured_kl(sana_folder, tmp_path, capsys):
     fit(sana_folder, tmp_path, 4, NoiseHealth(1, 1, 2), HackingAlarm(0.0, 9.0, 1e9, kl=0.0), scale=0.0)
     assert alarms(capsys) == []  # nothing moves, nothing is beyond a bound of 0
     fit(sana_folder, tmp_path, 4, NoiseHealth(1, 1, 2), HackingAlarm(0.0, 9.0, 1e9, kl=0.0))
@@ -89,7 +89,7 @@ def test_the_kl_that_is_looked_at_is_that_which_is_measured(sana_folder, tmp_pat
     assert [line for line in alarms(capsys) if "train/penalty is " in line]
 
 
-def test_a_resumed_run_says_no_sign_twice_and_knows_its_best(sana_folder, tmp_path, capsys):
+def test_a_resumed_run_prints_no_sign_twice_and_knows_its_best(sana_folder, tmp_path, capsys):
     whole, part = HackingAlarm(0.0, 9.0, 1e9), HackingAlarm(0.0, 9.0, 1e9)
     fit(sana_folder, tmp_path, 8, whole)
     expected = alarms(capsys)

@@ -126,7 +126,7 @@ def test_a_run_that_fails_says_so_and_a_run_that_fails_before_its_first_step_lea
     assert steps(tmp_path, "train") == [1, 2, 3]
 
 
-def test_a_trial_and_a_measurement_leave_no_page(sana_folder, tmp_path):
+def test_fast_dev_run_and_test_write_no_page(sana_folder, tmp_path):
     fit(sana_folder, tmp_path, 2, fast_dev_run=1)
     L.Trainer(callbacks=[Evaluate(), LivePage()], default_root_dir=tmp_path, **quiet()).test(
         module(sana_folder), datamodule=Rings(2, 2), verbose=False

@@ -28,11 +28,11 @@ ROOT = Path(__file__).parents[2]
     ("seconds", "said"),
     [(4.2, "4.2 seconds"), (89, "89 seconds"), (90, "1.5 minutes"), (4000, "67 minutes"), (9000, "2.5 hours")],
 )
-def test_a_duration_is_said_in_its_own_unit(seconds, said):
+def test_a_duration_has_a_fitting_unit(seconds, said):
     assert spoken(seconds) == f"about {said}"
 
 
-def test_the_peak_of_a_gpus_memory_is_said_in_gib(monkeypatch):
+def test_peak_gpu_memory_is_in_gib(monkeypatch):
     monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: int(31.26 * 2**30) if device.index else 0)
     assert peak_memory(torch.device("cuda", 1)) == "peak 31.3 GiB"
 
@@ -42,7 +42,7 @@ def test_an_interval_is_not_negative():
         Progress(every=-1)
 
 
-def test_reward_of_a_line_is_the_mean_since_the_line_before(sana_folder, capsys):
+def test_reward_of_a_line_is_the_mean_since_the_last_line(sana_folder, capsys):
     method = module(sana_folder, lora=LoraOptions(4, 8.0), images_per_prompt=1)
     seen = []
 
@@ -60,7 +60,7 @@ def test_reward_of_a_line_is_the_mean_since_the_line_before(sana_folder, capsys)
 
 
 @pytest.mark.parametrize(("steps", "accumulated", "lines"), [(12, 1, 0), (14, 1, 1), (14, 2, 1)])
-def test_a_run_says_once_after_its_first_steps_how_long_the_rest_takes(sana_folder, capsys, steps, accumulated, lines):
+def test_a_run_prints_the_remaining_time_once_after_its_first_steps(sana_folder, capsys, steps, accumulated, lines):
     method = module(
         sana_folder, lora=LoraOptions(4, 8.0), optimizer=lambda p: torch.optim.SGD(p, 1e-3), images_per_prompt=1
     )
@@ -115,7 +115,7 @@ def test_a_log_has_whole_lines_even_of_a_run_that_asks_for_lightnings_bar(tmp_pa
 
 
 @pytest.mark.slow
-def test_of_two_processes_the_first_alone_tells(tmp_path):
+def test_only_the_first_of_two_processes_prints(tmp_path):
     two = ["--trainer.accelerator=cpu", "--trainer.devices=2", "--trainer.strategy=ddp"]
     done = two_processes.run(fit_in(tmp_path, *two), tmp_path, environment())
     assert done.returncode == 0, done.stdout + done.stderr
@@ -135,7 +135,7 @@ def in_terminal(command: list[str], folder: Path, columns: int = 80, **more: str
 
 @pytest.mark.slow
 @pytest.mark.parametrize("columns", [80, 40])
-def test_a_terminal_has_a_view_that_fits_it_and_is_left_clean(tmp_path, columns):
+def test_the_live_view_fits_the_terminal_and_is_cleared(tmp_path, columns):
     slow = "--data.batch_size=128"  # a step takes longer than the view rests between two pictures
     code, text = in_terminal(fit_in(tmp_path, slow), tmp_path, columns)
     assert code == 0, text

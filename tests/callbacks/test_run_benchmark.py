@@ -28,7 +28,7 @@ def light(**options) -> RunBenchmark:
 
 
 @pytest.mark.parametrize("kind", [NoiseHypernetwork, GeneratorLora])
-def test_figures_are_those_of_the_judge_and_of_images_made_apart(sana_folder, tmp_path, kind):
+def test_figures_equal_those_of_images_generated_prompt_by_prompt(sana_folder, tmp_path, kind):
     judged, bright, logged = RunBenchmark(JudgeBenchmark(Bright()), "judged"), light(), Logged()
     trainer = fitted(sana_folder, tmp_path, judged, bright, logged, kind=kind)
     assert [step for step, _ in logged.rows] == [1, 2, 3, 4]
@@ -82,7 +82,7 @@ def test_it_runs_at_the_first_validation_and_then_every_so_many_steps(sana_folde
     ) == bool(ran)
 
 
-def test_training_is_the_same_to_the_bit_with_and_without_it(sana_folder, tmp_path):
+def test_training_is_bit_equal_with_and_without_the_benchmark(sana_folder, tmp_path):
     def state(*callbacks):
         torch.manual_seed(5)
         threads = torch.get_num_threads()
@@ -96,7 +96,7 @@ def test_training_is_the_same_to_the_bit_with_and_without_it(sana_folder, tmp_pa
     assert all(torch.equal(a, b) for a, b in zip(plain, with_it, strict=True)) and torch.equal(before, after)
 
 
-def test_the_best_adapter_and_the_end_go_by_its_figure(sana_folder, tmp_path):
+def test_best_adapter_and_early_stop_can_monitor_a_benchmark(sana_folder, tmp_path):
     logged, stop = Logged(), EarlyStop(NAME, min_delta=1e9, patience=1)
     trainer = fitted(sana_folder, tmp_path, light(every=2), AdapterCheckpoint(NAME), stop, logged, max_steps=9)
     assert [step for step, _ in logged.rows] == [1, 2]  # the second figure is not better by so much
@@ -106,7 +106,7 @@ def test_the_best_adapter_and_the_end_go_by_its_figure(sana_folder, tmp_path):
     assert NAME in stop.why and trainer.global_step == 2
 
 
-def test_a_validation_without_it_neither_counts_nor_fails(sana_folder, tmp_path):
+def test_a_validation_without_the_benchmark_is_ignored(sana_folder, tmp_path):
     stop, best = EarlyStop(NAME, min_delta=1e9, patience=2), AdapterCheckpoint(NAME)
     first = fitted(sana_folder, tmp_path, light(every=3), best, stop, max_steps=5)
     assert first.global_step == 5 and stop.wait_count == 1  # at 1 the first, at 3 no better; not at 2, 4 and 5
@@ -121,19 +121,19 @@ def test_a_validation_without_it_neither_counts_nor_fails(sana_folder, tmp_path)
     assert again.rows[-1][1][NAME] == figures[6][NAME] and NAME in figures[1]
 
 
-def test_with_every_0_no_best_can_go_by_it(sana_folder, tmp_path):
+def test_with_every_0_its_figure_cannot_be_monitored(sana_folder, tmp_path):
     with pytest.raises(ValueError, match="nothing is logged as"):
         fitted(sana_folder, tmp_path, light(every=0), AdapterCheckpoint(NAME))
 
 
-def test_limits_of_the_trainer_are_its_own(sana_folder, tmp_path):
+def test_limits_of_the_trainer_limit_the_benchmark(sana_folder, tmp_path):
     own = light()
     fitted(sana_folder, tmp_path, own, limit_val_batches=1, limit_test_batches=2)
     assert len({index for batch in own.benchmark.seen[:2] for index in batch}) == 2
     assert own.figures["base"]["score"]["prompts"] == 4
 
 
-def test_what_is_wrong_is_said_before_training(sana_folder, tmp_path, monkeypatch):
+def test_errors_are_raised_before_training(sana_folder, tmp_path, monkeypatch):
     with pytest.raises(FileNotFoundError, match="gone: no such file"):
         light(metadata=str(tmp_path / "gone"))
     for options, said in (

@@ -159,7 +159,7 @@ def test_the_summary_and_the_report(whole):
 
 
 @pytest.mark.slow
-def test_killed_and_run_again_nothing_is_lost_doubled_or_different(whole, adapters, tmp_path):
+def test_a_killed_comparison_continues_with_the_same_results(whole, adapters, tmp_path):
     config = configure(tmp_path / "methods.yaml")
     command = ["compare", f"--config={config}", f"--adapter={adapters['noise']}", "--output=again"]
     process = subprocess.Popen([sys.executable, "-m", "hypernoise_pl", *command], stderr=subprocess.DEVNULL)
@@ -211,7 +211,7 @@ def growing(folder: str) -> None:
     Growing(Results(Path(folder)), LABELS, 3, "none", "some words", every=0)()
 
 
-def test_the_report_of_a_comparison_that_goes_on_has_its_whole_rows_and_says_what_is_left(whole):
+def test_the_report_of_an_unfinished_comparison_has_finished_rows_and_progress(whole):
     shutil.copytree(whole, "part")
     for name in ("summary.json", "report.html", "parts/ranked@00001.parquet"):
         Path("part", name).unlink()
@@ -236,7 +236,7 @@ def test_the_report_of_a_comparison_that_goes_on_has_its_whole_rows_and_says_wha
     assert not list(whole.glob(SO_FAR)) and not list(Path("part").rglob("*.partial"))
 
 
-def test_pages_are_written_so_seldom_that_they_take_little_of_the_time(whole):
+def test_pages_are_written_at_most_once_per_interval(whole):
     shutil.copytree(whole, "part")
     Path("part/parts/ranked@00001.parquet").unlink()
     writes = Growing(Results(Path("part")), LABELS, 3, "none", "some words", every=3600)
@@ -247,7 +247,7 @@ def test_pages_are_written_so_seldom_that_they_take_little_of_the_time(whole):
     assert Path("part/report.html").stat().st_mtime_ns == before
 
 
-def test_without_a_folder_the_same_command_goes_on_where_it_was(adapters, capsys):
+def test_without_output_the_same_command_continues_the_unfinished_folder(adapters, capsys):
     config = configure(Path("methods.yaml"), METHODS[:2], seeds=1)
     command = [f"--config={config}", f"--adapter={adapters['noise']}"]
     assert compare(*command) == 0
@@ -271,7 +271,7 @@ def test_equal_seconds_instead_of_equal_evaluations(adapters):
     assert spent["none"] == 1
 
 
-def test_what_was_fine_tuned_is_compared_too(adapters):
+def test_a_fine_tuned_generator_is_compared(adapters):
     methods = [METHODS[0], {"name": "tuned", "start": "hypernetwork", "adapter": str(adapters["generator"])}]
     config = configure(Path("methods.yaml"), methods, seeds=1)
     assert compare(f"--config={config}", "--output=tuned") == 0
@@ -320,7 +320,7 @@ RANDOM = {"class_path": SEARCH + "random_search.RandomSearch"}
         ),
     ],
 )
-def test_what_is_wrong_is_one_line_and_nothing_is_written(methods, said, capsys):
+def test_a_wrong_comparison_is_refused_in_one_line_and_nothing_is_written(methods, said, capsys):
     config = configure(Path("methods.yaml"), methods)
     assert compare(f"--config={config}", "--output=run") == 2
     error = [line for line in capsys.readouterr().err.splitlines() if "error:" in line]
@@ -328,7 +328,7 @@ def test_what_is_wrong_is_one_line_and_nothing_is_written(methods, said, capsys)
     assert not Path("run").exists()
 
 
-def test_a_folder_of_another_comparison_is_refused_and_left_as_it_is(whole, adapters, capsys):
+def test_a_folder_of_another_comparison_is_refused_and_unchanged(whole, adapters, capsys):
     before = {file: file.read_bytes() for file in whole.rglob("*") if file.is_file()}
     config = configure(Path("methods.yaml"), seeds=1)
     assert compare(f"--config={config}", f"--adapter={adapters['noise']}", f"--output={whole}") == 2
@@ -336,7 +336,7 @@ def test_a_folder_of_another_comparison_is_refused_and_left_as_it_is(whole, adap
     assert {file: file.read_bytes() for file in whole.rglob("*") if file.is_file()} == before
 
 
-def test_another_guidance_is_refused_in_the_same_folder_and_starts_its_own_without_one(capsys):
+def test_another_guidance_is_refused_in_the_same_folder_and_starts_a_new_one_without_output(capsys):
     config = configure(Path("methods.yaml"), METHODS[:1], seeds=1)
     weak, strong = (f"--model.generator.guidance_scale={scale}" for scale in (4.5, 40))
     assert compare(f"--config={config}", weak, "--output=run") == 0
@@ -371,7 +371,7 @@ def test_another_batch_size_and_device_continue_the_same_folder():
     assert len(kept) == len(begun) - 1
 
 
-def test_seconds_of_another_number_of_threads_are_told_of(monkeypatch):
+def test_seconds_of_another_number_of_threads_are_reported(monkeypatch):
     """The same command goes on with the threads that are free now; its rows' seconds are no longer of one kind."""
     monkeypatch.setenv("OMP_NUM_THREADS", "1")  # leaves the number of threads as this test sets it
     config, found = configure(Path("methods.yaml"), METHODS[:1], seeds=1), torch.get_num_threads()
@@ -402,7 +402,7 @@ def test_a_comparison_computes_in_the_trainers_precision(capsys):
     assert "trainer.precision 64-true converts all weights" in capsys.readouterr().err
 
 
-def test_a_damaged_folder_is_none_to_continue():
+def test_a_damaged_folder_is_not_continued():
     config = configure(Path("methods.yaml"), METHODS[:1], seeds=1)
     damaged = Path("runs/compare/20200101-000000/comparison.json")
     damaged.parent.mkdir(parents=True)
@@ -441,7 +441,7 @@ def test_an_empty_prompt_file_and_shards_without_a_folder(capsys):
     assert shard_of(None, {"RANK": "1", "WORLD_SIZE": "4"}) == (1, 4) and shard_of(None, {}) == (0, 1)
 
 
-def test_some_prompts_hold_every_tag():
+def test_a_stratified_subset_has_every_tag():
     prompts = [Prompt(f"{tag} {k}", tag, index=4 * t + k) for t, tag in enumerate("abc") for k in range(4)]
     chosen = stratified_subset(prompts, 7)
     assert len(chosen) == 7 and [p.index for p in chosen] == sorted(p.index for p in chosen)
@@ -450,7 +450,7 @@ def test_some_prompts_hold_every_tag():
 
 
 @pytest.mark.parametrize("counts", [(10, 1), (10, 2, 3), (1, 1, 9)])
-def test_some_prompts_are_as_many_as_asked_for_where_tags_are_uneven(counts):
+def test_a_stratified_subset_has_the_requested_size_where_tags_are_uneven(counts):
     prompts = [Prompt(f"{tag} {k}", str(tag)) for tag, count in enumerate(counts) for k in range(count)]
     for wanted in range(1, len(prompts) + 1):
         chosen = stratified_subset(prompts, wanted)
@@ -462,25 +462,25 @@ def test_some_prompts_are_as_many_as_asked_for_where_tags_are_uneven(counts):
 @pytest.mark.parametrize(
     "flag", ["model.steps=2", "model.images_per_prompt=3", "trainer.limit_test_batches=1", "trainer.overfit_batches=1"]
 )
-def test_a_flag_that_a_comparison_would_leave_out_is_refused(flag, capsys):
+def test_a_flag_that_compare_ignores_is_refused(flag, capsys):
     assert compare(f"--{flag}") == 2
     assert f"--{flag.partition('=')[0]}: compare ignores it; set compare." in capsys.readouterr().err
 
 
-def test_a_run_of_other_steps_than_the_methods_is_told_of(capsys):
+def test_other_steps_of_the_run_than_of_the_methods_are_reported(capsys):
     config = configure(Path("methods.yaml"), METHODS[:1], prompts=2, seeds=1)
     Path("steps.yaml").write_text("model: {init_args: {steps: 4}}\n")
     assert compare(f"--config={config}", "--config=steps.yaml", "--output=run") == 0
     assert "compare: the run is of 4 steps, every method here of 1; compare.methods sets" in capsys.readouterr().out
 
 
-def test_batch_size_changes_nothing(whole, adapters):
+def test_batch_size_changes_no_result(whole, adapters):
     config = configure(Path("methods.yaml"), batch_size=3)
     assert compare(f"--config={config}", f"--adapter={adapters['noise']}", "--output=small") == 0
     assert_alike(results(Path("small")), results(whole))
 
 
-def test_what_cannot_run_here_is_left_out_with_a_line(monkeypatch, capsys):
+def test_a_method_that_cannot_run_is_skipped_with_a_line(monkeypatch, capsys):
     monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     rewriting = {"class_path": SEARCH + "prompt_optimisation.PromptOptimisation"}
@@ -494,7 +494,7 @@ def test_what_cannot_run_here_is_left_out_with_a_line(monkeypatch, capsys):
     assert "is the base and cannot run" in capsys.readouterr().err
 
 
-def test_searching_on_latents_decodes_the_winner_alone():
+def test_search_on_latents_decodes_only_the_winner():
     method = {"name": "latent", "search": RANDOM, "budgets": [6], "verifier": "latent"}
     config = configure(Path("methods.yaml"), [METHODS[0], method], seeds=1)
     assert compare(f"--config={config}", "--output=run") == 0
@@ -508,7 +508,7 @@ def test_no_verifiers_are_an_empty_mapping(capsys):
     assert "compare.verifiers: null; write {} for none" in capsys.readouterr().err
 
 
-def test_ranks_are_of_the_members_alone_and_less_is_better_where_a_weight_is_negative():
+def test_ensemble_rank_ignores_rewards_of_weight_0_and_reverses_negative_ones():
     """With one member both ensembles choose alike, whichever way it counts; what weighs nothing has no say."""
     methods = [METHODS[0], *({"name": by, "search": RANDOM, "budgets": [6], "verifier": by} for by in ENSEMBLES)]
     config = configure(Path("methods.yaml"), methods)
@@ -542,7 +542,7 @@ def test_the_judge_searches_for_what_each_prompt_of_one_text_asks():
     assert judged == {"mean": pytest.approx(fmean(own)), "tag_mean": own[0], "b": own[1]}
 
 
-def test_a_budget_of_seconds_too_small_for_a_search_is_told_of(capsys):
+def test_a_budget_of_seconds_too_small_for_a_search_is_reported(capsys):
     methods = [METHODS[0], {"name": "walk", "search": {"class_path": SEARCH + "zero_order.ZeroOrder"}}]
     config = configure(Path("methods.yaml"), methods, prompts=1, seeds=1)
     assert compare(f"--config={config}", "--output=run", "--budget-seconds=1e-6") == 0

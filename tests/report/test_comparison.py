@@ -37,7 +37,7 @@ def test_a_chart_names_every_line_and_no_two_names_touch(count):
     assert points[::2] == sorted(points[::2]) and max(gaps) - min(gaps) < 0.21  # doublings are equally far apart
 
 
-def test_seconds_of_several_devices_are_said_not_to_compare(tmp_path):
+def test_seconds_of_several_devices_are_reported_not_to_compare(tmp_path):
     results = Results(tmp_path)
     results.begin({}, lambda before, now: None)
     for label in ("none", "best-16"):

@@ -29,7 +29,7 @@ def said(*validations, **limits) -> list[str]:
     return [sign.text for sign in signs(validations, Limits(**limits))]
 
 
-def test_a_judge_that_falls_while_the_reward_rises_is_a_sign():
+def test_a_falling_judge_with_a_rising_reward_is_a_sign():
     best = validation(100, 1.0, 0.2, (0.15, 0.25))
     assert said(best) == said() == []
     assert said(best, validation(200, 2.0, 0.16, (0.11, 0.21))) == []  # within the interval
@@ -40,7 +40,7 @@ def test_a_judge_that_falls_while_the_reward_rises_is_a_sign():
     assert "the judge finds the images worse than the base's (-0.100)" in found
 
 
-def test_images_that_become_alike_and_a_reward_that_pays_for_the_others_are_signs():
+def test_low_diversity_and_a_lower_trained_reward_are_signs():
     assert said(validation(1, 1.0, None, diversity=0.81, clip=-0.05, pick=None)) == []
     alike, paid = said(validation(1, 1.0, None, diversity=0.5, clip=-0.4, pick=0.9))
     assert "their mean distance is 50% of the base's" in alike
@@ -49,7 +49,7 @@ def test_images_that_become_alike_and_a_reward_that_pays_for_the_others_are_sign
     assert said(validation(1, 1.0, None, diversity=0.5, clip=-0.4), diversity=0.4, deviations=-0.5) == []
 
 
-def test_a_held_out_reward_that_falls_while_the_trained_ones_rise_is_a_sign():
+def test_a_falling_held_out_reward_with_rising_trained_rewards_is_a_sign():
     def row(step, reward_gain, *held_out):
         return validation(step, reward_gain, None, clip=-0.4) | {"held_out": {"clip": held_out}}
 
@@ -68,7 +68,7 @@ def test_a_held_out_reward_that_falls_while_the_trained_ones_rise_is_a_sign():
     assert said(row(100, -1.0, -0.3, (-0.5, -0.1))) == []
 
 
-def test_noise_that_moves_on_while_the_reward_stalls_or_beyond_a_bound_is_a_sign():
+def test_a_growing_kl_with_a_stalling_reward_or_beyond_its_bound_is_a_sign():
     def row(step, reward_gain, value, name="noise/kl/total"):
         return validation(step, reward_gain, None) | {"kl": [name, value]}
 
@@ -86,7 +86,7 @@ def test_noise_that_moves_on_while_the_reward_stalls_or_beyond_a_bound_is_a_sign
     assert said(row(100, 0.5, 3.5), kl=4.0) == []
 
 
-def test_what_a_validation_says_is_over_the_base():
+def test_figures_of_a_validation_are_over_the_base():
     def rows(clip, right):
         return [
             ImageRow(METHOD, COST, index // 2, "text", "a", index % 2, {"clip": score}, score, judge)
@@ -130,7 +130,7 @@ def test_curves_are_thinned_and_hold_every_value():
     assert over_steps("none", [Curve("none", [])], 3) == ""
 
 
-def test_a_long_run_keeps_so_many_pictures_and_its_page_stays_small(tmp_path):
+def test_the_page_of_a_long_run_has_a_bounded_number_of_pictures(tmp_path):
     history = History(tmp_path)
     history.begin(0)
     for step in range(1, 4001):
