@@ -152,7 +152,7 @@ def test_half_precision_and_another_architecture(folder, tmp_path):
             r"no weights for transformer_blocks.1.ff.net.2.bias \(1 missing",
         ),
         (lambda: weights.update({"blocks.2.mlp.fc2.bias": torch.zeros(16)}), "unexpected key|no weights for"),
-        (lambda: weights.update({"z_embedder.bias": torch.zeros(16)}), "a tensor 'z_embedder.bias' that this kind"),
+        (lambda: weights.update({"z_embedder.bias": torch.zeros(16)}), "unexpected tensor 'z_embedder.bias'"),
     ]:
         change()
         torch.save(weights, tmp_path / "other.pt")
