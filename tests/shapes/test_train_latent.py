@@ -8,13 +8,14 @@ from omegaconf import OmegaConf
 
 import hypernoise_pl
 from hypernoise_pl.generators.sana_sprint import SanaSprint
+from hypernoise_pl.rewards.ensemble import WeightedSum
 from hypernoise_pl.rewards.latent.distilled import DistilledVerifier
 from hypernoise_pl.shapes.prompts import ShapesPrompts
 from hypernoise_pl.shapes.training import latent as train_latent
 from hypernoise_pl.shapes.training.latent import main
 from hypernoise_pl.shapes.training.latent_quality import rank_correlations
 from hypernoise_pl.shapes.training.quality import load_rewards
-from hypernoise_pl.shapes.training.search_traces import Ensemble, add_mismatched_pairs, record_searches
+from hypernoise_pl.shapes.training.search_traces import add_mismatched_pairs, record_searches
 
 WEIGHTS = Path(hypernoise_pl.__file__).parent / "shapes" / "weights"
 CONFIG = Path(__file__).parents[2] / "experiments" / "shapes_world" / "latent.yaml"
@@ -26,8 +27,8 @@ def generator() -> SanaSprint:
 
 
 @pytest.fixture(scope="module")
-def ensemble() -> Ensemble:
-    return Ensemble(load_rewards(WEIGHTS), dict(OmegaConf.load(CONFIG).weights))
+def ensemble() -> WeightedSum:
+    return WeightedSum(load_rewards(WEIGHTS), dict(OmegaConf.load(CONFIG).weights))
 
 
 @pytest.fixture

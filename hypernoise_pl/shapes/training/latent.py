@@ -22,12 +22,13 @@ from torch import Tensor
 
 from hypernoise_pl.generators.sana_sprint import SanaSprint
 from hypernoise_pl.noise import seed_of
+from hypernoise_pl.rewards.ensemble import WeightedSum
 from hypernoise_pl.rewards.latent.distilled import DistilledOptions, DistilledVerifier, LatentScorer
 from hypernoise_pl.shapes.prompts import ShapesPrompts
 from hypernoise_pl.shapes.training.latent_quality import measure
 from hypernoise_pl.shapes.training.loop import LoopOptions, train
 from hypernoise_pl.shapes.training.quality import load_rewards
-from hypernoise_pl.shapes.training.search_traces import Ensemble, SearchTraces, collect_traces
+from hypernoise_pl.shapes.training.search_traces import SearchTraces, collect_traces
 from hypernoise_pl.system.signals import run_script
 
 WEIGHTS = Path(__file__).parents[1] / "weights"
@@ -60,7 +61,7 @@ def distillation_loss(
     return regression + config.ranking * ranking, figures
 
 
-def distil(generator: SanaSprint, ensemble: Ensemble, config: DictConfig, work: Path) -> LatentScorer:
+def distil(generator: SanaSprint, ensemble: WeightedSum, config: DictConfig, work: Path) -> LatentScorer:
     """Record searches and train the network; both continue a stopped run.
 
     Args:
@@ -100,7 +101,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     folder = str(arguments.weights / "generator")
     generator = SanaSprint(folder, max_sequence_length=config.length, components="hypernoise_pl.shapes.models")
     weights = {name: float(weight) for name, weight in config.weights.items()}
-    ensemble = Ensemble(load_rewards(arguments.weights), weights)
+    ensemble = WeightedSum(load_rewards(arguments.weights), weights)
     if arguments.measure is None:
         distil(generator, ensemble, config, arguments.work).save(arguments.output)
         print(f"saved to {arguments.output}; {time.monotonic() - start:.0f} s")

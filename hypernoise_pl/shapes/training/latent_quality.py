@@ -14,6 +14,7 @@ from torchmetrics.functional import spearman_corrcoef
 from hypernoise_pl.generators.base import Generator
 from hypernoise_pl.metrics.intervals import bootstrap, mean_over_tags
 from hypernoise_pl.noise import gaussian, seed_of
+from hypernoise_pl.rewards.ensemble import WeightedSum
 from hypernoise_pl.rewards.latent.base import LatentVerifier
 from hypernoise_pl.search.base import Search
 from hypernoise_pl.search.none import NoSearch
@@ -23,7 +24,6 @@ from hypernoise_pl.search.running import run_search
 from hypernoise_pl.search.scoring import Scorer
 from hypernoise_pl.shapes.judge import ShapesJudge
 from hypernoise_pl.shapes.prompts import ShapesPrompts
-from hypernoise_pl.shapes.training.search_traces import Ensemble
 from hypernoise_pl.types import Prompt
 
 BASE = "none"
@@ -41,7 +41,7 @@ class Outcome:
 
 @torch.no_grad()
 def rank_correlations(
-    generator: Generator, ensemble: Ensemble, verifier: LatentVerifier, texts: list[str], count: int, seed: int
+    generator: Generator, ensemble: WeightedSum, verifier: LatentVerifier, texts: list[str], count: int, seed: int
 ) -> Tensor:
     """[P] Spearman correlation of verifier and ensemble over ``count`` Gaussian noises of each of P texts."""
     predicted, true = [], []
@@ -56,7 +56,7 @@ def rank_correlations(
 
 def run_searches(
     generator: Generator,
-    ensemble: Ensemble,
+    ensemble: WeightedSum,
     methods: dict[str, tuple[Search, Scorer | LatentVerifier]],
     prompts: list[Prompt],
     config: DictConfig,
@@ -88,7 +88,9 @@ def run_searches(
     return outcomes
 
 
-def measure(generator: Generator, ensemble: Ensemble, verifier: LatentVerifier, config: DictConfig) -> dict[str, Any]:
+def measure(
+    generator: Generator, ensemble: WeightedSum, verifier: LatentVerifier, config: DictConfig
+) -> dict[str, Any]:
     """Measure the rank correlation, and every search with the ensemble and with the verifier.
 
     Args:

@@ -11,9 +11,8 @@ from torch import Tensor, nn
 
 from hypernoise_pl.generators.base import Generator
 from hypernoise_pl.noise import gaussian, seed_of
-from hypernoise_pl.objective import weighted_sum
 from hypernoise_pl.progress import Steps
-from hypernoise_pl.rewards.base import Reward
+from hypernoise_pl.rewards.ensemble import WeightedSum
 from hypernoise_pl.rewards.latent.base import LatentVerifier
 from hypernoise_pl.search.problem import NoiseProblem
 from hypernoise_pl.search.random_search import RandomSearch
@@ -22,23 +21,6 @@ from hypernoise_pl.search.zero_order import ZeroOrder
 from hypernoise_pl.types import Conditioning
 
 ENCODED_AT_ONCE = 512
-
-
-class Ensemble:
-    """Weighted sum of rewards, the score to distil.
-
-    Args:
-        rewards: name -> reward.
-        weights: name -> weight.
-    """
-
-    def __init__(self, rewards: dict[str, Reward], weights: dict[str, float]) -> None:
-        self.rewards = {name: reward.eval().requires_grad_(False) for name, reward in rewards.items()}
-        self.weights = weights
-
-    def __call__(self, images: Tensor, prompts: list[str]) -> Tensor:
-        """[B] scores of images [B, 3, H, W] in [0, 1]; differentiable."""
-        return weighted_sum({name: reward(images, prompts) for name, reward in self.rewards.items()}, self.weights)
 
 
 class TraceRecorder(LatentVerifier):
@@ -50,7 +32,7 @@ class TraceRecorder(LatentVerifier):
 
     decodes = 1
 
-    def __init__(self, ensemble: Ensemble) -> None:
+    def __init__(self, ensemble: WeightedSum) -> None:
         super().__init__()
         self.ensemble = ensemble
         self.traces: dict[str, list[tuple[Tensor, Tensor]]] = {}
@@ -75,7 +57,7 @@ class TraceRecorder(LatentVerifier):
 
 
 def record_searches(
-    generator: Generator, ensemble: Ensemble, texts: list[str], config: DictConfig, seed: int
+    generator: Generator, ensemble: WeightedSum, texts: list[str], config: DictConfig, seed: int
 ) -> TraceRecorder:
     """Search noises for each text: random search, then zero-order from its best, then ReNO from the best so far.
 
@@ -98,7 +80,7 @@ def record_searches(
 
 @torch.no_grad()
 def add_mismatched_pairs(
-    generator: Generator, ensemble: Ensemble, texts: list[str], traces: tuple[Tensor, Tensor], config: DictConfig
+    generator: Generator, ensemble: WeightedSum, texts: list[str], traces: tuple[Tensor, Tensor], config: DictConfig
 ) -> tuple[Tensor, Tensor]:
     """Add latents of other texts to every text, so that the verifier learns the match of latent and text.
 
@@ -138,7 +120,7 @@ class SearchTraces:
 
 
 def collect_traces(
-    generator: Generator, ensemble: Ensemble, texts: list[str], config: DictConfig, folder: Path
+    generator: Generator, ensemble: WeightedSum, texts: list[str], config: DictConfig, folder: Path
 ) -> SearchTraces:
     """Record searches block by block; each block is a file, so that a stopped run continues.
 
