@@ -1,4 +1,4 @@
-"""An adapter remembers every option of its generator that changes what a hypernetwork sees."""
+"""An adapter records every option of its generator that changes the hypernetwork's input."""
 
 import inspect
 import warnings
@@ -16,7 +16,7 @@ from tests.families import FAMILIES
 from tests.families.family import noise_for
 
 LONG = "a red circle left of a blue star and three green squares beside two small rings in the dark"
-# another value of every option; None where the name says it, for an adapter has that as well
+# another value of every option; None where the generator's name changes with it, which an adapter records as well
 OTHERS = {
     "guidance_scale": 7.0,
     "guidance": 3.0,
@@ -33,44 +33,44 @@ OTHERS = {
 }
 
 
-def seen(generator, prompts: list[str]) -> Tensor:
-    """What the network says to the first noise."""
+def prediction(generator, prompts: list[str]) -> Tensor:
+    """The output of the network for the first noise."""
     noise = noise_for(generator)
     with torch.no_grad():
         return generator.predict(generator.network, noise, generator.encode(prompts))
 
 
 def changes(name: str, folder, option: str) -> bool:
-    """Whether another value of an option changes what a hypernetwork sees of two prompts, one of them long."""
+    """Whether another value of an option changes the prediction for two prompts, one of them long."""
     family = FAMILIES[name]
     value = family.options[option] // 2 if option == "max_sequence_length" else OTHERS[option]
     prompts = family.prompts if family.asks != "prompt" else [family.prompts[0], LONG]
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".* tokens, it reads ")
-        usual, other = (seen(family.generator(folder, **more), prompts) for more in ({}, {option: value}))
+        usual, other = (prediction(family.generator(folder, **more), prompts) for more in ({}, {option: value}))
     return not torch.allclose(usual, other, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_an_option_is_remembered_if_and_only_if_it_changes_what_is_seen(name, pipeline_folder):
+def test_an_adapter_records_an_option_if_and_only_if_it_changes_the_input(name, pipeline_folder):
     family, folder = FAMILIES[name], pipeline_folder(name)
     loading = inspect.signature(PipelineGenerator.__init__).parameters
     options = [option for option in parameters(family.kind) if option not in loading]
-    found = {option for option in options if OTHERS.get(option, ...) is not None and changes(name, folder, option)}
-    remembered = set(trained_options(family.generator(folder)))
-    assert found <= remembered, "changes what is seen, and is forgotten"
-    never = {"guidance_scale"} if name == "flux-schnell" else set()  # dev is told of it, by the same class
-    assert remembered - found <= never | {"sampler"}  # which decides where the walk starts, not how it looks there
+    changing = {option for option in options if OTHERS.get(option, ...) is not None and changes(name, folder, option)}
+    recorded = set(trained_options(family.generator(folder)))
+    assert changing <= recorded, "an option changes the input and is not recorded"
+    never = {"guidance_scale"} if name == "flux-schnell" else set()  # of the same class as dev, which reads it
+    assert recorded - changing <= never | {"sampler"}  # sets the first time, not the prediction there
 
 
-def test_t5_left_out_of_a_pipeline_that_has_it_is_refused(pipeline_folder):
+def test_leaving_t5_out_of_a_pipeline_that_has_it_is_refused(pipeline_folder):
     family = FAMILIES["sd-3-turbo"]
     pipe = family.pipe(pipeline_folder("sd-3-turbo"))
     with pytest.raises(ValueError, match="t5 is false, and the pipeline has its T5; load it with text_encoder_3=None"):
         family.kind(pipe, t5=False, height=16, width=16)
 
 
-def test_an_adapter_that_saw_t5_says_that_a_pipeline_has_none(pipeline_folder, tmp_path):
+def test_an_adapter_trained_with_t5_warns_of_a_pipeline_without_it(pipeline_folder, tmp_path):
     from diffusers import StableDiffusion3Pipeline
 
     family, folder = FAMILIES["sd-3-turbo"], pipeline_folder("sd-3-turbo")

@@ -1,4 +1,4 @@
-"""Whatever is compared shares its fresh noise: a small refinement moves images a little, in every family."""
+"""Compared methods share their fresh noise: a small refinement moves images a little, in every family."""
 
 from functools import partial
 
@@ -56,8 +56,8 @@ def test_base_hypernetwork_and_fine_tuned_generator_are_paired(name, generator, 
     prompts = [Prompt(text, index=index) for index, text in enumerate(FAMILIES[name].prompts)]
     options = {"rewards": {"bright": Brightness()}, "reward_weights": {"bright": 1.0}}
     module, tuned = (
-        HyperNoiseModule(generator, adapter=partial(kind, lora=LoraOptions(rank=2)), **options)
-        for kind in (NoiseHypernetwork, GeneratorLora)
+        HyperNoiseModule(generator, adapter=partial(cls, lora=LoraOptions(rank=2)), **options)
+        for cls in (NoiseHypernetwork, GeneratorLora)
     )
     randomise(module.adapter)
     noise = noise_for(generator)

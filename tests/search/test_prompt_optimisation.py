@@ -177,8 +177,8 @@ def test_a_configuration_builds_the_method(tmp_path):
     parser.add_argument("--search", type=Search)
     (tmp_path / "search.yaml").write_text(CONFIG)
     arguments = [f"--config={tmp_path / 'search.yaml'}", "--search.rewrites=6", "--search.endpoint.concurrency=2"]
-    found = parser.instantiate_classes(parser.parse_args(arguments)).search
+    built = parser.instantiate_classes(parser.parse_args(arguments)).search
     endpoint = ChatEndpoint("m", "http://127.0.0.1:8000/v1", None, concurrency=2, spending=Spending(0.1, 0.4, 2.0))
-    assert found == PromptOptimisation(endpoint, rounds=2, rewrites=6)
+    assert built == PromptOptimisation(endpoint, rounds=2, rewrites=6)
     short = parser.instantiate_classes(parser.parse_args(["--search=PromptOptimisation"])).search
     assert short == PromptOptimisation()
