@@ -1,4 +1,4 @@
-"""Tiny pipelines of the real classes, shared by every test of a run."""
+"""Tiny pipelines of the real classes and language models that rewrite prompts, shared by every test of a run."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 from hypernoise_pl.runs.run_folder import OUTPUT_VARIABLE
+from tests import prompt_rewriter
+from tests.chat_server import serving
 from tests.families import FAMILIES
 
 
@@ -37,3 +39,17 @@ def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None
     monkeypatch.delenv(OUTPUT_VARIABLE, raising=False)
     yield
     monkeypatch.delenv(OUTPUT_VARIABLE, raising=False)
+
+
+@pytest.fixture(scope="module")
+def lengthening_url() -> Iterator[str]:
+    """The address of a language model that writes longer prompts."""
+    with serving(prompt_rewriter.lengthen) as server:
+        yield server.url
+
+
+@pytest.fixture(scope="module")
+def repeating_url() -> Iterator[str]:
+    """The address of a language model that repeats the prompt, for generators that read nothing else."""
+    with serving(prompt_rewriter.repeat) as server:
+        yield server.url

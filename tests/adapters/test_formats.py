@@ -1,4 +1,4 @@
-"""What others read and write: a plain PEFT load is the hypernetwork; the reference code's folders, both ways."""
+"""Adapter folders for plain PEFT, and those of the reference code, written and read."""
 
 import copy
 import json
@@ -67,16 +67,16 @@ def patched(generator: Any, folder: Any) -> Any:
     return model
 
 
-def test_a_plain_peft_load_is_the_hypernetwork(generator, tmp_path):
+def test_a_plain_peft_load_computes_the_residual_of_the_hypernetwork(generator, tmp_path):
     hypernetwork = trained(generator)
     folder = export_peft(hypernetwork, tmp_path / "plain")
     assert sorted(file.name for file in folder.iterdir()) == ["adapter_config.json", "adapter_model.safetensors"]
-    wanted = residual(generator, hypernetwork)
-    assert wanted.abs().max() > 0.01
-    torch.testing.assert_close(residual(generator, loaded(generator, folder)), wanted, rtol=0, atol=1e-5)
+    expected = residual(generator, hypernetwork)
+    assert expected.abs().max() > 0.01
+    torch.testing.assert_close(residual(generator, loaded(generator, folder)), expected, rtol=0, atol=1e-5)
 
 
-def test_inner_layers_of_the_same_name_are_left_as_they_are(pipeline_folder, tmp_path):
+def test_inner_layers_named_like_the_last_keep_their_output(pipeline_folder, tmp_path):
     """FLUX has a ``proj_out`` in its blocks too."""
     flux = FAMILIES["flux-schnell"].generator(pipeline_folder("flux-schnell"))
     hypernetwork = trained(flux)
@@ -84,33 +84,33 @@ def test_inner_layers_of_the_same_name_are_left_as_they_are(pipeline_folder, tmp
     torch.testing.assert_close(residual(flux, plain), residual(flux, hypernetwork), rtol=0, atol=1e-5)
 
 
-def test_in_half_precision_our_own_format_is_nearer(generator, tmp_path):
+def test_our_own_format_loses_less_in_half_precision_than_a_plain_load(generator, tmp_path):
     hypernetwork = trained(generator)
-    wanted = residual(generator, hypernetwork)
+    expected = residual(generator, hypernetwork)
     generator.network.bfloat16()
     plain = loaded(generator, export_peft(hypernetwork, tmp_path / "plain"))
     lost = [
-        ((found - wanted).norm() / wanted.norm()).item()
-        for found in (residual(generator, hypernetwork), residual(generator, plain))
+        ((result - expected).norm() / expected.norm()).item()
+        for result in (residual(generator, hypernetwork), residual(generator, plain))
     ]
     assert lost[0] < 0.05 and lost[0] < lost[1] < 0.2
 
 
 @pytest.mark.parametrize("pickled", [True, False])
-def test_reference_folders_go_both_ways(generator, tmp_path, pickled):
+def test_folders_of_the_reference_code_are_written_and_read(generator, tmp_path, pickled):
     hypernetwork = trained(generator)
     folder = export_reference(hypernetwork, tmp_path / "theirs", pickled)
     weights = "adapter_model.bin" if pickled else "adapter_model.safetensors"
     assert sorted(file.name for file in folder.iterdir()) == ["adapter_config.json", weights]
     config = json.loads((folder / "adapter_config.json").read_text())
     assert (config["r"], config["lora_alpha"]) == (4, 8.0)
-    wanted = residual(generator, hypernetwork)
-    torch.testing.assert_close(residual(generator, patched(generator, folder)), wanted, rtol=0, atol=1e-5)
+    expected = residual(generator, hypernetwork)
+    torch.testing.assert_close(residual(generator, patched(generator, folder)), expected, rtol=0, atol=1e-5)
     again = load_reference(folder, generator)
-    assert torch.equal(residual(generator, again), wanted)
+    assert torch.equal(residual(generator, again), expected)
 
 
-def test_what_the_reference_trainer_writes_is_read(sana, tmp_path):
+def test_a_folder_of_the_reference_trainer_is_read(sana, tmp_path):
     """Its ``add_adapter`` and ``get_peft_model_state_dict`` leave keys without peft's prefix."""
     from peft import LoraConfig, get_peft_model_state_dict
 
@@ -134,11 +134,11 @@ def test_what_the_reference_trainer_writes_is_read(sana, tmp_path):
     last.forward = types.MethodType(
         lambda self, x: self.lora_B["hypernoise_adapter"](self.lora_A["hypernoise_adapter"](x)) * 2, last
     )
-    found = residual(sana, load_reference(tmp_path, sana))
-    torch.testing.assert_close(found, residual(sana, network), rtol=0, atol=1e-5)
+    result = residual(sana, load_reference(tmp_path, sana))
+    torch.testing.assert_close(result, residual(sana, network), rtol=0, atol=1e-5)
 
 
-def test_old_adapters_reach_grouped_convolutions(sana, tmp_path):
+def test_old_adapters_on_grouped_convolutions_are_read(sana, tmp_path):
     """Held against dense convolutions with the LoRA multiplied into them."""
     folder = export_reference(trained(sana), tmp_path / "old")
     draws = torch.Generator().manual_seed(1)
@@ -156,18 +156,18 @@ def test_old_adapters_reach_grouped_convolutions(sana, tmp_path):
                 whole.weight[channel, channel] += layer.weight[channel, 0]
             whole.bias.copy_(layer.bias)
         dense.set_submodule(name, whole)
-    found = load_reference(written(state, folder), sana)
+    hypernetwork = load_reference(written(state, folder), sana)
     rest = {name: weight for name, weight in state.items() if not any(f".{group}." in name for group in grouped)}
     from peft import PeftModel
 
     model = PeftModel.from_pretrained(dense, written(rest, folder))
     last: Any = model.base_model.model.get_submodule("proj_out")
     last.forward = types.MethodType(lambda self, x: self.lora_B["default"](self.lora_A["default"](x)) * 2, last)
-    torch.testing.assert_close(residual(sana, found), residual(sana, model), rtol=0, atol=1e-5)
+    torch.testing.assert_close(residual(sana, hypernetwork), residual(sana, model), rtol=0, atol=1e-5)
     with pytest.raises(ValueError, match="on grouped convolutions any more"):
-        export_peft(found, folder)
+        export_peft(hypernetwork, folder)
     plain = residual(sana, load_reference(folder, sana))
-    assert (residual(sana, found) - plain).abs().max() > 1e-3
+    assert (residual(sana, hypernetwork) - plain).abs().max() > 1e-3
 
 
 def written(state: dict[str, Tensor], folder: Any) -> Any:
@@ -175,18 +175,18 @@ def written(state: dict[str, Tensor], folder: Any) -> Any:
     return folder
 
 
-def test_attach_takes_reference_folders(pipeline_folder, sana, tmp_path):
+def test_attach_takes_folders_of_the_reference_code(pipeline_folder, sana, tmp_path):
     case, hypernetwork = FAMILIES["sana-sprint"], trained(sana)
     pipe = case.pipe(pipeline_folder("sana-sprint"))
     hypernoise_pl.attach(pipe, export_reference(hypernetwork, tmp_path / "theirs", pickled=True), **case.options)
-    found = case.images(pipe, generator=torch.Generator().manual_seed(SEED))
+    images = case.images(pipe, generator=torch.Generator().manual_seed(SEED))
     noise = torch.randn(2, *sana.noise_shape, generator=torch.Generator().manual_seed(SEED))
     with torch.no_grad():
-        wanted = sana.generate(noise + residual(sana, hypernetwork), sana.encode(PROMPTS))
-    torch.testing.assert_close(found, wanted, rtol=0, atol=1e-4)
+        expected = sana.generate(noise + residual(sana, hypernetwork), sana.encode(PROMPTS))
+    torch.testing.assert_close(images, expected, rtol=0, atol=1e-4)
 
 
-def test_what_is_no_plain_lora_of_this_network_is_one_clear_line(sana, pipeline_folder, tmp_path):
+def test_other_files_than_a_plain_lora_of_this_network_are_refused_in_one_line(sana, pipeline_folder, tmp_path):
     folder = export_reference(trained(sana), tmp_path / "theirs")
     config, weights = folder / "adapter_config.json", folder / "adapter_model.safetensors"
     settings, data = json.loads(config.read_text()), weights.read_bytes()
@@ -198,7 +198,7 @@ def test_what_is_no_plain_lora_of_this_network_is_one_clear_line(sana, pipeline_
         with pytest.raises(ValueError, match=f"{line}.*only plain LoRA is read"):
             load_reference(folder, sana)
     config.write_text(json.dumps(settings | {"r": 3}))
-    with pytest.raises(ValueError, match=r"tensor .* has shape \[4, .*\], where \[3, .*\] is wanted"):
+    with pytest.raises(ValueError, match=r"tensor .* has shape \[4, .*\], where \[3, .*\] is expected"):
         load_reference(folder, sana)
     config.write_text("{")
     with pytest.raises(ValueError, match=r"adapter_config\.json: damaged"):

@@ -1,4 +1,4 @@
-"""What every generator family promises, on tiny models of the real classes, against diffusers' own pipelines."""
+"""The promises of every generator family, on tiny models of the real classes, against diffusers' own pipelines."""
 
 import itertools
 import json
@@ -51,11 +51,10 @@ def gradient(generator, prompts: list[str], steps: int) -> Tensor:
     """d(sum of squares of the pixels)/d(noise)."""
     leaf = noise_for(generator).requires_grad_()
     images = generator.generate(leaf, generator.encode(prompts), steps, seeds=SEEDS)
-    (found,) = torch.autograd.grad(images.square().sum(), leaf)
-    return found
+    return torch.autograd.grad(images.square().sum(), leaf)[0]
 
 
-def the_pipelines(family, generator, noise: Tensor, steps: int, size: tuple[int, int] | None = None) -> Tensor:
+def pipeline_images(family, generator, noise: Tensor, steps: int, size: tuple[int, int] | None = None) -> Tensor:
     """Images of the pipeline's own call."""
     start = {"generator": [torch.Generator().manual_seed(seed) for seed in SEEDS]} | family.start(noise)
     return family.images(generator.pipeline, size, steps, **start)
@@ -65,7 +64,7 @@ def the_pipelines(family, generator, noise: Tensor, steps: int, size: tuple[int,
 def test_images_equal_the_pipelines_own(family, generator, steps):
     noise = noise_for(generator)
     ours = generator.generate(noise, generator.encode(family.prompts), steps, seeds=SEEDS)
-    theirs = the_pipelines(family, generator, noise, steps)
+    theirs = pipeline_images(family, generator, noise, steps)
     assert ours.min() >= 0 and ours.max() <= 1 and ours.std() > 0.01
     torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-4)
 
@@ -76,48 +75,48 @@ def test_other_sizes_equal_the_pipelines_own(family, folder):
     noise = noise_for(generator)
     ours = generator.generate(noise, generator.encode(family.prompts), 3, seeds=SEEDS)
     assert ours.shape == (2, 3, *family.wide)
-    torch.testing.assert_close(ours, the_pipelines(family, generator, noise, 3, family.wide), rtol=0, atol=1e-4)
+    torch.testing.assert_close(ours, pipeline_images(family, generator, noise, 3, family.wide), rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize("name", SIZED, indirect=True)
-def test_a_size_that_does_not_fit_is_one_clear_line(family, folder):
+def test_a_size_that_does_not_fit_is_refused_in_one_line(family, folder):
     with pytest.raises(ValueError, match=r"height and width must be multiples of .*, got 17 x "):
         family.generator(folder, height=17)
 
 
-def test_prediction_is_the_networks_own_at_the_first_level(family, generator):
+def test_prediction_is_the_output_of_the_network_at_the_first_time(family, generator):
     noise, conditioning = noise_for(generator), generator.encode(family.prompts)
-    seen: list[Tensor] = []
+    outputs: list[Tensor] = []
 
-    def hear(_module, _inputs, output) -> None:
+    def record(_module, _inputs, output) -> None:
         rows = output[0]
-        seen.append(torch.stack(list(rows))[:2])  # guidance has as many more behind them
+        outputs.append(torch.stack(list(rows))[:2])  # guidance has as many more behind them
 
-    handle = generator.network.register_forward_hook(hear)
+    handle = generator.network.register_forward_hook(record)
     predicted = generator.predict(generator.network, noise, conditioning)
     generator.generate(noise, conditioning)
     handle.remove()
     assert predicted.shape == noise.shape
-    torch.testing.assert_close(seen[0], seen[1], rtol=0, atol=1e-4)
+    torch.testing.assert_close(outputs[0], outputs[1], rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize("steps", [1, 2])
-def test_gradient_against_finite_differences(family, folder, steps):
+def test_the_gradient_equals_finite_differences(family, folder, steps):
     generator = family.generator(folder).double()
     noise, step = noise_for(generator), 1e-3
-    found = gradient(generator, family.prompts, steps)
-    direction = found / found.norm()
+    exact = gradient(generator, family.prompts, steps)
+    direction = exact / exact.norm()
     conditioning = generator.encode(family.prompts)
 
     def value(noise: Tensor) -> Tensor:
         return generator.generate(noise, conditioning, steps, seeds=SEEDS).square().sum()
 
     finite = (value(noise + step * direction) - value(noise - step * direction)) / (2 * step)
-    assert found.norm() > 0.1
-    torch.testing.assert_close(found.norm(), finite, rtol=family.tolerance, atol=0)
+    assert exact.norm() > 0.1
+    torch.testing.assert_close(exact.norm(), finite, rtol=family.tolerance, atol=0)
 
 
-def test_checkpointing_saves_memory_and_changes_nothing(family, folder):
+def test_checkpointing_saves_memory_and_leaves_the_gradient_unchanged(family, folder):
     def measured(generator) -> tuple[Tensor, int]:
         sizes: list[int] = []
 
@@ -126,27 +125,27 @@ def test_checkpointing_saves_memory_and_changes_nothing(family, folder):
             return tensor
 
         with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-            found = gradient(generator, family.prompts, 2)
-        return found, sum(sizes)
+            result = gradient(generator, family.prompts, 2)
+        return result, sum(sizes)
 
     plain, checkpointed = family.generator(folder), family.generator(folder)
     checkpointed.checkpoint_activations()
-    (expected, much), (found, less) = measured(plain), measured(checkpointed)
-    assert less < 0.8 * much
-    torch.testing.assert_close(found, expected, rtol=0, atol=1e-4 * float(expected.abs().max()))
+    (expected, plain_memory), (result, memory) = measured(plain), measured(checkpointed)
+    assert memory < 0.8 * plain_memory
+    torch.testing.assert_close(result, expected, rtol=0, atol=1e-4 * float(expected.abs().max()))
 
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")  # the compiler looks at it
-def test_compiled_equals_eager(family, folder):
+def test_a_compiled_network_gives_the_images_of_the_eager_one(family, folder):
     torch._dynamo.reset()  # families share classes, whose compiled forms are counted
     plain, compiled = family.generator(folder), family.generator(folder)
     compiled.network.compile(backend="aot_eager")
-    expected, found = (gradient(generator, family.prompts, 2) for generator in (plain, compiled))
-    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-5)
+    expected, result = (gradient(generator, family.prompts, 2) for generator in (plain, compiled))
+    torch.testing.assert_close(result, expected, rtol=1e-3, atol=1e-5)
 
 
-def test_decoding_in_slices_and_tiles(family, folder):
+def test_decoding_in_slices_and_tiles_gives_the_same_images(family, folder):
     def images(**decoding: bool) -> Tensor:
         generator = family.generator(folder, family.wide, decoding=DecoderOptions(**decoding))
         assert all(getattr(generator.decoder, f"use_{option}") for option in decoding)
@@ -160,7 +159,7 @@ def test_decoding_in_slices_and_tiles(family, folder):
 
 
 @pytest.mark.parametrize("name", TINY, indirect=True)
-def test_decoding_with_a_tiny_decoder(family, folder, generator, tmp_path):
+def test_a_tiny_decoder_decodes_in_place_of_the_pipelines_own(family, folder, generator, tmp_path):
     save_tiny_decoder(tmp_path, generator.height // generator.noise_shape[1])
     tiny = family.generator(folder, decoding=DecoderOptions(tiny=str(tmp_path)))
     noise, conditioning = noise_for(generator), generator.encode(family.prompts)
@@ -202,7 +201,7 @@ def test_a_hypernetwork_starts_at_zero_and_trains(family, folder):
     assert all(p.grad is None for p in generator.parameters())
 
 
-def test_batching_equals_looping(family, generator):
+def test_images_do_not_depend_on_the_batch(family, generator):
     noise, conditioning = noise_for(generator), generator.encode(family.prompts)
     together = generator.generate(noise, conditioning, 4, seeds=SEEDS)
     for row in range(2):
@@ -211,7 +210,7 @@ def test_batching_equals_looping(family, generator):
         torch.testing.assert_close(alone[0], together[row], rtol=0, atol=1e-4)
 
 
-def test_prompts_make_a_difference_and_nothing_trains(family, generator):
+def test_images_depend_on_the_prompt_and_no_weight_is_trained(family, generator):
     noise = noise_for(generator)
     first, second = (generator.latents(noise, generator.encode([prompt] * 2)) for prompt in family.prompts)
     assert (first - second).abs().max() > 1e-6
@@ -220,12 +219,12 @@ def test_prompts_make_a_difference_and_nothing_trains(family, generator):
 
 
 @pytest.mark.parametrize("name", READING, indirect=True)
-def test_first_prompt_over_the_limit_is_shown_and_the_others_are_counted(family, folder):
+def test_the_first_prompt_over_the_limit_is_shown_and_the_others_are_counted(family, folder):
     generator = family.generator(folder)  # one that has cut none yet
     long = [f"{number} a red circle " * 80 for number in ("one", "two")]
-    with pytest.warns(UserWarning, match=r"^generator .* it reads \d+; not read: '.*red circle'") as seen:
+    with pytest.warns(UserWarning, match=r"^generator .* it reads \d+; not read: '.*red circle'") as caught:
         generator.encode([*family.prompts, *long])
-    assert len([each for each in seen if "not read" in str(each.message)]) == 1
+    assert len([warning for warning in caught if "not read" in str(warning.message)]) == 1
     generator.encode(long[::-1])  # no more warnings: they are errors here
 
 
@@ -254,7 +253,7 @@ def test_renoising_gives_the_clean_latents_and_the_noise_variance_of_the_higher_
         generator.renoise(x0, 0.6, 0.3, more)
 
 
-def test_denoising_works_at_every_time(family, generator):
+def test_denoising_gives_clean_latents_at_every_time(family, generator):
     noise, conditioning = noise_for(generator), generator.encode(family.prompts)
     x0 = generator.latents(noise, conditioning)
     for t in (1.0, 0.97, 0.5, 0.01):
@@ -265,18 +264,18 @@ def test_denoising_works_at_every_time(family, generator):
 
 
 @pytest.mark.parametrize("search", [SearchOverPaths(paths=1, copies=2), SearchOverPaths(1, 2, start=0.6), Steering(2)])
-def test_searches_walk_it(family, generator, search):
-    """Searches that act on the way from noise to image keep the best they saw."""
+def test_searches_between_steps_run_on_every_generator(family, generator, search):
+    """The score of the answer is that of its image."""
     problem = NoiseProblem(generator, Brightness(), family.prompts, noise_for(generator), search.budget(4), 1, 4)
     search.run(problem)
     assert problem.account.nfe == search.budget(4)
-    seen = Brightness()(problem.best.images, family.prompts)
-    torch.testing.assert_close(seen, problem.best.scores.flatten(), rtol=1e-4, atol=1e-5)
+    scores = Brightness()(problem.best.images, family.prompts)
+    torch.testing.assert_close(scores, problem.best.scores.flatten(), rtol=1e-4, atol=1e-5)
     assert problem.best.images.isfinite().all()
 
 
 @pytest.mark.parametrize("name", BLIND, indirect=True)
-def test_on_another_device_nothing_is_left_on_the_cpu(family, folder):
+def test_a_generator_on_another_device_leaves_no_tensor_on_the_cpu(family, folder):
     """PyTorch's meta device, which refuses tensors of the CPU beside its own."""
     generator = family.generator(folder)
     conditioning = generator.encode(family.prompts)
@@ -288,7 +287,7 @@ def test_on_another_device_nothing_is_left_on_the_cpu(family, folder):
     assert generator.predict(generator.network, noise, conditioning).is_meta
 
 
-def test_half_precision_is_near(family, folder, generator):
+def test_half_precision_gives_nearly_the_same_images(family, folder, generator):
     half = family.generator(folder, dtype="bfloat16")
     noise = noise_for(generator)
     images = half.generate(noise, half.encode(family.prompts))
@@ -296,7 +295,7 @@ def test_half_precision_is_near(family, folder, generator):
     assert (images - generator.generate(noise, generator.encode(family.prompts))).abs().mean() < 0.05
 
 
-def test_a_pipeline_of_another_class_is_one_clear_line(family, folder, tmp_path):
+def test_a_pipeline_of_another_class_is_refused_in_one_line(family, folder, tmp_path):
     (tmp_path / "model_index.json").write_text(json.dumps({"_class_name": "KandinskyPipeline"}))
     with pytest.raises(
         ValueError, match=r"pipeline class KandinskyPipeline, expected .*; pipelines and generators: "
@@ -310,7 +309,7 @@ def _class_of(folder) -> str:
     return json.loads((folder / "model_index.json").read_text())["_class_name"]
 
 
-def test_missing_and_damaged_files_are_one_clear_line(family, folder, tmp_path):
+def test_missing_and_damaged_files_are_named_in_one_line(family, folder, tmp_path):
     with pytest.raises(FileNotFoundError, match=f"generator {tmp_path}/nowhere: no such folder"):
         family.generator(tmp_path / "nowhere")
     with pytest.raises(FileNotFoundError, match=r"no model_index.json in this folder"):

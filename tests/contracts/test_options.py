@@ -65,14 +65,14 @@ def test_option_is_remembered_if_and_only_if_it_changes_the_prediction(name, pip
     }  # it decides where sampling starts, and not what the network reads there
 
 
-def test_t5_left_out_of_a_pipeline_that_has_it_is_refused(pipeline_folder):
+def test_leaving_t5_out_of_a_pipeline_that_has_it_is_refused(pipeline_folder):
     family = FAMILIES["sd-3-turbo"]
     pipe = family.pipe(pipeline_folder("sd-3-turbo"))
     with pytest.raises(ValueError, match="t5 is false, and the pipeline has its T5; load it with text_encoder_3=None"):
         family.kind(pipe, t5=False, height=16, width=16)
 
 
-def test_an_adapter_that_saw_t5_says_that_a_pipeline_has_none(pipeline_folder, tmp_path):
+def test_an_adapter_trained_with_t5_warns_of_a_pipeline_without_it(pipeline_folder, tmp_path):
     from diffusers import StableDiffusion3Pipeline
 
     family, folder = FAMILIES["sd-3-turbo"], pipeline_folder("sd-3-turbo")

@@ -1,10 +1,9 @@
-"""Whatever is compared shares its fresh noise: a small refinement moves images a little, in every family."""
+"""Compared methods share their fresh noise: a small refinement moves images a little, in every family."""
 
 from functools import partial
 
 import pytest
 import torch
-from torch import Tensor
 
 from hypernoise_pl.hypernetwork import NoiseHypernetwork
 from hypernoise_pl.lora.generator_lora import GeneratorLora
@@ -13,12 +12,12 @@ from hypernoise_pl.module import HyperNoiseModule
 from hypernoise_pl.rewards.pixels import Brightness
 from hypernoise_pl.search.none import NoSearch
 from hypernoise_pl.search.problem import NoiseProblem
-from hypernoise_pl.types import Conditioning, Prompt
+from hypernoise_pl.types import Prompt
 from tests.families import FAMILIES
 from tests.families.family import noise_for
-from tests.search.methods import EXAMPLES, echo, least_steps, name_of, ready  # noqa: F401 - a fixture
-from tests.search.toy import RefinedBy
+from tests.search_methods import EXAMPLES, example_name, least_steps, with_endpoint
 from tests.tiny import randomise
+from tests.toy_adapter import RefinedBy, nudge
 
 STEPS = (1, 2, 4)
 
@@ -33,19 +32,14 @@ def generator(name, pipeline_folder):
     return FAMILIES[name].generator(pipeline_folder(name))
 
 
-def nudged(noise: Tensor, conditioning: Conditioning) -> Tensor:
-    """A refinement of a millionth."""
-    return noise + 1e-6 * noise.flip(-1)
-
-
 @pytest.mark.parametrize("steps", [1, 2, pytest.param(4, marks=pytest.mark.slow)])
-def test_searches_are_paired_with_and_without_a_small_refinement(name, generator, steps, echo):  # noqa: F811
+def test_searches_are_paired_with_and_without_a_small_refinement(name, generator, steps, repeating_url):
     """Every search method, sized for two of whatever it tries."""
     for example in EXAMPLES:
         if steps < least_steps(example):
             continue
-        search, images = ready(example.within(2 * example.shortest(steps), steps), echo), []
-        for adapter in (None, RefinedBy(nudged)):
+        search, images = with_endpoint(example.within(2 * example.shortest(steps), steps), repeating_url), []
+        for adapter in (None, RefinedBy(nudge)):
             budget = search.budget(steps, int(adapter is not None))
             start = noise_for(generator)
             task = NoiseProblem(
@@ -53,7 +47,7 @@ def test_searches_are_paired_with_and_without_a_small_refinement(name, generator
             )
             search.run(task)
             images.append(task.answer().images)
-        assert (images[0] - images[1]).abs().max() < 1e-3, name_of(example)
+        assert (images[0] - images[1]).abs().max() < 1e-3, example_name(example)
 
 
 @pytest.mark.parametrize("steps", STEPS)
@@ -62,8 +56,8 @@ def test_base_hypernetwork_and_fine_tuned_generator_are_paired(name, generator, 
     prompts = [Prompt(text, index=index) for index, text in enumerate(FAMILIES[name].prompts)]
     options = {"rewards": {"bright": Brightness()}, "reward_weights": {"bright": 1.0}}
     module, tuned = (
-        HyperNoiseModule(generator, adapter=partial(kind, lora=LoraOptions(rank=2)), **options)
-        for kind in (NoiseHypernetwork, GeneratorLora)
+        HyperNoiseModule(generator, adapter=partial(cls, lora=LoraOptions(rank=2)), **options)
+        for cls in (NoiseHypernetwork, GeneratorLora)
     )
     randomise(module.adapter)
     noise = noise_for(generator)

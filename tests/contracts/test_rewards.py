@@ -1,10 +1,7 @@
-"""What every verifier and every reward of the package keeps, whatever it looks at."""
+"""The promises of every verifier and reward of the package."""
 
 from __future__ import annotations
 
-import importlib
-import inspect
-import pkgutil
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,6 +19,7 @@ from hypernoise_pl.rewards.aesthetic import Aesthetic
 from hypernoise_pl.rewards.base import Reward, Verifier
 from hypernoise_pl.rewards.classifier import ImageClassifier
 from hypernoise_pl.rewards.clip import CLIPScore, HPSv2, PickScore
+from hypernoise_pl.rewards.ensemble import WeightedSum
 from hypernoise_pl.rewards.features import CLIPImageFeatures
 from hypernoise_pl.rewards.grader import VisionLanguageGrader
 from hypernoise_pl.rewards.hpsv3 import HPSv3
@@ -32,6 +30,7 @@ from hypernoise_pl.rewards.pixels import Brightness, JPEGSize, Redness
 from hypernoise_pl.rewards.transformers_reward import TransformersReward
 from hypernoise_pl.rewards.vqa import VQAScore
 from tests import vision
+from tests.members import concrete_classes, without_example
 from tests.rewards import original_blip, original_clip, zoo
 from tests.rewards.words import picture
 
@@ -41,17 +40,17 @@ CLASSES = ["tench", "red circle", "maillot", "tench"]
 
 @dataclass(frozen=True)
 class Member:
-    """How to make one verifier in a folder of its own, and prompts and images that it tells apart."""
+    """One verifier, made in a folder of its own, with prompts and images that get different scores."""
 
     make: Callable[[Path], Verifier]
     prompts: list[str]
     images: Callable[[], Tensor] = lambda: torch.rand(4, 3, 20, 24)
 
 
-def _open_clip(kind: type[Verifier]) -> Callable[[Path], Verifier]:
+def _open_clip(cls: type[Verifier]) -> Callable[[Path], Verifier]:
     def make(folder: Path) -> Verifier:
         file, arguments = original_clip.save(folder)
-        return kind(file, **arguments)
+        return cls(file, **arguments)
 
     return make
 
@@ -116,19 +115,22 @@ def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 @pytest.fixture
 def images(request: pytest.FixtureRequest) -> torch.Tensor:
     torch.manual_seed(0)
-    names = request.node.callspec.params
-    return MEMBERS[names.get("name") or request.node.callspec.id].images()
+    parameters = request.node.callspec.params
+    return MEMBERS[parameters.get("name") or request.node.callspec.id].images()
 
 
-def test_all_verifiers_are_here(tmp_path_factory: pytest.TempPathFactory) -> None:
-    names = [f"{rewards.__name__}.{info.name}" for info in pkgutil.iter_modules(rewards.__path__)]
-    kinds = {kind for name in names for _, kind in inspect.getmembers(importlib.import_module(name), inspect.isclass)}
-    finals = {kind for kind in kinds if issubclass(kind, Verifier) and not inspect.isabstract(kind)}
-    finals -= {VisionLanguageGrader}  # asks a server: tests/rewards/test_grader.py starts one
-    assert {type(member.make(tmp_path_factory.mktemp("one"))) for member in MEMBERS.values()} == finals
+def test_every_verifier_of_the_package_has_an_example(tmp_path_factory: pytest.TempPathFactory) -> None:
+    classes = concrete_classes(Verifier, rewards)
+    classes -= {VisionLanguageGrader}  # asks a server: tests/rewards/test_grader.py starts one
+    classes -= {WeightedSum}  # its members are verifiers: tests/rewards/test_rewards.py
+    examples = {type(member.make(tmp_path_factory.mktemp("one"))) for member in MEMBERS.values()}
+    missing = without_example(classes, examples)
+    assert not missing, f"{missing}: add an example to MEMBERS of {Path(__file__).name}"
 
 
-def test_one_score_an_image_in_single_precision(made: tuple[Verifier, list[str]], images: torch.Tensor) -> None:
+def test_a_verifier_gives_one_score_an_image_in_single_precision(
+    made: tuple[Verifier, list[str]], images: torch.Tensor
+) -> None:
     verifier, prompts = made
     for count in (1, 4):
         scores = verifier(images[:count], prompts[:count])
@@ -139,12 +141,14 @@ def test_one_score_an_image_in_single_precision(made: tuple[Verifier, list[str]]
     assert low < high
 
 
-def test_the_same_again(made: tuple[Verifier, list[str]], images: torch.Tensor) -> None:
+def test_the_same_images_get_the_same_scores(made: tuple[Verifier, list[str]], images: torch.Tensor) -> None:
     verifier, prompts = made
     assert torch.equal(verifier(images, prompts), verifier(images, prompts))
 
 
-def test_a_batch_is_its_images_one_by_one(made: tuple[Verifier, list[str]], images: torch.Tensor) -> None:
+def test_the_score_of_an_image_does_not_depend_on_the_batch(
+    made: tuple[Verifier, list[str]], images: torch.Tensor
+) -> None:
     verifier, prompts = made
     together = verifier(images, prompts)
     apart = torch.cat([verifier(image[None], [prompt]) for image, prompt in zip(images, prompts)])
@@ -153,13 +157,15 @@ def test_a_batch_is_its_images_one_by_one(made: tuple[Verifier, list[str]], imag
     torch.testing.assert_close(together, turned, rtol=1e-4, atol=1e-5)
 
 
-def test_shapes_are_checked(made: tuple[Verifier, list[str]], images: torch.Tensor) -> None:
+def test_images_and_prompts_of_different_counts_are_refused(
+    made: tuple[Verifier, list[str]], images: torch.Tensor
+) -> None:
     verifier, prompts = made
     with pytest.raises(ValueError, match=r"images must have shape \[3, 3, \*, \*\]"):
         verifier(images, prompts[:3])
 
 
-def test_frozen(made: tuple[Verifier, list[str]]) -> None:
+def test_a_verifier_is_frozen_and_in_eval_mode(made: tuple[Verifier, list[str]]) -> None:
     verifier, _ = made
     assert not any(weight.requires_grad for weight in verifier.parameters())
     assert not any(module.training for module in verifier.modules())
@@ -181,7 +187,7 @@ def precise(made: tuple[Verifier, list[str]]) -> tuple[Reward, list[str]]:
 
 
 class DoubleThroughout(TorchFunctionMode):
-    """Keeps tensors in double precision where a network takes its norms in single, whose steps would be seen."""
+    """Keeps tensors in double precision where a network takes its norms in single precision."""
 
     def __torch_function__(self, function: Any, types: Any, arguments: Any = (), options: Any = None) -> Any:
         options = options or {}
@@ -218,16 +224,16 @@ def test_a_verifier_reads_the_end_of_a_long_prompt_or_warns_once(
         """Scores of one picture."""
         return verifier(images[:1].expand(len(prompts), -1, -1, -1), prompts).tolist()
 
-    def is_told(*ends: str) -> bool:
-        """Whether scores tell apart prompts that begin alike."""
+    def is_different(*ends: str) -> bool:
+        """Whether prompts that begin alike get different scores."""
         return len({round(score, 5) for score in read(*ends)}) > 1
 
-    reads = is_told("a red circle", "two squares")
-    with warnings.catch_warnings(record=True) as seen:
+    reads = is_different("a red circle", "two squares")
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        reads_to_the_end = is_told(long + "a red circle", long + "two squares")
+        reads_to_the_end = is_different(long + "a red circle", long + "two squares")
         read(long + "a blue star")
-    cut = [str(each.message) for each in seen if "not read" in str(each.message)]
+    cut = [str(warning.message) for warning in caught if "not read" in str(warning.message)]
     assert len(cut) == (1 if reads and not reads_to_the_end else 0)
     for message in cut:
         assert type(verifier).__name__ in message and "red circle" in message

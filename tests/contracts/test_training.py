@@ -1,4 +1,4 @@
-"""Every family of generators trains: each LoRA weight gets a gradient, on two processes too, in each allowed precision."""
+"""Training of every generator family: each LoRA weight gets a gradient, on two processes, in each allowed precision."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_each_lora_weight_gets_a_gradient(name, kind, pipeline_folder):
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_layers_without_a_lora_are_those_that_nothing_depends_on(name, pipeline_folder):
+def test_only_layers_that_the_output_does_not_depend_on_have_no_lora(name, pipeline_folder):
     generator = FAMILIES[name].generator(pipeline_folder(name))
     view = lora_view(generator.network, LoraOptions(2, 4.0))
     randomise(view)
@@ -70,10 +70,10 @@ def test_layers_without_a_lora_are_those_that_nothing_depends_on(name, pipeline_
 @pytest.fixture(scope="module")
 def folder(pipeline_folder, tmp_path_factory) -> Path:
     """One folder with the pipelines of all families."""
-    found = tmp_path_factory.mktemp("families")
+    parent = tmp_path_factory.mktemp("families")
     for name in FAMILIES:
-        (found / name).symlink_to(pipeline_folder(name))
-    return found
+        (parent / name).symlink_to(pipeline_folder(name))
+    return parent
 
 
 @pytest.fixture(scope="module")
@@ -87,13 +87,13 @@ def two(folder, tmp_path_factory) -> list[dict[str, dict[str, Tensor]]]:
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", FAMILIES)
-def test_two_processes_train_as_one(name, kind, folder, two):
+def test_two_processes_train_the_weights_of_one(name, kind, folder, two):
     """In float64, whose rounding is 1e-16; a few layers compute in float32, whose rounding is 6e-8."""
     before, expected = trained(name, folder / name, kind, 1)
     moved = torch.stack([(weight - before[key]).norm() for key, weight in expected.items()])
     assert moved.max() > 1e-4 and (moved > 0).float().mean() > 0.9
-    for found in two:
-        weights = found[f"{name} {kind}"]
+    for process in two:
+        weights = process[f"{name} {kind}"]
         assert weights.keys() == expected.keys()
         apart = torch.stack([(weights[key] - weight).norm() for key, weight in expected.items()])
         assert apart.norm() <= 1e-5 * moved.norm()
@@ -103,11 +103,11 @@ class Gradient(L.Callback):
     """Keeps the first finite gradient, before it is clipped, and stops there; float16 searches for its scale first."""
 
     def __init__(self) -> None:
-        self.found: Tensor | None = None
+        self.gradient: Tensor | None = None
 
     def on_before_optimizer_step(self, trainer, pl_module, optimizer):
-        self.found = torch.cat([weight.grad.flatten().double() for weight in pl_module.trainable().values()])
-        trainer.should_stop = bool(self.found.isfinite().all())
+        self.gradient = torch.cat([weight.grad.flatten().double() for weight in pl_module.trainable().values()])
+        trainer.should_stop = bool(self.gradient.isfinite().all())
 
 
 class ByPrompt(NoiseSource):
@@ -118,35 +118,40 @@ class ByPrompt(NoiseSource):
 
 
 def first_gradient(name: str, folder: Path, precision: str, dtype: str) -> Tensor:
-    seen = Gradient()
-    told = (
+    callback = Gradient()
+    options = (
         {"guidance_scale": 4.0} if name == "flux-dev" else {}
     )  # the default, 3500 in the network, is 3504 in bfloat16
-    method = make(name, folder, dtype=dtype, whiten_gradient=None, noise=ByPrompt(), **told)
+    method = make(name, folder, dtype=dtype, whiten_gradient=None, noise=ByPrompt(), **options)
     randomise(method.adapter)
-    options = quiet() | {"limit_val_batches": 0, "enable_checkpointing": False, "callbacks": [seen], "max_steps": 12}
+    trainer = quiet() | {
+        "limit_val_batches": 0,
+        "enable_checkpointing": False,
+        "callbacks": [callback],
+        "max_steps": 12,
+    }
     if precision == "16-mixed":  # Lightning has it for GPUs alone
-        options["plugins"] = [MixedPrecision("16-mixed", "cpu", torch.amp.GradScaler("cpu"))]
+        trainer["plugins"] = [MixedPrecision("16-mixed", "cpu", torch.amp.GradScaler("cpu"))]
     else:
-        options["precision"] = precision
-    L.Trainer(**options).fit(method, datamodule=FamilyPrompts(FAMILIES[name], 8))
-    assert seen.found is not None
-    return seen.found
+        trainer["precision"] = precision
+    L.Trainer(**trainer).fit(method, datamodule=FamilyPrompts(FAMILIES[name], 8))
+    assert callback.gradient is not None
+    return callback.gradient
 
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Mismatch dtype between input and weight")  # PyTorch, of a slower layer norm
 @pytest.mark.parametrize("name", FAMILIES)
-def test_each_precision_trains_right_or_is_refused_in_one_line(name, pipeline_folder):
+def test_a_precision_gives_the_gradient_of_single_precision_or_is_refused_in_one_line(name, pipeline_folder):
     folder = pipeline_folder(name)
     expected = first_gradient(name, folder, "32-true", "float32")
     for precision, dtype in itertools.product(PRECISIONS, DTYPES):
         if is_allowed(name, precision, dtype):
-            found = first_gradient(name, folder, precision, dtype)
-            assert found.isfinite().all(), (precision, dtype)
-            cosine = torch.cosine_similarity(found, expected, dim=0)
+            gradient = first_gradient(name, folder, precision, dtype)
+            assert gradient.isfinite().all(), (precision, dtype)
+            cosine = torch.cosine_similarity(gradient, expected, dim=0)
             # half precision is 0.02 and 0.06 off at the most here; gradients that underflow are unrelated ones
-            assert cosine > 0.8 and found.norm() / expected.norm() == pytest.approx(1, abs=0.5), (precision, dtype)
+            assert cosine > 0.8 and gradient.norm() / expected.norm() == pytest.approx(1, abs=0.5), (precision, dtype)
         else:
             with pytest.raises(ValueError, match="; use ") as refused:
                 first_gradient(name, folder, precision, dtype)
@@ -154,7 +159,7 @@ def test_each_precision_trains_right_or_is_refused_in_one_line(name, pipeline_fo
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16, torch.float64])
-def test_conditioning_of_any_type_is_joined_under_autocast(dtype):
+def test_conditioning_keeps_its_dtype_when_joined_under_autocast(dtype):
     """The shapes world's text encoder is kept in float16."""
     part = Conditioning(torch.ones(1, 2, 3, dtype=dtype), torch.ones(1, 2, dtype=torch.long))
     with torch.autocast("cpu", dtype=torch.bfloat16):

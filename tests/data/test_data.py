@@ -13,13 +13,13 @@ from hypernoise_pl.data.text import TextPrompts
 from hypernoise_pl.types import Prompt
 
 
-def take(batches: PromptBatches, epochs: int) -> list[list[int]]:
+def batches_of(batches: PromptBatches, epochs: int) -> list[list[int]]:
     return [batch for _ in range(epochs) for batch in batches]
 
 
-def test_every_prompt_comes_once_before_any_comes_twice_and_none_is_left_out():
+def test_every_prompt_comes_once_before_any_comes_twice():
     flat = [
-        index for batch in take(PromptBatches(11, 3, seed=0), 11) for index in batch
+        index for batch in batches_of(PromptBatches(11, 3, seed=0), 11) for index in batch
     ]  # 11 epochs of 3 batches: 99 places, 9 permutations
     assert len(flat) == 99
     permutations = [flat[start : start + 11] for start in range(0, 99, 11)]
@@ -27,15 +27,15 @@ def test_every_prompt_comes_once_before_any_comes_twice_and_none_is_left_out():
     assert len({tuple(part) for part in permutations}) == 9
 
 
-def test_the_order_is_a_function_of_the_seed():
-    assert take(PromptBatches(11, 3, 0), 4) == take(PromptBatches(11, 3, 0), 4)
-    assert take(PromptBatches(11, 3, 0), 4) != take(PromptBatches(11, 3, 1), 4)
+def test_the_order_of_batches_is_a_function_of_the_seed():
+    assert batches_of(PromptBatches(11, 3, 0), 4) == batches_of(PromptBatches(11, 3, 0), 4)
+    assert batches_of(PromptBatches(11, 3, 0), 4) != batches_of(PromptBatches(11, 3, 1), 4)
 
 
 @pytest.mark.parametrize("world", [2, 4])
-def test_processes_share_the_batches_of_one(world):
-    alone = take(PromptBatches(37, 8, 5), 9)
-    parts = [take(PromptBatches(37, 8 // world, 5, rank, world), 9) for rank in range(world)]
+def test_several_processes_share_the_batches_of_one(world):
+    alone = batches_of(PromptBatches(37, 8, 5), 9)
+    parts = [batches_of(PromptBatches(37, 8 // world, 5, rank, world), 9) for rank in range(world)]
     assert [[index for batch in batches for index in batch] for batches in zip(*parts, strict=True)] == alone
 
 
@@ -46,13 +46,13 @@ def test_resuming_continues_with_the_next_prompt_for_any_batch_size(given, size,
     parts = [PromptBatches(11, size, 0, rank, world) for rank in range(world)]
     for part in parts:
         part.resume(given)
-    batches = [[index for own in rows for index in own] for rows in zip(*(take(part, 2) for part in parts))]
-    seen = [index for batch in batches for index in batch]
-    assert seen == stream[given : given + len(seen)] and parts[0].given == given + len(seen)
+    batches = [[index for own in rows for index in own] for rows in zip(*(batches_of(part, 2) for part in parts))]
+    resumed = [index for batch in batches for index in batch]
+    assert resumed == stream[given : given + len(resumed)] and parts[0].given == given + len(resumed)
 
 
 @pytest.mark.parametrize(("count", "parts", "length"), [(14, 1, 7), (14, 2, 6), (14, 7, 7), (14, 9, 9), (2, 3, 3)])
-def test_an_epoch_is_whole_steps(count, parts, length):
+def test_an_epoch_is_a_whole_number_of_optimiser_steps(count, parts, length):
     batches = PromptBatches(count, 2, 0, parts=parts)
     assert len(batches) == len([*batches]) == length
 
@@ -83,7 +83,7 @@ def test_text_files_have_one_prompt_per_line(tmp_path):
     assert [p.index for p in prompts] == [0, 1]
 
 
-def test_jsonl_has_prompt_tag_and_clauses(tmp_path):
+def test_a_jsonl_line_has_prompt_tag_and_clauses(tmp_path):
     lines = b'{"prompt": "two stars", "tag": "counting", "include": [{"class": "star", "count": 2}]}\n{"prompt": "x"}\n'
     first, second = read_prompts(write(tmp_path, "p.jsonl", lines))
     assert (first.text, first.tag) == ("two stars", "counting")
@@ -116,7 +116,7 @@ def test_a_missing_file_is_named(tmp_path):
         TextPrompts(str(write(tmp_path, "p.txt", b"x")), test=str(tmp_path / "no_such.txt"))
 
 
-def test_splits_fall_back_to_the_file_there_is(tmp_path):
+def test_a_split_without_a_file_takes_that_of_the_split_before(tmp_path):
     data = TextPrompts(str(write(tmp_path, "p.txt", b"a\nb\n")), test=str(write(tmp_path, "t.txt", b"c\n")))
     assert [[p.text for p in data.prompts(split)] for split in ("train", "validation", "test")] == [
         ["a", "b"],
@@ -128,7 +128,7 @@ def test_splits_fall_back_to_the_file_there_is(tmp_path):
 @pytest.mark.parametrize(
     ("count", "world", "size"), [(5, 2, 2), (9, 4, 2), (3, 2, 1), (7, 3, 4), (10, 1, 4), (553, 8, 4)]
 )
-def test_every_process_evaluates_as_many_batches(tmp_path, monkeypatch, count, world, size):
+def test_every_process_evaluates_the_same_number_of_batches(tmp_path, monkeypatch, count, world, size):
     data = TextPrompts(str(write(tmp_path, "p.txt", b"".join(b"prompt %d\n" % n for n in range(count)))))
     data.eval_batch_size = size
     loaders = []
@@ -143,22 +143,24 @@ def test_every_process_evaluates_as_many_batches(tmp_path, monkeypatch, count, w
 
 
 class Own(PromptDataModule):
-    def __init__(self, found: list[Any]) -> None:
+    def __init__(self, prompts: list[Any]) -> None:
         super().__init__(batch_size=1)
-        self.found = found
+        self.given = prompts
 
     def prompts(self, split):
-        return self.found
+        return self.given
 
 
 @pytest.mark.parametrize("count", [1, 2])
-def test_overfitting_gives_the_same_first_batches_again_and_measures_their_prompts(tmp_path, count):
+def test_overfitting_repeats_the_first_batches_and_evaluates_their_prompts(tmp_path, count):
     from tests.seen import Seen, of
     from tests.system.test_run_folder import Line
     from tests.worker import Rings, quiet
 
     data = Rings(3)  # eleven prompts: three batches and a rest
-    stream = [[data.prompts("train")[index].text for index in batch] for batch in take(PromptBatches(11, 3, 0), 3)]
+    stream = [
+        [data.prompts("train")[index].text for index in batch] for batch in batches_of(PromptBatches(11, 3, 0), 3)
+    ]
     repeated = stream[:count]
     trainer = L.Trainer(max_steps=5, overfit_batches=count, callbacks=[Seen()], default_root_dir=tmp_path, **quiet())
     trainer.fit(Line(), datamodule=data)

@@ -1,4 +1,4 @@
-"""Every format of a prompt file is read as what it is, by every reader; what looks like another format is refused."""
+"""Formats of prompt files: each reader reads each format, and refuses a file that looks like another one."""
 
 import gzip
 import json
@@ -56,9 +56,9 @@ SAMPLES: dict[str, list[Callable[[], bytes]]] = {
     "lines": [lambda: "".join(row["prompt"] + "\n\n" for row in ROWS).encode()],
 }
 CASES = [
-    pytest.param(kind, make, ending, id=f"{ending or 'none'}-{number}")
-    for ending, kind in FORMATS.items()
-    for number, make in enumerate(SAMPLES[kind])
+    pytest.param(file_format, make, ending, id=f"{ending or 'none'}-{number}")
+    for ending, file_format in FORMATS.items()
+    for number, make in enumerate(SAMPLES[file_format])
 ]
 
 
@@ -73,31 +73,31 @@ def readers(file: Path) -> list[list]:
 
 @pytest.mark.parametrize("letters", [str.lower, str.upper])
 @pytest.mark.parametrize("changed", ["plain", "bom", "crlf", "gz"])
-@pytest.mark.parametrize(("kind", "make", "ending"), CASES)
-def test_a_format_is_read_by_its_ending_in_any_letter_case(tmp_path, kind, make, ending, changed, letters):
+@pytest.mark.parametrize(("file_format", "make", "ending"), CASES)
+def test_a_format_is_read_by_its_ending_in_any_letter_case(tmp_path, file_format, make, ending, changed, letters):
     data = make()
-    if kind != "parquet":
+    if file_format != "parquet":
         data = {
             "plain": data,
             "bom": b"\xef\xbb\xbf" + data,
             "crlf": data.replace(b"\n", b"\r\n"),
             "gz": gzip.compress(data),
         }[changed]
-    zipped = ".gz" if changed == "gz" and kind != "parquet" else ""
+    zipped = ".gz" if changed == "gz" and file_format != "parquet" else ""
     file = tmp_path / f"p{letters(ending + zipped)}"
     file.write_bytes(data)
     for prompts in readers(file):
         assert [prompt.text for prompt in prompts] == [row["prompt"] for row in ROWS]
         assert [prompt.index for prompt in prompts] == [0, 1]
-        if kind != "lines":
+        if file_format != "lines":
             assert [prompt.tag for prompt in prompts] == ["colors", "counting"]
             assert [prompt.metadata.get("id") for prompt in prompts] == ["7", "x9"]
 
 
-@pytest.mark.parametrize("ending", [ending for ending, kind in FORMATS.items() if kind == "lines"])
-@pytest.mark.parametrize("kind", [kind for kind in SAMPLES if kind != "lines"])
-def test_another_format_is_never_read_as_lines(tmp_path, kind, ending):
-    for number, make in enumerate(SAMPLES[kind]):
+@pytest.mark.parametrize("ending", [ending for ending, file_format in FORMATS.items() if file_format == "lines"])
+@pytest.mark.parametrize("file_format", [file_format for file_format in SAMPLES if file_format != "lines"])
+def test_a_file_of_another_format_is_not_read_as_lines(tmp_path, file_format, ending):
+    for number, make in enumerate(SAMPLES[file_format]):
         file = tmp_path / f"{number}{ending}"
         file.write_bytes(make())
         with pytest.raises(ValueError, match=f"prompt file {file}(: binary|, line 1: .*name the file )") as error:
@@ -150,7 +150,7 @@ def test_a_bad_file_is_refused_in_one_line_by_every_reader(tmp_path, name, conte
 
 
 @pytest.mark.parametrize("ending", [*FORMATS, ".pdf"])
-def test_a_folder_or_a_missing_file_is_named_as_such(tmp_path, ending):
+def test_a_folder_and_a_missing_file_are_refused_as_such(tmp_path, ending):
     (tmp_path / f"folder{ending}").mkdir()
     with pytest.raises(ValueError, match=r": a folder; give a file of prompts in it"):
         read_prompts(tmp_path / f"folder{ending}")
@@ -158,7 +158,7 @@ def test_a_folder_or_a_missing_file_is_named_as_such(tmp_path, ending):
         read_prompts(tmp_path / f"gone{ending}")
 
 
-def test_usual_prompts_are_no_other_format(tmp_path):
+def test_common_prompts_are_not_taken_for_another_format(tmp_path):
     texts = [
         "a cat, a dog, masterpiece",
         "{red|blue} circle [from:to:0.5]",
@@ -180,7 +180,7 @@ def test_a_single_object_is_one_prompt(tmp_path):
     assert [(p.text, p.tag) for p in read_prompts(tmp_path / "p.json")] == [("a cat", "colors")]
 
 
-def test_a_key_that_the_first_row_has_not_is_no_prompt(tmp_path):
+def test_a_row_without_the_key_of_the_first_row_is_refused(tmp_path):
     (tmp_path / "p.jsonl").write_text('{"prompt": "a cat"}\n{"text": "a dog"}\n')
     with pytest.raises(ValueError, match='line 2: needs an object with a text "prompt"'):
         read_prompts(tmp_path / "p.jsonl")
@@ -194,11 +194,11 @@ def test_a_key_that_the_first_row_has_not_is_no_prompt(tmp_path):
         ("p.json", '{"colors": ["a cat"], " colors ": ["a dog"]}'),
     ],
 )
-def test_spaces_around_a_tag_do_not_make_it_another(tmp_path, name, text):
+def test_spaces_around_a_tag_are_removed(tmp_path, name, text):
     (tmp_path / name).write_text(text)
     assert [(p.text, p.tag) for p in read_prompts(tmp_path / name)] == [("a cat", "colors"), ("a dog", "colors")]
 
 
-def test_a_number_is_a_tag_and_so_is_0(tmp_path):
+def test_a_number_is_read_as_a_tag_0_too(tmp_path):
     (tmp_path / "p.jsonl").write_text("".join(f'{{"prompt": "a cat", "tag": {tag}}}\n' for tag in ("0", "1", "null")))
     assert [p.tag for p in read_prompts(tmp_path / "p.jsonl")] == ["0", "1", ""]

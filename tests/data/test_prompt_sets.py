@@ -24,7 +24,7 @@ def write(folder: Path, name: str, content: str) -> PromptFile:
 
 
 @needs_shared
-def test_geneval_as_published():
+def test_geneval_has_the_published_prompts():
     prompts = GenEvalFile().read(SHARED)
     counts = {"single_object": 80, "two_object": 99, "counting": 80, "colors": 94, "position": 100, "color_attr": 100}
     assert Counter(prompt.tag for prompt in prompts) == counts and set(counts) == set(TAGS)
@@ -33,7 +33,7 @@ def test_geneval_as_published():
 
 
 @needs_shared
-def test_compbench_and_abc_as_published():
+def test_compbench_and_abc_6k_have_the_published_prompts():
     prompts = CompBenchFolder().read(SHARED)
     counts = Counter(prompt.tag for prompt in prompts)
     assert set(counts) == {"color", "complex", "non_spatial", "numeracy", "shape", "spatial", "texture"}
@@ -45,21 +45,21 @@ def test_compbench_and_abc_as_published():
 
 
 @needs_shared
-def test_what_the_published_sets_share_is_not_trained_on(capsys):
+def test_prompts_that_published_sets_share_are_not_trained_on(capsys):
     sets = {"compbench": CompBenchFolder(), "abc": PromptFile("abc-6k.txt")}
     geneval = {"geneval": GenEvalFile()}
     data = PromptSets(sets, geneval, folder=str(SHARED))
     train = data.prompts("train")
-    seen = {normalised(prompt.text) for prompt in train}
-    assert len(seen) == len(train)
-    assert not seen & {normalised(prompt.text) for prompt in data.prompts("test")}
-    every = PromptSets(sets, geneval, folder=str(SHARED), deduplicate=False).prompts("train")
-    assert len(every) == len(train) + sum(data.dropped.values())
-    assert seen == {normalised(p.text) for p in every} - {normalised(p.text) for p in data.prompts("test")}
-    assert f"data: {len(train)} of {len(every)} training prompts" in capsys.readouterr().err
+    texts = {normalised(prompt.text) for prompt in train}
+    assert len(texts) == len(train)
+    assert not texts & {normalised(prompt.text) for prompt in data.prompts("test")}
+    undeduplicated = PromptSets(sets, geneval, folder=str(SHARED), deduplicate=False).prompts("train")
+    assert len(undeduplicated) == len(train) + sum(data.dropped.values())
+    assert texts == {normalised(p.text) for p in undeduplicated} - {normalised(p.text) for p in data.prompts("test")}
+    assert f"data: {len(train)} of {len(undeduplicated)} training prompts" in capsys.readouterr().err
 
 
-def test_a_benchmark_prompt_is_left_out_however_it_is_written(tmp_path, capsys):
+def test_a_benchmark_prompt_is_left_out_of_training_in_any_spelling(tmp_path, capsys):
     train = write(tmp_path, "train.txt", "A  photo of a BENCH!\na photo of a café\nA red cat\na red cat.\n!?\n??\n")
     test = write(tmp_path, "test.txt", "a photo of a bench\n")
     never = write(tmp_path, "never.txt", "A photo, of a cafe\u0301\n")
@@ -72,12 +72,12 @@ def test_a_benchmark_prompt_is_left_out_however_it_is_written(tmp_path, capsys):
     assert not capsys.readouterr().err  # said once
 
 
-def test_other_numbers_and_scripts_are_other_prompts():
+def test_texts_with_other_numbers_or_scripts_are_different_prompts():
     assert normalised("Two cats, one dog.") == "two cats one dog"
     assert len({normalised(text) for text in ("2 cats", "3 cats", "кот", "кит", "猫")}) == 5
 
 
-def test_sets_follow_each_other_and_null_leaves_one_out(tmp_path):
+def test_sets_follow_each_other_and_null_leaves_a_set_out(tmp_path):
     a, b = write(tmp_path, "a.txt", "one\ntwo\n"), write(tmp_path, "b.txt", "three\n")
     test = write(tmp_path, "t.txt", "\n".join(f"prompt {number}" for number in range(10)))
     data = PromptSets({"a": a, "b": b}, {"t": test}, folder=str(tmp_path), validation_prompts=5)
@@ -108,20 +108,20 @@ def test_a_missing_file_is_reported_at_construction_or_on_first_use(tmp_path):
         data.prompts("test")
 
 
-def test_tables_and_lists(tmp_path):
+def test_tables_and_lists_are_read_by_column_and_key(tmp_path):
     import pyarrow
     import pyarrow.parquet
 
     (tmp_path / "p.csv").write_text('Prompts,Category\n"a cat, a dog",Colors\nb,Counting\n')
-    found = PromptFile("p.csv", "Prompts", "Category").read(tmp_path)
-    assert [(p.text, p.tag, p.index) for p in found] == [("a cat, a dog", "Colors", 0), ("b", "Counting", 1)]
+    prompts = PromptFile("p.csv", "Prompts", "Category").read(tmp_path)
+    assert [(p.text, p.tag, p.index) for p in prompts] == [("a cat, a dog", "Colors", 0), ("b", "Counting", 1)]
     (tmp_path / "p.tsv").write_text('Prompt\tNote\na "b\t\nc\tx\n'.replace('"', "'"))
     assert [p.text for p in PromptFile("p.tsv", "Prompt").read(tmp_path)] == ["a 'b", "c"]
     texts = [f"text {number}" for number in range(20_000)]
     table = pyarrow.table({"caption": texts, "image": [b"\xff"] * len(texts)})
     pyarrow.parquet.write_table(table, tmp_path / "p.parquet")
-    found = PromptFile("p.parquet", "caption").read(tmp_path)
-    assert [p.text for p in found] == texts and found[-1].index == 19_999
+    prompts = PromptFile("p.parquet", "caption").read(tmp_path)
+    assert [p.text for p in prompts] == texts and prompts[-1].index == 19_999
     for content in ('["a", {"prompt": "b", "tag": "t"}]', '{"0": "a", "1": {"prompt": "b", "tag": "t"}}'):
         (tmp_path / "p.json").write_text(content)
         assert [(p.text, p.tag) for p in PromptFile("p.json").read(tmp_path)] == [("a", ""), ("b", "t")]
@@ -172,7 +172,7 @@ def test_an_invalid_set_is_named_with_its_line(tmp_path, source, name, content, 
     assert complaint in str(error.value) and "\n" not in str(error.value)
 
 
-def test_a_parquet_file_without_text_says_in_which_row(tmp_path):
+def test_a_parquet_row_without_text_is_named(tmp_path):
     import pyarrow
     import pyarrow.parquet
 
@@ -189,7 +189,7 @@ def test_a_hub_set_without_its_package_names_the_package(tmp_path, monkeypatch):
     assert "\n" not in str(error.value)
 
 
-def test_a_hub_set_is_read_by_column_each_prompt_once(tmp_path, capsys):
+def test_a_hub_set_is_read_by_column_with_each_prompt_once(tmp_path, capsys):
     pytest.importorskip("datasets", reason="the package datasets is not installed")
     (tmp_path / "train.csv").write_text("caption,n\na cat,1\na dog,2\na cat,3\n")
     source = HubDataset(str(tmp_path), column="caption")

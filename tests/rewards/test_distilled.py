@@ -5,15 +5,12 @@ from dataclasses import asdict, replace
 
 import pytest
 import torch
-from torch import nn
 
-from hypernoise_pl.generators.base import Generator
-from hypernoise_pl.generators.schedules.flow import UniformEulerFlow
 from hypernoise_pl.rewards.latent.distilled import DistilledOptions, DistilledVerifier, LatentScorer
 from hypernoise_pl.search.problem import NoiseProblem
 from hypernoise_pl.search.random_search import RandomSearch
 from hypernoise_pl.search.reno import ReNO
-from hypernoise_pl.types import Conditioning
+from tests.toy_generator import ToyGenerator
 
 OPTIONS = DistilledOptions(
     noise_shape=[3, 4, 6],
@@ -29,34 +26,6 @@ OPTIONS = DistilledOptions(
     deviation=2.0,
 )
 PROMPTS = ["a", "bb", "a ring of stars"]
-
-
-class Letters(Generator):
-    """A generator whose text features are a prompt's letters, as many tokens, padded; its latent is its noise."""
-
-    last_layer = ""
-    name = "letters"
-    schedule = UniformEulerFlow()
-
-    def __init__(self, noise_shape: tuple[int, ...] = (3, 4, 6), width: int = 5) -> None:
-        super().__init__()
-        self.network, self.noise_shape, self.width = nn.Identity(), noise_shape, width
-        self.table = torch.randn(128, width, generator=torch.Generator().manual_seed(0))
-
-    def _encode(self, prompts: list[str]) -> Conditioning:
-        codes = [torch.tensor([ord(letter) for letter in prompt]) for prompt in prompts]
-        tokens = nn.utils.rnn.pad_sequence(codes, batch_first=True)
-        lengths = torch.tensor([len(prompt) for prompt in prompts])
-        return Conditioning(self.table[tokens], (torch.arange(tokens.shape[1]) < lengths[:, None]).long())
-
-    def _predict(self, network, noise, conditioning):  # type: ignore[no-untyped-def]
-        return noise
-
-    def _denoise(self, network, state, conditioning, t):  # type: ignore[no-untyped-def]
-        return state
-
-    def _decode(self, latents):  # type: ignore[no-untyped-def]
-        return torch.sigmoid(latents)
 
 
 @pytest.fixture
@@ -77,7 +46,7 @@ def verifier(folder) -> DistilledVerifier:
 
 
 def score(verifier, latents, prompts=PROMPTS, generator=None):
-    generator = generator or Letters()
+    generator = generator or ToyGenerator((3, 4, 6))
     return verifier(generator, latents, generator.encode(prompts), prompts)
 
 
@@ -86,7 +55,7 @@ def latents(count: int = 3, shape=(3, 4, 6)) -> torch.Tensor:
 
 
 def test_a_saved_verifier_scores_as_before_up_to_half_precision(network, verifier):
-    conditioning = Letters().encode(PROMPTS)
+    conditioning = ToyGenerator((3, 4, 6)).encode(PROMPTS)
     with torch.no_grad():
         before = network(latents(), network.encode_text(conditioning.embeddings, conditioning.mask))
     found = score(verifier, latents())
@@ -100,8 +69,8 @@ def test_a_saved_verifier_scores_as_before_up_to_half_precision(network, verifie
 @pytest.mark.parametrize(
     ("generator", "had"),
     [
-        (Letters((3, 4, 4)), r"latents of \[3, 4, 6\], but generator letters has \[3, 4, 4\]"),
-        (Letters(width=7), r"text features of width 5, but generator letters has 7"),
+        (ToyGenerator((3, 4, 4)), r"latents of \[3, 4, 6\], but generator toy has \[3, 4, 4\]"),
+        (ToyGenerator((3, 4, 6), width=7), r"text features of width 5, but generator toy has 7"),
     ],
 )
 def test_the_latents_of_another_generator_are_refused(verifier, generator, had):
@@ -115,7 +84,7 @@ def test_the_latents_of_another_generator_are_refused(verifier, generator, had):
 
 def test_the_gradient_is_that_of_finite_differences(network):
     network = network.double().requires_grad_(False)
-    conditioning = Letters().encode(PROMPTS)
+    conditioning = ToyGenerator((3, 4, 6)).encode(PROMPTS)
     text = network.encode_text(conditioning.embeddings, conditioning.mask)
     leaf = latents().double().requires_grad_()
     assert torch.autograd.gradcheck(lambda z: network(z, text), leaf)
@@ -148,7 +117,9 @@ def test_places_of_patches_matter(verifier):
 def test_a_search_finds_the_same_in_chunks_and_decodes_the_winner_alone(verifier, search):
     found = []
     for chunk in (1, 4, 256):
-        problem = NoiseProblem(Letters(), verifier, PROMPTS, latents(), search.budget(), seed=1, chunk=chunk)
+        problem = NoiseProblem(
+            ToyGenerator((3, 4, 6)), verifier, PROMPTS, latents(), search.budget(), seed=1, chunk=chunk
+        )
         search.run(problem)
         best = problem.answer()
         assert problem.account.decodes == 1

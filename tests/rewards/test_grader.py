@@ -17,7 +17,7 @@ from hypernoise_pl.rewards.grader import ASPECTS, VisionLanguageGrader
 from hypernoise_pl.search.problem import NoiseProblem
 from hypernoise_pl.search.random_search import RandomSearch
 from tests.chat_server import Reply, in_turn, serving
-from tests.search.test_search import PROMPTS, Identity
+from tests.toy_generator import PROMPTS, ToyGenerator
 
 EVEN = Reply(json.dumps(dict.fromkeys(ASPECTS, 60)))
 
@@ -129,7 +129,7 @@ def test_a_search_counts_the_missing_and_finds_among_the_rest():
     start = torch.randn(3, 3, 4, 4, generator=torch.Generator().manual_seed(0))
     with serving(moody) as server:
         judge = grader(server)
-        task = NoiseProblem(Identity(), judge, PROMPTS, start, budget=12, seed=1)
+        task = NoiseProblem(ToyGenerator(), judge, PROMPTS, start, budget=12, seed=1)
         with pytest.warns(UserWarning, match="count as missing"):
             RandomSearch(12).run(task)
     assert len(server.asked) == judge.endpoint.account.requests == 36
@@ -144,7 +144,7 @@ def test_a_cap_ends_the_marks_not_the_search():
     start = torch.randn(3, 3, 4, 4, generator=torch.Generator().manual_seed(0))
     with serving(marks) as server:
         judge = grader(server, spending=Spending(requests=20))
-        task = NoiseProblem(Identity(), judge, PROMPTS, start, budget=12, seed=1, chunk=3)
+        task = NoiseProblem(ToyGenerator(), judge, PROMPTS, start, budget=12, seed=1, chunk=3)
         with pytest.warns(UserWarning, match="cap of 20 requests"):
             RandomSearch(12).run(task)
     assert len(server.asked) == 20 and task.account.missing == 16 and task.account.nfe == 12

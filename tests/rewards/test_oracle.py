@@ -17,7 +17,7 @@ from hypernoise_pl.rewards.oracle import GreedyFID
 from hypernoise_pl.search.problem import NoiseProblem
 from hypernoise_pl.search.random_search import RandomSearch
 from tests import vision
-from tests.search.test_search import PROMPTS, Identity
+from tests.toy_generator import PROMPTS, ToyGenerator
 
 
 def pictures(count: int, seed: int, warm: float = 0.5) -> Tensor:
@@ -125,7 +125,7 @@ def test_a_saved_reference_scores_as_its_folder(features: ImageFeatures, verifie
 def test_a_search_finds_the_same_whatever_the_chunk(verifier: GreedyFID) -> None:
     start, found = torch.randn(3, 3, 4, 4, generator=torch.Generator().manual_seed(0)), []
     for chunk in (1, 4, 256):
-        problem = NoiseProblem(Identity(), verifier, PROMPTS, start, 6, chunk=chunk)
+        problem = NoiseProblem(ToyGenerator(), verifier, PROMPTS, start, 6, chunk=chunk)
         RandomSearch(6).run(problem)
         found.append(problem.answer())
     for other in found[:2]:

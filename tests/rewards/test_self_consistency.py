@@ -19,12 +19,10 @@ from hypernoise_pl.rewards.latent.self_consistency import SelfConsistency
 from hypernoise_pl.search.account import BudgetExceeded
 from hypernoise_pl.search.problem import NoiseProblem
 from hypernoise_pl.search.random_search import RandomSearch
-from hypernoise_pl.types import Conditioning
 from tests import tiny, vision
-from tests.search.methods import every_method, ready, rewriter  # noqa: F401 - a fixture
-from tests.search.test_search import PROMPTS, halfway
-from tests.search.test_walks import Walk
-from tests.search.toy import RefinedBy
+from tests.search_methods import every_method, with_endpoint
+from tests.toy_adapter import RefinedBy, go_halfway
+from tests.toy_generator import PROMPTS, ToyGenerator, start_noise
 
 
 @pytest.fixture(scope="module")
@@ -37,10 +35,12 @@ def generator(sana_folder: Path) -> SanaSprint:
     return tiny.sana(sana_folder)
 
 
-class Counting(Walk):
-    """Counts the images it decodes, too."""
+class CountingGenerator(ToyGenerator):
+    """Counts the images that it decodes."""
 
-    decoded = 0
+    def __init__(self) -> None:
+        super().__init__(shrink=0.5)
+        self.decoded = 0
 
     def _decode(self, latents: Tensor) -> Tensor:
         self.decoded += len(latents)
@@ -48,10 +48,7 @@ class Counting(Walk):
 
 
 def problem(scorer: SelfConsistency, budget: int, steps: int = 4, chunk: int = 256, **options) -> NoiseProblem:
-    start = torch.randn(3, 3, 4, 4, generator=torch.Generator().manual_seed(0))
-    return NoiseProblem(
-        options.pop("generator", Counting()), scorer, PROMPTS, start, budget, 1, steps, chunk, **options
-    )
+    return NoiseProblem(CountingGenerator(), scorer, PROMPTS, start_noise(), budget, 1, steps, chunk, **options)
 
 
 def by_hand(generator: SanaSprint, features: ImageFeatures, latents: Tensor, network=None) -> Tensor:
@@ -103,25 +100,20 @@ def test_every_method_is_sized_with_what_verifying_costs_and_pays_exactly_that(
     search,
     drawing: int,
     features: ImageFeatures,
-    rewriter: str,  # noqa: F811
+    lengthening_url: str,
 ) -> None:
-    search = ready(search, rewriter)
-    scorer, refined = SelfConsistency(features), []
-
-    def refine(noise: Tensor, conditioning: Conditioning) -> Tensor:
-        refined.append(len(noise))
-        return halfway.refine(noise, conditioning)
-
+    search = with_endpoint(search, lengthening_url)
+    scorer, adapter = SelfConsistency(features), RefinedBy(go_halfway)
     for budget in (search.budget(4, drawing, 1), 62, 71):
         sized = search.within(budget, 4, drawing, 1)
         wanted = sized.budget(4, drawing, 1)
         assert wanted <= budget
-        task = problem(scorer, wanted, adapter=RefinedBy(refine) if drawing else None)
-        refined.clear()
+        task = problem(scorer, wanted, adapter=adapter if drawing else None)
+        adapter.refined = 0
         sized.run(task)
         task.answer()
-        assert bool(refined) == bool(drawing)
-        assert task.account.nfe == wanted == (task.generator.evaluations + sum(refined)) / 3
+        assert bool(adapter.refined) == bool(drawing)
+        assert task.account.nfe == wanted == (task.generator.evaluations + adapter.refined) / 3
         assert task.account.decodes == task.generator.decoded / 3 == 2 * task.account.verified + 1
         assert task.account.nfe_backward == (wanted - drawing if search.needs_gradient else 0)
     shortest = search.shortest(4, drawing, 1)
@@ -138,8 +130,8 @@ def test_a_search_sized_without_it_does_not_overdraw(features: ImageFeatures) ->
 
 
 @every_method
-def test_chunk_size_changes_nothing(search, features: ImageFeatures, rewriter: str) -> None:  # noqa: F811
-    search = ready(search, rewriter)
+def test_chunk_size_changes_nothing(search, features: ImageFeatures, lengthening_url: str) -> None:
+    search = with_endpoint(search, lengthening_url)
     steps, found = 4, []
     for chunk in (1, 4, 256):
         task = problem(SelfConsistency(features), search.budget(steps, 0, 1), steps, chunk)

@@ -1,4 +1,4 @@
-"""A verifier that knows nothing leaves the generator's distribution as it is, whatever the method."""
+"""A verifier that knows nothing leaves the generator's distribution unchanged, whatever the method."""
 
 import math
 
@@ -12,15 +12,15 @@ from hypernoise_pl.search.none import NoSearch
 from hypernoise_pl.search.paths import SearchOverPaths
 from hypernoise_pl.search.problem import NoiseProblem
 from hypernoise_pl.search.steering import Steering
-from tests.search.methods import echo, every_method, ready  # noqa: F401 - a fixture
-from tests.search.toy import ON_DATA, EightGaussians, modes_and_distances
+from tests.search_methods import every_method, with_endpoint
+from tests.toy_generator import ON_DATA, EightGaussians, modes_and_distances
 
 STEPS = 20
 COUNT = 800  # images
 SIGMAS = 4.5  # a chance of 7 in a million per figure
 
 
-class Ignorant:
+class RandomScores:
     """Scores that have nothing to do with images."""
 
     def __init__(self) -> None:
@@ -30,7 +30,7 @@ class Ignorant:
         return torch.randn(len(images), generator=self.draws)
 
 
-def flat(images: Tensor, prompts: list[str]) -> Tensor:
+def equal_scores(images: Tensor, prompts: list[str]) -> Tensor:
     """The same score for all, with a gradient of zero."""
     return 0 * images.flatten(1).sum(1)
 
@@ -61,20 +61,20 @@ SCHEDULES = {
 
 
 def answers(search, schedule=euler, seed: int = 0, count: int = COUNT) -> Tensor:
-    """[B, 2, 1, 1] what a method finds from independent start noises."""
+    """[B, 2, 1, 1] the answers of a method from independent start noises."""
     generator = EightGaussians(schedule())
     start = torch.randn(count, 2, 1, 1, generator=torch.Generator().manual_seed(seed))
-    scorer = flat if search.needs_gradient else Ignorant()
+    scorer = equal_scores if search.needs_gradient else RandomScores()
     problem = NoiseProblem(generator, scorer, ["any"] * count, start, search.budget(STEPS), seed, STEPS, chunk=10_000)
     search.run(problem)
     assert problem.account.nfe == search.budget(STEPS) == generator.evaluations / count
     return problem.answer().latents
 
 
-def hold_alike(found: Tensor, base: Tensor) -> None:
+def check_same_distribution(latents: Tensor, base: Tensor) -> None:
     """The share on the data, every mode's share and the mean distance from the modes are those of the base."""
-    (modes, far), (_, base_far) = modes_and_distances(found), modes_and_distances(base)
-    count = len(found)
+    (modes, far), (_, base_far) = modes_and_distances(latents), modes_and_distances(base)
+    count = len(latents)
     off, base_off = (float((distance > ON_DATA).float().mean()) for distance in (far, base_far))
     pooled = max((off + base_off) / 2, 1 / count)
     assert abs(off - base_off) <= SIGMAS * math.sqrt(2 * pooled * (1 - pooled) / count)
@@ -84,24 +84,24 @@ def hold_alike(found: Tensor, base: Tensor) -> None:
 
 @pytest.fixture(scope="module")
 def bases() -> dict[str, Tensor]:
-    """Of every schedule, images without search from other noises."""
+    """Schedule -> answers without search from other noises."""
     return {name: answers(NoSearch(), schedule, seed=1) for name, schedule in SCHEDULES.items()}
 
 
-def test_the_toy_is_on_the_data(bases):
+def test_the_generator_without_search_is_on_the_data(bases):
     for base in bases.values():
-        hold_alike(base, base)
+        check_same_distribution(base, base)
         assert float((modes_and_distances(base)[1] > ON_DATA).float().mean()) < 0.02
 
 
 @every_method
-def test_a_verifier_without_knowledge_leaves_the_distribution_as_it_is(search, bases, echo):  # noqa: F811
+def test_random_scores_leave_the_distribution_unchanged(search, bases, repeating_url):
     count = 60 if hasattr(search, "endpoint") else COUNT  # every prompt asks the language model
-    found = answers(ready(search, echo), count=count)
-    hold_alike(found, bases["euler flow"][:count] if count < COUNT else bases["euler flow"])
+    latents = answers(with_endpoint(search, repeating_url), count=count)
+    check_same_distribution(latents, bases["euler flow"][:count] if count < COUNT else bases["euler flow"])
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)
 @pytest.mark.parametrize("search", [SearchOverPaths(2, 4), Steering(4)], ids=lambda search: type(search).__name__)
-def test_methods_between_steps_leave_it_with_every_kind_of_scheduler(search, schedule, bases):
-    hold_alike(answers(search, SCHEDULES[schedule]), bases[schedule])
+def test_methods_between_steps_leave_the_distribution_unchanged_with_every_schedule(search, schedule, bases):
+    check_same_distribution(answers(search, SCHEDULES[schedule]), bases[schedule])

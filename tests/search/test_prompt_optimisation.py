@@ -1,7 +1,6 @@
-"""Prompt optimisation against a real server; the tests' generator reads a prompt's length, longer is brighter."""
+"""Prompt optimisation against a real server; the toy generator reads a prompt's length: longer is brighter."""
 
 import json
-import re
 
 import pytest
 import torch
@@ -15,27 +14,13 @@ from hypernoise_pl.search.problem import NoiseProblem
 from hypernoise_pl.search.prompt_optimisation import PromptOptimisation
 from hypernoise_pl.search.random_search import RandomSearch
 from tests.chat_server import Reply, serving
-from tests.search.test_search import PROMPTS, Identity, brightness, halfway
+from tests.prompt_rewriter import lengthen, parse_request
+from tests.toy_generator import PROMPTS, ToyGenerator, brightness, start_noise
 
 
-def told(body: dict) -> tuple[str, list[tuple[float, str]], int]:
-    """What a request tells the model: the prompt, readings with scores, and how many it wants."""
-    lines = body["messages"][1]["content"].split("\n")
-    tried = [(float(s), json.loads(t)) for s, t in (line.split("  ", 1) for line in lines[2:-1])]
-    return json.loads(lines[0].partition(": ")[2]), tried, int(re.findall(r"\d+", lines[-1])[0])
-
-
-def longer(body: dict) -> Reply:
-    """The best reading so far, longer by 1, 2, ... letters."""
-    _, tried, count = told(body)
-    names = body["response_format"]["json_schema"]["schema"]["required"]
-    assert len(names) == count
-    return Reply(json.dumps({name: tried[0][1] + "x" * (place + 1) for place, name in enumerate(names)}))
-
-
-def moody(body: dict) -> Reply:
+def refusing_one_prompt(body: dict) -> Reply:
     """No rewrites for one of the prompts."""
-    return Reply("no idea") if told(body)[0] == "bb" else longer(body)
+    return Reply("no idea") if parse_request(body)[0] == "bb" else lengthen(body)
 
 
 def search(server, **options) -> PromptOptimisation:
@@ -46,19 +31,18 @@ def search(server, **options) -> PromptOptimisation:
 
 
 def problem(budget: int, prompts=PROMPTS, scorer=brightness, **options) -> NoiseProblem:
-    start = torch.randn(3, 3, 4, 4, generator=torch.Generator().manual_seed(0))
-    return NoiseProblem(Identity(), scorer, prompts, start[: len(prompts)], budget, seed=1, **options)
+    return NoiseProblem(ToyGenerator(), scorer, prompts, start_noise()[: len(prompts)], budget, seed=1, **options)
 
 
 def by_reading(task: NoiseProblem, lengths: range) -> Tensor:
     """[B, S] the score of the start noise for readings of so many letters."""
-    generator = Identity()
+    generator = ToyGenerator()
     images = [generator.generate(task.start, generator.encode(["x" * n] * len(task.start))) for n in lengths]
     return torch.stack([brightness(image, PROMPTS) for image in images], 1)
 
 
-def test_finds_the_best_reading_of_the_start_noise_and_pays_exactly_what_it_says():
-    with serving(longer) as server:
+def test_the_answer_is_the_best_reading_of_the_start_noise_and_costs_the_budget():
+    with serving(lengthen) as server:
         method = search(server)
         task = problem(method.budget())
         method.run(task)
@@ -73,12 +57,12 @@ def test_finds_the_best_reading_of_the_start_noise_and_pays_exactly_what_it_says
     torch.testing.assert_close(brightness(task.best.images, PROMPTS), task.best.scores)
 
 
-def test_the_model_is_told_the_prompt_and_the_best_so_far_with_their_scores():
-    with serving(longer) as server:
+def test_a_request_shows_the_prompt_and_the_best_readings_with_their_scores():
+    with serving(lengthen) as server:
         method = search(server, shown=3)
         task = problem(method.budget(), ['say "hi"'])
         method.run(task)
-    first, second, third = (told(body) for body in server.asked)
+    first, second, third = (parse_request(body) for body in server.asked)
     assert first[0] == second[0] == third[0] == 'say "hi"'
     assert [text for _, text in first[1]] == ['say "hi"'] and first[2] == 4
     assert len(second[1]) == len(third[1]) == 3
@@ -87,39 +71,23 @@ def test_the_model_is_told_the_prompt_and_the_best_so_far_with_their_scores():
     assert [s for s, _ in second[1]] == pytest.approx(expected.tolist(), rel=1e-3)
 
 
-def test_scores_are_against_the_prompt_itself():
+def test_images_are_scored_against_the_prompt_itself():
     asked = []
 
     def noting(images: Tensor, prompts: list[str]) -> Tensor:
         asked.extend(prompts)
         return brightness(images, prompts)
 
-    with serving(longer) as server:
+    with serving(lengthen) as server:
         search(server, rounds=1).run(problem(5, scorer=noting))
     assert set(asked) == set(PROMPTS)
 
 
-def test_the_same_answers_give_the_same_result_in_any_chunk_and_any_batch():
-    found = []
-    with serving(longer) as server:
-        method = search(server)
-        for chunk in (1, 4, 256, 256):
-            task = problem(method.budget(), chunk=chunk)
-            method.run(task)
-            found.append(task.answer().images)
-        alone = problem(method.budget(), PROMPTS[:1])
-        method.run(alone)
-    for other in found[1:]:
-        torch.testing.assert_close(other, found[0])
-    assert torch.equal(found[2], found[3])
-    torch.testing.assert_close(alone.answer().images[0], found[0][0])
-
-
 def test_a_prompt_without_an_answer_repeats_its_best_reading_and_costs_the_same():
-    with serving(longer) as server:
+    with serving(lengthen) as server:
         whole = problem(13)
         search(server).run(whole)
-    with serving(moody) as server:
+    with serving(refusing_one_prompt) as server:
         method = search(server)
         task = problem(13)
         method.run(task)
@@ -129,17 +97,17 @@ def test_a_prompt_without_an_answer_repeats_its_best_reading_and_costs_the_same(
     torch.testing.assert_close(task.best.scores[[0, 2]], whole.best.scores[[0, 2]])
     assert task.best.scores[1].item() == pytest.approx(by_reading(task, range(2, 3))[1].item())
     capped = problem(13)
-    with serving(longer) as server:
+    with serving(lengthen) as server:
         search(server, spending=Spending(requests=4)).run(capped)
     assert len(server.asked) == 4 and capped.account.nfe == 13 and capped.account.repeated == 5 * 4
 
 
-def test_missing_scores_are_not_told():
+def test_a_request_shows_no_missing_scores():
     def blind(images: Tensor, prompts: list[str]) -> Tensor:
         return brightness(images, prompts) * torch.nan
 
     def plain(body: dict) -> Reply:
-        assert told(body)[1] == []
+        assert parse_request(body)[1] == []
         return Reply(json.dumps({f"prompt_{place}": f"words {place}" for place in (1, 2, 3, 4)}))
 
     with serving(plain) as server:
@@ -149,36 +117,25 @@ def test_missing_scores_are_not_told():
     assert task.account.missing == 27 and method.endpoint.account.failures == 0
 
 
-def test_ranked_verifiers_serve():
+def test_two_verifiers_of_the_same_order_give_the_answer_of_one():
     def both(images: Tensor, prompts: list[str]) -> Tensor:
         return torch.stack([brightness(images, prompts), 3 * brightness(images, prompts)], 1)
 
-    with serving(longer) as server:
+    with serving(lengthen) as server:
         plain, ranked = problem(13), problem(13, scorer=both)
         search(server).run(plain)
         search(server).run(ranked)
     torch.testing.assert_close(ranked.answer().images, plain.answer().images)
 
 
-@pytest.mark.parametrize("drawing", [0, 1])
-@pytest.mark.parametrize("steps", [1, 4])
-def test_sized_to_a_budget_and_no_round_more_would_fit(drawing, steps):
-    with serving(longer) as server:
-        for budget in (40, 41, 57):
-            sized = search(server).within(budget, steps, drawing)
-            wanted = sized.budget(steps, drawing)
-            assert wanted <= budget < wanted + sized.rewrites * steps
-            task = problem(wanted, steps=steps, adapter=halfway if drawing else None)
-            sized.run(task)
-            assert task.account.nfe == wanted
-        with pytest.raises(ValueError, match="needs a budget of"):
-            sized.within(sized.shortest(steps, drawing) - 1, steps, drawing)
+def test_the_search_ends_where_a_whole_round_more_would_not_fit():
+    with serving(lengthen) as server:
         task = problem(8)
         search(server).run(task)
-        assert task.account.nfe == 5  # a whole round more would not fit
+    assert task.account.nfe == 5
 
 
-def test_what_is_missing_is_said_before_anything_is_spent(monkeypatch):
+def test_a_missing_endpoint_is_named_before_anything_is_spent(monkeypatch):
     monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
     assert RandomSearch().missing() is None and Search.missing is not PromptOptimisation.missing
     for method, said in [
@@ -195,7 +152,7 @@ def test_what_is_missing_is_said_before_anything_is_spent(monkeypatch):
             PromptOptimisation(**wrong)
 
 
-def test_a_model_the_server_does_not_know_stops_the_search():
+def test_a_model_that_the_server_does_not_have_stops_the_search():
     unknown = Reply(status=404, body='{"error": {"message": "no model m"}}')
     with serving(lambda body: unknown) as server, pytest.raises(EndpointUnusable, match="no model m"):
         search(server).run(problem(13))
@@ -214,7 +171,7 @@ search:
 """
 
 
-def test_a_configuration_names_it(tmp_path):
+def test_a_configuration_builds_the_method(tmp_path):
     from jsonargparse import ArgumentParser
 
     parser = ArgumentParser(exit_on_error=False)
@@ -222,8 +179,8 @@ def test_a_configuration_names_it(tmp_path):
     parser.add_argument("--search", type=Search)
     (tmp_path / "search.yaml").write_text(CONFIG)
     arguments = [f"--config={tmp_path / 'search.yaml'}", "--search.rewrites=6", "--search.endpoint.concurrency=2"]
-    found = parser.instantiate_classes(parser.parse_args(arguments)).search
+    built = parser.instantiate_classes(parser.parse_args(arguments)).search
     endpoint = ChatEndpoint("m", "http://127.0.0.1:8000/v1", None, concurrency=2, spending=Spending(0.1, 0.4, 2.0))
-    assert found == PromptOptimisation(endpoint, rounds=2, rewrites=6)
+    assert built == PromptOptimisation(endpoint, rounds=2, rewrites=6)
     short = parser.instantiate_classes(parser.parse_args(["--search=PromptOptimisation"])).search
     assert short == PromptOptimisation()
