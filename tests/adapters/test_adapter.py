@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from hypernoise_pl.adapters.files import load_adapter, load_hypernetwork, restore, save_adapter
+from hypernoise_pl.adapters.files import load_adapter, load_hypernetwork, load_weights, save_adapter
 from hypernoise_pl.generators.sana_sprint import SanaSprint
 from hypernoise_pl.hypernetwork import NoiseHypernetwork
 from hypernoise_pl.lora.generator_lora import GeneratorLora
@@ -83,7 +83,7 @@ def test_a_fine_tuned_generator_is_saved_and_restored(sana_folder, tmp_path):
     randomise(method.adapter)
     folder = save_adapter(method.adapter, tmp_path / "adapter")
     other = module(sana_folder, GeneratorLora, lora=OPTIONS)
-    restore(other.adapter, folder)
+    load_weights(other.adapter, folder)
     noise = method.eval_noise(PROMPTS, 1)
     with torch.no_grad():
         assert torch.equal(method(PROMPTS, noise).images, other(PROMPTS, noise).images)
@@ -124,14 +124,14 @@ def test_another_kind_of_adapter_or_other_options_are_refused(sana_folder, tmp_p
     folder = save_adapter(hypernetwork, tmp_path / "adapter")
     tuned = module(sana_folder, GeneratorLora, lora=OPTIONS)
     with pytest.raises(ValueError, match="'adapts' is 'noise', this configuration has 'generator'"):
-        restore(tuned.adapter, folder)
+        load_weights(tuned.adapter, folder)
     for options, name in ((LoraOptions(2, 8.0), "rank"), (LoraOptions(4, 4.0), "alpha")):
         with pytest.raises(ValueError, match=f"'{name}' is"):
-            restore(NoiseHypernetwork(sana(sana_folder), options), folder)
+            load_weights(NoiseHypernetwork(sana(sana_folder), options), folder)
     with pytest.raises(ValueError, match="'mode' is 'residual', this configuration has 'absolute'"):
-        restore(NoiseHypernetwork(sana(sana_folder), OPTIONS, "absolute"), folder)
+        load_weights(NoiseHypernetwork(sana(sana_folder), OPTIONS, "absolute"), folder)
     with pytest.raises(ValueError, match="'targets' is 'all'"):
-        restore(NoiseHypernetwork(sana(sana_folder), LoraOptions(4, 8.0, ["to_q", "proj_out"])), folder)
+        load_weights(NoiseHypernetwork(sana(sana_folder), LoraOptions(4, 8.0, ["to_q", "proj_out"])), folder)
 
 
 @pytest.mark.parametrize("file", FILES)
