@@ -11,7 +11,7 @@ from hypernoise_pl.cli.command_table import COMMANDS
 from hypernoise_pl.cli.outcome import Outcome, output_for_json, print_json
 from hypernoise_pl.cli.parser import closest, parse, top_parser
 from hypernoise_pl.config.options import Options
-from hypernoise_pl.system.signals import Stopped, output_may_close, stoppable
+from hypernoise_pl.system.signals import Stopped, allow_closed_output, stoppable
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"hypernoise_pl: error: no command {command!r}{hint}", file=sys.stderr)
         return 2
     try:
-        with stoppable(), output_may_close():
+        with stoppable(), allow_closed_output():
             options, flags = parse(command, arguments)
             with output_for_json(options.json) as output:
                 outcome = _run(command, arguments, options, flags)

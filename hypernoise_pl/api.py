@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from hypernoise_pl.adapters.files import restore
+from hypernoise_pl.adapters.files import load_weights
 from hypernoise_pl.cli import score
 from hypernoise_pl.cli.build import build
 from hypernoise_pl.cli.quiet import quiet
@@ -20,7 +20,7 @@ from hypernoise_pl.noise import gaussian, seed_of
 from hypernoise_pl.runs.context import RunContext
 from hypernoise_pl.runs.fit import fit
 from hypernoise_pl.search.base import Search
-from hypernoise_pl.system.files import held
+from hypernoise_pl.system.files import lock_folder
 from hypernoise_pl.types import Prompt, Rollout
 
 
@@ -55,7 +55,7 @@ class Run:
         Returns:
             The contents of ``summary.json``; empty where nothing was measured.
         """
-        with quiet(self.context.options.verbose), held(self.folder):
+        with quiet(self.context.options.verbose), lock_folder(self.folder):
             return fit(self.context) or {}
 
     @torch.no_grad()
@@ -138,7 +138,7 @@ def load_run(adapter: str | Path, *configs: str | Path, values: Mapping[str, Any
     with quiet(options.verbose):
         context = build("test", options, _flags(values))
     context.folder.remove_if_empty()  # nothing is measured in it
-    restore(context.model.adapter, Path(adapter))
+    load_weights(context.model.adapter, Path(adapter))
     return Run(context)
 
 

@@ -122,7 +122,7 @@ class HyperNoiseModule(AdapterModule):
         loss, terms = self.loss(rollout)
         self.check_gradients(rollout)
         self.log_step(rollout, terms, loss, self.ensemble.weights, batch_idx)
-        return self.guarded(loss, rollout)
+        return self.guard_loss(loss, rollout)
 
     def loss(self, rollout: Rollout) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss of a rollout, and its terms [B]."""

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from hypernoise_pl.system.autocast import without_autocast
 
-SLACK = 0.1  # by which a value of an image may be outside [0, 1]: finite differences and soft decoders go there
+VALUE_TOLERANCE = 0.1  # image values may exceed [0, 1] by this; finite differences and soft decoders do
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ class Rollout:
         return self.noise + self.residual
 
 
-def nearest(word: str, words: Iterable[str]) -> str:
+def did_you_mean(word: str, words: Iterable[str]) -> str:
     """`` (did you mean 'x'?)`` for the word most like this one, or nothing; to end an error message with."""
     found = get_close_matches(word, list(words), 1)
     return f" (did you mean {found[0]!r}?)" if found else ""
@@ -135,7 +135,7 @@ def check_images(images: Any, count: int, values: bool = True) -> None:
     if not values or images.is_meta or not images.numel():
         return
     low, high = (end.item() for end in images.detach().aminmax())
-    if low < -SLACK or high > 1 + SLACK:
+    if low < -VALUE_TOLERANCE or high > 1 + VALUE_TOLERANCE:
         raise ValueError(
             f"images must be in [0, 1], got values from {low:.3g} to {high:.3g}; divide what goes to 255 by 255, and "
             "bring [-1, 1] to [0, 1] by x / 2 + 0.5"
@@ -148,7 +148,7 @@ def to_uint8(images: Tensor) -> Tensor:
 
 
 @contextlib.contextmanager
-def left_alone(images: Tensor, by: str) -> Iterator[None]:
+def check_not_modified(images: Tensor, by: str) -> Iterator[None]:
     """Raise ``ValueError`` if something writes into images that others see too; in inference mode nobody can tell."""
     before = None if images.is_inference() else images._version
     yield

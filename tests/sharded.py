@@ -19,8 +19,8 @@ from torch import Tensor
 from torch.distributed.tensor import DTensor
 
 from hypernoise_pl.adapters.files import save_adapter
-from hypernoise_pl.distributed.fsdp import whole
-from hypernoise_pl.distributed.strategy import Sharded
+from hypernoise_pl.distributed.fsdp import gather
+from hypernoise_pl.distributed.strategy import FsdpStrategy
 from hypernoise_pl.generators.flux import Flux
 from hypernoise_pl.hypernetwork import NoiseHypernetwork
 from hypernoise_pl.lora.generator_lora import GeneratorLora
@@ -103,7 +103,7 @@ def trainer(processes: int, steps: int, **options: Any) -> L.Trainer:
         max_steps=steps,
         enable_checkpointing=False,
         devices=processes,
-        strategy=Sharded() if processes > 1 else "auto",
+        strategy=FsdpStrategy() if processes > 1 else "auto",
         inference_mode=False,
         **quiet(),
         **options,
@@ -111,7 +111,7 @@ def trainer(processes: int, steps: int, **options: Any) -> L.Trainer:
 
 
 def weights(method: HyperNoiseModule) -> dict[str, Tensor]:
-    return {name: whole(weight.detach()).clone() for name, weight in method.trainable().items()}
+    return {name: gather(weight.detach()).clone() for name, weight in method.trainable().items()}
 
 
 def in_settings(folders: dict[str, Path], processes: int) -> tuple[dict[str, tuple[int, dict[str, Tensor]]], str]:

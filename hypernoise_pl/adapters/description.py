@@ -11,7 +11,7 @@ from typing import Any
 from torch import nn
 
 from hypernoise_pl.adapters.folder import OWN_CONFIG, PEFT_CONFIG, WEIGHTS, check_folder
-from hypernoise_pl.distributed.fsdp import whole
+from hypernoise_pl.distributed.fsdp import gather
 from hypernoise_pl.generators.base import Generator
 from hypernoise_pl.generators.portable import local_description, portable_description
 from hypernoise_pl.lora.adapter import Adapter
@@ -20,7 +20,7 @@ FORMAT = 3
 KEYS = ("format", "generator", "noise_shape", "last_layer", "fingerprint", "adapts", "mode", "rank", "alpha", "targets")
 
 
-def description_of(adapter: Adapter, penalty: dict[str, Any] | None = None) -> dict[str, Any]:
+def adapter_description(adapter: Adapter, penalty: dict[str, Any] | None = None) -> dict[str, Any]:
     """The description of an adapter, as ``hypernoise.json`` has it.
 
     Args:
@@ -31,14 +31,14 @@ def description_of(adapter: Adapter, penalty: dict[str, Any] | None = None) -> d
         "format": FORMAT,
         "generator": portable_description(adapter.generator),
         "options": trained_options(adapter.generator),
-        **_of_generator(adapter.generator),
+        **_generator_record(adapter.generator),
         **adapter.settings(),
         "init": adapter.lora.init,
         "penalty": penalty or {},
     }
 
 
-def describe(folder: Path) -> dict[str, Any]:
+def read_description(folder: Path) -> dict[str, Any]:
     """What an adapter folder says of itself.
 
     Raises:
@@ -52,18 +52,20 @@ def describe(folder: Path) -> dict[str, Any]:
             what = f"no {name} in that folder{hint}" if folder.exists() else f"no such folder, so no {name} in it"
             raise FileNotFoundError(f"adapter {folder}: {what}")
     try:
-        about: dict[str, Any] = json.loads((folder / OWN_CONFIG).read_text())
-        missing = [key for key in KEYS if key not in about]
+        description: dict[str, Any] = json.loads((folder / OWN_CONFIG).read_text())
+        missing = [key for key in KEYS if key not in description]
     except (ValueError, TypeError) as error:
         raise ValueError(f"adapter {folder / OWN_CONFIG}: damaged: {error}; give another adapter") from error
     if missing:
         raise ValueError(f"adapter {folder / OWN_CONFIG}: damaged: no {missing[0]!r} in it")
-    if about["format"] != FORMAT:
-        raise ValueError(f"adapter {folder}: format {about['format']}, this version reads {FORMAT}; save it again")
-    return about
+    if description["format"] != FORMAT:
+        raise ValueError(
+            f"adapter {folder}: format {description['format']}, this version reads {FORMAT}; save it again"
+        )
+    return description
 
 
-def generator_of(folder: Path) -> dict[str, Any]:
+def generator_config(folder: Path) -> dict[str, Any]:
     """Class and arguments that build, on this machine, the generator that an adapter was trained with.
 
     Returns:
@@ -73,31 +75,32 @@ def generator_of(folder: Path) -> dict[str, Any]:
         FileNotFoundError: if the adapter, a file of it, or the local folder of its generator is missing.
         ValueError: if its description is damaged or of another format.
     """
-    return local_description(describe(folder)["generator"], folder)
+    return local_description(read_description(folder)["generator"], folder)
 
 
-def check_generator(about: dict[str, Any], generator: Generator, folder: Path) -> None:
+def check_generator(description: dict[str, Any], generator: Generator, folder: Path) -> None:
     """Raise ``ValueError`` if an adapter was trained with another generator; warn if an option differs."""
-    own = _of_generator(generator)
-    prints = about["fingerprint"], own["fingerprint"]
-    same = all(about[key] == own[key] for key in ("noise_shape", "last_layer")) and len(prints[0]) == len(prints[1])
+    own = _generator_record(generator)
+    prints = description["fingerprint"], own["fingerprint"]
+    same = all(description[key] == own[key] for key in ("noise_shape", "last_layer"))
+    same = same and len(prints[0]) == len(prints[1])
     if not same or any(abs(one - other) > 0.05 for one, other in zip(*prints)):
-        trained = f"{about['generator']['name']} (noise {about['noise_shape']})"
+        trained = f"{description['generator']['name']} (noise {description['noise_shape']})"
         raise ValueError(
             f"adapter {folder}: trained with generator {trained}, not "
             f"{generator.name} (noise {own['noise_shape']}) or not these weights of it; use its own generator"
         )
     now = trained_options(generator)
-    for name, value in about.get("options", {}).items():  # adapters of an earlier version say nothing of them
+    for name, value in description.get("options", {}).items():  # adapters of an earlier version say nothing of them
         if now.get(name) != value:
             warnings.warn(
                 f"adapter {folder}: trained with {name} {value!r}, this generator has {now.get(name)!r}", stacklevel=4
             )
 
 
-def digest(folder: Path) -> str:
+def adapter_digest(folder: Path) -> str:
     """A hash of an adapter folder's weights and of how they are used; equal for equal contents."""
-    config = {key: value for key, value in describe(folder).items() if key not in ("generator", "penalty")}
+    config = {key: value for key, value in read_description(folder).items() if key not in ("generator", "penalty")}
     return hashlib.sha256((folder / WEIGHTS).read_bytes() + json.dumps(config, sort_keys=True).encode()).hexdigest()[
         :16
     ]
@@ -112,7 +115,7 @@ def fingerprint(network: nn.Module) -> list[float]:
     weights = list(network.parameters())
     found = []
     for parameter in weights[:: -(-len(weights) // 32)]:
-        x = whole(parameter.detach()).flatten()[:4096].double()
+        x = gather(parameter.detach()).flatten()[:4096].double()
         found.append(round(((x[::2].sum() - x[1::2].sum()) / x.norm().clamp(min=1e-30)).item(), 4))
     return found
 
@@ -125,7 +128,7 @@ def trained_options(generator: Generator) -> dict[str, Any]:
     return found
 
 
-def _of_generator(generator: Generator) -> dict[str, Any]:
+def _generator_record(generator: Generator) -> dict[str, Any]:
     return {
         "noise_shape": list(generator.noise_shape),
         "last_layer": generator.last_layer,

@@ -9,17 +9,17 @@ from typing import Any
 import torch
 from torch import nn
 
-from hypernoise_pl.adapters.description import check_generator, describe, description_of
+from hypernoise_pl.adapters.description import adapter_description, check_generator, read_description
 from hypernoise_pl.adapters.folder import OWN_CONFIG, PREFIX, WEIGHTS, write_folder
 from hypernoise_pl.checkpoints.loading import load_tensors
-from hypernoise_pl.distributed.fsdp import whole
+from hypernoise_pl.distributed.fsdp import gather
 from hypernoise_pl.generators.base import Generator
 from hypernoise_pl.hypernetwork import NoiseHypernetwork
 from hypernoise_pl.lora.adapter import Adapter
 from hypernoise_pl.lora.generator_lora import GeneratorLora
 from hypernoise_pl.lora.view import LoraOptions, lora_state
 
-KINDS: dict[str, type[Adapter]] = {"noise": NoiseHypernetwork, "generator": GeneratorLora}
+ADAPTER_CLASSES: dict[str, type[Adapter]] = {"noise": NoiseHypernetwork, "generator": GeneratorLora}
 
 
 def save_adapter(
@@ -43,8 +43,8 @@ def save_adapter(
             still there.
     """
     folder = Path(folder)
-    config = description_of(adapter, penalty)
-    state = {name: whole(weight.detach()).cpu() for name, weight in lora_state(adapter.view).items()}
+    config = adapter_description(adapter, penalty)
+    state = {name: gather(weight.detach()).cpu() for name, weight in lora_state(adapter.view).items()}
     return write_folder(folder, state, config["generator"]["name"], adapter.lora, {}, config) if writes else folder
 
 
@@ -56,12 +56,12 @@ def load_adapter(folder: str | Path, generator: Generator) -> Adapter:
         ValueError: if a file is damaged, or the adapter was trained with another generator.
     """
     folder = Path(folder)
-    config = describe(folder)
+    config = read_description(folder)
     check_generator(config, generator, folder)
     lora = LoraOptions(config["rank"], config["alpha"], config["targets"])
     mode = {} if config["mode"] is None else {"mode": config["mode"]}
-    adapter = KINDS[config["adapts"]](generator, lora, **mode)
-    restore(adapter, folder)
+    adapter = ADAPTER_CLASSES[config["adapts"]](generator, lora, **mode)
+    load_weights(adapter, folder)
     return adapter
 
 
@@ -71,21 +71,21 @@ def load_hypernetwork(folder: str | Path, generator: Generator) -> NoiseHypernet
     Raises:
         ValueError: also if the adapter is LoRA on the generator itself.
     """
-    if describe(Path(folder))["adapts"] != "noise":
+    if read_description(Path(folder))["adapts"] != "noise":
         raise ValueError(f"adapter {folder}: it adapts the generator itself and refines no noise")
     adapter = load_adapter(folder, generator)
     assert isinstance(adapter, NoiseHypernetwork)
     return adapter
 
 
-def restore(adapter: Adapter, folder: Path) -> None:
+def load_weights(adapter: Adapter, folder: Path) -> None:
     """Load the weights of a folder into an adapter.
 
     Raises:
         FileNotFoundError: if a file is missing.
         ValueError: if one is damaged, or the saved adapter is of another generator, kind, rank or scale.
     """
-    config = describe(folder)
+    config = read_description(folder)
     check_generator(config, adapter.generator, folder)
     for key, value in adapter.settings().items():
         if config[key] != value:
@@ -95,10 +95,10 @@ def restore(adapter: Adapter, folder: Path) -> None:
             )
     saved = load_tensors(folder / WEIGHTS, "adapter")
     saved = {name.removeprefix(PREFIX): tensor for name, tensor in saved.items()}
-    fill(lora_state(adapter.view), saved, folder / WEIGHTS)
+    load_strict(lora_state(adapter.view), saved, folder / WEIGHTS)
 
 
-def fill(weights: Mapping[str, nn.Parameter], saved: Mapping[str, Any], file: Path) -> None:
+def load_strict(weights: Mapping[str, nn.Parameter], saved: Mapping[str, Any], file: Path) -> None:
     """Put an adapter's tensors into LoRA weights: each gets one, none is left over, every value is finite.
 
     Args:

@@ -23,7 +23,7 @@ def write_folder(
     base: str,
     options: LoraOptions,
     settings: dict[str, Any],
-    about: dict[str, Any] | None = None,
+    description: dict[str, Any] | None = None,
     pickled: bool = False,
 ) -> Path:
     """Write PEFT's files of an adapter; an older folder is replaced only once the new one is whole.
@@ -34,7 +34,7 @@ def write_folder(
         base: what the adapter is for.
         options: rank and scale.
         settings: of ``LoraConfig``, besides.
-        about: of our own description; None for none.
+        description: of our own description; None for none.
         pickled: ``adapter_model.bin`` in the place of safetensors.
 
     Raises:
@@ -56,8 +56,8 @@ def write_folder(
         else:
             write_tensors(partial / WEIGHTS, weights, {"format": "pt"})
         config.save_pretrained(str(partial))
-        if about is not None:
-            (partial / OWN_CONFIG).write_text(json.dumps(about, indent=1) + "\n")
+        if description is not None:
+            (partial / OWN_CONFIG).write_text(json.dumps(description, indent=1) + "\n")
         replace_folder(partial, folder)
     except (OSError, SafetensorError) as error:
         raise OSError(f"adapter {folder}: not written, what was there is unchanged: {error}") from error

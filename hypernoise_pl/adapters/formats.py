@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hypernoise_pl.adapters.files import fill
+from hypernoise_pl.adapters.files import load_strict
 from hypernoise_pl.adapters.folder import PEFT_CONFIG, PREFIX, WEIGHTS, check_folder, write_folder
 from hypernoise_pl.checkpoints.loading import load_tensors
 from hypernoise_pl.generators.base import Generator
@@ -19,7 +19,7 @@ from hypernoise_pl.hypernetwork import NoiseHypernetwork
 from hypernoise_pl.lora.view import ADAPTER, LoraOptions, lora_state
 
 PICKLED = "adapter_model.bin"  # what older peft and the reference code write
-_PLAIN = {"bias": "none", "use_rslora": False, "use_dora": False, "lora_bias": False, "fan_in_fan_out": False}
+_PLAIN_LORA = {"bias": "none", "use_rslora": False, "use_dora": False, "lora_bias": False, "fan_in_fan_out": False}
 
 
 def export_peft(hypernetwork: NoiseHypernetwork, folder: Path) -> Path:
@@ -86,7 +86,7 @@ def load_reference(folder: Path, generator: Generator) -> NoiseHypernetwork:
         FileNotFoundError: if a file is missing.
         ValueError: if one is damaged, is not a plain LoRA, or is not of this generator's network.
     """
-    config, saved = _read(folder)
+    config, saved = _read_peft(folder)
     # the reference code has LoRA on these too, which never trained
     saved = {key: weight for key, weight in saved.items() if key.rsplit(".lora_", 1)[0] not in generator.unused_layers}
     targets: list[str] = []
@@ -104,7 +104,7 @@ def load_reference(folder: Path, generator: Generator) -> NoiseHypernetwork:
     for name in grouped:
         layer = hypernetwork.view.get_submodule(name)
         hypernetwork.view.set_submodule(name, UngroupedLora(layer, options))
-    fill(lora_state(hypernetwork.view), saved, folder)
+    load_strict(lora_state(hypernetwork.view), saved, folder)
     return hypernetwork
 
 
@@ -131,7 +131,7 @@ class UngroupedLora(nn.Module):
         return (base + self.scaling * added).to(base.dtype)
 
 
-def _read(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+def _read_peft(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """PEFT's configuration and weights, with no prefix."""
     check_folder(folder)
     file = folder / (WEIGHTS if (folder / WEIGHTS).is_file() else PICKLED)
@@ -143,7 +143,7 @@ def _read(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         rank, alpha = config["r"], config["lora_alpha"]
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"adapter {folder / PEFT_CONFIG}: damaged: {error}") from error
-    others = {key: value for key, value in _PLAIN.items() if config.get(key) not in (None, value)}
+    others = {key: value for key, value in _PLAIN_LORA.items() if config.get(key) not in (None, value)}
     others |= {key: {} for key in ("rank_pattern", "alpha_pattern") if config.get(key)}
     if others or not isinstance(rank, int) or not isinstance(alpha, (int, float)):
         key = next(iter(others), "r")

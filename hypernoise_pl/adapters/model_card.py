@@ -33,7 +33,7 @@ precision what is left has an error in proportion to what was taken away.
     pipe.transformer = PeftModel.from_pretrained(pipe.transformer, {name!r})  # or pipe.unet
 """,
 }
-_ABOUT = {
+_DESCRIPTIONS = {
     "noise": "A noise hypernetwork for {base}: a LoRA of the generator's own network that predicts a residual for its "
     "input noise, at the cost of one network evaluation an image.\n",
     "generator": "A LoRA for {base} itself, trained with the same rewards as a noise hypernetwork, for comparison.\n",
@@ -41,7 +41,7 @@ _ABOUT = {
 
 
 def model_card(
-    about: Mapping[str, Any],
+    description: Mapping[str, Any],
     config: Mapping[str, Any],
     summary: Mapping[str, Any] | None,
     picture: str | None,
@@ -52,7 +52,7 @@ def model_card(
     """A card in the hub's format.
 
     Args:
-        about: an adapter's ``hypernoise.json``.
+        description: an adapter's ``hypernoise.json``.
         config: its run's ``config.yaml``.
         summary: its run's ``summary.json``; None where nothing was measured.
         picture: file name of a grid of samples, beside the card.
@@ -60,14 +60,14 @@ def model_card(
         layout: ``own``, ``peft`` or ``reference``.
         call: arguments of the pipeline's call, as in training, besides its prompt.
     """
-    model, base = config["model"]["init_args"], str(about["generator"]["name"])
+    model, base = config["model"]["init_args"], str(description["generator"]["name"])
     called = ", ".join(['"a prompt"', *(f"{key}={value!r}" for key, value in call.items())])
-    use = _USE[layout if about["adapts"] == "noise" else "generator"].format(name=name, call=called)
+    use = _USE[layout if description["adapts"] == "noise" else "generator"].format(name=name, call=called)
     parts = [
         _head(base),
-        f"# {name}\n\n{_ABOUT[about['adapts']].format(base=base)}",
+        f"# {name}\n\n{_DESCRIPTIONS[description['adapts']].format(base=base)}",
         f"## Use\n\n{use}",
-        "## Training\n\n" + "\n".join(f"- {line}" for line in _training(about, config, model)) + "\n",
+        "## Training\n\n" + "\n".join(f"- {line}" for line in _training(description, config, model)) + "\n",
         "## Measured\n\n" + ("These weights were not measured.\n" if summary is None else _table(summary)),
     ]
     if picture is not None:
@@ -76,7 +76,7 @@ def model_card(
     return "\n".join(parts)
 
 
-def public(model: str) -> str:
+def public_name(model: str) -> str:
     """A hub id as it is; of a folder its name alone, for paths of a machine tell others nothing."""
     return model if _on_hub(model) else Path(model).name
 
@@ -92,27 +92,29 @@ def _head(base: str) -> str:
     return "\n".join(["---", *lines, "---", ""])
 
 
-def _training(about: Mapping[str, Any], config: Mapping[str, Any], model: Mapping[str, Any]) -> list[str]:
-    weights, penalty = model["reward_weights"], about.get("penalty") or {}
+def _training(description: Mapping[str, Any], config: Mapping[str, Any], model: Mapping[str, Any]) -> list[str]:
+    weights, penalty = model["reward_weights"], description.get("penalty") or {}
     trainer, data = config.get("trainer", {}), config.get("data", {})
     rewards = [
         f"{name} ({_short(reward['class_path'])}, weight {weights.get(name, 0):g})"
         for name, reward in model["rewards"].items()
     ]
     options = {key: value for key, value in (data.get("init_args") or {}).items() if value is not None}
-    shown = ", ".join(f"{key} {public(value) if isinstance(value, str) else value}" for key, value in options.items())
+    shown = ", ".join(
+        f"{key} {public_name(value) if isinstance(value, str) else value}" for key, value in options.items()
+    )
     length = (
         f"{trainer['max_steps']} steps"
         if (trainer.get("max_steps") or -1) > 0
         else f"{trainer.get('max_epochs')} epochs"
     )
     return [
-        f"generator: {about['generator']['name']} ({_short(model['generator']['class_path'])}), noise "
-        f"{' x '.join(map(str, about['noise_shape']))}",
+        f"generator: {description['generator']['name']} ({_short(model['generator']['class_path'])}), noise "
+        f"{' x '.join(map(str, description['noise_shape']))}",
         f"data: {_short(data.get('class_path', 'unknown'))}" + (f" ({shown})" if shown else ""),
         f"rewards: {', '.join(rewards)}",
         f"penalty: {', '.join(f'{key} {value}' for key, value in penalty.items()) or 'not recorded'}",
-        f"LoRA: rank {about['rank']}, alpha {about['alpha']:g}, layers {_layers(about['targets'])}",
+        f"LoRA: rank {description['rank']}, alpha {description['alpha']:g}, layers {_layers(description['targets'])}",
         f"length: {length}",
     ]
 

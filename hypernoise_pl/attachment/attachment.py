@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hypernoise_pl.adapters.description import describe, trained_options
+from hypernoise_pl.adapters.description import read_description, trained_options
 from hypernoise_pl.adapters.files import load_hypernetwork
 from hypernoise_pl.adapters.folder import OWN_CONFIG, PEFT_CONFIG, WEIGHTS
 from hypernoise_pl.adapters.formats import PICKLED, load_reference
@@ -30,7 +30,7 @@ from hypernoise_pl.attachment.pipeline_subclass import ATTACHMENT_KEY, attached_
 from hypernoise_pl.checkpoints.loading import find_file
 from hypernoise_pl.generators.loading import network_of
 from hypernoise_pl.system.dtypes import at_least_float32
-from hypernoise_pl.types import Conditioning, nearest
+from hypernoise_pl.types import Conditioning, did_you_mean
 
 
 class Attachment:
@@ -73,7 +73,7 @@ class Attachment:
     def add(self, name: str, adapter: str | Path, weight: float = 1.0) -> None:
         """Load an adapter onto the pipeline; arguments and errors are those of ``attach``."""
         folder, is_own_format = _fetch(str(adapter))
-        remembered = describe(folder).get("options", {}) if is_own_format else {}
+        remembered = read_description(folder).get("options", {}) if is_own_format else {}
         settings, network = self._backends.settings(remembered), network_of(self.pipe)
         with preserve_state(self.pipe), preserve_random_state(network), warnings.catch_warnings():
             for option in self.options:  # the user has asked for the difference
@@ -212,7 +212,7 @@ class Attachment:
         """
         if unknown := self.weights.keys() - self._adapters.keys():
             name = min(unknown)
-            raise ValueError(f"attach: weights: no adapter is called {name!r}{nearest(name, self._adapters)}")
+            raise ValueError(f"attach: weights: no adapter is called {name!r}{did_you_mean(name, self._adapters)}")
         return {name: weight for name, weight in self.weights.items() if weight * self.scale}
 
     def _compare_with_training(self, arguments: dict[str, Any]) -> None:

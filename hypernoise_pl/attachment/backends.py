@@ -12,13 +12,13 @@ from typing import Any
 from torch import nn
 
 from hypernoise_pl import generators
-from hypernoise_pl.adapters.description import describe
+from hypernoise_pl.adapters.description import read_description
 from hypernoise_pl.attachment.pipeline_checks import preserve_state
 from hypernoise_pl.attachment.pipeline_subclass import start_scale
 from hypernoise_pl.config.signatures import parameters
 from hypernoise_pl.generators.loading import BACKENDS, network_name, network_of
 from hypernoise_pl.generators.pipeline import PipelineGenerator
-from hypernoise_pl.types import nearest
+from hypernoise_pl.types import did_you_mean
 
 
 class Backends:
@@ -42,7 +42,7 @@ class Backends:
         for option in options:
             if option not in self.option_names or option in ("model", "height", "width"):
                 raise ValueError(
-                    f"attach: {self.cls.__name__} has no option {option!r}{nearest(option, self.option_names)}"
+                    f"attach: {self.cls.__name__} has no option {option!r}{did_you_mean(option, self.option_names)}"
                 )
         self._generators: dict[tuple[str, tuple[int, ...]], PipelineGenerator] = {}
 
@@ -99,7 +99,7 @@ class Backends:
         """
         if "height" not in self.option_names:
             return ()
-        shape = describe(folder)["noise_shape"]
+        shape = read_description(folder)["noise_shape"]
         return tuple(side * self.pipe.vae_scale_factor for side in shape[1:])
 
 

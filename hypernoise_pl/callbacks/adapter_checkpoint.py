@@ -11,7 +11,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 
 from hypernoise_pl.adapters.files import save_adapter
 from hypernoise_pl.callbacks.run_benchmark import resting
-from hypernoise_pl.types import nearest
+from hypernoise_pl.types import did_you_mean
 
 LAST, BEST = "adapter", "adapter-best"  # folders
 
@@ -81,7 +81,7 @@ class AdapterCheckpoint(L.Callback):
             return
         if self.monitor not in figures:
             raise ValueError(
-                f"AdapterCheckpoint: nothing is logged as {self.monitor!r}{nearest(self.monitor, figures)}"
+                f"AdapterCheckpoint: nothing is logged as {self.monitor!r}{did_you_mean(self.monitor, figures)}"
             )
         value = figures[self.monitor].item()
         if not math.isfinite(value):

@@ -9,7 +9,7 @@ from lightning.pytorch.callbacks import EarlyStopping
 
 from hypernoise_pl.callbacks.run_benchmark import resting
 from hypernoise_pl.progress import say
-from hypernoise_pl.types import nearest
+from hypernoise_pl.types import did_you_mean
 
 
 class EarlyStop(EarlyStopping):
@@ -69,7 +69,7 @@ class EarlyStop(EarlyStopping):
             return
         figures: dict[str, Any] = trainer.callback_metrics
         if self.monitor not in figures:
-            raise ValueError(f"EarlyStop: nothing is logged as {self.monitor!r}{nearest(self.monitor, figures)}")
+            raise ValueError(f"EarlyStop: nothing is logged as {self.monitor!r}{did_you_mean(self.monitor, figures)}")
         super().on_validation_end(trainer, pl_module)
         if trainer.should_stop and not self.why and self.stopping_reason_message:
             reason = self.stopping_reason_message.replace(" Signaling Trainer to stop.", "").rstrip(".")

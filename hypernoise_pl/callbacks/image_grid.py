@@ -8,8 +8,8 @@ from typing import Any
 import lightning as L
 
 from hypernoise_pl.report.figures import image_grid
-from hypernoise_pl.system.files import whole
-from hypernoise_pl.training.loggers import show
+from hypernoise_pl.system.files import atomic_write
+from hypernoise_pl.training.loggers import log_picture
 
 
 class ImageGrid(L.Callback):
@@ -52,7 +52,7 @@ class ImageGrid(L.Callback):
         picture = image_grid(rows, names, captions, self.size)
         self.last = Path(trainer.default_root_dir) / "images" / f"{split}-{trainer.global_step:06d}.png"
         self.last.parent.mkdir(parents=True, exist_ok=True)
-        with whole(self.last) as partial:
+        with atomic_write(self.last) as partial:
             picture.save(partial, "PNG")
         for logger in trainer.loggers:
-            show(logger, f"{split}/images", picture, trainer.global_step)
+            log_picture(logger, f"{split}/images", picture, trainer.global_step)

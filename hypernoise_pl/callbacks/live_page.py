@@ -19,7 +19,7 @@ from hypernoise_pl.report.history import TEST, TRAIN, VALIDATION, History
 from hypernoise_pl.report.live import PAGE, RunInfo, live_page
 from hypernoise_pl.report.signs import Limits, signs, validated
 from hypernoise_pl.report.tables import few_methods
-from hypernoise_pl.system.files import write
+from hypernoise_pl.system.files import write_text
 
 OF_TRAINING = ("train/", "noise/train/", "speed/", "memory/")  # prefixes of log keys
 OF_VALIDATION = ("validation/", "noise/validation/", "noise/kl/", "noise/lipschitz", "noise/correlation/", "alarm/")
@@ -136,7 +136,7 @@ class LivePage(L.Callback):
         total = trainer.max_steps if trainer.max_steps and trainer.max_steps > 0 else None
         written = time.strftime("%Y-%m-%d %H:%M:%S")
         info = RunInfo(self._about, pl_module.adapter.label, state, not ended, total, self._config, written)
-        write(self._history.folder / PAGE, live_page(self._history, info))
+        write_text(self._history.folder / PAGE, live_page(self._history, info))
         self._written = time.monotonic()
 
     def _limits(self, trainer: L.Trainer) -> Limits:

@@ -6,7 +6,7 @@ from typing import Any
 
 import lightning as L
 
-from hypernoise_pl.training.loggers import VERSIONS, versions
+from hypernoise_pl.training.loggers import VERSIONS, logger_versions
 
 
 class RememberLogs(L.Callback):
@@ -14,4 +14,4 @@ class RememberLogs(L.Callback):
 
     def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         """Store class and version of each logger."""
-        checkpoint[VERSIONS] = versions(trainer.loggers)
+        checkpoint[VERSIONS] = logger_versions(trainer.loggers)

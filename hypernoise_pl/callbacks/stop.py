@@ -8,7 +8,7 @@ from typing import Any
 
 import lightning as L
 
-from hypernoise_pl.system.signals import Asked, Stopped, stoppable_at_a_step
+from hypernoise_pl.system.signals import Stopped, StopRequest, stoppable_at_step
 
 
 class SaveWhenAsked(L.Callback):
@@ -19,13 +19,13 @@ class SaveWhenAsked(L.Callback):
     """
 
     def __init__(self) -> None:
-        self._asked, self._handlers = Asked(), contextlib.ExitStack()
+        self._asked, self._handlers = StopRequest(), contextlib.ExitStack()
         self._step = 0
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Take over the signals; Lightning's own handlers, which stop within a step, are set by now."""
         self._handlers.close()
-        self._asked = self._handlers.enter_context(stoppable_at_a_step())
+        self._asked = self._handlers.enter_context(stoppable_at_step())
         self._step = trainer.global_step
 
     def on_train_batch_end(

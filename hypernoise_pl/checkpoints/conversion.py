@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from hypernoise_pl.checkpoints.loading import load_tensors
-from hypernoise_pl.types import nearest
+from hypernoise_pl.types import did_you_mean
 
 # sha256 of files as their authors published them; several are also the names under which they are kept elsewhere
 PUBLISHED = {
@@ -118,7 +118,7 @@ def load_strict(
     if missing:
         raise ValueError(f"{what}: no weights for {missing[0]} ({len(missing)} missing in all)")
     if extra:
-        raise ValueError(f"{what}: unexpected key {extra[0]!r}{nearest(extra[0], wanted)}")
+        raise ValueError(f"{what}: unexpected key {extra[0]!r}{did_you_mean(extra[0], wanted)}")
     for name, tensor in tensors.items():
         if tensor.shape != wanted[name].shape:
             raise ValueError(

@@ -9,8 +9,8 @@ from typing import Any
 
 import yaml
 
-from hypernoise_pl.adapters.description import describe, generator_of
-from hypernoise_pl.adapters.files import KINDS
+from hypernoise_pl.adapters.description import generator_config, read_description
+from hypernoise_pl.adapters.files import ADAPTER_CLASSES
 from hypernoise_pl.config.merge import merge_config
 from hypernoise_pl.config.signatures import ConfigError, class_path_of, find_class
 from hypernoise_pl.lora.view import LoraOptions
@@ -63,11 +63,11 @@ def merge_generator(
         ValueError: if the adapter's description is damaged.
     """
     try:
-        generator = generator_of(adapter)
+        generator = generator_config(adapter)
     except FileNotFoundError:
         if not any(_without_init_args(flag).startswith("model.generator.") for flag in flags):
             raise
-        description = describe(adapter)["generator"]
+        description = read_description(adapter)["generator"]
         elsewhere = {key for key, value in description["init_args"].items() if str(value).startswith("./")}
         known = {key: value for key, value in description["init_args"].items() if key not in elsewhere}
         generator = {"class_path": description["class_path"], "init_args": known}
@@ -81,9 +81,9 @@ def merge_adapter(config: dict[str, Any], adapter: Path, key_types: Mapping[str,
         FileNotFoundError: if the adapter is missing.
         ValueError: if its description is damaged.
     """
-    description = describe(adapter)
+    description = read_description(adapter)
     trained: dict[str, Any] = {
-        "class_path": class_path_of(KINDS[description["adapts"]]),
+        "class_path": class_path_of(ADAPTER_CLASSES[description["adapts"]]),
         "init_args": {"lora": {key: description[key] for key in _lora_keys(description)}},
     }
     if description["mode"] is not None:
@@ -97,7 +97,7 @@ def check_adapter(config: Mapping[str, Any], adapter: Path) -> None:
     Raises:
         ConfigError: naming the first difference and the flag to leave out.
     """
-    description, arguments = describe(adapter), config["model"]["init_args"]
+    description, arguments = read_description(adapter), config["model"]["init_args"]
     trained = arguments["adapter"]
     options = trained["init_args"]
     generator = find_class(arguments["generator"]["class_path"])

@@ -14,7 +14,7 @@ from hypernoise_pl.config.interpolation import resolve, to_omegaconf
 from hypernoise_pl.config.loading import merge_file
 from hypernoise_pl.config.signatures import ConfigError, find_class
 from hypernoise_pl.metrics.benchmark import Benchmark
-from hypernoise_pl.types import nearest
+from hypernoise_pl.types import did_you_mean
 
 Part = TypeVar("Part")
 KEY_TYPES = {"benchmark": Benchmark}
@@ -78,6 +78,8 @@ def benchmark_file(name: str) -> str:
             raise ConfigError(f"benchmark {name}: no such file")
         return name
     if name not in benchmark_names():
-        hint = nearest(name, benchmark_names()) or f"; there are {', '.join(benchmark_names())}, or give a YAML file"
+        hint = (
+            did_you_mean(name, benchmark_names()) or f"; there are {', '.join(benchmark_names())}, or give a YAML file"
+        )
         raise ConfigError(f"no benchmark is called {name!r}{hint}")
     return f"{BENCHMARKS}/{name}"

@@ -20,7 +20,7 @@ from hypernoise_pl.config.signatures import ConfigError
 from hypernoise_pl.runs.context import PredictRequest, RunContext
 from hypernoise_pl.runs.run_folder import RunFolder, is_first_process, named_folder
 from hypernoise_pl.system.files import kind_of_run
-from hypernoise_pl.training.checkpoint_io import check_unused, newest_run_to_continue, to_continue
+from hypernoise_pl.training.checkpoint_io import check_unused, checkpoint_to_resume, newest_resumable_run
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def open_run_folder(prepared: Prepared) -> RunFolder:
     kind = kind_of_run(command, str(config.get("output") or ""))
     output = options.output
     if options.ckpt_path == "last" and named_folder(output) is None and not trial:
-        output = newest_run_to_continue(kind)
+        output = newest_resumable_run(kind)
     return RunFolder(kind, output, trial)
 
 
@@ -86,7 +86,7 @@ def build_run(prepared: Prepared, folder: RunFolder, first: bool, callbacks: Seq
     command, options, merged = prepared.command, prepared.options, prepared.merged
     checkpoint = None
     if command == "fit" and (first or options.ckpt_path is not None):
-        checkpoint = to_continue(options.ckpt_path, folder.path)
+        checkpoint = checkpoint_to_resume(options.ckpt_path, folder.path)
     if command in ("validate", "test") and first:
         check_unused(folder.path)
     written = {**merged.config, "output": str(folder.path)}

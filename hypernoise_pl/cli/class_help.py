@@ -10,7 +10,7 @@ from types import ModuleType
 
 import hypernoise_pl
 from hypernoise_pl.config.signatures import ConfigError, class_path_of, find_class, item_type, known_classes, parameters
-from hypernoise_pl.types import nearest
+from hypernoise_pl.types import did_you_mean
 
 
 def import_all_modules() -> list[ModuleType]:
@@ -51,7 +51,7 @@ def class_help(name: str) -> str:
     known = classes_by_name()
     classes = {find_class(name)} if "." in name else known.get(name, set())
     if not classes:
-        raise ConfigError(f"--help-class {name}: no such class{nearest(name, known)}")
+        raise ConfigError(f"--help-class {name}: no such class{did_you_mean(name, known)}")
     if len(classes) > 1:
         paths = ", ".join(sorted(map(class_path_of, classes)))
         raise ConfigError(f"--help-class {name}: there are several; give one's full name: {paths}")

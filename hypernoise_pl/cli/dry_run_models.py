@@ -23,7 +23,7 @@ from hypernoise_pl.config.signatures import class_path_of, find_class, parameter
 from hypernoise_pl.hypernetwork import NoiseHypernetwork
 from hypernoise_pl.lora.adapter import Adapter
 from hypernoise_pl.lora.view import trainable
-from hypernoise_pl.training.memory import activations
+from hypernoise_pl.training.memory import activation_bytes
 
 OPTIMIZER_STATES = {"SGD": 1, "AdamW": 2, "Adam": 2}  # numbers that an optimiser keeps for each weight
 
@@ -95,7 +95,7 @@ def _activations_line(config: Mapping[str, Any], adapter: Adapter) -> str:
             adapter.generator.checkpoint_activations()
             adapter.generator.checkpoint_activations(adapter.view)
         half = "mixed" in str((config.get("trainer") or {}).get("precision"))
-        size = activations(adapter, batch, model.get("steps") or 1, half)
+        size = activation_bytes(adapter, batch, model.get("steps") or 1, half)
     except Exception as error:  # a model that reads values, which tensors without data do not have
         return f"activations not estimated: {type(error).__name__}: {first_cause(error)[:120]}"
     return f"activations of {batch} images about {bytes_in_words(size)}, besides those of the rewards"

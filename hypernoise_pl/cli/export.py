@@ -9,7 +9,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from hypernoise_pl.adapters.description import describe
+from hypernoise_pl.adapters.description import read_description
 from hypernoise_pl.adapters.files import check_weights, load_hypernetwork
 from hypernoise_pl.adapters.folder import OWN_CONFIG, PEFT_CONFIG, WEIGHTS, replace_folder
 from hypernoise_pl.adapters.formats import export_peft
@@ -64,7 +64,7 @@ def export(adapter: Path | None, run: Path | None, output: Path | None, layout: 
         OSError: if it cannot be written; an older folder stays as it is.
     """
     adapter = newest_run("fit", f"adapter/{WEIGHTS}") / "adapter" if adapter is None else adapter
-    description, run = describe(adapter), adapter.parent if run is None else run
+    description, run = read_description(adapter), adapter.parent if run is None else run
     check_weights(adapter, description["rank"])
     config, (summary, picture) = _read(run / "config.yaml"), _figures(adapter, run)
     if layout != "own" and (description["adapts"] != "noise" or description["mode"] != "residual"):

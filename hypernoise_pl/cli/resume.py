@@ -13,7 +13,7 @@ from hypernoise_pl.report.live import PAGE
 from hypernoise_pl.report.page import REPORT
 from hypernoise_pl.runs.run_folder import RunFolder
 from hypernoise_pl.system.signals import Stopped
-from hypernoise_pl.training.checkpoint_io import newest_checkpoint, newest_run_to_continue
+from hypernoise_pl.training.checkpoint_io import newest_checkpoint, newest_resumable_run
 
 CONFIG = "config.yaml"
 ANEW = "the same command begins anew"
@@ -31,7 +31,7 @@ def run_folder_of(checkpoint: str, output: Path | None, kind: str = "fit") -> Pa
         FileNotFoundError: for ``last``, if no run has a checkpoint.
     """
     if checkpoint == "last":
-        return newest_run_to_continue(kind) if output is None else output
+        return newest_resumable_run(kind) if output is None else output
     above = Path(checkpoint).parents[:2]  # a file lies in checkpoints/ of its run folder, or in the folder itself
     return next((folder for folder in above if (folder / CONFIG).is_file()), above[0])
 

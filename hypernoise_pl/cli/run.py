@@ -26,8 +26,8 @@ from hypernoise_pl.runs.fit import fit
 from hypernoise_pl.runs.measure import test, validate
 from hypernoise_pl.runs.predict import predict
 from hypernoise_pl.runs.run_folder import is_first_process
-from hypernoise_pl.system.files import held
-from hypernoise_pl.training.checkpoint_io import to_continue
+from hypernoise_pl.system.files import lock_folder
+from hypernoise_pl.training.checkpoint_io import checkpoint_to_resume
 
 WORK: dict[str, Callable[[RunContext], Any]] = {
     "fit": fit,
@@ -80,7 +80,7 @@ def _work(prepared: Prepared, argv: Sequence[str], outcome: Outcome, first: bool
         outcome.begun = True
         # predict holds the folder that it completes, and the processes of compare share one
         alone = first and command in ("fit", "validate", "test")
-        with held(folder.path) if alone else contextlib.nullcontext():
+        with lock_folder(folder.path) if alone else contextlib.nullcontext():
             outcome.result = WORK[command](context)
 
 
@@ -92,7 +92,7 @@ def _dry_run(prepared: Prepared, outcome: Outcome) -> None:
     """
     options, merged = prepared.options, prepared.merged
     if options.ckpt_path is not None:
-        to_continue(options.ckpt_path, run_folder_of(options.ckpt_path, options.output))
+        checkpoint_to_resume(options.ckpt_path, run_folder_of(options.ckpt_path, options.output))
     config = full_config(prepared.command, merged.config)
     findings = dry_run(prepared.command, config, options)
     outcome.result = findings.as_json()

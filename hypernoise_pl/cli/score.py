@@ -34,7 +34,7 @@ from hypernoise_pl.score.running import device, run
 from hypernoise_pl.score.sources import Images, find_images, only
 from hypernoise_pl.score.summary import summarise
 from hypernoise_pl.score.table import left_out, table
-from hypernoise_pl.system.files import held, new_run, write
+from hypernoise_pl.system.files import lock_folder, new_run, write_text
 from hypernoise_pl.system.signals import Stopped
 
 SUMMARY = "summary.json"
@@ -84,7 +84,7 @@ def score_images(options: Options, flags: Sequence[str]) -> dict[str, Any] | Non
     _check_folder(folder)
     journal = Journal(folder, settings, *shard)
     say(f"score: {len(images.files)} images, {benchmark.title} by {benchmark.judged_by()}\nscore: run folder {folder}")
-    with held(folder / f"share-{shard[0]}-of-{shard[1]}"):  # removed at the end
+    with lock_folder(folder / f"share-{shard[0]}-of-{shard[1]}"):  # removed at the end
         scored, left, complete = run(benchmark.to(device()), images.files, journal, options.batch_size, shard)
     if not complete:
         say(f"shard {shard[0]} of {shard[1]} is done; the last one to finish writes the summary in {folder}")
@@ -200,11 +200,11 @@ def _write(
         for name, text in files(own).items():
             file = folder / _method_folder(method) / name
             file.parent.mkdir(parents=True, exist_ok=True)
-            write(file, text)
+            write_text(file, text)
             written.setdefault(name, file)
     with_files = [each for each in scored if each.image.path.is_file()]
     page = write_page(folder, summary, with_files, left) if with_files else None
-    write(folder / SUMMARY, json.dumps(summary, indent=1) + "\n")
+    write_text(folder / SUMMARY, json.dumps(summary, indent=1) + "\n")
     lines = [table(summary), "", *([left_out(summary, left)] if left else [])]
     lines += [f"results      {file}" for file in written.values()]
     lines += [f"page         {page}"] if page else []
@@ -217,7 +217,7 @@ def _write_fidelity(
 ) -> dict[str, Any]:
     """Write and print the figures of sets of images; gives the contents of ``summary.json``."""
     summary = facts | fidelity.summarise(scored, left, against)
-    write(folder / SUMMARY, json.dumps(summary, indent=1) + "\n")
+    write_text(folder / SUMMARY, json.dumps(summary, indent=1) + "\n")
     lines = [fidelity.table(summary), "", *([left_out(summary, left)] if left else [])]
     say("\n".join([*lines, f"summary      {folder / SUMMARY}"]))
     return summary

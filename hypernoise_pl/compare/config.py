@@ -18,7 +18,7 @@ from hypernoise_pl.rewards.features import ImageFeatures
 from hypernoise_pl.rewards.latent.base import LatentVerifier
 from hypernoise_pl.search.base import Search
 from hypernoise_pl.search.none import NoSearch
-from hypernoise_pl.types import nearest
+from hypernoise_pl.types import did_you_mean
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ class Comparison:
                 if (method.budgets or []).count(budget) > 1:
                     raise ConfigError(f"method {method.name!r}: duplicate budget {budget}")
         if self.base not in names:
-            raise ConfigError(f"compare.base: no method is called {self.base!r}{nearest(self.base, names)}")
+            raise ConfigError(f"compare.base: no method is called {self.base!r}{did_you_mean(self.base, names)}")
         for key in ("prompts", "seeds", "unit_size", "batch_size"):
             number = getattr(self, key)
             if number is not None and number < 1:

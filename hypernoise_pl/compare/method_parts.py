@@ -20,7 +20,7 @@ from hypernoise_pl.rewards.base import Reward, Verifier
 from hypernoise_pl.rewards.ensemble import RankMean
 from hypernoise_pl.rewards.latent.base import LatentVerifier
 from hypernoise_pl.search.scoring import AnyScorer, ByRow
-from hypernoise_pl.types import Prompt, nearest
+from hypernoise_pl.types import Prompt, did_you_mean
 
 
 @dataclass
@@ -57,7 +57,7 @@ class MethodParts:
         name, where = method.verifier, f"method {method.name!r}"
         if name not in known:
             raise ConfigError(
-                f"{where}: no verifier is called {name!r}{nearest(name, known)}; there are {', '.join(known)}"
+                f"{where}: no verifier is called {name!r}{did_you_mean(name, known)}; there are {', '.join(known)}"
             )
         if name == RANKED and not self.model.ensemble.counted:
             raise ConfigError(f"{where}: every reward has weight 0, so that {name!r} has no member; give one a weight")

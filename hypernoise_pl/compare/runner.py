@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from hypernoise_pl import __version__
-from hypernoise_pl.adapters.description import digest
+from hypernoise_pl.adapters.description import adapter_digest
 from hypernoise_pl.compare.config import Comparison, Entry, Method
 from hypernoise_pl.compare.method_parts import MethodParts
 from hypernoise_pl.config.identity import described, digest_of
@@ -25,7 +25,7 @@ from hypernoise_pl.report.results import Results
 from hypernoise_pl.report.rows import Cost, ImageRow, image_rows
 from hypernoise_pl.search.none import NoSearch
 from hypernoise_pl.search.running import SearchResult, run_search
-from hypernoise_pl.system.threads import following_load
+from hypernoise_pl.system.threads import adaptive_threads
 from hypernoise_pl.types import Prompt
 
 MEASURED_NFE = 8  # smallest number of network evaluations of a speed measurement
@@ -59,7 +59,7 @@ class ComparisonRunner:
     precision: str = "32-true"
     computing: Callable[[], AbstractContextManager[Any]] = nullcontext
     skipped: dict[str, str] = field(default_factory=dict, init=False)
-    over: dict[str, str] = field(default_factory=dict, init=False)  # methods that exceed the budget of seconds
+    over_budget: dict[str, str] = field(default_factory=dict, init=False)  # methods that exceed the budget of seconds
 
     def __post_init__(self) -> None:
         if not self.prompts:
@@ -103,12 +103,14 @@ class ComparisonRunner:
         work = [(entry, number) for entry in entries for number in range(len(units))]
         todo = work[shard::shards]
         left = [(entry, number) for entry, number in todo if not self.results.has(entry.label, number)]
-        total, rest = (sum(_price(entry) * len(units[number]) for entry, number in part) for part in (todo, left))
+        total, rest = (
+            sum(_progress_cost(entry) * len(units[number]) for entry, number in part) for part in (todo, left)
+        )
         with Steps("compare", total, "NFE", total - rest) as steps:
-            for entry, number in following_load(left):
+            for entry, number in adaptive_threads(left):
                 with part(entry.label):
                     self.results.add(entry.label, number, *self.measure(entry, units[number]))
-                    steps.advance(_price(entry) * len(units[number]))
+                    steps.advance(_progress_cost(entry) * len(units[number]))
                 after()
         return all(self.results.has(entry.label, number) for entry, number in work)
 
@@ -150,7 +152,7 @@ class ComparisonRunner:
         return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
     @property
-    def _where(self) -> str:
+    def _timing_device(self) -> str:
         """Device of the seconds of a unit, with the number of threads on a CPU."""
         threads = torch.get_num_threads()
         words = f" with {threads} thread{'s' if threads > 1 else ''}" if self.model.device.type == "cpu" else ""
@@ -187,7 +189,7 @@ class ComparisonRunner:
         """A method, with the digest of its adapter in the place of the folder's name."""
         found: dict[str, Any] = described(replace(method, adapter=None))
         uses = method.start == "hypernetwork" and method.name not in self.skipped
-        return found | {"adapter": digest(self._parts.folder_of(method)) if uses else None}
+        return found | {"adapter": adapter_digest(self._parts.folder_of(method)) if uses else None}
 
     def _rows(self, entry: Entry, unit: Sequence[tuple[Prompt, int]], best: SearchResult) -> list[ImageRow]:
         account, ensemble = best.account, self.model.ensemble
@@ -196,7 +198,7 @@ class ComparisonRunner:
             account.nfe,
             account.nfe_backward,
             best.seconds,
-            self._where,
+            self._timing_device,
             account.decodes,
             account.verified,
             account.missing / len(unit),
@@ -214,7 +216,7 @@ class ComparisonRunner:
             costs = self._parts.costs(method)
             budgets: Sequence[int | None] = method.budgets or [None]
             if timed and not isinstance(method.search, NoSearch):
-                budgets = [self._affordable(method)]
+                budgets = [self._budget_for_seconds(method)]
             for budget in budgets:
                 try:
                     sized = method.search if budget is None else method.search.within(budget, *costs)
@@ -231,7 +233,7 @@ class ComparisonRunner:
         size = self.comparison.unit_size
         return [every[place : place + size] for place in range(0, len(every), size)]
 
-    def _affordable(self, method: Method) -> int:
+    def _budget_for_seconds(self, method: Method) -> int:
         """The budget of a method for the seconds of the comparison; its speed is measured once for a run folder."""
         costs = self._parts.costs(method)
         shortest = method.search.shortest(*costs)
@@ -249,13 +251,13 @@ class ComparisonRunner:
 
         speed = self.results.speed(method.name, measured)
         if shortest > int(seconds / speed):
-            self.over[method.name] = (
+            self.over_budget[method.name] = (
                 f"takes {shortest} evaluations an image at the least, about {shortest * speed:.3g} s: more than "
                 f"{seconds:g} s"
             )
         return max(shortest, int(seconds / speed))
 
 
-def _price(entry: Entry) -> int:
+def _progress_cost(entry: Entry) -> int:
     """Cost of an entry in the progress bar; a backward pass counts as two evaluations."""
     return entry.budget * (3 if entry.search.needs_gradient else 1)

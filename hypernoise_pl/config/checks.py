@@ -7,7 +7,7 @@ import typing
 from typing import Any
 
 from hypernoise_pl.config.signatures import ConfigError, union_members
-from hypernoise_pl.types import nearest
+from hypernoise_pl.types import did_you_mean
 
 IN_WORDS = {int: "a whole number", float: "a number"}
 
@@ -25,7 +25,7 @@ def check_key(key: str, known: Any, where: str, owner: str = "") -> None:
         ConfigError: naming the key and the nearest right one.
     """
     if key not in known:
-        raise ConfigError(f"{where}{': ' if where else ''}no key is called {key!r}{owner}{nearest(key, known)}")
+        raise ConfigError(f"{where}{': ' if where else ''}no key is called {key!r}{owner}{did_you_mean(key, known)}")
 
 
 def check_value(value: Any, hint: Any, where: str) -> None:
@@ -59,5 +59,5 @@ def check_value(value: Any, hint: Any, where: str) -> None:
     one_of = [f"one of {', '.join(known)}"] if known else []
     raise ConfigError(
         f"{where}{': ' if where else ''}got {value!r}; give {' or '.join([*numbers, *one_of])}"
-        f"{nearest(str(value), known)}"
+        f"{did_you_mean(str(value), known)}"
     )

@@ -14,7 +14,7 @@ from hypernoise_pl.config.files import SWEEPS, conf_folder, config_names, sweep_
 from hypernoise_pl.config.interpolation import resolve, to_omegaconf
 from hypernoise_pl.config.merge import merge_config
 from hypernoise_pl.config.signatures import ConfigError
-from hypernoise_pl.types import nearest
+from hypernoise_pl.types import did_you_mean
 
 
 def find_config(name: str, beside: Path | None = None) -> Path:
@@ -36,7 +36,7 @@ def find_config(name: str, beside: Path | None = None) -> Path:
     if (short := Path(name).with_suffix("").name) in sweep_names():
         raise ConfigError(f"config {name}: a sweep, and no configuration of one run; `sweep {short}` runs it")
     known = config_names()
-    hint = nearest(name, known) or f"; conf/ has {', '.join(known)}"
+    hint = did_you_mean(name, known) or f"; conf/ has {', '.join(known)}"
     raise ConfigError(f"config {name}: no such file{hint}")
 
 

@@ -25,7 +25,7 @@ from hypernoise_pl.config.signatures import (
     parameters,
     union_members,
 )
-from hypernoise_pl.types import nearest
+from hypernoise_pl.types import did_you_mean
 
 
 def merge_config(
@@ -90,7 +90,7 @@ def entry_index(entries: Sequence[Any], name: str, where: str) -> int:
         indices = " and ".join(str(index) for index, other in enumerate(classes) if other == name)
         raise ConfigError(f"{where}: {name!r} is in the list more than once; name one by its index: {indices}")
     raise ConfigError(
-        f"{where}: a list of {len(entries)}; {name!r} is no index of it and no class in it{nearest(name, classes)}"
+        f"{where}: a list of {len(entries)}; {name!r} is no index of it and no class in it{did_you_mean(name, classes)}"
     )
 
 
@@ -146,7 +146,9 @@ def _free_key_types(hint: Any, base: Any, later: Any, where: str) -> Mapping[str
     for key, value in later.items():
         without_class = isinstance(value, dict) and "class_path" not in value and not field_types(values[0])
         if base_classes(values[0]) and key not in base and without_class:
-            raise ConfigError(f"{where}: no key is called {key!r}{nearest(str(key), base)}; a new one names its class")
+            raise ConfigError(
+                f"{where}: no key is called {key!r}{did_you_mean(str(key), base)}; a new one names its class"
+            )
     return dict.fromkeys(map(str, later), values[0])
 
 
@@ -167,7 +169,7 @@ def _with_class_path(value: Any, hint: Any, where: str) -> Any:
     if cls is None:
         known = sorted({cls.__name__ for cls in known_classes(hint) if not cls.__name__.startswith("_")})
         choice = f"; there are {', '.join(known)}" if len(known) <= 30 else ""
-        raise ConfigError(f"{where}: no class is called {name!r}{nearest(name, known)}{choice}")
+        raise ConfigError(f"{where}: no class is called {name!r}{did_you_mean(name, known)}{choice}")
     path = class_path_of(cls) if "." not in name else name
     return {**value, "class_path": path} if isinstance(value, dict) else {"class_path": path}
 

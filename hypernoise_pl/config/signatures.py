@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Any
 
-from hypernoise_pl.types import nearest
+from hypernoise_pl.types import did_you_mean
 
 PLAIN = (
     "builtins",
@@ -54,7 +54,7 @@ def find_class(class_path: str) -> type:
         raise ConfigError(f"class_path {class_path}: no module {module!r}; write a class's full name") from None
     if not hasattr(imported, name):
         classes = [other for other, cls in vars(imported).items() if inspect.isclass(cls)]
-        raise ConfigError(f"class_path {class_path}: {module} has no {name!r}{nearest(name, classes)}")
+        raise ConfigError(f"class_path {class_path}: {module} has no {name!r}{did_you_mean(name, classes)}")
     return getattr(imported, name)  # type: ignore[no-any-return]
 
 

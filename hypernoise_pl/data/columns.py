@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hypernoise_pl.types import nearest
+from hypernoise_pl.types import did_you_mean
 
 PROMPT, TAG = ("prompt", "caption", "text"), ("tag", "category")  # default names in this order, in any letter case
 PROMPTS = tuple(f"{name}s" for name in PROMPT)  # plural names, as in DrawBench's table
@@ -39,14 +39,14 @@ class Columns:
         if prompt is None:
             known = ", ".join(map(repr, names)) or "none"
             raise ValueError(
-                f"{where}: no column is called {PROMPT[0]!r}{nearest(PROMPT[0], names)}; it has {known}; rename one, "
-                "or name it with PromptFile's column"
+                f"{where}: no column is called {PROMPT[0]!r}{did_you_mean(PROMPT[0], names)}; it has {known}; rename "
+                "one, or name it with PromptFile's column"
             )
         found = prompt, self.tag or find_name(TAG, names), find_name((NUMBER,), names)
         for name in found:
             if name is not None and name not in names:
                 known = ", ".join(names) or "none"
-                raise ValueError(f"{where}: no column is called {name!r}{nearest(name, names)}; it has {known}")
+                raise ValueError(f"{where}: no column is called {name!r}{did_you_mean(name, names)}; it has {known}")
             if list(names).count(name or "") > 1:
                 raise ValueError(f"{where}: two columns are called {name!r}")
         return found

@@ -9,7 +9,7 @@ from typing import Literal
 
 from hypernoise_pl.data.prompt_reader import read_prompts
 from hypernoise_pl.data.source import PromptSource
-from hypernoise_pl.types import Prompt, nearest
+from hypernoise_pl.types import Prompt, did_you_mean
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class CompBenchFolder(PromptSource):
         for category in self.categories or ():
             if category not in found:
                 raise ValueError(
-                    f"T2I-CompBench {place}: no category {category!r}{nearest(category, found)} with {ending}; "
+                    f"T2I-CompBench {place}: no category {category!r}{did_you_mean(category, found)} with {ending}; "
                     f"there are {', '.join(found)}"
                 )
         return {name: file for name, file in found.items() if self.categories is None or name in self.categories}

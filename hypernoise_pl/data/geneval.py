@@ -9,7 +9,7 @@ from typing import Any
 
 from hypernoise_pl.data.prompt_reader import read_prompts
 from hypernoise_pl.data.source import PromptSource
-from hypernoise_pl.types import Prompt, nearest
+from hypernoise_pl.types import Prompt, did_you_mean
 
 TAGS = ("single_object", "two_object", "counting", "colors", "position", "color_attr")
 
@@ -43,7 +43,7 @@ class GenEvalFile(PromptSource):
 
 def _check(prompt: Prompt, where: str) -> None:
     if prompt.tag not in TAGS:
-        raise ValueError(f"{where}: unknown tag {prompt.tag!r}{nearest(prompt.tag, TAGS)}")
+        raise ValueError(f"{where}: unknown tag {prompt.tag!r}{did_you_mean(prompt.tag, TAGS)}")
     for name in ("include", "exclude"):
         clauses = prompt.metadata.get(name, [] if name == "exclude" else None)
         if not isinstance(clauses, list) or (name == "include" and not clauses):

@@ -11,7 +11,7 @@ from hypernoise_pl.checkpoints.loading import load_with
 from hypernoise_pl.data.columns import Columns, clean_tag
 from hypernoise_pl.data.source import PromptSource
 from hypernoise_pl.progress import phase
-from hypernoise_pl.types import Prompt, nearest
+from hypernoise_pl.types import Prompt, did_you_mean
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class HubDataset(PromptSource):
             return Columns(None, self.tag).among(names, where)[:2]
         for column in (self.column, self.tag):
             if names and column is not None and column not in names:
-                hint = nearest(column, names)
+                hint = did_you_mean(column, names)
                 raise ValueError(f"{where}: no column is called {column!r}{hint}; it has {', '.join(names)}")
         return self.column, self.tag
 

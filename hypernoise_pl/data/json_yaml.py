@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from hypernoise_pl.data.columns import PROMPT, TAG, Columns, clean_tag, find_name
-from hypernoise_pl.types import Prompt, nearest
+from hypernoise_pl.types import Prompt, did_you_mean
 
 
 def parse_jsonl(text: str, file: Path, columns: Columns) -> list[Prompt]:
@@ -109,7 +109,7 @@ def _prompt(fields: Any, where: str, index: int, columns: Columns, listed_under:
     name = columns.prompt or find_name(PROMPT, names) or PROMPT[0]
     text = fields.get(name) if isinstance(fields, dict) else None
     if not isinstance(text, str) or not text.strip():
-        hint = f", got {text!r}" if name in names else nearest(name, names)
+        hint = f", got {text!r}" if name in names else did_you_mean(name, names)
         raise ValueError(f'{where}: needs an object with a text "{name}"{hint}')
     tag = columns.tag or find_name(TAG, names)
     metadata = {key: value for key, value in fields.items() if key not in (name, tag)}

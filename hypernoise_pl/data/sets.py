@@ -12,7 +12,7 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from hypernoise_pl.data.base import PromptDataModule, Split
 from hypernoise_pl.data.source import PromptSource, call_all, normalised
-from hypernoise_pl.types import Prompt, nearest
+from hypernoise_pl.types import Prompt, did_you_mean
 
 
 class PromptSets(PromptDataModule):
@@ -61,7 +61,7 @@ class PromptSets(PromptDataModule):
         super().__init__(batch_size, eval_batch_size, seed)
         for name in leave_out:
             if name not in train:
-                raise ValueError(f"data.leave_out: no training set is called {name!r}{nearest(name, train)}")
+                raise ValueError(f"data.leave_out: no training set is called {name!r}{did_you_mean(name, train)}")
         train = {name: source for name, source in train.items() if name not in leave_out}
         self.sets: dict[Split, dict[str, PromptSource]] = {
             "train": _named(train),

@@ -22,7 +22,7 @@ if TYPE_CHECKING:  # loaded where they are needed: whoever only attaches an adap
     from torch.distributed.tensor import DTensor
 
 
-def shard(network: nn.Module, view: nn.Module, mesh: DeviceMesh, with_the_rest: Sequence[str] = ()) -> None:
+def shard(network: nn.Module, view: nn.Module, mesh: DeviceMesh, root_blocks: Sequence[str] = ()) -> None:
     """Spread a network and its LoRA view over processes, block by block; nothing happens to those that are.
 
     The LoRA is spread too, hence its gradient (the mean over processes) and the optimiser's state. From here on every
@@ -32,7 +32,7 @@ def shard(network: nn.Module, view: nn.Module, mesh: DeviceMesh, with_the_rest: 
         network: of the generator, frozen.
         view: a tied view of it with LoRA; it becomes FSDP2's root, through which both are evaluated.
         mesh: of one dimension, the processes among which data is split.
-        with_the_rest: names of blocks that are not gathered alone, but with all that is in no block.
+        root_blocks: names of blocks that are not gathered alone, but with all that is in no block.
 
     Raises:
         ValueError: if the network has no list of blocks.
@@ -42,10 +42,10 @@ def shard(network: nn.Module, view: nn.Module, mesh: DeviceMesh, with_the_rest: 
     if isinstance(view, FSDPModule):
         return
     for name in block_names(network):
-        if name in with_the_rest:
+        if name in root_blocks:
             continue
-        _as_one_unit(network.get_submodule(name), view.get_submodule(name), mesh, set())
-    _as_one_unit(network, view, mesh, {p for p in view.parameters() if is_spread(p)})
+        _shard_pair(network.get_submodule(name), view.get_submodule(name), mesh, set())
+    _shard_pair(network, view, mesh, {p for p in view.parameters() if is_sharded(p)})
 
 
 def block_names(network: nn.Module) -> list[str]:
@@ -76,24 +76,24 @@ def _size(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
 
-def _as_one_unit(plain: nn.Module, adapted: nn.Module, mesh: DeviceMesh, spread: set[Any]) -> None:
+def _shard_pair(plain: nn.Module, adapted: nn.Module, mesh: DeviceMesh, sharded: set[Any]) -> None:
     """Make FSDP2 gather and give back what two twins hold whenever either is evaluated.
 
     Args:
         plain: in the generator's tree.
         adapted: in the view's tree.
         mesh: of processes.
-        spread: Parameters that other units hold already.
+        sharded: Parameters that other units hold already.
     """
     from torch.distributed.fsdp import fully_shard
 
     adapted.plain_twin = plain
-    fully_shard(adapted, mesh=mesh, reshard_after_forward=True, ignored_params=spread)
+    fully_shard(adapted, mesh=mesh, reshard_after_forward=True, ignored_params=sharded)
     with_lora, without = adapted.forward, plain.forward
 
     def either(*args: Any, _plain: bool = False, **kwargs: Any) -> Any:
         output = (without if _plain else with_lora)(*args, **kwargs)
-        return tree_map_only(Tensor, _no_view, output)
+        return tree_map_only(Tensor, _clone_view, output)
 
     def through_the_unit(*args: Any, **kwargs: Any) -> Any:
         return adapted(*args, _plain=True, **kwargs)
@@ -101,24 +101,24 @@ def _as_one_unit(plain: nn.Module, adapted: nn.Module, mesh: DeviceMesh, spread:
     adapted.forward, plain.forward = either, through_the_unit  # type: ignore[method-assign, assignment]
 
 
-def _no_view(tensor: Tensor) -> Tensor:
+def _clone_view(tensor: Tensor) -> Tensor:
     """FSDP2 hears of a backward pass by hooks on what a unit returns; writing into a view would drop them unheard."""
     return tensor.clone() if tensor._is_view() else tensor
 
 
-def is_spread(tensor: Any) -> TypeGuard[DTensor]:
+def is_sharded(tensor: Any) -> TypeGuard[DTensor]:
     """Whether a process has only its share of a tensor."""
     return hasattr(tensor, "full_tensor")  # as PyTorch's DTensor alone has
 
 
-def whole(tensor: Tensor) -> Tensor:
+def gather(tensor: Tensor) -> Tensor:
     """A tensor as one process would have it; where it is spread, all processes must ask for it together."""
-    return tensor.full_tensor() if is_spread(tensor) else tensor
+    return tensor.full_tensor() if is_sharded(tensor) else tensor
 
 
-def share_of(value: Any, like: Tensor) -> Any:
+def local_shard(value: Any, like: Tensor) -> Any:
     """What this process holds of a whole tensor, if another of its shape is spread; any other value as it is."""
-    if not (isinstance(value, Tensor) and is_spread(like) and like.shape == value.shape):
+    if not (isinstance(value, Tensor) and is_sharded(like) and like.shape == value.shape):
         return value
     from torch.distributed.tensor import distribute_tensor
 
@@ -132,10 +132,10 @@ def gradients(value: Tensor, weights: Sequence[nn.Parameter]) -> list[Tensor | N
     Of the latter this process is given its share, so that what it does with them needs no other process. FSDP2 writes
     the gradient of a spread weight to its ``grad``, and nowhere else; there must be none before.
     """
-    if not any(is_spread(weight) for weight in weights):
+    if not any(is_sharded(weight) for weight in weights):
         return list(torch.autograd.grad(value, weights, allow_unused=True))
     value.backward()  # type: ignore[no-untyped-call]
-    found = [weight.grad.to_local() if is_spread(weight.grad) else weight.grad for weight in weights]
+    found = [weight.grad.to_local() if is_sharded(weight.grad) else weight.grad for weight in weights]
     for weight in weights:
         weight.grad = None
     return found

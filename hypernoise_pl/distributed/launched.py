@@ -8,10 +8,10 @@ from pathlib import Path
 from hypernoise_pl.config.signatures import ConfigError
 from hypernoise_pl.system.files import new_run
 
-_WAIT = 300  # seconds for the first process to come so far
+_TIMEOUT = 300  # seconds for the first process to come so far
 
 
-def new_run_of_all(command: str) -> Path:
+def new_shared_run(command: str) -> Path:
     """A new run folder, which the first process makes and the others are told of.
 
     Raises:
@@ -26,7 +26,7 @@ def new_run_of_all(command: str) -> Path:
     from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
     store = TCPStore(
-        os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False, timeout=timedelta(seconds=_WAIT)
+        os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False, timeout=timedelta(seconds=_TIMEOUT)
     )
     key = f"hypernoise_pl/output/{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}"
     if int(os.environ["RANK"]) == 0:

@@ -11,10 +11,10 @@ from lightning.pytorch.strategies import ModelParallelStrategy
 from torch import Tensor
 from torch.optim import Optimizer
 
-from hypernoise_pl.distributed.fsdp import share_of, whole
+from hypernoise_pl.distributed.fsdp import gather, local_shard
 
 
-class Sharded(ModelParallelStrategy):
+class FsdpStrategy(ModelParallelStrategy):
     """Every process has its own data and a share of the generator's network, of the LoRA and of the optimiser's state.
 
     How the network is spread is ``parallelize.shard``. Text encoders, decoder and rewards are whole in every process.
@@ -51,7 +51,7 @@ class Sharded(ModelParallelStrategy):
         """The weights that train, whole; all processes must ask together, and the first is answered."""
         assert self.lightning_module is not None
         named = self.lightning_module.named_parameters()
-        found = ((name, whole(weight.detach())) for name, weight in named if weight.requires_grad)
+        found = ((name, gather(weight.detach())) for name, weight in named if weight.requires_grad)
         return {name: weight.cpu() for name, weight in found if self.is_global_zero}
 
     @torch.no_grad()
@@ -60,7 +60,7 @@ class Sharded(ModelParallelStrategy):
         assert self.lightning_module is not None
         own = dict(self.lightning_module.named_parameters())
         for name, saved in checkpoint["state_dict"].items():
-            own[name].copy_(share_of(saved, own[name]))
+            own[name].copy_(local_shard(saved, own[name]))
 
     def optimizer_state(self, optimizer: Optimizer) -> dict[str, Any]:
         """Its state, whole; all processes must ask together, and the first is answered."""
@@ -68,7 +68,7 @@ class Sharded(ModelParallelStrategy):
         found = plain.state_dict()
         gathered: dict[int, dict[str, Any]] = {}
         for place, entries in found["state"].items():
-            tensors = ((key, whole(value) if isinstance(value, Tensor) else value) for key, value in entries.items())
+            tensors = ((key, gather(value) if isinstance(value, Tensor) else value) for key, value in entries.items())
             gathered[place] = {key: _on_cpu(value) for key, value in tensors if self.is_global_zero}
         return {**found, "state": gathered} if self.is_global_zero else {}
 
@@ -79,7 +79,7 @@ class Sharded(ModelParallelStrategy):
             places = [place for group in saved["param_groups"] for place in group["params"]]
             state = saved["state"]
             shares = {
-                place: {key: share_of(value, weight) for key, value in state[place].items()}
+                place: {key: local_shard(value, weight) for key, value in state[place].items()}
                 for place, weight in zip(places, weights, strict=True)
                 if place in state
             }

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from hypernoise_pl.generators.base import Generator
 from hypernoise_pl.generators.conditioning_key import conditioning_key
-from hypernoise_pl.system.files import whole
+from hypernoise_pl.system.files import atomic_write
 from hypernoise_pl.types import Conditioning
 
 
@@ -93,7 +93,7 @@ class ConditioningStore:
         self.folder.mkdir(parents=True, exist_ok=True)
         name = f"{hashlib.blake2b(listed.encode(), digest_size=12).hexdigest()}.safetensors"
         data = save(tensors, {"texts": listed})
-        with whole(self.folder / name) as partial:
+        with atomic_write(self.folder / name) as partial:
             partial.write_bytes(data)
         return len(data)
 

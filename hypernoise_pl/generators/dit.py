@@ -14,7 +14,7 @@ from hypernoise_pl.generators.loading import DecoderOptions, precision
 from hypernoise_pl.generators.pipeline import PipelineGenerator
 from hypernoise_pl.generators.schedules.diffusion import Diffusion
 from hypernoise_pl.generators.schedules.flow import UniformEulerFlow
-from hypernoise_pl.types import Conditioning, nearest
+from hypernoise_pl.types import Conditioning, did_you_mean
 
 # parameter names of DiT's and SiT's authors -> diffusers'; diffusers repeats the embedders in every block
 _BLOCK, _EMBEDDING = r"transformer_blocks.\1", r"transformer_blocks.\1.norm1.emb"
@@ -67,8 +67,8 @@ class ClassConditional(PipelineGenerator):
         if prompt.isdecimal() and int(prompt) < self.classes:
             return int(prompt)
         raise ValueError(
-            f"no class is called {prompt!r}{nearest(prompt.lower(), labels)}; a prompt is one of the {len(labels)} "
-            f"class names of the folder's model_index.json or a number from 0 to {self.classes - 1}"
+            f"no class is called {prompt!r}{did_you_mean(prompt.lower(), labels)}; a prompt is one of the "
+            f"{len(labels)} class names of the folder's model_index.json or a number from 0 to {self.classes - 1}"
         )
 
     def _null_conditioning(self) -> Conditioning:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from hypernoise_pl.llm.answer_schema import AnswerSchema
-from hypernoise_pl.system.files import write
+from hypernoise_pl.system.files import write_text
 
 
 @dataclass(frozen=True)
@@ -49,5 +49,5 @@ class AnswerCache:
                 raise ValueError(f"{self.owner}'s cache {file}: damaged file, remove it: {error}") from error
         answer = ask()
         file.parent.mkdir(parents=True, exist_ok=True)
-        write(file, json.dumps({**question, self.name: answer}, indent=1, ensure_ascii=False))
+        write_text(file, json.dumps({**question, self.name: answer}, indent=1, ensure_ascii=False))
         return answer

@@ -63,20 +63,20 @@ def tied_view(network: nn.Module) -> nn.Module:
     return copy.deepcopy(network, shared)
 
 
-def lora_view(network: nn.Module, options: LoraOptions, without: Collection[str] = ()) -> nn.Module:
+def lora_view(network: nn.Module, options: LoraOptions, exclude: Collection[str] = ()) -> nn.Module:
     """A tied view of a network with fresh LoRA on it; the LoRA's output is zero at first, its weights in float32.
 
     Args:
         network: frozen.
         options: rank, scale, first weights and target layers.
-        without: names of layers that get no LoRA, whatever the targets say.
+        exclude: names of layers that get no LoRA, whatever the targets say.
 
     Raises:
         ValueError: if no layer fits the targets.
     """
     from peft import LoraConfig, inject_adapter_in_model
 
-    names = [name for name in _target_names(network, options.targets) if name not in without]
+    names = [name for name in _target_names(network, options.targets) if name not in exclude]
     if not names:
         raise ValueError(f"LoRA targets {options.targets} fit no linear or convolution layer of the network")
     config = LoraConfig(

@@ -14,14 +14,14 @@ from PIL import Image
 from torch import Tensor
 
 from hypernoise_pl.data.prompt_reader import read_prompts
-from hypernoise_pl.system.files import whole, write
+from hypernoise_pl.system.files import atomic_write, write_text
 from hypernoise_pl.types import Prompt, to_uint8
 
 
 def save_png(file: Path, pixels: Tensor) -> None:
     """Write [H, W, 3] bytes as a PNG file atomically; its folder is created if needed."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    with whole(file) as partial:
+    with atomic_write(file) as partial:
         Image.fromarray(pixels.numpy()).save(partial, "PNG")
 
 
@@ -76,7 +76,7 @@ class ImageFolder(ABC):
         """
         for name, text in self.metadata_files(prompt).items():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            write(folder / name, text)
+            write_text(folder / name, text)
         return self._write_images(folder, prompt, to_uint8(images))
 
     def _write_images(self, folder: Path, prompt: Prompt, pixels: Tensor) -> list[str]:

@@ -12,7 +12,7 @@ from hypernoise_pl.data.hub import HubDataset
 from hypernoise_pl.data.prompt_reader import read_prompts
 from hypernoise_pl.metrics.benchmark import Benchmark, Outcome
 from hypernoise_pl.rewards.base import Verifier
-from hypernoise_pl.types import Prompt, nearest
+from hypernoise_pl.types import Prompt, did_you_mean
 
 
 class RewardSet(Benchmark):
@@ -53,7 +53,7 @@ class RewardSet(Benchmark):
         self.main = next(iter(verifiers)) if main is None else main
         if self.main not in verifiers:
             raise ValueError(
-                f"RewardSet: main is {main!r}{nearest(self.main, verifiers)}; there is {', '.join(verifiers)}"
+                f"RewardSet: main is {main!r}{did_you_mean(self.main, verifiers)}; there is {', '.join(verifiers)}"
             )
         self.verifiers = nn.ModuleDict(verifiers).eval().requires_grad_(False)
 

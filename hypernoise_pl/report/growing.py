@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from hypernoise_pl.report.page import REPORT, SO_FAR, State, devices_of, empty_page, grid_of, page, sections_of
 from hypernoise_pl.report.results import Results
 from hypernoise_pl.report.summary import ImageStats, summary
-from hypernoise_pl.system.files import write
+from hypernoise_pl.system.files import write_text
 
 EVERY = 30.0  # seconds between two pages, at least
 SHARE = 0.05  # of a comparison's time that its pages may take
@@ -75,5 +75,5 @@ class Growing:
                 self._stats[label] = self.results.image_stats(rows[label], None)
             record = summary(rows, self.base, self._stats, self.description + devices_of(rows), self.judged_by)
             text = page(record, sections_of(record, rows), list(grid_of(self.results, rows, self.base)), state)
-        write(self.results.folder / SO_FAR, json.dumps(record | units, indent=1) + "\n")
-        write(self.results.folder / REPORT, text)
+        write_text(self.results.folder / SO_FAR, json.dumps(record | units, indent=1) + "\n")
+        write_text(self.results.folder / REPORT, text)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hypernoise_pl.system.files import write
+from hypernoise_pl.system.files import write_text
 
 HISTORY = "history.jsonl"
 
@@ -47,7 +47,7 @@ class History:
                 kept[row["split"], row["step"]] = row
         self.rows = sorted(kept.values(), key=lambda row: row["step"])
         self.folder.mkdir(parents=True, exist_ok=True)
-        write(self.file, "".join(map(_line, self.rows)))
+        write_text(self.file, "".join(map(_line, self.rows)))
 
     def add(self, split: str, step: int, figures: Mapping[str, float], **more: Any) -> None:
         """Append a row, or replace the row of the same split and step: a resumed run may repeat a validation."""
@@ -56,7 +56,7 @@ class History:
         kept = [other for other in self.rows if (other["split"], other["step"]) != (split, step)]
         if len(kept) < len(self.rows):
             self.rows = [*kept, row]
-            write(self.file, "".join(map(_line, self.rows)))
+            write_text(self.file, "".join(map(_line, self.rows)))
             return
         self.rows.append(row)
         with self.file.open("a", encoding="utf-8") as file:

@@ -20,7 +20,7 @@ from hypernoise_pl.report.summary import summary
 from hypernoise_pl.report.tables import Table, markdown, refinement, reward_hacking, table
 from hypernoise_pl.report.template import render
 from hypernoise_pl.report.verdict import verdict
-from hypernoise_pl.system.files import write
+from hypernoise_pl.system.files import write_text
 
 TITLE = "Test-time search and hypernetwork, compared"
 SHOWN = 8  # prompts in the picture grid
@@ -75,15 +75,15 @@ def write_report(
     results.finish([row for own in rows.values() for row in own])
     stats = {label: results.image_stats(own, features) for label, own in rows.items()}
     record = summary(rows, base, stats, description + devices_of(rows), judged_by)
-    write(results.folder / "summary.json", json.dumps(record, indent=1) + "\n")
+    write_text(results.folder / "summary.json", json.dumps(record, indent=1) + "\n")
     sections = sections_of(record, rows)
     text = f"# Comparison\n\n{verdict(record)}\n\n{record['description']}\n\n{markdown(sections['methods'])}"
     if len(sections["refinement"]) > 1:
         text += f"\nSearches from refined noise, with the same budget:\n\n{markdown(sections['refinement'])}"
     if len(sections["reward_hacking"]) > 1:
         text += f"\nGains in standard deviations of the base's scores:\n\n{markdown(sections['reward_hacking'])}"
-    write(results.folder / "report.md", text)
-    write(results.folder / REPORT, page(record, sections, list(grid_of(results, rows, base))))
+    write_text(results.folder / "report.md", text)
+    write_text(results.folder / REPORT, page(record, sections, list(grid_of(results, rows, base))))
     (results.folder / SO_FAR).unlink(missing_ok=True)
     return record
 

@@ -19,7 +19,7 @@ from hypernoise_pl.report.figures import to_tensor
 from hypernoise_pl.report.parquet import read_rows, write_rows
 from hypernoise_pl.report.rows import ImageRow
 from hypernoise_pl.report.summary import ImageStats
-from hypernoise_pl.system.files import whole, write
+from hypernoise_pl.system.files import atomic_write, write_text
 from hypernoise_pl.types import to_uint8
 
 IDENTITY = "comparison.json"  # the settings that decide the figures
@@ -58,7 +58,7 @@ class Results:
         for name in ("parts", "images"):
             (self.folder / name).mkdir(parents=True, exist_ok=True)
         if not file.exists():
-            write(file, json.dumps(identity, indent=1) + "\n")
+            write_text(file, json.dumps(identity, indent=1) + "\n")
 
     @staticmethod
     def unfinished(root: Path, identity: Mapping[str, Any], unlike: Callable[[Any, Any], str | None]) -> Path | None:
@@ -82,9 +82,9 @@ class Results:
             row.image = f"images/{label}/{row.prompt:05d}-{row.seed}.png"
             file = self.folder / row.image
             file.parent.mkdir(exist_ok=True)
-            with whole(file) as partial:
+            with atomic_write(file) as partial:
                 Image.fromarray(pixels.numpy()).save(partial, "PNG")
-        with whole(self._part(label, number)) as partial:
+        with atomic_write(self._part(label, number)) as partial:
             write_rows(rows, partial)
 
     def rows(self, labels: Sequence[str]) -> dict[str, list[ImageRow]]:
@@ -103,7 +103,7 @@ class Results:
     def finish(self, rows: Sequence[ImageRow]) -> Path:
         """Write all rows to one file."""
         file = self.folder / "results.parquet"
-        with whole(file) as partial:
+        with atomic_write(file) as partial:
             write_rows(rows, partial)
         return file
 
@@ -135,7 +135,7 @@ class Results:
             seconds = measure()
             self.folder.mkdir(parents=True, exist_ok=True)
             if not file.exists():
-                write(file, json.dumps({"seconds_per_nfe": seconds}) + "\n")
+                write_text(file, json.dumps({"seconds_per_nfe": seconds}) + "\n")
         try:
             return float(json.loads(file.read_text())["seconds_per_nfe"])
         except (OSError, ValueError, KeyError, TypeError) as error:

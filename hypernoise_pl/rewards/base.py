@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from hypernoise_pl.config.arguments import KeepsArguments
 from hypernoise_pl.system.autocast import without_autocast
-from hypernoise_pl.types import check_images, check_shape, left_alone
+from hypernoise_pl.types import check_images, check_not_modified, check_shape
 
 
 class Verifier(KeepsArguments, nn.Module, ABC):
@@ -42,7 +42,7 @@ class Verifier(KeepsArguments, nn.Module, ABC):
         self._values_checked = True
         if not len(images):
             return images.flatten(1).sum(1).float()
-        with without_autocast(images.device), left_alone(images, type(self).__name__):
+        with without_autocast(images.device), check_not_modified(images, type(self).__name__):
             scores = self._score(images, list(prompts))
         if not isinstance(scores, Tensor):
             raise ValueError(f"{type(self).__name__} must return a tensor of {len(prompts)} scores, got {scores!r}")

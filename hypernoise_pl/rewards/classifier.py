@@ -11,7 +11,7 @@ from torch import Tensor
 from hypernoise_pl.checkpoints.loading import load_pretrained_strict
 from hypernoise_pl.rewards.base import Reward
 from hypernoise_pl.rewards.preprocess import load_preprocessing
-from hypernoise_pl.types import nearest
+from hypernoise_pl.types import did_you_mean
 
 
 class ImageClassifier(Reward):
@@ -55,7 +55,9 @@ class ImageClassifier(Reward):
         if len(classes) == 1:
             return classes[0]
         if not classes:
-            raise ValueError(f"reward: the classifier has no class {prompt!r}{nearest(_normalise(prompt), self.names)}")
+            raise ValueError(
+                f"reward: the classifier has no class {prompt!r}{did_you_mean(_normalise(prompt), self.names)}"
+            )
         labels = ", ".join(f"{number} ({self.classifier.config.id2label[number]})" for number in classes)
         raise ValueError(f"reward: {prompt!r} names several classes: {labels}; give the complete label of one")
 

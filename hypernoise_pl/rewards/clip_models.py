@@ -10,7 +10,7 @@ from typing import Any
 from hypernoise_pl.checkpoints.conversion import ENDINGS, convert_keys, load_strict, read_checkpoint, skip_init
 from hypernoise_pl.checkpoints.loading import load_pretrained, load_pretrained_strict
 from hypernoise_pl.rewards.key_maps import OPEN_CLIP
-from hypernoise_pl.types import nearest
+from hypernoise_pl.types import did_you_mean
 
 TOKENIZER = "laion/CLIP-ViT-H-14-laion2B-s32B-b79K"  # all CLIP models have the same tokenizer
 
@@ -111,7 +111,9 @@ def model_config(architecture: str, what: str) -> Mapping[str, Any]:
     """
     if Path(architecture).suffix != ".json":
         if architecture not in ARCHITECTURES:
-            raise ValueError(f"{what}: unknown architecture {architecture!r}{nearest(architecture, ARCHITECTURES)}")
+            raise ValueError(
+                f"{what}: unknown architecture {architecture!r}{did_you_mean(architecture, ARCHITECTURES)}"
+            )
         return ARCHITECTURES[architecture]
     if not Path(architecture).exists():
         raise FileNotFoundError(f"{what} architecture {architecture}: no such file")

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from hypernoise_pl.objective import weighted_sum
 from hypernoise_pl.rewards.base import Reward, Verifier
 from hypernoise_pl.rewards.preprocess import shared_preprocessing
-from hypernoise_pl.types import nearest
+from hypernoise_pl.types import did_you_mean
 
 
 class RewardError(RuntimeError):
@@ -161,7 +161,7 @@ def check_names(rewards: Mapping[str, Any], weights: Mapping[str, float]) -> Non
             raise ValueError(f"rewards: {name!r} cannot name a reward; use another name, without a dot")
     for name in weights:
         if name not in rewards:
-            raise ValueError(f"reward_weights: no reward is called {name!r}{nearest(name, rewards)}")
+            raise ValueError(f"reward_weights: no reward is called {name!r}{did_you_mean(name, rewards)}")
     for name in rewards:
         if name not in weights:
             raise ValueError(f"reward_weights: reward {name!r} has no weight; give it one (0: only log it)")

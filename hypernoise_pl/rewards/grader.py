@@ -19,7 +19,7 @@ from hypernoise_pl.llm.endpoint import ChatEndpoint
 from hypernoise_pl.llm.errors import ChatError
 from hypernoise_pl.llm.images import ChatImage, chat_images
 from hypernoise_pl.rewards.base import Verifier
-from hypernoise_pl.types import nearest
+from hypernoise_pl.types import did_you_mean
 
 ASPECTS = {
     "accuracy": "does the image show everything the prompt asks for (objects, numbers, colours, places), and nothing "
@@ -75,7 +75,7 @@ class VisionLanguageGrader(Verifier):
         super().__init__()
         for name in weights or {}:
             if name not in ASPECTS:
-                raise ValueError(f"grader weights: no aspect is called {name!r}{nearest(name, ASPECTS)}")
+                raise ValueError(f"grader weights: no aspect is called {name!r}{did_you_mean(name, ASPECTS)}")
         self.weights = dict.fromkeys(ASPECTS, 1.0) | (weights or {})
         if min(self.weights.values()) < 0 or sum(self.weights.values()) == 0:
             raise ValueError(f"grader weights must be at least 0, and one of them above 0; got {self.weights}")

@@ -13,7 +13,7 @@ from hypernoise_pl.data.base import PromptDataModule, Split
 from hypernoise_pl.generators.base import Generator
 from hypernoise_pl.generators.conditioning_store import ConditioningStore, open_store
 from hypernoise_pl.progress import Steps
-from hypernoise_pl.system.threads import following_load
+from hypernoise_pl.system.threads import adaptive_threads
 
 SHARD = 64  # prompts encoded together and written as one file: some 100 MB for the largest text encoders
 
@@ -71,7 +71,7 @@ def encode_missing(
         generator.text_encoders_on(device),
         Steps("cache-prompts", len(texts), "prompts", len(texts) - len(missing), note) as steps,
     ):
-        for part in following_load(parts):
+        for part in adaptive_threads(parts):
             cached = cache.texts()
             left = [text for text in part if text not in cached]
             if left:

@@ -100,7 +100,7 @@ def _entries(run: RunContext, runner: ComparisonRunner) -> Sequence[Entry]:
     timed = comparison.budget_seconds is not None
     with phase("compare: measuring the speed of every method") if timed else contextlib.nullcontext():
         entries = runner.entries
-    for name, why in runner.over.items():
+    for name, why in runner.over_budget.items():
         say(f"compare: {name} {why}")
     return entries
 
@@ -112,7 +112,7 @@ def _texts(run: RunContext, runner: ComparisonRunner, entries: Sequence[Entry]) 
     say(f"compare: {run.description}\ncompare: {len(entries)} rows, {size}, on {device}")
     say(f"compare: run folder {run.folder.path}")
     credit = None if runner.judge is None else runner.judge.credit()
-    parts = [run.description, f"{size}, on {device}", *(f"{name} {why}" for name, why in runner.over.items())]
+    parts = [run.description, f"{size}, on {device}", *(f"{name} {why}" for name, why in runner.over_budget.items())]
     return _Texts([entry.label for entry in entries], "; ".join(parts), credit)
 
 

@@ -17,9 +17,9 @@ from hypernoise_pl.progress import say
 from hypernoise_pl.runs.context import RunContext
 from hypernoise_pl.runs.judging import check_judge, skip_unjudged_validation
 from hypernoise_pl.runs.measure import measure
-from hypernoise_pl.system.files import write
-from hypernoise_pl.training.checkpoint_io import read_checkpoint, to_continue
-from hypernoise_pl.training.loggers import conclude, end, go_on, tell
+from hypernoise_pl.system.files import write_text
+from hypernoise_pl.training.checkpoint_io import checkpoint_to_resume, read_checkpoint
+from hypernoise_pl.training.loggers import close_loggers, log_config, log_summary, resume_logs
 
 
 def fit(run: RunContext) -> dict[str, Any] | None:
@@ -35,20 +35,20 @@ def fit(run: RunContext) -> dict[str, Any] | None:
         check_judge(run, "test")
         skip_unjudged_validation(run)
     if run.checkpoint is None and first:
-        to_continue(None, folder)  # another process may have written there while this one was loading
+        checkpoint_to_resume(None, folder)  # another process may have written there while this one was loading
     folder.mkdir(parents=True, exist_ok=True)
-    write(folder / "config.yaml", run.config_yaml)
+    write_text(folder / "config.yaml", run.config_yaml)
     if first:
         _print_start(run)
     fit_seconds = _train(run)
     adapter = folder / "adapter"
     save_adapter(model.adapter, adapter, model.objective.record(), first)
-    notes = [model.skipped(), _unfinished_steps(trainer)]
+    notes = [model.skipped_steps(), _unfinished_steps(trainer)]
     summary = measure(run, "test", adapter, fit_seconds, [note for note in notes if note])
     if first:
         if summary is not None:
-            conclude(trainer.loggers, read_config(folder / "config.yaml"), summary, trainer.global_step)
-        end(trainer.loggers)
+            log_summary(trainer.loggers, read_config(folder / "config.yaml"), summary, trainer.global_step)
+        close_loggers(trainer.loggers)
     return summary
 
 
@@ -64,8 +64,8 @@ def _train(run: RunContext) -> float:
     start = time.monotonic()
     if trainer.is_global_zero:
         if checkpoint is not None:
-            go_on(trainer.loggers, read_checkpoint(checkpoint))
-        tell(trainer.loggers, read_config(run.folder.path / "config.yaml"))
+            resume_logs(trainer.loggers, read_checkpoint(checkpoint))
+        log_config(trainer.loggers, read_config(run.folder.path / "config.yaml"))
     weights_only = True if checkpoint else None
     trainer.fit(run.model, datamodule=run.datamodule, ckpt_path=checkpoint, weights_only=weights_only)
     seconds = time.monotonic() - start

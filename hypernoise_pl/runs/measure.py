@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from hypernoise_pl.adapters.files import restore
+from hypernoise_pl.adapters.files import load_weights
 from hypernoise_pl.callbacks.image_grid import ImageGrid
 from hypernoise_pl.callbacks.progress import Progress
 from hypernoise_pl.callbacks.run_benchmark import RunBenchmark
@@ -20,9 +20,9 @@ from hypernoise_pl.report.tables import few_methods
 from hypernoise_pl.runs.context import RunContext
 from hypernoise_pl.runs.judging import check_judge, evaluate_callback
 from hypernoise_pl.runs.step_time import DEVICE, SECONDS, device_name
-from hypernoise_pl.system.files import write
-from hypernoise_pl.training.loggers import where
-from hypernoise_pl.training.profiling import traces
+from hypernoise_pl.system.files import write_text
+from hypernoise_pl.training.loggers import log_location
+from hypernoise_pl.training.profiling import profile_folders
 
 
 def validate(run: RunContext) -> dict[str, Any] | None:
@@ -71,7 +71,7 @@ def measure(
         return summary
     if summary is not None:
         run.folder.path.mkdir(parents=True, exist_ok=True)
-        write(run.folder.path / "summary.json", json.dumps(summary, indent=1) + "\n")
+        write_text(run.folder.path / "summary.json", json.dumps(summary, indent=1) + "\n")
     say("\n".join([*lines, *_files(run, adapter, summary is not None, fit_seconds > 0)]))
     say(f"next         {_predict_command(adapter, run.datamodule.evaluated_prompts(split)[0].text)}")
     return summary
@@ -82,7 +82,7 @@ def _restore_and_measure(run: RunContext, split: Split, limit: str) -> dict[str,
     if getattr(run.trainer, limit) == 0:  # as the adapter's run may have it
         raise ConfigError(f"trainer.{limit}: 0, and nothing would be measured; --trainer.{limit}=1.0 measures all")
     assert run.adapter is not None
-    restore(run.model.adapter, run.adapter)
+    load_weights(run.model.adapter, run.adapter)
     return measure(run, split, run.adapter)
 
 
@@ -96,7 +96,9 @@ def _files(run: RunContext, adapter: Path, summary: bool, after_fit: bool) -> It
         yield f"picture      {picture}"
     if after_fit and (folder / PAGE).exists():
         yield f"page         {folder / PAGE}"
-    yield from (f"{name:<12} {file}" for name, file in [*map(where, trainer.loggers), *traces(trainer.profiler)])
+    yield from (
+        f"{name:<12} {file}" for name, file in [*map(log_location, trainer.loggers), *profile_folders(trainer.profiler)]
+    )
 
 
 def _speed(run: RunContext) -> dict[str, Any]:

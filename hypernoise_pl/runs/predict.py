@@ -10,8 +10,8 @@ from typing import Any
 
 import torch
 
-from hypernoise_pl.adapters.description import digest
-from hypernoise_pl.adapters.files import restore
+from hypernoise_pl.adapters.description import adapter_digest
+from hypernoise_pl.adapters.files import load_weights
 from hypernoise_pl.config.identity import described, digest_of
 from hypernoise_pl.data.columns import NUMBER
 from hypernoise_pl.metrics.image_files import save_png
@@ -21,8 +21,8 @@ from hypernoise_pl.report.figures import image_grid, to_tensor
 from hypernoise_pl.runs.context import PredictRequest, RunContext
 from hypernoise_pl.runs.predictions import END, ROWS, SETTINGS, Predictions
 from hypernoise_pl.runs.unfinished import unfinished_folder
-from hypernoise_pl.system.files import held
-from hypernoise_pl.system.threads import following_load
+from hypernoise_pl.system.files import lock_folder
+from hypernoise_pl.system.threads import adaptive_threads
 from hypernoise_pl.training.precision import check_trainer
 from hypernoise_pl.types import Prompt, Rollout, to_uint8
 
@@ -38,14 +38,14 @@ def predict(run: RunContext) -> list[dict[str, Any]]:
     assert request is not None and run.adapter is not None
     prompts = request.prompts or run.datamodule.prompts("test")
     check_trainer(run.trainer)
-    restore(model.adapter, run.adapter)
+    load_weights(model.adapter, run.adapter)
     model.to(run.trainer.strategy.root_device)
     with phase("predict: hashing the weights"):
         settings = _settings(run, run.adapter, prompts, request.seeds)
     if not run.folder.named:
         earlier = unfinished_folder(run.folder.path.parent, SETTINGS, END, settings)
         run.folder.switch_to(earlier or run.folder.path)
-    with held(run.folder.path):
+    with lock_folder(run.folder.path):
         predictions = Predictions(run.folder.path, settings)
         kept = _write_missing(run, request, predictions, prompts)
         _grid(predictions).save(predictions.folder / END)
@@ -68,7 +68,7 @@ def _write_missing(
     seeds, count = request.seeds, len(strengths) * len(request.seeds)
     done = [predictions.of(prompt.index, count) is not None for prompt in prompts]
     with Steps("predict", len(prompts), "prompts", sum(done)) as steps:
-        for prompt in following_load([prompt for prompt in prompts if not done[prompt.index]]):
+        for prompt in adaptive_threads([prompt for prompt in prompts if not done[prompt.index]]):
             noise = _noise(run, prompt, seeds).to(run.model.device)
             repeated = [prompt] * len(seeds)
             with run.trainer.precision_plugin.forward_context():  # as test does
@@ -94,7 +94,7 @@ def _settings(run: RunContext, adapter: Path, prompts: Sequence[Prompt], seeds: 
     layout = {} if options.benchmark is None else {"benchmark": options.benchmark}
     return {
         "generator": described(model.generator) | {"noise_shape": list(model.generator.noise_shape)},
-        "adapter": digest(adapter),
+        "adapter": adapter_digest(adapter),
         "strength": options.strength,
         "steps": options.steps or model.steps,
         "precision": run.trainer.precision,

@@ -9,7 +9,7 @@ from typing import Any
 
 from hypernoise_pl.config.identity import first_difference
 from hypernoise_pl.config.signatures import ConfigError
-from hypernoise_pl.system.files import read_settings, write
+from hypernoise_pl.system.files import read_settings, write_text
 
 SETTINGS, ROWS, END = "settings.json", "predictions.jsonl", "grid.png"
 
@@ -37,7 +37,7 @@ class Predictions:
         elif (folder / ROWS).exists():
             raise ConfigError(f"--output {folder}: holds {ROWS}, but no {SETTINGS}; give another --output")
         else:
-            write(file, json.dumps(settings, indent=1) + "\n")
+            write_text(file, json.dumps(settings, indent=1) + "\n")
         if (folder / ROWS).exists():
             self.rows = _whole_rows(folder / ROWS)
             self._rewrite()  # without a row that is cut short
@@ -67,7 +67,7 @@ class Predictions:
             file.write("".join(json.dumps(row) + "\n" for row in rows))
 
     def _rewrite(self) -> None:
-        write(self.folder / ROWS, "".join(json.dumps(row) + "\n" for row in self.rows))
+        write_text(self.folder / ROWS, "".join(json.dumps(row) + "\n" for row in self.rows))
 
 
 def _whole_rows(file: Path) -> list[dict[str, Any]]:

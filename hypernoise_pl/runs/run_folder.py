@@ -7,8 +7,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Self
 
-from hypernoise_pl.distributed.launched import new_run_of_all
-from hypernoise_pl.system.files import drop_if_empty
+from hypernoise_pl.distributed.launched import new_shared_run
+from hypernoise_pl.system.files import remove_if_empty
 
 OUTPUT_VARIABLE = "HYPERNOISE_OUTPUT"  # names the run folder to the processes that a run starts
 
@@ -58,7 +58,7 @@ class RunFolder:
         elif output is not None:
             self.path = output
         else:
-            self.path = new_run_of_all(kind)
+            self.path = new_shared_run(kind)
             self._made = self.path if first else None
         self.trial = self._scratch is not None
         os.environ[OUTPUT_VARIABLE] = str(self.path)
@@ -75,7 +75,7 @@ class RunFolder:
     def remove_if_empty(self) -> None:
         """Remove a folder that was made for this run, if nothing is in it."""
         if self._made is not None:
-            drop_if_empty(self._made)
+            remove_if_empty(self._made)
 
     def close(self) -> None:
         """End the use of the folder."""

@@ -14,7 +14,7 @@ from hypernoise_pl.data.text_file import read_text
 from hypernoise_pl.metrics.geneval.classes import COCO_NAMES
 from hypernoise_pl.metrics.geneval.rules import COLOURS, Detection
 from hypernoise_pl.score.left_out import LeftOut
-from hypernoise_pl.types import nearest
+from hypernoise_pl.types import did_you_mean
 
 LAYOUT = re.compile(r"(?:.*/)?(\d{1,9})/samples/(\d{1,9})\.png")
 FAR = 1e9  # pixels; no side of a box lies farther out
@@ -117,7 +117,7 @@ def _fields(line: str) -> dict[str, Any]:
         raise _Unusable(f"not JSON: {error.msg} at column {error.colno}") from error
     if not isinstance(fields, dict) or not isinstance(fields.get("filename"), str):
         names = [*fields] if isinstance(fields, dict) else []
-        raise _Unusable(f'needs an object with a text "filename"{nearest("filename", names)}')
+        raise _Unusable(f'needs an object with a text "filename"{did_you_mean("filename", names)}')
     return fields
 
 
@@ -135,7 +135,7 @@ def _place(fields: dict[str, Any], prompts: int) -> tuple[int, int]:
 def _objects(fields: dict[str, Any], classes: Collection[str]) -> tuple[Detection, ...]:
     objects = fields.get("objects")
     if not isinstance(objects, list):
-        raise _Unusable(f'needs a list "objects", which may be empty{nearest("objects", fields)}')
+        raise _Unusable(f'needs a list "objects", which may be empty{did_you_mean("objects", fields)}')
     return tuple(_object(each, f"object {number}", classes) for number, each in enumerate(objects, 1))
 
 
@@ -144,18 +144,18 @@ def _object(fields: Any, where: str, classes: Collection[str]) -> Detection:
         raise _Unusable(f"{where}: must be an object with class, score and box, got {brief(fields)}")
     for key in ("class", "score", "box"):
         if key not in fields:
-            raise _Unusable(f'{where}: has no "{key}"{nearest(key, fields)}')
+            raise _Unusable(f'{where}: has no "{key}"{did_you_mean(key, fields)}')
     name, score, colour = fields["class"], fields["score"], fields.get("color")
     if not isinstance(name, str):
         raise _Unusable(f"{where}: class must be a name, got {brief(name)}")
     if name not in classes:
         if COCO_NAMES.get(name) not in classes:
-            raise _Unusable(f"{where}: no class {name!r} in GenEval{nearest(name, classes)}")
+            raise _Unusable(f"{where}: no class {name!r} in GenEval{did_you_mean(name, classes)}")
         name = COCO_NAMES[name]
     if not _is_number(score) or not 0 <= score <= 1:
         raise _Unusable(f"{where}, {name}: score must be in 0 to 1, got {brief(score)}")
     if colour is not None and colour not in COLOURS:
-        hint = nearest(colour, COLOURS) if isinstance(colour, str) else ""
+        hint = did_you_mean(colour, COLOURS) if isinstance(colour, str) else ""
         raise _Unusable(f"{where}, {name}: no color {colour!r} in GenEval{hint}; colors: {', '.join(COLOURS)}")
     return Detection(name, _box(fields["box"], f"{where}, {name}"), colour, float(score))
 

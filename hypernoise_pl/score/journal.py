@@ -13,7 +13,7 @@ from hypernoise_pl.config.signatures import ConfigError
 from hypernoise_pl.metrics.benchmark import Outcome
 from hypernoise_pl.metrics.image_files import ImageFile
 from hypernoise_pl.score.left_out import LeftOut
-from hypernoise_pl.system.files import read_settings, write
+from hypernoise_pl.system.files import read_settings, write_text
 
 SETTINGS = "settings.json"
 Key = tuple[str, str, int]  # method, name and prompt of an image
@@ -43,7 +43,7 @@ class Journal:
         elif any((folder / name).exists() for name in ("summary.json", "results.jsonl")):
             raise ConfigError(f"--output {folder}: holds another run's figures; give another --output")
         else:
-            write(folder / SETTINGS, json.dumps(settings, indent=1) + "\n")
+            write_text(folder / SETTINGS, json.dumps(settings, indent=1) + "\n")
         self._end_line()
 
     def known(self, images: Iterable[ImageFile]) -> dict[Key, Outcome | LeftOut]:

@@ -16,7 +16,7 @@ from hypernoise_pl.report.template import render
 from hypernoise_pl.score.left_out import LeftOut
 from hypernoise_pl.score.pictures import read_image
 from hypernoise_pl.score.table import table
-from hypernoise_pl.system.files import write
+from hypernoise_pl.system.files import write_text
 
 MOST = 600  # images on a page; about 8 kB each
 SIZE = 192  # pixels of a picture's longer side
@@ -39,7 +39,7 @@ def write_page(
     ordered = sorted(scored, key=_badness)
     cards = [_card(each, summary["binary"]) for each in ordered[:MOST]]
     file = folder / "score.html"
-    write(
+    write_text(
         file,
         render(
             "score.html",

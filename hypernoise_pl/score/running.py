@@ -15,7 +15,7 @@ from hypernoise_pl.progress import Steps
 from hypernoise_pl.score.journal import Journal, key_of
 from hypernoise_pl.score.left_out import LeftOut
 from hypernoise_pl.score.pictures import Unreadable, read_image
-from hypernoise_pl.system.threads import following_load
+from hypernoise_pl.system.threads import adaptive_threads
 
 READERS = 4  # threads that decode the images of the next batch while one is scored
 
@@ -55,7 +55,7 @@ def run(
     wanted = [batch for batch in batches if any(key_of(image) not in done for image in batch)]
     where = next((parameter.device for parameter in benchmark.parameters()), device())
     with Steps("score", len(own), "images", len(own) - sum(map(len, wanted))) as steps:
-        for batch, pixels in following_load(_readable(wanted, journal, steps)):
+        for batch, pixels in adaptive_threads(_readable(wanted, journal, steps)):
             journal.add(batch, benchmark(pixels.to(where), [image.prompt for image in batch]))
             steps.advance(len(batch))
     known = journal.known(images)

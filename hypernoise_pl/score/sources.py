@@ -13,7 +13,7 @@ from hypernoise_pl.data.columns import NUMBER, TAG, find_name
 from hypernoise_pl.data.text_file import read_text
 from hypernoise_pl.metrics.image_files import ImageFile, ImageFolder
 from hypernoise_pl.score.left_out import LeftOut
-from hypernoise_pl.types import Prompt, nearest
+from hypernoise_pl.types import Prompt, did_you_mean
 
 PREDICTIONS, COMPARISON = "predictions.jsonl", "results.parquet"
 
@@ -78,7 +78,7 @@ def only(images: Images, method: str) -> Images:
     if not files:
         names = list(dict.fromkeys(image.made_by for image in images.files if image.made_by))
         there = f"; there are {', '.join(names)}" if names else "; the images are of one method, without a name"
-        raise ValueError(f"--method {method}: no image is of it{nearest(method, names)}{there}")
+        raise ValueError(f"--method {method}: no image is of it{did_you_mean(method, names)}{there}")
     return replace(images, files=files, left=left)
 
 
@@ -213,7 +213,7 @@ def _rows_of(file: Path, key: str) -> list[dict[str, Any]]:
             raise ValueError(f"images {file}, line {number}: not JSON: {error.msg}") from error
         if not isinstance(row, dict) or key not in row:
             names = list(row) if isinstance(row, dict) else []
-            raise ValueError(f'images {file}, line {number}: needs an object with "{key}"{nearest(key, names)}')
+            raise ValueError(f'images {file}, line {number}: needs an object with "{key}"{did_you_mean(key, names)}')
         rows.append(row)
     return rows
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from hypernoise_pl.generators.base import Generator
 from hypernoise_pl.rewards.latent.base import LatentVerifier
-from hypernoise_pl.types import Conditioning, left_alone
+from hypernoise_pl.types import Conditioning, check_not_modified
 
 Scorer = Callable[[Tensor, list[str]], Tensor]
 
@@ -82,7 +82,7 @@ class Scoring:
         if isinstance(self.scorer, LatentVerifier):
             return None, self.scorer(self.generator, latents, conditioning, texts, self.network)
         images = self.generator.decode(latents)
-        with left_alone(images, "the scorer"):
+        with check_not_modified(images, "the scorer"):
             if isinstance(self.scorer, ByRow):
                 scores = self.scorer.score(images, rows.tolist())
             else:

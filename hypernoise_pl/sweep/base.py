@@ -12,7 +12,7 @@ from hypernoise_pl.config.options import Options
 from hypernoise_pl.config.signatures import ConfigError
 from hypernoise_pl.sweep.definition import Definition
 from hypernoise_pl.sweep.space import as_flags, text
-from hypernoise_pl.types import nearest
+from hypernoise_pl.types import did_you_mean
 
 SEEDS = ("seed_everything", "model.noise.seed", "data.seed")  # what a trial's seed sets
 _TAGS = re.compile(r"validation/(base|hypernetwork)/(judge|missing)/.+|train/.+")  # named by prompts, or by the loss
@@ -90,7 +90,7 @@ def _check_figures(definition: Definition, full: dict[str, Any]) -> None:
         known += [f"validation/{method}/{name}" for name in ("diversity", *(f"reward/{each}" for each in rewards))]
     for figure in definition.figures:
         if figure not in known and not _TAGS.fullmatch(figure) and not figure.startswith("noise/"):
-            why = nearest(figure, known) or f"; there are {', '.join(known)}"
+            why = did_you_mean(figure, known) or f"; there are {', '.join(known)}"
             raise ConfigError(f"objectives: no validation logs {figure!r}{why}")
 
 

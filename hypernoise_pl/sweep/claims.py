@@ -15,7 +15,7 @@ from typing import Any
 
 import psutil
 
-from hypernoise_pl.system.files import write
+from hypernoise_pl.system.files import write_text
 
 BEAT = 20.0  # seconds between two signs of life
 GRACE = 240.0  # seconds without one after which a worker of another machine is taken for dead; NFS may show a change a
@@ -38,7 +38,7 @@ class Claim:
 
     def release(self) -> None:
         """Leave the folder to the next."""
-        write(self.file, json.dumps({**_me(), "released": True}))
+        write_text(self.file, json.dumps({**_me(), "released": True}))
 
 
 def new_folder(above: Path, number: int) -> Claim | None:

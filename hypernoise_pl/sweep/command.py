@@ -36,7 +36,7 @@ from hypernoise_pl.sweep.space import grid_point, words
 from hypernoise_pl.sweep.study import JOURNAL, STORAGE_VARIABLE, open_storage, shown_url, storage_url
 from hypernoise_pl.sweep.table import table
 from hypernoise_pl.sweep.worker import Plan, Worker
-from hypernoise_pl.system.files import RUNS, write
+from hypernoise_pl.system.files import RUNS, write_text
 from hypernoise_pl.system.signals import Stopped
 
 DEFINITION, BASE = "sweep.yaml", "base.yaml"
@@ -196,8 +196,8 @@ def _begin(folder: Path, definition: Definition, base: dict[str, Any]) -> None:
         raise ConfigError(f"--output {folder}: holds other files and no sweep; give another --output")
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / BASE).is_file():
-        write(folder / BASE, yaml.safe_dump(base, sort_keys=False, width=120))
-    write(file, definition.as_yaml())
+        write_text(folder / BASE, yaml.safe_dump(base, sort_keys=False, width=120))
+    write_text(file, definition.as_yaml())
 
 
 def _same_folder(plan: Plan) -> None:

@@ -15,7 +15,7 @@ from hypernoise_pl.config.files import SWEEPS, conf_folder, sweep_names
 from hypernoise_pl.config.loading import read_mapping
 from hypernoise_pl.config.signatures import ConfigError
 from hypernoise_pl.sweep.space import Dimension, Value, choice, grid_size, of_groups, of_parameters
-from hypernoise_pl.types import nearest
+from hypernoise_pl.types import did_you_mean
 
 DIRECTIONS = ("maximize", "minimize")
 SAMPLERS = {
@@ -132,7 +132,7 @@ class Definition:
             names = [each.name for each in self.dimensions]
             for name in point:
                 if name not in names:
-                    raise ConfigError(f"{where}: {name!r} is not varied{nearest(str(name), names)}")
+                    raise ConfigError(f"{where}: {name!r} is not varied{did_you_mean(str(name), names)}")
             for name in names:
                 if name not in point:
                     raise ConfigError(f"{where}: {name} is missing; give every parameter and group a value")
@@ -214,7 +214,7 @@ def find_sweep(name: str) -> Path:
             return path
     if Path(name).is_dir():
         raise ConfigError(f"sweep {name}: a folder; give a YAML file, such as {name}/sweep.yaml")
-    hint = nearest(short, sweep_names()) or f"; there is {', '.join(sweep_names())}, or give a file"
+    hint = did_you_mean(short, sweep_names()) or f"; there is {', '.join(sweep_names())}, or give a file"
     raise ConfigError(f"sweep {name}: no such file{hint}")
 
 
@@ -234,7 +234,7 @@ def read_definition(name: str, flags: Sequence[tuple[str, str]] = ()) -> Definit
         known = [each.name for each in fields(Definition)]
         for key in loaded:
             if key not in known:
-                whole = nearest(key, known) or f"; a sweep has {', '.join(known[1:])}"
+                whole = did_you_mean(key, known) or f"; a sweep has {', '.join(known[1:])}"
                 raise ConfigError(f"no key is called {key!r}{whole}")
         if isinstance(loaded.get("set", {}), dict):
             loaded["set"] = {**loaded.get("set", {}), **{flag: choice(value) for flag, value in flags}}
@@ -270,13 +270,13 @@ def _checked(key: str, arguments: dict[str, Any], path: str) -> dict[str, Any]:
     taken = list(inspect.signature(getattr(importlib.import_module(module), name)).parameters)
     for argument in arguments:
         if argument not in taken:
-            raise ConfigError(f"{key}: {name} takes no {argument!r}{nearest(argument, taken)}")
+            raise ConfigError(f"{key}: {name} takes no {argument!r}{did_you_mean(argument, taken)}")
     return arguments
 
 
 def _one_of(key: str, value: Any, known: Sequence[str] | Mapping[str, str]) -> None:
     if not isinstance(value, str) or value not in known:
-        raise ConfigError(f"{key}: {value!r}; it is one of {', '.join(known)}{nearest(str(value), list(known))}")
+        raise ConfigError(f"{key}: {value!r}; it is one of {', '.join(known)}{did_you_mean(str(value), list(known))}")
 
 
 def _whole(key: str, value: Any, least: int) -> None:

@@ -17,7 +17,7 @@ from hypernoise_pl.sweep.definition import Definition
 from hypernoise_pl.sweep.results import SUMMARY, Point, as_json, best, command_of, points, summary
 from hypernoise_pl.sweep.space import labels, short, words
 from hypernoise_pl.sweep.table import ordered, rows
-from hypernoise_pl.system.files import write
+from hypernoise_pl.system.files import write_text
 
 PAGE = "report.html"
 NAMED = 6  # curves with a name
@@ -28,9 +28,9 @@ def write_report(definition: Definition, study: Study, folder: Path, base: Path)
     """Write ``summary.json`` and ``report.html`` of what there is so far, whole or not at all."""
     found = points(study, definition, folder)
     record = summary(definition, found, study, folder, base)
-    write(folder / SUMMARY, as_json(record))
+    write_text(folder / SUMMARY, as_json(record))
     chosen = best(found, definition, study)
-    write(folder / PAGE, _page(definition, found, chosen, record["importance"], base, record["finished"]))
+    write_text(folder / PAGE, _page(definition, found, chosen, record["importance"], base, record["finished"]))
 
 
 def verdict(definition: Definition, found: Sequence[Point], chosen: Sequence[Point]) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import lightning as L
 
-from hypernoise_pl.types import nearest
+from hypernoise_pl.types import did_you_mean
 
 VALIDATIONS = "validations.jsonl"
 
@@ -44,7 +44,7 @@ class ReportTrial(L.Callback):
         found = {name: float(value) for name, value in trainer.callback_metrics.items()}
         for name in self.figures:
             if name not in found:
-                raise ValueError(f"objectives: this validation did not log {name!r}{nearest(name, found)}")
+                raise ValueError(f"objectives: this validation did not log {name!r}{did_you_mean(name, found)}")
         ends = False
         if trainer.is_global_zero:
             with (self.folder / VALIDATIONS).open("a") as opened:

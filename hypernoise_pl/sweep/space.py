@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from hypernoise_pl.config.signatures import ConfigError
-from hypernoise_pl.types import nearest
+from hypernoise_pl.types import did_you_mean
 
 if TYPE_CHECKING:
     from optuna.trial import Trial
@@ -204,7 +204,9 @@ def _dimension(name: str, values: Any) -> Dimension:
         raise ConfigError(f"{where}: {values!r}; needs a list of values, or low and high of a range")
     for key in values:
         if key not in ("low", "high", "step", "log"):
-            raise ConfigError(f"{where}: a range has no {key!r}{nearest(str(key), ['low', 'high', 'step', 'log'])}")
+            raise ConfigError(
+                f"{where}: a range has no {key!r}{did_you_mean(str(key), ['low', 'high', 'step', 'log'])}"
+            )
     for key in ("low", "high"):
         if key not in values:
             raise ConfigError(f"{where}: a range needs {key}")

@@ -19,8 +19,8 @@ from hypernoise_pl.cli.run import run
 from hypernoise_pl.sweep.definition import Definition
 from hypernoise_pl.sweep.reporting import Pruned, ReportTrial, mean, validations
 from hypernoise_pl.sweep.versions import versions
-from hypernoise_pl.system.files import write
-from hypernoise_pl.system.signals import Stopped, output_may_close, stoppable
+from hypernoise_pl.system.files import write_text
+from hypernoise_pl.system.signals import Stopped, allow_closed_output, stoppable
 
 PRUNED = 3  # exit status
 RESULT = "result.json"
@@ -65,9 +65,9 @@ def main(file: Path) -> int:
     callbacks = [ReportTrial(folder, definition.figures, prune)]
     folder.mkdir(parents=True, exist_ok=True)
     if int(os.environ.get("LOCAL_RANK", 0)) == 0:
-        write(folder / "versions.json", json.dumps(versions(), indent=1) + "\n")
+        write_text(folder / "versions.json", json.dumps(versions(), indent=1) + "\n")
     try:
-        with stoppable(), output_may_close():
+        with stoppable(), allow_closed_output():
             status = run("fit", job.flags, options, flags, callbacks).status
     except Pruned:
         shutil.rmtree(folder / "checkpoints", ignore_errors=True)  # nobody goes on from them
@@ -76,7 +76,7 @@ def main(file: Path) -> int:
         return stopped.code
     if status == 0 and int(os.environ.get("LOCAL_RANK", 0)) == 0:
         step, figures = max(validations(folder).items())
-        write(folder / RESULT, json.dumps({"step": step, "figures": figures}, indent=1) + "\n")
+        write_text(folder / RESULT, json.dumps({"step": step, "figures": figures}, indent=1) + "\n")
     return status
 
 

@@ -26,7 +26,7 @@ from hypernoise_pl.sweep.reporting import mean, validations
 from hypernoise_pl.sweep.space import as_flags, flags_of, words
 from hypernoise_pl.sweep.study import POINT, STORAGE_VARIABLE, open_study, trial_for, trial_of
 from hypernoise_pl.sweep.trial import PRUNED, RESULT, Job
-from hypernoise_pl.system.files import held, write
+from hypernoise_pl.system.files import lock_folder, write_text
 from hypernoise_pl.training.checkpoint_io import newest_checkpoint
 
 TRIALS = "trials"
@@ -237,7 +237,7 @@ class Worker:
                 flags = [*flags, "--ckpt_path=last"]
         folder.mkdir(parents=True, exist_ok=True)
         file = folder / "trial.json"
-        write(file, json.dumps(asdict(job) | {"flags": flags}, indent=1) + "\n")
+        write_text(file, json.dumps(asdict(job) | {"flags": flags}, indent=1) + "\n")
         environment = {key: value for key, value in os.environ.items() if key not in _OF_A_RUN} | self.environment
         if self.plan.url is not None:
             environment[STORAGE_VARIABLE] = self.plan.url
@@ -277,7 +277,7 @@ def _wait_for(folder: Path, stop: threading.Event) -> None:
     """Wait until the fit of a worker that has died, which ends by itself with a checkpoint, has left the folder."""
     while folder.is_dir() and not stop.is_set():
         try:
-            with held(folder):
+            with lock_folder(folder):
                 return
         except ValueError:
             stop.wait(0.5)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 RUNS = Path("runs")
-TRIALS = RUNS / "debug"  # the key ``output`` of conf/debug's files: no command takes an adapter from there by itself
+DEBUG_RUNS = RUNS / "debug"  # the key ``output`` of conf/debug's files; no command takes an adapter from it by default
 
 
 def kind_of_run(command: str, output: str) -> str:
@@ -22,7 +22,7 @@ def kind_of_run(command: str, output: str) -> str:
         command: of the command line.
         output: the configuration's; ``runs/debug``, or a run in it, for a trial.
     """
-    return TRIALS.name if command == "fit" and TRIALS in (Path(output), Path(output).parent) else command
+    return DEBUG_RUNS.name if command == "fit" and DEBUG_RUNS in (Path(output), Path(output).parent) else command
 
 
 def new_run(command: str) -> Path:
@@ -39,7 +39,7 @@ def new_run(command: str) -> Path:
     raise AssertionError
 
 
-def drop_if_empty(folder: Path) -> None:
+def remove_if_empty(folder: Path) -> None:
     """Remove a run folder in which nothing was written, and the folders above it that this leaves empty."""
     with contextlib.suppress(OSError):
         os.removedirs(folder)
@@ -58,7 +58,7 @@ def newest_run(command: str, holding: str) -> Path:
 
 
 @contextlib.contextmanager
-def held(folder: Path) -> Iterator[None]:
+def lock_folder(folder: Path) -> Iterator[None]:
     """Keep other processes of this machine from running in a folder meanwhile; it is made if need be.
 
     The folder itself is locked, so that no file is left and a process that dies leaves no lock.
@@ -89,7 +89,7 @@ def held(folder: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def whole(file: Path) -> Iterator[Path]:
+def atomic_write(file: Path) -> Iterator[Path]:
     """A file to write beside ``file``; it takes its place once it is complete, or is removed.
 
     Raises:
@@ -107,9 +107,9 @@ def whole(file: Path) -> Iterator[Path]:
         partial.unlink(missing_ok=True)
 
 
-def write(file: Path, text: str) -> None:
+def write_text(file: Path, text: str) -> None:
     """Write a text file, whole or not at all."""
-    with whole(file) as partial:
+    with atomic_write(file) as partial:
         partial.write_text(text)
 
 
@@ -135,11 +135,11 @@ def write_tensors(file: Path, tensors: Mapping[str, Any], metadata: dict[str, st
     """
     from safetensors.torch import save
 
-    with whole(file) as partial:
+    with atomic_write(file) as partial:
         partial.write_bytes(save({name: tensor.contiguous() for name, tensor in tensors.items()}, metadata))
 
 
-def give_usual_modes(folder: Path) -> None:
+def set_default_modes(folder: Path) -> None:
     """Let the files of a folder that another library wrote have the mode that every new file gets."""
     mask = os.umask(0)
     os.umask(mask)

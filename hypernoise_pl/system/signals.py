@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any, TextIO
 
-ASKING = (signal.SIGTERM, signal.SIGINT)
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class Stopped(BaseException):
@@ -28,7 +28,7 @@ class Stopped(BaseException):
         self.code = 128 + signum
 
 
-class Asked:
+class StopRequest:
     """Whether a signal has asked to stop.
 
     Attributes:
@@ -45,21 +45,21 @@ def stoppable() -> Iterator[None]:
     def stop(signum: int, frame: Any) -> None:
         raise Stopped(signum)
 
-    with _handled_by(stop):
+    with _handle_signals(stop):
         yield
 
 
 @contextlib.contextmanager
-def stoppable_at_a_step() -> Iterator[Asked]:
+def stoppable_at_step() -> Iterator[StopRequest]:
     """Take note of the first signal, for work that must come to a step's end; raise ``Stopped`` at the second."""
-    asked = Asked()
+    asked = StopRequest()
 
     def note(signum: int, frame: Any) -> None:
         if asked.signum is not None:
             raise Stopped(signum)
         asked.signum = signum
 
-    with _handled_by(note):
+    with _handle_signals(note):
         yield asked
 
 
@@ -70,7 +70,7 @@ def run_script(main: Callable[[], Any]) -> int:
         Exit status: that of a signal, with a line that says how to continue, or 0.
     """
     try:
-        with stoppable(), output_may_close():
+        with stoppable(), allow_closed_output():
             main()
         return 0
     except Stopped as stopped:
@@ -79,11 +79,11 @@ def run_script(main: Callable[[], Any]) -> int:
 
 
 @contextlib.contextmanager
-def output_may_close() -> Iterator[None]:
+def allow_closed_output() -> Iterator[None]:
     """Let work go on when whoever reads its output has gone (``| head``): what it says then is lost, no more."""
     with (
-        contextlib.redirect_stdout(_Open(sys.stdout)),  # type: ignore[type-var]
-        contextlib.redirect_stderr(_Open(sys.stderr)),  # type: ignore[type-var]
+        contextlib.redirect_stdout(_ClosableStream(sys.stdout)),  # type: ignore[type-var]
+        contextlib.redirect_stderr(_ClosableStream(sys.stderr)),  # type: ignore[type-var]
     ):
         try:
             yield
@@ -92,7 +92,7 @@ def output_may_close() -> Iterator[None]:
             sys.stderr.flush()
 
 
-class _Open:
+class _ClosableStream:
     """A text stream whose reader may go.
 
     Args:
@@ -125,12 +125,12 @@ class _Open:
 
 
 @contextlib.contextmanager
-def _handled_by(handler: Callable[[int, Any], None]) -> Iterator[None]:
+def _handle_signals(handler: Callable[[int, Any], None]) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():  # only it may have handlers
         yield
         return
-    before = {signum: signal.getsignal(signum) for signum in ASKING}
-    taken = [signum for signum in ASKING if before[signum] not in (signal.SIG_IGN, None)]
+    before = {signum: signal.getsignal(signum) for signum in STOP_SIGNALS}
+    taken = [signum for signum in STOP_SIGNALS if before[signum] not in (signal.SIG_IGN, None)]
     try:
         for signum in taken:
             signal.signal(signum, handler)

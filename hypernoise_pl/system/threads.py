@@ -10,8 +10,8 @@ from typing import TypeVar
 import psutil
 import torch
 
-GIVEN = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")  # the user's own number, or a launcher's for its processes
-BUSY = ("user", "nice", "system", "irq", "softirq", "interrupt", "dpc")  # of psutil's times of a core
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")  # the user's own number, or a launcher's for its processes
+BUSY_TIMES = ("user", "nice", "system", "irq", "softirq", "interrupt", "dpc")  # of psutil's times of a core
 
 Unit = TypeVar("Unit")
 
@@ -30,7 +30,7 @@ class Threads:
     """
 
     def __init__(self, period: float = 2.0, first: float = 0.2) -> None:
-        self.most, self.period = torch.get_num_threads(), period
+        self.max_threads, self.period = torch.get_num_threads(), period
         self._seen = _times()
         if self._follows():
             time.sleep(first)
@@ -42,17 +42,17 @@ class Threads:
             self._set()
 
     def _follows(self) -> bool:
-        return self.most > 1 and not any(name in os.environ for name in GIVEN)
+        return self.max_threads > 1 and not any(name in os.environ for name in THREAD_VARIABLES)
 
     def _set(self) -> None:
         before, self._seen = self._seen, _times()
         seconds, all_of_them, own = (now - then for now, then in zip(self._seen, before, strict=True))
-        wanted = free_threads(_cores(), max(0.0, all_of_them - own) / seconds, self.most)
+        wanted = free_threads(_core_count(), max(0.0, all_of_them - own) / seconds, self.max_threads)
         if wanted != torch.get_num_threads():
             torch.set_num_threads(wanted)
 
 
-def following_load(units: Iterable[Unit]) -> Iterator[Unit]:
+def adaptive_threads(units: Iterable[Unit]) -> Iterator[Unit]:
     """Units of work, one after the other; between two of them the number of threads follows the load."""
     threads = Threads()
     for unit in units:
@@ -60,23 +60,23 @@ def following_load(units: Iterable[Unit]) -> Iterator[Unit]:
         yield unit
 
 
-def free_threads(cores: int, others: float, most: int) -> int:
+def free_threads(cores: int, others: float, max_threads: int) -> int:
     """The number of threads for so many cores, of which other processes keep ``others`` busy; 1 to ``most``."""
-    return max(1, min(most, int(cores - others + 0.5)))
+    return max(1, min(max_threads, int(cores - others + 0.5)))
 
 
-def _cores() -> int:
-    return len(_own()) or psutil.cpu_count() or 1
+def _core_count() -> int:
+    return len(_allowed_cores()) or psutil.cpu_count() or 1
 
 
-def _own() -> set[int]:
+def _allowed_cores() -> set[int]:
     """The cores that this process may use; none where the system does not say."""
     return os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
 
 
 def _times() -> tuple[float, float, float]:
     """Seconds by the clock; seconds that these cores have computed for anyone; and for this process."""
-    own, every = _own(), psutil.cpu_times(percpu=True)
+    own, every = _allowed_cores(), psutil.cpu_times(percpu=True)
     cores = [times for number, times in enumerate(every) if not own or number in own]
-    computed = sum(getattr(times, kind, 0.0) for times in cores for kind in BUSY)
+    computed = sum(getattr(times, kind, 0.0) for times in cores for kind in BUSY_TIMES)
     return time.monotonic(), computed, time.process_time()

@@ -13,13 +13,13 @@ import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from hypernoise_pl.config.signatures import ConfigError
-from hypernoise_pl.system.files import RUNS, whole
+from hypernoise_pl.system.files import RUNS, atomic_write
 
 SAVED_AT = "saved_at"  # seconds since 1970; copies of a file have other times
 _KEYS = ("state_dict", "optimizer_states", "global_step", "loops")
 
 
-class WholeCheckpointIO(TorchCheckpointIO):
+class AtomicCheckpointIO(TorchCheckpointIO):
     """Lightning's own writes beside the system's temporary files and copies; a full disk then leaves half a file."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
@@ -31,7 +31,7 @@ class WholeCheckpointIO(TorchCheckpointIO):
         file, buffer = Path(path), io.BytesIO()
         torch.save(checkpoint | {SAVED_AT: time.time()}, buffer)
         file.parent.mkdir(parents=True, exist_ok=True)
-        with whole(file) as partial:
+        with atomic_write(file) as partial:
             partial.write_bytes(buffer.getbuffer())
 
 
@@ -43,8 +43,8 @@ def read_checkpoint(file: Path) -> dict[str, Any]:
         ValueError: if it is a folder, damaged, or no checkpoint of a training run.
     """
     if (file / "hypernoise.json").is_file():
-        whole = newest_checkpoint(file.parent)
-        hint = f"; its run goes on from --ckpt_path {whole[0]}" if whole else ""
+        newest = newest_checkpoint(file.parent)
+        hint = f"; its run goes on from --ckpt_path {newest[0]}" if newest else ""
         raise ValueError(f"checkpoint {file}: an adapter; `test --adapter {file}` measures it{hint}")
     if file.is_dir():
         inside = newest_checkpoint(file)
@@ -66,7 +66,7 @@ def read_checkpoint(file: Path) -> dict[str, Any]:
     return found  # type: ignore[no-any-return]
 
 
-def to_continue(asked: str | None, folder: Path) -> Path | None:
+def checkpoint_to_resume(asked: str | None, folder: Path) -> Path | None:
     """The checkpoint that a training run in a folder begins with.
 
     Within a folder steps only grow, so that the checkpoint of most steps is where its run is.
@@ -128,10 +128,10 @@ def newest_checkpoint(folder: Path) -> tuple[Path, dict[str, Any]] | None:
         ValueError: if one of them is damaged.
     """
     found = [(file, read_checkpoint(file)) for file in sorted(folder.rglob("*.ckpt")) if file.is_file()]
-    return max(found, key=lambda pair: (pair[1]["global_step"], _time(*pair)), default=None)
+    return max(found, key=lambda pair: (pair[1]["global_step"], _saved_at(*pair)), default=None)
 
 
-def newest_run_to_continue(kind: str = "fit") -> Path:
+def newest_resumable_run(kind: str = "fit") -> Path:
     """The run folder under ``runs/KIND`` in which a checkpoint was written last.
 
     Raises:
@@ -140,17 +140,17 @@ def newest_run_to_continue(kind: str = "fit") -> Path:
     files = [file for file in (RUNS / kind).glob("*/**/*.ckpt") if file.is_file()]
     if not files:
         raise FileNotFoundError(f"{RUNS / kind}: no run with a checkpoint in it; leave --ckpt_path out to begin one")
-    newest = max(files, key=_written)
+    newest = max(files, key=_written_at)
     return RUNS / kind / newest.relative_to(RUNS / kind).parts[0]
 
 
-def _written(file: Path) -> float:
+def _written_at(file: Path) -> float:
     """When a checkpoint was written; of one that is damaged, when its file was: that it is will be said if it is it."""
     try:
-        return _time(file, read_checkpoint(file))
+        return _saved_at(file, read_checkpoint(file))
     except ValueError:
         return file.stat().st_mtime
 
 
-def _time(file: Path, checkpoint: dict[str, Any]) -> float:
+def _saved_at(file: Path, checkpoint: dict[str, Any]) -> float:
     return float(checkpoint.get(SAVED_AT) or file.stat().st_mtime)

@@ -32,7 +32,7 @@ PEAKS = {
     "RTX 3090 Ti": 80.0,
     "RTX 3090": 71.0,
 }
-OTHERS = re.compile(r"\b(MIG|Laptop|D)\b")  # parts of a GPU, and slower ones of the same name
+UNLISTED = re.compile(r"\b(MIG|Laptop|D)\b")  # parts of a GPU, and slower ones of the same name
 _aten: Any = torch.ops.aten
 
 
@@ -72,7 +72,7 @@ class CountFlops(TorchDispatchMode):
 
 def peak_flops(device: str) -> float | None:
     """Operations a second of a GPU, dense in bfloat16, by its name; None where that is not known."""
-    if OTHERS.search(device):
+    if UNLISTED.search(device):
         return None
     return next((1e12 * peak for name, peak in PEAKS.items() if re.search(rf"\b{name}\b", device)), None)
 

@@ -18,32 +18,32 @@ class _Whiten(torch.autograd.Function):
     """Identity forward; whitens the gradient backward."""
 
     @staticmethod
-    def forward(ctx: Any, noise: Tensor, spread: float, together: bool) -> Tensor:
-        ctx.spread, ctx.together = spread, together
+    def forward(ctx: Any, noise: Tensor, norm_limit: float, all_processes: bool) -> Tensor:
+        ctx.norm_limit, ctx.all_processes = norm_limit, all_processes
         return noise.view_as(noise)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
-        return whitened(gradient, ctx.spread, ctx.together), None, None
+        return whiten(gradient, ctx.norm_limit, ctx.all_processes), None, None
 
 
-def whiten_gradient(noise: Tensor, spread: float, together: bool = False) -> Tensor:
+def whiten_gradient(noise: Tensor, norm_limit: float, all_processes: bool = False) -> Tensor:
     """The noise; its gradient is whitened in backward.
 
     Args:
         noise: [B, C, ...].
-        spread: largest norm of an image's gradient, in multiples of the batch's median norm; longer ones are shortened.
-        together: whether the batch is that of all processes; each must have as many images and call backward.
+        norm_limit: largest gradient norm of an image, in multiples of the batch's median norm; longer ones are cut.
+        all_processes: whether the batch is that of all processes; each must have as many images and call backward.
 
     Raises:
         ValueError: if the spread is not above 0.
     """
-    if not spread > 0:
-        raise ValueError(f"whiten_gradient must be above 0, got {spread}; None leaves the gradient as it is")
-    return _Whiten.apply(noise, spread, together)  # type: ignore[no-any-return]
+    if not norm_limit > 0:
+        raise ValueError(f"whiten_gradient must be above 0, got {norm_limit}; None leaves the gradient as it is")
+    return _Whiten.apply(noise, norm_limit, all_processes)  # type: ignore[no-any-return]
 
 
-def whitened(gradient: Tensor, spread: float, together: bool = False) -> Tensor:
+def whiten(gradient: Tensor, norm_limit: float, all_processes: bool = False) -> Tensor:
     """Equalise the energy of channels over the batch, and bound each image's norm.
 
     The result scales with the input: accumulation, loss scaling and reward weights keep their meaning. Its energy is
@@ -51,26 +51,26 @@ def whitened(gradient: Tensor, spread: float, together: bool = False) -> Tensor:
 
     Args:
         gradient: [B, C, ...].
-        spread: see ``whiten_gradient``.
-        together: see ``whiten_gradient``.
+        norm_limit: see ``whiten_gradient``.
+        all_processes: see ``whiten_gradient``.
     """
-    bounded = _bounded(gradient, spread, together)
+    bounded = _bounded(gradient, norm_limit, all_processes)
     channel = bounded.transpose(0, 1).flatten(1).square().mean(1)  # [C]
-    if together:
+    if all_processes:
         dist.all_reduce(channel)
         channel /= dist.get_world_size()
     channel = channel.sqrt()
     whole = channel.square().mean().sqrt()
     factor = whole / channel.clamp(min=1e-3 * whole + 1e-30)
-    return _bounded(bounded * factor.view(1, -1, *[1] * (gradient.dim() - 2)), spread, together)
+    return _bounded(bounded * factor.view(1, -1, *[1] * (gradient.dim() - 2)), norm_limit, all_processes)
 
 
-def _bounded(gradient: Tensor, spread: float, together: bool) -> Tensor:
+def _bounded(gradient: Tensor, norm_limit: float, all_processes: bool) -> Tensor:
     norm = gradient.flatten(1).norm(dim=1)
     every = norm
-    if together:
+    if all_processes:
         parts = [torch.empty_like(norm) for _ in range(dist.get_world_size())]
         dist.all_gather(parts, norm)
         every = torch.cat(parts)
-    factor = (spread * every.median() / norm.clamp(min=1e-30)).clamp(max=1)
+    factor = (norm_limit * every.median() / norm.clamp(min=1e-30)).clamp(max=1)
     return gradient * factor.view(-1, *[1] * (gradient.dim() - 1))

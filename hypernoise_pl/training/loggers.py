@@ -16,17 +16,17 @@ from PIL.Image import Image
 
 from hypernoise_pl.config.flat import hyper_parameters
 from hypernoise_pl.report.figures import to_tensor
-from hypernoise_pl.system.files import write
+from hypernoise_pl.system.files import write_text
 
 VERSIONS = "loggers"  # entry of a checkpoint
 
 
-def versions(loggers: Sequence[Logger]) -> list[list[Any]]:
+def logger_versions(loggers: Sequence[Logger]) -> list[list[Any]]:
     """Class and version of each logger, by which a service knows a run again; for a checkpoint."""
     return [[type(logger).__name__, logger.version] for logger in loggers]
 
 
-def go_on(loggers: Sequence[Logger], checkpoint: Mapping[str, Any]) -> None:
+def resume_logs(loggers: Sequence[Logger], checkpoint: Mapping[str, Any]) -> None:
     """Have loggers go on with the logs of the run that wrote a checkpoint.
 
     A CSV file keeps the rows up to the checkpoint's step; Lightning's logger would begin it anew. A Weights & Biases
@@ -46,7 +46,7 @@ def go_on(loggers: Sequence[Logger], checkpoint: Mapping[str, Any]) -> None:
                 logger._wandb_init["id"] = logger._id = version
 
 
-def show(logger: Logger, name: str, picture: Image, step: int) -> None:
+def log_picture(logger: Logger, name: str, picture: Image, step: int) -> None:
     """Log a picture, where a logger takes pictures."""
     if isinstance(logger, TensorBoardLogger):
         logger.experiment.add_image(name, to_tensor(picture), step)
@@ -54,7 +54,7 @@ def show(logger: Logger, name: str, picture: Image, step: int) -> None:
         logger.log_image(name, [picture], step)
 
 
-def tell(loggers: Sequence[Logger], config: Mapping[str, Any]) -> None:
+def log_config(loggers: Sequence[Logger], config: Mapping[str, Any]) -> None:
     """Enter a run's configuration where a logger shows it: in Weights & Biases and, as text, in TensorBoard."""
     for logger in loggers:
         if isinstance(logger, TensorBoardLogger):
@@ -64,7 +64,7 @@ def tell(loggers: Sequence[Logger], config: Mapping[str, Any]) -> None:
             logger.experiment.config.update(config, allow_val_change=True)  # a resumed run's may differ
 
 
-def conclude(loggers: Sequence[Logger], config: Mapping[str, Any], summary: Mapping[str, Any], step: int) -> None:
+def log_summary(loggers: Sequence[Logger], config: Mapping[str, Any], summary: Mapping[str, Any], step: int) -> None:
     """Enter what a run has come to beside its hyper-parameters: a row of TensorBoard's HParams tab.
 
     Args:
@@ -88,14 +88,14 @@ def conclude(loggers: Sequence[Logger], config: Mapping[str, Any], summary: Mapp
             logger.experiment.flush()
 
 
-def end(loggers: Sequence[Logger]) -> None:
+def close_loggers(loggers: Sequence[Logger]) -> None:
     """Close what would go on into the next run of this process."""
     for logger in loggers:
         if isinstance(logger, WandbLogger):
             logger.experiment.finish()
 
 
-def where(logger: Logger) -> tuple[str, str]:
+def log_location(logger: Logger) -> tuple[str, str]:
     """What a log is called, and the command or the file to look at it by."""
     if isinstance(logger, TensorBoardLogger):
         return "TensorBoard", shlex.join(["tensorboard", "--logdir", str(logger.log_dir)])
@@ -126,5 +126,5 @@ def _keep_rows(logger: CSVLogger, step: int) -> None:
     aside = file.with_name(f".{file.name}.before")
     file.replace(aside)  # the logger removes what it finds under this name
     logger.experiment.metrics_keys = names
-    write(file, text.getvalue())
+    write_text(file, text.getvalue())
     aside.unlink()

@@ -47,7 +47,7 @@ class LiveTensors(TorchDispatchMode):
         self.now -= size
 
 
-def activations(adapter: Adapter, batch: int, steps: int = 1, half: bool = False) -> int:
+def activation_bytes(adapter: Adapter, batch: int, steps: int = 1, half: bool = False) -> int:
     """The most bytes that forward and backward of a batch hold besides weights and their gradients, rewards left out.
 
     Args:

@@ -70,7 +70,7 @@ class TrainingProfiler(PyTorchProfiler):
         profiler.export_chrome_trace(str(folder / f"trace{rank}.json"))
 
 
-def traces(profiler: Profiler) -> list[tuple[str, str]]:
+def profile_folders(profiler: Profiler) -> list[tuple[str, str]]:
     """Name and folder of what a profiler has written, in a list; empty if it writes no files."""
     writes = isinstance(profiler, PyTorchProfiler) or profiler.filename is not None
     return [("profile", str(profiler.dirpath))] if writes and profiler.dirpath is not None else []

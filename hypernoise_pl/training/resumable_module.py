@@ -80,7 +80,7 @@ class ResumableModule(GuardedModule, LoggedModule, ABC):
         parts, before = resuming.stream_settings(self.trainer), made_by["settings"]
         changed = any(before.get(name) != value for name, value in parts.items())
         if changed or resuming.batches_done(checkpoint["loops"]) % self.trainer.accumulate_grad_batches:
-            resuming.begin_epoch(checkpoint["loops"])
+            resuming.restart_epoch(checkpoint["loops"])
         if checkpoint.keys() >= _STATES:  # WeightAveraging takes whole ones
             checkpoint.update({kind: self.state_dict() | checkpoint[kind] for kind in _STATES})
 
@@ -99,7 +99,7 @@ class ResumableModule(GuardedModule, LoggedModule, ABC):
         self._last_step = time.monotonic()
         if self._saved is None:
             return
-        resuming.put_back(self.trainer.optimizers[0], self._schedule(), *self._own_numbers)
+        resuming.apply_settings(self.trainer.optimizers[0], self._schedule(), *self._own_numbers)
         if found := resuming.differences(self._saved["settings"], self._settings()):
             rank_zero_warn(f"resuming at step {self.global_step}: from here on this run's settings count: {found}")
         self._saved = None

@@ -32,17 +32,17 @@ def check_same(saved: Mapping[str, Any], own: Mapping[str, Any], flags: Mapping[
     for name, value in own.items():
         if saved.get(name) != value:
             flag = flags.get(name)
-            do = f"pass --{flag}={_said(saved.get(name))}" if flag else "give it what the checkpoint was made with"
+            do = f"pass --{flag}={_format(saved.get(name))}" if flag else "give it what the checkpoint was made with"
             raise ValueError(
-                f"the checkpoint cannot be continued: its {name} is {_said(saved.get(name))}, this run's is "
-                f"{_said(value)}; {do}, {_BEGIN_ANEW}"
+                f"the checkpoint cannot be continued: its {name} is {_format(saved.get(name))}, this run's is "
+                f"{_format(value)}; {do}, {_BEGIN_ANEW}"
             )
 
 
 def differences(saved: Mapping[str, Any], own: Mapping[str, Any]) -> str:
     """Settings of this run that are not the checkpoint's, as ``name VALUE (checkpoint: VALUE)``; empty if none."""
     names = [name for name in {**saved, **own} if saved.get(name) != own.get(name)]
-    return ", ".join(f"{name} {_said(own.get(name))} (checkpoint: {_said(saved.get(name))})" for name in names)
+    return ", ".join(f"{name} {_format(own.get(name))} (checkpoint: {_format(saved.get(name))})" for name in names)
 
 
 def optimizer_settings(optimizer: Optimizer) -> dict[str, Any]:
@@ -59,7 +59,9 @@ def schedule_settings(schedule: Any) -> dict[str, Any]:
     return {name: _plain(value) for name, value in kept.items() if isinstance(value, (bool, int, float, str))}
 
 
-def put_back(optimizer: Optimizer, schedule: Any, numbers: Mapping[str, Any], arguments: Mapping[str, Any]) -> None:
+def apply_settings(
+    optimizer: Optimizer, schedule: Any, numbers: Mapping[str, Any], arguments: Mapping[str, Any]
+) -> None:
     """Give a restored optimiser and its schedule the settings of this run.
 
     The rate keeps the share of the full one that the schedule had come to.
@@ -82,7 +84,7 @@ def put_back(optimizer: Optimizer, schedule: Any, numbers: Mapping[str, Any], ar
             schedule.base_lrs = [group["initial_lr"] for group in optimizer.param_groups]
 
 
-def begin_epoch(loops: dict[str, Any]) -> None:
+def restart_epoch(loops: dict[str, Any]) -> None:
     """Let a checkpoint's loops go on with the first batch of an epoch: the stream knows its place, and has no epochs.
 
     Args:
@@ -122,5 +124,5 @@ def _plain(value: Any) -> Any:
     return value if value is None or isinstance(value, (bool, int, float, str)) else str(value)
 
 
-def _said(value: Any) -> str:
+def _format(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)

@@ -11,7 +11,7 @@ import torch
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
 
-from hypernoise_pl.distributed.fsdp import whole
+from hypernoise_pl.distributed.fsdp import gather
 from hypernoise_pl.types import Prompt, Rollout
 
 
@@ -46,7 +46,7 @@ class GuardedModule(L.LightningModule, ABC):
     def finite_parts(self, prompts: Sequence[Prompt]) -> dict[str, bool]:
         """Name of each part of the loss -> whether it and its gradient are finite on these training prompts."""
 
-    def guarded(self, loss: Tensor, rollout: Rollout) -> Tensor:
+    def guard_loss(self, loss: Tensor, rollout: Rollout) -> Tensor:
         """The loss; one that is not finite is given a gradient that is not finite either.
 
         Reduced over micro-steps and processes, the gradient then tells all processes alike to skip the step.
@@ -64,7 +64,7 @@ class GuardedModule(L.LightningModule, ABC):
             NonFiniteError: after more than ``max_bad_steps`` in a row.
         """
         gradients = [p.grad for p in self.trainable().values() if p.grad is not None]
-        norm = whole(torch.nn.utils.get_total_norm(gradients)) if gradients else torch.zeros(())
+        norm = gather(torch.nn.utils.get_total_norm(gradients)) if gradients else torch.zeros(())
         self.log("train/gradient_norm", norm, batch_size=1)
         seen, self._since_step = self._since_step, []
         if torch.isfinite(norm):
@@ -88,7 +88,7 @@ class GuardedModule(L.LightningModule, ABC):
                 "learning rate or its weight"
             )
 
-    def skipped(self) -> str:
+    def skipped_steps(self) -> str:
         """How many optimiser steps were skipped, in words; empty if none."""
         if not self.bad_steps:
             return ""

@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from hypernoise_pl.adapters.files import load_adapter, load_hypernetwork, restore, save_adapter
+from hypernoise_pl.adapters.files import load_adapter, load_hypernetwork, load_weights, save_adapter
 from hypernoise_pl.generators.sana_sprint import SanaSprint
 from hypernoise_pl.hypernetwork import NoiseHypernetwork
 from hypernoise_pl.lora.generator_lora import GeneratorLora
@@ -120,7 +120,7 @@ def test_an_adapter_of_another_rank_scale_or_target_is_refused(sana_folder, tmp_
     _generator, hypernetwork = trained(sana_folder)
     folder = save_adapter(hypernetwork, tmp_path / "adapter")
     with pytest.raises(ValueError, match=message):
-        restore(NoiseHypernetwork(sana(sana_folder), options), folder)
+        load_weights(NoiseHypernetwork(sana(sana_folder), options), folder)
 
 
 @pytest.mark.parametrize("file", FILES)

@@ -6,7 +6,7 @@ import lightning as L
 import pytest
 import torch
 
-from hypernoise_pl.adapters.description import describe
+from hypernoise_pl.adapters.description import read_description
 from hypernoise_pl.adapters.files import load_adapter
 from hypernoise_pl.callbacks.adapter_checkpoint import AdapterCheckpoint
 from hypernoise_pl.callbacks.evaluate import Evaluate
@@ -54,7 +54,7 @@ def test_last_and_best_are_saved(sana_folder, tmp_path, mode, best):
     for name, expected in (("adapter", figure.weights[3]), ("adapter-best", figure.weights[best])):
         view = load_adapter(tmp_path / name, generator).view
         assert torch.equal(view.proj_out.lora_B["hypernoise"].weight, expected)
-        assert describe(tmp_path / name)["penalty"] == {
+        assert read_description(tmp_path / name)["penalty"] == {
             "class": "L2Sum",
             "penalty_weight": 1.0,
             "reward_scale": 1.0,

@@ -263,7 +263,7 @@ def class_paths(node) -> set[str]:
 def test_help_class_knows_every_class_that_a_recipe_names_and_every_one_of_the_package(capsys):
     files = [yaml.safe_load(path.read_text()) for path in [*RECIPES, *STUDIES]]
     named = {path.rpartition(".")[2] for path in class_paths(files)}
-    assert {"ShapesPrompts", "Objective", "ModelCheckpoint", "TensorBoardLogger", "AdamW", "Sharded"} <= named
+    assert {"ShapesPrompts", "Objective", "ModelCheckpoint", "TensorBoardLogger", "AdamW", "FsdpStrategy"} <= named
     own = {
         name
         for name, several in classes_by_name().items()

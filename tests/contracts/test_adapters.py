@@ -17,7 +17,7 @@ from torch import Tensor
 
 import hypernoise_pl.hypernetwork
 import hypernoise_pl.lora
-from hypernoise_pl.adapters.files import load_adapter, restore, save_adapter
+from hypernoise_pl.adapters.files import load_adapter, load_weights, save_adapter
 from hypernoise_pl.generators.base import Generator
 from hypernoise_pl.generators.sana_sprint import SanaSprint
 from hypernoise_pl.hypernetwork import NoiseHypernetwork
@@ -182,7 +182,7 @@ def test_a_saved_and_loaded_adapter_gives_the_same_images_and_settings(generator
     adapter, other = trained(make, generator), sana(sana_folder)
     folder = save_adapter(adapter, tmp_path / "adapter")
     loaded, restored = load_adapter(folder, other), make(other)
-    restore(restored, folder)
+    load_weights(restored, folder)
     config = json.loads((folder / "hypernoise.json").read_text())
     for again in (loaded, restored):
         assert type(again) is type(adapter) and again.settings() == adapter.settings()
@@ -195,5 +195,5 @@ def test_a_saved_and_loaded_adapter_gives_the_same_images_and_settings(generator
 def test_a_folder_of_another_kind_is_refused_in_one_line(generator, tmp_path, saved, other):
     folder = save_adapter(EXAMPLES[saved].make(generator), tmp_path / "adapter")
     with pytest.raises(ValueError, match=rf"adapter {folder}: its .* this configuration has") as error:
-        restore(EXAMPLES[other].make(generator), folder)
+        load_weights(EXAMPLES[other].make(generator), folder)
     assert "\n" not in str(error.value)

@@ -42,7 +42,7 @@ def test_several_processes_share_the_batches_of_one(world):
 @pytest.mark.parametrize("given", range(13))
 @pytest.mark.parametrize(("size", "world"), [(3, 1), (1, 3), (2, 1), (4, 2)])
 def test_resuming_continues_with_the_next_prompt_for_any_batch_size(given, size, world):
-    stream = [index for batch in take(PromptBatches(11, 1, 0), 9) for index in batch]
+    stream = [index for batch in batches_of(PromptBatches(11, 1, 0), 9) for index in batch]
     parts = [PromptBatches(11, size, 0, rank, world) for rank in range(world)]
     for part in parts:
         part.resume(given)

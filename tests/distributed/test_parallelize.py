@@ -9,7 +9,7 @@ from torch import nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.tensor import DTensor, Shard, distribute_tensor
 
-from hypernoise_pl.distributed.fsdp import block_names, gradients, shard, share_of, whole
+from hypernoise_pl.distributed.fsdp import block_names, gather, gradients, local_shard, shard
 from hypernoise_pl.hypernetwork import NoiseHypernetwork
 from hypernoise_pl.lora.view import LoraOptions, assert_tied
 from tests.families import FAMILIES
@@ -97,8 +97,8 @@ def test_a_network_without_lists_is_refused():
 def test_a_share_of_a_whole_is_the_whole_again(mesh):
     tensor = torch.arange(6.0).view(3, 2)
     like = distribute_tensor(torch.zeros(3, 2), mesh, [Shard(0)])
-    share = share_of(copy.deepcopy(tensor), like)
-    assert isinstance(share, DTensor) and torch.equal(whole(share), tensor)
+    share = local_shard(copy.deepcopy(tensor), like)
+    assert isinstance(share, DTensor) and torch.equal(gather(share), tensor)
     count = torch.tensor(3.0)  # an optimiser's count of steps is of no weight's shape
-    assert share_of(count, like) is count
-    assert share_of(tensor, torch.zeros(3, 2)) is tensor
+    assert local_shard(count, like) is count
+    assert local_shard(tensor, torch.zeros(3, 2)) is tensor

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from hypernoise_pl.adapters.files import load_adapter
-from hypernoise_pl.distributed.strategy import Sharded
+from hypernoise_pl.distributed.strategy import FsdpStrategy
 from hypernoise_pl.noise import gaussian
 from tests import two_processes
 from tests.sharded import HALF, SETTINGS, STEPS, TEXTS, in_settings, train, weights
@@ -124,6 +124,6 @@ def test_the_adapter_of_two_processes_is_read_by_one(folders, output, two):
 
 
 def test_inference_mode_is_refused(folders):
-    trainer = L.Trainer(max_steps=1, devices=1, strategy=Sharded(), enable_checkpointing=False, **quiet())
+    trainer = L.Trainer(max_steps=1, devices=1, strategy=FsdpStrategy(), enable_checkpointing=False, **quiet())
     with pytest.raises(ValueError, match=r"needs trainer\.inference_mode: false"):
         trainer.fit(module(folders["sana"]), datamodule=Rings(2, 2))

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from hypernoise_pl.adapters.description import fingerprint, generator_of
+from hypernoise_pl.adapters.description import fingerprint, generator_config
 from hypernoise_pl.adapters.files import save_adapter
 from hypernoise_pl.config.files import PACKAGE
 from hypernoise_pl.config.signatures import find_class
@@ -33,7 +33,7 @@ def test_every_family_is_built_again_from_what_its_adapter_says(name, pipeline_f
     texts = [(adapter / file).read_text() for file in ("hypernoise.json", "adapter_config.json")]
     assert not any(str(source.parent) in text or str(Path.home()) in text for text in texts)
     monkeypatch.chdir(source.parent)  # another machine, where the folder of that name lies in the working directory
-    found = generator_of(adapter)
+    found = generator_config(adapter)
     again = find_class(found["class_path"])(**found["init_args"])
     assert type(again) is type(generator)
     assert (again.noise_shape, fingerprint(again.network)) == (generator.noise_shape, fingerprint(generator.network))
@@ -53,7 +53,7 @@ def test_a_folder_of_this_package_is_named_from_the_package_on(tmp_path):
             "max_sequence_length": 20,
         },
     }
-    assert generator_of(tmp_path / "adapter")["init_args"]["model"] == str(SHAPES)
+    assert generator_config(tmp_path / "adapter")["init_args"]["model"] == str(SHAPES)
 
 
 def test_a_hub_id_its_revision_and_options_stay_and_what_is_of_the_machine_does_not(sana_folder):
@@ -74,11 +74,11 @@ def test_a_folder_that_moved_is_found_by_the_runs_configuration_or_asked_for_by_
     adapter = saved(sana(sana_folder), run / "adapter")
     monkeypatch.chdir(tmp_path)
     with pytest.raises(FileNotFoundError, match=r"pass --model\.generator\.model=PATH") as error:
-        generator_of(adapter)
+        generator_config(adapter)
     assert f"./{sana_folder.name}" in str(error.value) and "\n" not in str(error.value)
     generator = {"class_path": "SanaSprint", "init_args": {"model": str(sana_folder)}}
     (run / "config.yaml").write_text(yaml.safe_dump({"model": {"init_args": {"generator": generator}}}))
-    assert generator_of(adapter)["init_args"]["model"] == str(sana_folder)
+    assert generator_config(adapter)["init_args"]["model"] == str(sana_folder)
 
 
 def test_a_folder_within_the_working_directory_is_relative_to_it(sana_folder, tmp_path, monkeypatch):

@@ -101,7 +101,7 @@ def test_a_reward_without_a_gradient_is_named_before_any_step(sana_folder, rewar
 
 def test_one_that_is_only_logged_needs_none(sana_folder):
     rewards = {"bright": Brightness(), "mine": Detached()}
-    assert not fit(sana_folder, rewards, {"bright": 1.0, "mine": 0.0}).skipped()
+    assert not fit(sana_folder, rewards, {"bright": 1.0, "mine": 0.0}).skipped_steps()
 
 
 class Counted(Verifier):
@@ -159,7 +159,7 @@ def test_skipped_steps_are_warned_of_once_and_counted(sana_folder):
     with pytest.warns(UserWarning, match=r"step 1 is skipped: .* \(scores of 'mine'\)") as warned:
         method = fit(sana_folder, {"bright": Brightness(), "mine": EverySecond()}, steps=6)
     assert len([one for one in warned if "is skipped" in str(one.message)]) == 1
-    assert method.skipped() == (
+    assert method.skipped_steps() == (
         "3 of 6 steps were skipped, whose loss or gradient was not finite (scores that were not: reward 'mine' 3)"
     )
 

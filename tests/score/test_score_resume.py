@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from hypernoise_pl.__main__ import main
-from hypernoise_pl.system.files import held
+from hypernoise_pl.system.files import lock_folder
 from tests.score.drawn import score, write_folder
 
 pytestmark = pytest.mark.usefixtures("own_folder")
@@ -62,7 +62,7 @@ def test_a_share_that_another_process_works_on_is_refused(capsys):
     write_folder(Path("images"), images=1)
     score("images", benchmark="shapes_rewards")
     assert not list(Path("out").glob("share-*"))
-    with held(Path("out/share-0-of-1")):
+    with lock_folder(Path("out/share-0-of-1")):
         assert main([*COMMAND[3:], "--output=out"]) == 2
     assert "share-0-of-1: another process is running in it; wait for its end" in capsys.readouterr().err
 

@@ -31,7 +31,7 @@ from hypernoise_pl.rewards.image_reward import ImageReward
 from hypernoise_pl.rewards.latent.distilled import load_scorer
 from hypernoise_pl.runs.predictions import Predictions
 from hypernoise_pl.system.files import write_tensors
-from hypernoise_pl.training.checkpoint_io import read_checkpoint, to_continue
+from hypernoise_pl.training.checkpoint_io import checkpoint_to_resume, read_checkpoint
 from hypernoise_pl.types import Conditioning
 from tests.families import FAMILIES
 from tests.report.handmade import COMPARISON
@@ -151,7 +151,7 @@ PLACES = {
     ),
     "GenEval": Place(text("g.jsonl", GENEVAL), lambda f: GenEvalFile(f.name).read(f.parent)),
     "checkpoint to continue": Place(checkpoint, read_checkpoint),
-    "checkpoint to begin with": Place(checkpoint, lambda f: to_continue(str(f), Path("new"))),
+    "checkpoint to begin with": Place(checkpoint, lambda f: checkpoint_to_resume(str(f), Path("new"))),
     "reward weights": Place(tensors("w.safetensors"), lambda f: read_weights(f, "reward")),
     "reward checkpoint": Place(tensors("w.pt"), lambda f: read_weights(f, "reward")),
     "tensors": Place(tensors("w.safetensors"), lambda f: load_tensors(f, "reward")),

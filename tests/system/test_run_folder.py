@@ -15,13 +15,13 @@ import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from hypernoise_pl.config.signatures import ConfigError
-from hypernoise_pl.system.files import drop_if_empty, give_usual_modes, held, new_run, write_tensors
+from hypernoise_pl.system.files import lock_folder, new_run, remove_if_empty, set_default_modes, write_tensors
 from hypernoise_pl.training.checkpoint_io import (
-    WholeCheckpointIO,
+    AtomicCheckpointIO,
+    checkpoint_to_resume,
     newest_checkpoint,
-    newest_run_to_continue,
+    newest_resumable_run,
     read_checkpoint,
-    to_continue,
 )
 from tests.worker import Rings, quiet
 
@@ -43,16 +43,16 @@ def test_runs_that_begin_in_one_second_have_folders_of_their_own():
 def test_an_empty_run_folder_goes_and_one_with_something_in_it_stays():
     empty, used = new_run("test"), new_run("fit")
     (used / "config.yaml").touch()
-    drop_if_empty(empty)
-    drop_if_empty(used)
+    remove_if_empty(empty)
+    remove_if_empty(used)
     assert not empty.parent.exists() and used.exists()
 
 
 HOLDS = """
 import sys, time
 from pathlib import Path
-from hypernoise_pl.system.files import held
-with held(Path("a")):
+from hypernoise_pl.system.files import lock_folder
+with lock_folder(Path("a")):
     print("holds", flush=True)
     time.sleep(60)
 """
@@ -63,16 +63,19 @@ def test_a_folder_is_one_process_s_until_it_ends_or_dies():
     with subprocess.Popen([sys.executable, "-c", HOLDS], env=environment, stdout=subprocess.PIPE, text=True) as other:
         try:
             assert other.stdout is not None and other.stdout.readline() == "holds\n"
-            with pytest.raises(ValueError, match="--output a: another process is running in it; wait"), held(Path("a")):
+            with (
+                pytest.raises(ValueError, match="--output a: another process is running in it; wait"),
+                lock_folder(Path("a")),
+            ):
                 raise AssertionError
-            with held(Path("b")):
+            with lock_folder(Path("b")):
                 Path("b/summary.json").touch()
         finally:
             other.kill()
-    with held(Path("a")):
+    with lock_folder(Path("a")):
         pass
     assert Path("a").is_dir() and Path("b/summary.json").exists()
-    with held(Path("c")):
+    with lock_folder(Path("c")):
         assert Path("c").is_dir()
     assert not Path("c").exists()
 
@@ -87,7 +90,7 @@ def test_a_command_does_not_run_where_another_process_does(command, capsys, monk
     monkeypatch.delenv(OUTPUT_VARIABLE, raising=False)
     adapter = save_shapes_adapter(Path("adapter"))
     given = {"fit": ["--trainer.max_steps=1"], "predict": ["--prompt=a ring", f"--adapter={adapter}"]}
-    with held(Path("a")):
+    with lock_folder(Path("a")):
         assert main([command, "--output=a", *given.get(command, [f"--adapter={adapter}"])]) == 2
     assert "error: --output a: another process is running in it" in capsys.readouterr().err
     assert not list(Path("a").glob("*.json*"))
@@ -137,7 +140,7 @@ def train(folder: Path, steps: int, checkpoint: Path | None = None, counter: boo
         max_steps=steps,
         callbacks=[keep],
         default_root_dir=folder,
-        plugins=[WholeCheckpointIO()],
+        plugins=[AtomicCheckpointIO()],
         limit_val_batches=0,
         **quiet(),
     )
@@ -154,7 +157,7 @@ def test_a_moved_run_goes_on_from_its_checkpoint_of_most_steps_every_time():
         for file in sorted(Path("a/checkpoints").iterdir(), reverse=True):
             os.utime(file, (time.time(), time.time() - ord(file.stem[-1])))
         shutil.rmtree("b")
-        file = to_continue("last", Path("a"))
+        file = checkpoint_to_resume("last", Path("a"))
         assert file is not None and read_checkpoint(file)["global_step"] == steps - 2
         train(Path("a"), steps, file)
     newest = newest_checkpoint(Path("a"))
@@ -178,7 +181,7 @@ def test_the_newest_run_is_the_one_that_wrote_a_checkpoint_last():
         file = Path("runs/fit") / name / "checkpoints/last.ckpt"
         saved = torch.load(file, weights_only=True)
         torch.save(saved | {"saved_at": 1e9 + late}, file)
-    assert newest_run_to_continue() == Path("runs/fit/20200101-000000")
+    assert newest_resumable_run() == Path("runs/fit/20200101-000000")
 
 
 def test_a_used_folder_is_not_begun_anew_nor_from_an_earlier_step():
@@ -187,18 +190,18 @@ def test_a_used_folder_is_not_begun_anew_nor_from_an_earlier_step():
     train(Path("b"), 1)
     shutil.move("b/checkpoints/last.ckpt", early)
     with pytest.raises(ConfigError, match="--output a: holds a run already; add --ckpt_path last to continue it from"):
-        to_continue(None, Path("a"))
+        checkpoint_to_resume(None, Path("a"))
     with pytest.raises(ConfigError, match=r"early\.ckpt: of step 1, and a holds one of step 3; give another --output"):
-        to_continue(str(early), Path("a"))
-    assert to_continue(str(early), Path("new")) == early
-    assert to_continue("last", Path("a")) == Path("a/checkpoints/last.ckpt")
-    assert to_continue(None, Path("new")) is None
+        checkpoint_to_resume(str(early), Path("a"))
+    assert checkpoint_to_resume(str(early), Path("new")) == early
+    assert checkpoint_to_resume("last", Path("a")) == Path("a/checkpoints/last.ckpt")
+    assert checkpoint_to_resume(None, Path("new")) is None
     Path("done/adapter").mkdir(parents=True)
     with pytest.raises(ConfigError, match="--output done: holds a run already, without a checkpoint; give another"):
-        to_continue(None, Path("done"))
+        checkpoint_to_resume(None, Path("done"))
     Path("notes").mkdir()
     Path("notes/notes.txt").touch()
-    assert to_continue(None, Path("notes")) is None
+    assert checkpoint_to_resume(None, Path("notes")) is None
 
 
 def test_every_file_that_is_written_has_the_usual_mode(sana_folder):
@@ -218,7 +221,7 @@ def test_every_file_that_is_written_has_the_usual_mode(sana_folder):
         write_tensors(Path("written/t.safetensors"), {"t": torch.zeros(2, 3).mT})
         train(Path("written/run"), 1)
         generator.network.save_pretrained("written/network")  # diffusers' own
-        give_usual_modes(Path("written/network"))
+        set_default_modes(Path("written/network"))
     finally:
         os.umask(before)
     files = [file for file in Path("written").rglob("*") if file.is_file()]
@@ -228,8 +231,8 @@ def test_every_file_that_is_written_has_the_usual_mode(sana_folder):
 
 TORCHRUN = """
 import sys
-from hypernoise_pl.distributed.launched import new_run_of_all
-open(f"{sys.argv[1]}/{__import__('os').environ['RANK']}", "w").write(str(new_run_of_all("fit")))
+from hypernoise_pl.distributed.launched import new_shared_run
+open(f"{sys.argv[1]}/{__import__('os').environ['RANK']}", "w").write(str(new_shared_run("fit")))
 """
 
 
@@ -247,11 +250,11 @@ def test_processes_of_torchrun_share_one_new_folder(tmp_path):
 
 
 def test_several_processes_without_a_way_to_meet_are_asked_for_a_folder(monkeypatch):
-    from hypernoise_pl.distributed.launched import new_run_of_all
+    from hypernoise_pl.distributed.launched import new_shared_run
 
     monkeypatch.setenv("SLURM_NTASKS", "2")
     with pytest.raises(ConfigError, match="several processes need one --output folder"):
-        new_run_of_all("fit")
+        new_shared_run("fit")
 
 
 def damaged(kind: str) -> None:
@@ -302,4 +305,4 @@ def test_a_run_folder_in_the_place_of_a_checkpoint_names_the_file_to_give():
     with pytest.raises(
         ValueError, match=r"checkpoint a: a folder; pass a checkpoint file: its newest is a/checkpoints/"
     ):
-        to_continue("a", Path("new"))
+        checkpoint_to_resume("a", Path("new"))

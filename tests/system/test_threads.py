@@ -8,14 +8,14 @@ import pytest
 import torch
 
 from hypernoise_pl.system import threads
-from hypernoise_pl.system.threads import Threads, following_load, free_threads
+from hypernoise_pl.system.threads import Threads, adaptive_threads, free_threads
 
 
 @pytest.fixture(autouse=True)
 def as_found(monkeypatch):
     """A process whose environment gives no number, and that gets its number of threads back."""
     found = torch.get_num_threads()
-    for name in threads.GIVEN:
+    for name in threads.THREAD_VARIABLES:
         monkeypatch.delenv(name, raising=False)
     yield
     torch.set_num_threads(found)
@@ -85,14 +85,14 @@ def test_threads_come_back_when_the_other_process_ends(monkeypatch):
 def test_threads_follow_between_units_of_work(monkeypatch):
     torch.set_num_threads(2)
     clock, seen = Clock(monkeypatch), []
-    for others in following_load([0.0, 1.0, 0.0, 0.0]):
+    for others in adaptive_threads([0.0, 1.0, 0.0, 0.0]):
         seen.append(torch.get_num_threads())
         clock.others = others
         clock.run(5.0, own=1.0)
     assert seen == [2, 2, 1, 2]
 
 
-@pytest.mark.parametrize("name", threads.GIVEN)
+@pytest.mark.parametrize("name", threads.THREAD_VARIABLES)
 def test_a_number_in_the_environment_stays(monkeypatch, name):
     torch.set_num_threads(2)
     monkeypatch.setenv(name, "2")

@@ -6,7 +6,7 @@ import resource
 import pytest
 import torch
 
-from hypernoise_pl.training.checkpoint_io import WholeCheckpointIO
+from hypernoise_pl.training.checkpoint_io import AtomicCheckpointIO
 
 
 @contextlib.contextmanager
@@ -21,7 +21,7 @@ def largest_file(size):
 
 
 def test_a_full_disk_leaves_the_older_checkpoint(tmp_path):
-    checkpoints, file = WholeCheckpointIO(), tmp_path / "checkpoints" / "last.ckpt"
+    checkpoints, file = AtomicCheckpointIO(), tmp_path / "checkpoints" / "last.ckpt"
     checkpoints.save_checkpoint({"step": 1}, file)
     with largest_file(5000), pytest.raises(OSError, match=r"last\.ckpt"):
         checkpoints.save_checkpoint({"step": 2, "weights": torch.zeros(10_000)}, file)

@@ -11,7 +11,7 @@ from PIL import Image
 
 from hypernoise_pl.callbacks.remember_logs import RememberLogs
 from hypernoise_pl.training.checkpoint_io import read_checkpoint
-from hypernoise_pl.training.loggers import conclude, go_on, show, tell, where
+from hypernoise_pl.training.loggers import log_config, log_location, log_picture, log_summary, resume_logs
 from tests.system.test_run_folder import Line
 from tests.wandb_files import whole_run
 from tests.worker import Rings, quiet
@@ -41,7 +41,7 @@ def train(folder: Path, logger, steps: int, checkpoint: Path | None = None) -> N
         **options,
     )
     if checkpoint is not None:
-        go_on(trainer.loggers, read_checkpoint(checkpoint))
+        resume_logs(trainer.loggers, read_checkpoint(checkpoint))
     model = Logged(more=checkpoint is not None)
     trainer.fit(model, datamodule=Rings(3), ckpt_path=checkpoint, weights_only=True if checkpoint else None)
 
@@ -61,7 +61,7 @@ def test_a_csv_log_keeps_what_came_before_the_checkpoint_and_goes_on(tmp_path):
     # step 4, counted from 0, is the first after the checkpoint: both runs did it
     assert losses == [(0, 0.0), (1, 1.0), (2, 2.0), (3, 3.0), (4, 4.0), (4, 4.0), (5, 5.0), (6, 6.0), (7, 7.0)]
     assert [row["train/another"] for row in rows if row["train/loss"]] == [""] * 5 + ["1.0"] * 4
-    assert where(again) == ("metrics", str(file))
+    assert log_location(again) == ("metrics", str(file))
     assert not list((tmp_path / "run").glob(".metrics*"))
 
 
@@ -74,9 +74,9 @@ def test_a_resumed_run_of_weights_and_biases_is_the_same_run_and_has_the_picture
     for steps, checkpoint in ((2, None), (4, tmp_path / "step=2.ckpt")):
         logger = WandbLogger(save_dir=str(tmp_path), offline=True)
         train(tmp_path, logger, steps, checkpoint)
-        show(logger, "test/images", Image.new("RGB", (8, 8), "red"), steps)
+        log_picture(logger, "test/images", Image.new("RGB", (8, 8), "red"), steps)
         ids.append(logger.experiment.id)
-        name, place = where(logger)
+        name, place = log_location(logger)
         assert name == "W&B" and place.startswith("wandb sync ")
         *before, folder = map(Path, place.split()[2:])
         assert len(before) == len(ids) - 1  # those of the run that is continued are sent too
@@ -87,13 +87,13 @@ def test_a_resumed_run_of_weights_and_biases_is_the_same_run_and_has_the_picture
 
 def test_tensorboard_takes_pictures_and_is_found(tmp_path):
     logger = TensorBoardLogger(str(tmp_path), name="", version="")
-    show(logger, "test/images", Image.new("RGB", (8, 8), "red"), 3)
+    log_picture(logger, "test/images", Image.new("RGB", (8, 8), "red"), 3)
     logger.finalize("success")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     found = EventAccumulator(str(tmp_path)).Reload()
     assert found.Tags()["images"] == ["test/images"] and found.Images("test/images")[0].step == 3
-    assert where(logger) == ("TensorBoard", f"tensorboard --logdir {logger.log_dir}")
+    assert log_location(logger) == ("TensorBoard", f"tensorboard --logdir {logger.log_dir}")
 
 
 def test_tensorboard_has_the_configuration_and_a_row_of_hyper_parameters_with_what_was_reached(tmp_path):
@@ -107,10 +107,10 @@ def test_tensorboard_has_the_configuration_and_a_row_of_hyper_parameters_with_wh
     flags = ["--model.lora.rank=8", "--model.optimizer.lr=0.002", "--trainer.max_steps=7"]
     config = resolve(to_omegaconf(merge_command("fit", Options(), flags).config))
     logger = TensorBoardLogger(str(tmp_path), name="", version="")
-    tell([logger], config)
+    log_config([logger], config)
     trained = {"weighted_reward": 6.5, "diversity": None, "gain": 0.25, "win_rate": 0.75}
     summary = {"methods": {"hypernetwork": trained}, "gain_by": "judge", "fit": {"seconds": 3.0}}
-    conclude([logger, CSVLogger(str(tmp_path))], config, summary, 7)
+    log_summary([logger, CSVLogger(str(tmp_path))], config, summary, 7)
     logger.finalize("success")
     found = EventAccumulator(str(tmp_path)).Reload()
     (text,) = found.Tensors("configuration/text_summary")

@@ -10,7 +10,7 @@ from hypernoise_pl.generators.sana_sprint import SanaSprint
 from hypernoise_pl.hypernetwork import NoiseHypernetwork
 from hypernoise_pl.lora.generator_lora import GeneratorLora
 from hypernoise_pl.lora.view import LoraOptions
-from hypernoise_pl.training.memory import activations
+from hypernoise_pl.training.memory import activation_bytes
 
 
 def counted(generator: SanaSprint, batch: int, itself: bool = False, checkpointed: bool = False) -> int:
@@ -19,7 +19,7 @@ def counted(generator: SanaSprint, batch: int, itself: bool = False, checkpointe
     if checkpointed:
         generator.checkpoint_activations()
         generator.checkpoint_activations(adapter.view)
-    return activations(adapter, batch)
+    return activation_bytes(adapter, batch)
 
 
 @pytest.mark.parametrize("itself", [False, True])

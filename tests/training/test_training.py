@@ -460,9 +460,9 @@ def test_a_second_fit_counts_its_own_bad_steps(sana_folder, tmp_path):
 
     method = build(sana_folder, rewards={"bright": BadOnce()}, reward_weights={"bright": 1.0})
     trainer(tmp_path, 2).fit(method, datamodule=Rings(batch_size=2))
-    assert method.skipped().startswith("1 of 2 steps were skipped")
+    assert method.skipped_steps().startswith("1 of 2 steps were skipped")
     trainer(tmp_path, 2).fit(method, datamodule=Rings(batch_size=2))
-    assert method.skipped() == "" and method.bad_steps == 0 and not method.bad_rewards
+    assert method.skipped_steps() == "" and method.bad_steps == 0 and not method.bad_rewards
 
 
 @pytest.mark.parametrize("spread", [0.0, -1.0])

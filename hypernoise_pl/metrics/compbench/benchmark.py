@@ -23,7 +23,7 @@ from hypernoise_pl.metrics.geneval.detector import Detector
 from hypernoise_pl.metrics.image_files import ImageFolder
 from hypernoise_pl.rewards.base import Reward
 from hypernoise_pl.rewards.clip import CLIPCosine
-from hypernoise_pl.types import Prompt, nearest
+from hypernoise_pl.types import Prompt, did_you_mean
 
 NEEDS = {  # category -> options that judge it
     "color": ("attributes",),
@@ -90,18 +90,20 @@ class T2ICompBench(Benchmark):
             raise ValueError("T2I-CompBench: no judge; give attributes, detector or non_spatial")
         for category in categories or ():
             if category not in CATEGORIES:
-                raise ValueError(f"T2I-CompBench: no category {category!r}{nearest(category, CATEGORIES)}")
+                raise ValueError(f"T2I-CompBench: no category {category!r}{did_you_mean(category, CATEGORIES)}")
             if (lack := _lack(category, self.absent)) is not None:
                 raise ValueError(f"T2I-CompBench: category {category!r} {lack}")
         for name in (names or {}).values():
             if detector is not None and name not in detector.classes:
-                raise ValueError(f"T2I-CompBench: the detector has no class {name!r}{nearest(name, detector.classes)}")
+                raise ValueError(
+                    f"T2I-CompBench: the detector has no class {name!r}{did_you_mean(name, detector.classes)}"
+                )
         self.parts = nn.ModuleDict(_parts(attributes, detector, non_spatial, chunks, names or {}))
 
     def missing_metadata(self, prompt: Prompt) -> str | None:
         """What a prompt lacks: a category with its options as tag, or metadata of the category; None if complete."""
         if prompt.tag not in CATEGORIES:
-            return f"has no category as its tag, but {prompt.tag!r}{nearest(prompt.tag, CATEGORIES)}"
+            return f"has no category as its tag, but {prompt.tag!r}{did_you_mean(prompt.tag, CATEGORIES)}"
         if (lack := _lack(prompt.tag, self.absent)) is not None:
             return f"is of the category {prompt.tag!r}, which {lack}"
         return self._part(prompt.tag).missing_metadata(prompt)

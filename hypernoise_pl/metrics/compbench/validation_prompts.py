@@ -8,7 +8,7 @@ from pathlib import Path
 
 from hypernoise_pl.data.compbench import CompBenchFolder
 from hypernoise_pl.data.prompt_reader import read_prompts
-from hypernoise_pl.types import Prompt, nearest
+from hypernoise_pl.types import Prompt, did_you_mean
 
 CATEGORIES = ("color", "shape", "texture", "spatial", "3d_spatial", "numeracy", "non_spatial", "complex")
 VALIDATION, TRAINING = "_val.txt", "_train.txt"
@@ -28,7 +28,7 @@ def categories_in(path: Path) -> list[str]:
         return []
     category = path.name.removesuffix(VALIDATION)
     if category not in CATEGORIES:
-        raise ValueError(f"T2I-CompBench {path}: no category {category!r}{nearest(category, CATEGORIES)}")
+        raise ValueError(f"T2I-CompBench {path}: no category {category!r}{did_you_mean(category, CATEGORIES)}")
     return [category]
 
 

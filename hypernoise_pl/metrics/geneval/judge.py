@@ -21,7 +21,7 @@ from hypernoise_pl.metrics.geneval.rules import (
     verdict,
 )
 from hypernoise_pl.metrics.judge import Judge, Verdict
-from hypernoise_pl.types import Prompt, nearest
+from hypernoise_pl.types import Prompt, did_you_mean
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class GenEvalJudge(Judge):
     def _unknown(self, clause: dict[str, Any]) -> str | None:
         name, colour = clause["class"], clause.get("color", COLOURS[0])
         if name not in self.detector.classes:
-            hint = nearest(name, self.detector.classes)
+            hint = did_you_mean(name, self.detector.classes)
             return f"has a clause of class {name!r}, which {self.detector.display_name()} does not know{hint}"
         if colour not in COLOURS:
             return f"has a clause of color {colour!r}; GenEval knows {', '.join(COLOURS)}"

@@ -9,7 +9,7 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from hypernoise_pl.data.geneval import TAGS
-from hypernoise_pl.types import check_shape, nearest
+from hypernoise_pl.types import check_shape, did_you_mean
 
 
 class GenEval(Metric):
@@ -48,7 +48,9 @@ class GenEval(Metric):
             raise ValueError(f"correct must be bool, got {correct.dtype}; compare scores with a threshold")
         for tag in tags:
             if tag not in self.tags:
-                raise ValueError(f"no tag {tag!r} in GenEval{nearest(tag, self.tags)}; tags: {', '.join(self.tags)}")
+                raise ValueError(
+                    f"no tag {tag!r} in GenEval{did_you_mean(tag, self.tags)}; tags: {', '.join(self.tags)}"
+                )
         place = torch.tensor([self.tags.index(tag) for tag in tags], dtype=torch.long, device=self.judged.device)
         self.correct.index_add_(0, place, correct.to(self.correct))
         self.judged.index_add_(0, place, torch.ones_like(place))

@@ -13,7 +13,7 @@ from hypernoise_pl.metrics.benchmark import Benchmark, Outcome, ScoredImage
 from hypernoise_pl.metrics.questions.aggregation import Aggregation, aggregates, answer_values, by_skill
 from hypernoise_pl.metrics.questions.answerer import Answer, Answerer
 from hypernoise_pl.metrics.questions.question import Question, from_metadata
-from hypernoise_pl.types import Prompt, nearest
+from hypernoise_pl.types import Prompt, did_you_mean
 
 
 class QuestionBenchmark(Benchmark):
@@ -40,7 +40,7 @@ class QuestionBenchmark(Benchmark):
             known = ", ".join(get_args(Aggregation))
             raise ValueError(
                 f"{type(self).__name__}: no aggregation is called {aggregation!r}"
-                f"{nearest(aggregation, get_args(Aggregation))}; there are {known}"
+                f"{did_you_mean(aggregation, get_args(Aggregation))}; there are {known}"
             )
         self.answerer, self.aggregation, self.hard = answerer, aggregation, hard
 

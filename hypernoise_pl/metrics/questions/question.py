@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from hypernoise_pl.metrics.questions.words import NUMBERS, YES_NO, normalised
-from hypernoise_pl.types import nearest
+from hypernoise_pl.types import did_you_mean
 
 KEY = "questions"  # of a prompt's metadata
 
@@ -86,7 +86,7 @@ def _question(given: Any, where: str) -> Question:
     names = [each.name for each in fields(Question)]
     for name in given:
         if name not in names:
-            raise ValueError(f"{where} has an unknown key {name!r}{nearest(name, names)}")
+            raise ValueError(f"{where} has an unknown key {name!r}{did_you_mean(name, names)}")
     for name in ("text", "id"):
         if not isinstance(given.get(name), str) or not given[name].strip():
             raise ValueError(f"{where} has no {name!r}, a text")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from hypernoise_pl.data.text_file import read_text
-from hypernoise_pl.types import nearest
+from hypernoise_pl.types import did_you_mean
 
 
 def json_lines(file: Path, what: str) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -62,7 +62,7 @@ def csv_rows(file: Path, what: str, columns: Sequence[str]) -> Iterator[tuple[st
                     if column not in names:
                         known = ", ".join(names)
                         raise ValueError(
-                            f"{where}: no column is called {column!r}{nearest(column, names)}; it has {known}"
+                            f"{where}: no column is called {column!r}{did_you_mean(column, names)}; it has {known}"
                         )
             elif row and len(row) != len(names):
                 raise ValueError(f"{where}: {len(row)} columns, the header has {len(names)}")
@@ -113,7 +113,7 @@ def same_length(where: str, one: str, first: Sequence[Any], other: str, second: 
 
 
 def _absent(found: dict[str, Any], key: str) -> str:
-    return f", got {found[key]!r}" if key in found else f"; there is none{nearest(key, found)}"
+    return f", got {found[key]!r}" if key in found else f"; there is none{did_you_mean(key, found)}"
 
 
 def _text(file: Path, what: str) -> str:

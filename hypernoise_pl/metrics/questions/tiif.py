@@ -15,7 +15,7 @@ from hypernoise_pl.metrics.questions.benchmark import QuestionBenchmark
 from hypernoise_pl.metrics.questions.question import Question, to_metadata
 from hypernoise_pl.metrics.questions.records import json_lines, same_length, text, texts
 from hypernoise_pl.metrics.questions.words import YES_NO, normalised
-from hypernoise_pl.types import Prompt, nearest
+from hypernoise_pl.types import Prompt, did_you_mean
 
 FILE = "TIIF-Bench file"
 ENDING = "_eval_prompts"  # of the files and folders of questions; those of prompts end in `_prompts`
@@ -88,7 +88,7 @@ class TIIFBench(QuestionBenchmark):
         super().__init__(answerer, aggregation, hard=True)
         if length not in get_args(Length):
             raise ValueError(
-                f"TIIFBench: length must be short or long, got {length!r}{nearest(length, get_args(Length))}"
+                f"TIIFBench: length must be short or long, got {length!r}{did_you_mean(length, get_args(Length))}"
             )
         self.length, self.model = length, model
 
@@ -153,7 +153,7 @@ def _group(kind: str, where: str) -> str:
         names = [name for name, own in KINDS.items() if part in own]
         if not names:
             parts = [known for own in KINDS.values() for known in own]
-            raise ValueError(f"{where}: type {kind!r} has an unknown part {part!r}{nearest(part, parts)}")
+            raise ValueError(f"{where}: type {kind!r} has an unknown part {part!r}{did_you_mean(part, parts)}")
         found.add(names[0])
     return "+".join(name for name in KINDS if name in found)
 

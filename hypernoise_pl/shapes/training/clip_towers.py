@@ -20,7 +20,7 @@ from hypernoise_pl.shapes.flaws import interpolate_to_flaw
 from hypernoise_pl.shapes.tokenizer import clip_tokenizer
 from hypernoise_pl.shapes.training.patch_heads import PatchHeads
 from hypernoise_pl.shapes.training.training_batches import degrade, draw_training_batch
-from hypernoise_pl.system.files import give_usual_modes
+from hypernoise_pl.system.files import set_default_modes
 
 MAX_SCALE = 30.0  # of the cosine; bounds scores and gradients
 
@@ -83,7 +83,7 @@ class CLIPTowers(nn.Module):
             self.clip.logit_scale.copy_(self.scale.log())
         self.clip.half().save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
-        give_usual_modes(folder)
+        set_default_modes(folder)
         self.clip.float()
 
 

@@ -30,7 +30,7 @@ from hypernoise_pl.shapes.training.flow_student import make_pairs, one_step_late
 from hypernoise_pl.shapes.training.flow_teacher import solve_flow, teacher_loss
 from hypernoise_pl.shapes.training.loop import LoopOptions, train
 from hypernoise_pl.shapes.training.text_to_latent import TextToLatent
-from hypernoise_pl.system.files import give_usual_modes
+from hypernoise_pl.system.files import set_default_modes
 from hypernoise_pl.system.signals import run_script
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def save_pipeline(model: TextToLatent, config: DictConfig, folder: Path) -> None
         scheduler=SCMScheduler(sigma_data=SIGMA_DATA),
     )
     pipeline.save_pretrained(folder)
-    give_usual_modes(folder)
+    set_default_modes(folder)
 
 
 def train_text_encoder(model: TextToLatent, config: DictConfig, work: Path) -> TextToLatent:

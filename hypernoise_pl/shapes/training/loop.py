@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from hypernoise_pl.progress import Steps, say
-from hypernoise_pl.system.files import whole
-from hypernoise_pl.system.signals import Stopped, stoppable_at_a_step
-from hypernoise_pl.system.threads import following_load
+from hypernoise_pl.system.files import atomic_write
+from hypernoise_pl.system.signals import Stopped, stoppable_at_step
+from hypernoise_pl.system.threads import adaptive_threads
 
 LOG_EVERY = 50  # steps
 
@@ -69,8 +69,8 @@ def train(
     state.load()
     latest: dict[str, Any] = {}
     progress = Steps(name, options.steps, "steps", state.step, lambda: _in_words(latest))
-    with stoppable_at_a_step() as signal, open(folder / f"{name}.jsonl", "a") as log, progress:
-        for step in following_load(range(state.step, options.steps)):
+    with stoppable_at_step() as signal, open(folder / f"{name}.jsonl", "a") as log, progress:
+        for step in adaptive_threads(range(state.step, options.steps)):
             loss, figures = loss_at(step)
             state.update(loss)
             last = state.step == options.steps
@@ -147,7 +147,7 @@ class _TrainingState:
     def save(self) -> None:
         """Write the checkpoint atomically."""
         state = {key: part.state_dict() for key, part in self.parts.items()}
-        with whole(self.file) as partial:
+        with atomic_write(self.file) as partial:
             torch.save(state | {"step": self.step, "seconds": self.seconds()}, partial)
 
 
