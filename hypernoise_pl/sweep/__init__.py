@@ -1,1 +1,1 @@
-"""Many fits of one definition, on Optuna: each trial is a ``fit`` of its own in its own folder."""
+"""Hyper-parameter sweeps with Optuna: each trial runs ``fit`` in a process and a folder of its own."""

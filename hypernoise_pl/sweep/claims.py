@@ -1,7 +1,8 @@
-"""Who works on a point: claims in its folder, taken by one worker alone, and free again once that worker is gone.
+"""Claims on the folders of points: one worker claims a folder, and a dead worker's folder becomes free.
 
-A claim is a file that is made exclusively, which is atomic on every file system, networks' too. Its owner touches it
-every so often; whether it still does is told by the change, not by the time, for machines' clocks differ.
+A claim is a file that is created exclusively, which is atomic on every file system, network file systems included. Its
+owner touches the file regularly. A reader looks for a change of the file's time and not at the time itself, because the
+clocks of machines differ.
 """
 
 from __future__ import annotations
@@ -15,98 +16,99 @@ from typing import Any
 
 import psutil
 
-from hypernoise_pl.system.files import write_text
-
-BEAT = 20.0  # seconds between two signs of life
-GRACE = 240.0  # seconds without one after which a worker of another machine is taken for dead; NFS may show a change a
-# minute late
+HEARTBEAT_SECONDS = 20.0  # between two touches of a claim
+STALE_SECONDS = 240.0  # without a touch before another machine's worker counts as dead; NFS shows changes a minute late
 
 
 class Claim:
     """A claim on a folder.
 
     Args:
-        file: of the claim.
+        file: file of the claim.
     """
 
     def __init__(self, file: Path) -> None:
         self.file = file
 
-    def beat(self) -> None:
-        """Say that its owner lives."""
+    def refresh(self) -> None:
+        """Touch the file: the owner is alive."""
         os.utime(self.file)
 
     def release(self) -> None:
-        """Leave the folder to the next."""
-        write_text(self.file, json.dumps({**_me(), "released": True}))
+        """Free the folder for other workers."""
+        write_text(self.file, json.dumps({**_this_process(), "released": True}))
 
 
-def new_folder(above: Path, number: int) -> Claim | None:
-    """Make the folder of a point, and claim it; None if somebody else has made it."""
-    folder = above / f"{number:04d}"
+def claim_new_folder(folder: Path) -> Claim | None:
+    """Create the folder of a point and claim it; None if another worker has created it."""
     try:
         folder.mkdir(parents=True)
     except FileExistsError:
         return None
-    return _claim(folder, 1)
+    return _create_claim(folder, 1)
 
 
-class Watch:
-    """What a worker has seen of the claims of others."""
+class ClaimWatcher:
+    """Watches the claims of other workers, and claims the folders that they leave."""
 
     def __init__(self) -> None:
-        self._seen: dict[Path, tuple[float, float]] = {}  # claim -> its time, and when this worker first saw that time
+        # claim -> modification time of its file, and the moment when this worker first read that time
+        self._changes: dict[Path, tuple[float, float]] = {}
 
-    def take(self, folder: Path) -> Claim | None:
-        """Claim a folder whose owner has released it or is gone; None if it is owned, or somebody else was faster."""
+    def claim_free_folder(self, folder: Path) -> Claim | None:
+        """Claim a folder whose owner has released it or has died.
+
+        Returns:
+            The claim; None if the folder has an owner, or another worker claims it first.
+        """
         claims = sorted(folder.glob("claim-*.json"))
-        if not claims:  # whoever made the folder is about to
-            return _claim(folder, 1) if self._silent(folder) else None
+        if not claims:  # the worker that created the folder has not written its claim yet
+            return _create_claim(folder, 1) if self._is_stale(folder) else None
         newest = claims[-1]
-        return _claim(folder, int(newest.stem.partition("-")[2]) + 1) if self._free(newest) else None
+        return _create_claim(folder, int(newest.stem.partition("-")[2]) + 1) if self._is_free(newest) else None
 
-    def _free(self, claim: Path) -> bool:
+    def _is_free(self, claim: Path) -> bool:
         try:
             owner: dict[str, Any] = json.loads(claim.read_text())
-        except ValueError:  # being written
-            return self._silent(claim)
+        except ValueError:  # the file is being written
+            return self._is_stale(claim)
         if owner.get("released"):
             return True
-        return not _lives(owner) if owner["machine"] == _machine() else self._silent(claim)
+        return not _is_alive(owner) if owner["machine"] == _machine() else self._is_stale(claim)
 
-    def _silent(self, place: Path) -> bool:
-        """Whether nothing has changed there for longer than ``GRACE``."""
-        written, now = place.stat().st_mtime, time.monotonic()
-        before = self._seen.get(place)
-        if before is None or before[0] != written:
-            self._seen[place] = (written, now)
+    def _is_stale(self, path: Path) -> bool:
+        """Whether a file or folder has not changed for longer than ``STALE_SECONDS``."""
+        modified, now = path.stat().st_mtime, time.monotonic()
+        previous = self._changes.get(path)
+        if previous is None or previous[0] != modified:
+            self._changes[path] = (modified, now)
             return False
-        return now - before[1] > GRACE
+        return now - previous[1] > STALE_SECONDS
 
 
-def _claim(folder: Path, number: int) -> Claim | None:
+def _create_claim(folder: Path, number: int) -> Claim | None:
     file = folder / f"claim-{number:04d}.json"
     try:
         with file.open("x") as opened:
-            opened.write(json.dumps(_me()))
+            opened.write(json.dumps(_this_process()))
     except FileExistsError:
         return None
     return Claim(file)
 
 
-def _me() -> dict[str, Any]:
+def _this_process() -> dict[str, Any]:
     return {"machine": _machine(), "pid": os.getpid(), "started": psutil.Process().create_time()}
 
 
 def _machine() -> str:
-    """Host and, where there are such, its process namespace: a pid means something in one alone."""
+    """The host name and, on Linux, the process namespace: a process id is unique within one namespace only."""
     try:
         return f"{socket.gethostname()} {os.readlink('/proc/self/ns/pid')}"
     except OSError:
         return socket.gethostname()
 
 
-def _lives(owner: dict[str, Any]) -> bool:
+def _is_alive(owner: dict[str, Any]) -> bool:
     try:
         return abs(psutil.Process(owner["pid"]).create_time() - owner["started"]) < 1
     except psutil.NoSuchProcess:

@@ -1,4 +1,4 @@
-"""What a sweep has found: its points, their figures over seeds, the best of them."""
+"""The results of a sweep: its points, their figures over seeds, and the best points."""
 
 from __future__ import annotations
 
@@ -15,9 +15,11 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from hypernoise_pl.sweep.definition import Definition
-from hypernoise_pl.sweep.reporting import validations
-from hypernoise_pl.sweep.space import as_flags, flags_of
+from hypernoise_pl.sweep.plan import TRIALS
+from hypernoise_pl.sweep.space import point_settings
 from hypernoise_pl.sweep.study import POINT
+from hypernoise_pl.sweep.validations import read_validations
+from hypernoise_pl.sweep.values import as_flags
 
 SUMMARY = "summary.json"
 STATES = {
@@ -33,16 +35,16 @@ _T = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
 
 @dataclass(frozen=True)
 class Point:
-    """A trial.
+    """A point of a sweep with the results of its trial.
 
     Args:
-        number: of its folder.
-        state: of ``STATES``.
+        number: number of its folder.
+        state: state of the trial, a value of ``STATES``.
         values: dimension -> value.
-        curves: for each seed, step -> figures of the validation there.
-        folder: of its fits.
-        seconds: that its fits took.
-        error: why it failed; empty if it did not.
+        curves: step -> figures of its validation, for each seed.
+        folder: folder of its fits.
+        seconds: duration of its fits.
+        error: error of a failed trial; empty otherwise.
     """
 
     number: int
@@ -54,24 +56,24 @@ class Point:
     error: str = ""
 
     def figures(self, name: str) -> list[float]:
-        """A figure at the last validation of each seed that has one."""
+        """A figure at the last validation of each seed that has been validated."""
         return [max(curve.items())[1][name] for curve in self.curves if curve]
 
     def mean(self, name: str) -> float | None:
-        """Its mean over seeds; None before a validation."""
-        found = self.figures(name)
-        return fmean(found) if found else None
+        """The mean of a figure over seeds; None before the first validation."""
+        values = self.figures(name)
+        return fmean(values) if values else None
 
 
-def points(study: Study, definition: Definition, folder: Path) -> list[Point]:
-    """Every point that was begun, by number."""
-    trials = [each for each in study.get_trials(deepcopy=False) if POINT in each.user_attrs]
-    return [_point(trial, definition, folder) for trial in sorted(trials, key=lambda each: each.user_attrs[POINT])]
+def read_points(study: Study, definition: Definition, folder: Path) -> list[Point]:
+    """All started points, by number."""
+    trials = [trial for trial in study.get_trials(deepcopy=False) if POINT in trial.user_attrs]
+    return [_point(trial, definition, folder) for trial in sorted(trials, key=lambda trial: trial.user_attrs[POINT])]
 
 
-def best(found: Sequence[Point], definition: Definition, study: Study) -> list[Point]:
-    """The best complete point; of several objectives those that no other one is better than in all of them."""
-    complete = [point for point in found if point.state == "complete"]
+def best_points(points: Sequence[Point], definition: Definition, study: Study) -> list[Point]:
+    """The best complete point; with several objectives the complete points on the Pareto front."""
+    complete = [point for point in points if point.state == "complete"]
     if not complete:
         return []
     if len(definition.objectives) == 1:
@@ -82,12 +84,12 @@ def best(found: Sequence[Point], definition: Definition, study: Study) -> list[P
     return [point for point in complete if point.number in front]
 
 
-def interval(values: Sequence[float]) -> tuple[float, float] | None:
-    """The 95 % interval of a mean by Student's t; None of a single value."""
+def mean_interval(values: Sequence[float]) -> tuple[float, float] | None:
+    """The 95 % interval of a mean by Student's t distribution; None for a single value."""
     if len(values) < 2:
         return None
     freedom = len(values) - 1
-    # beyond the table the first terms of its expansion around the normal's quantile z (Abramowitz, Stegun 26.7.5)
+    # beyond the table: first terms of the expansion around the normal quantile z (Abramowitz and Stegun 26.7.5)
     z = 1.959964
     first, second = (z**3 + z) / 4, (5 * z**5 + 16 * z**3 + 3 * z) / 96
     factor = _T[freedom - 1] if freedom <= len(_T) else z + first / freedom + second / freedom**2
@@ -95,44 +97,53 @@ def interval(values: Sequence[float]) -> tuple[float, float] | None:
     return fmean(values) - half, fmean(values) + half
 
 
-def command_of(point: Point, definition: Definition, base: Path, seed: int | None = None) -> str:
-    """The command that repeats a point's fit, with a seed or that of the base."""
-    flags = as_flags(flags_of(definition.dimensions, point.values))
-    own = [] if seed is None else [f"--seed_everything={seed}"]
-    return shlex.join(["python", "-m", "hypernoise_pl", "fit", "--config", str(base), *flags, *own])
+def fit_command(point: Point, definition: Definition, base: Path, seed: int | None = None) -> str:
+    """The command that repeats a point's fit.
+
+    Args:
+        point: point to repeat.
+        definition: definition of the sweep.
+        base: file with the configuration that all trials share.
+        seed: seed of the fit; None for the seed in ``base``.
+    """
+    flags = as_flags(point_settings(definition.dimensions, point.values))
+    seed_flag = [] if seed is None else [f"--seed_everything={seed}"]
+    return shlex.join(["python", "-m", "hypernoise_pl", "fit", "--config", str(base), *flags, *seed_flag])
 
 
 def importance(study: Study, definition: Definition) -> dict[str, float]:
     """Dimension -> share of the objective's variance among good points, by PED-ANOVA (Watanabe et al. 2023).
 
-    Empty where there are too few points, or several objectives.
+    Empty if there are too few complete points, or several objectives.
     """
     from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 
-    complete = [each for each in study.get_trials(deepcopy=False) if each.state == TrialState.COMPLETE]
-    if len(definition.objectives) > 1 or len(complete) < 4 or len({each.value for each in complete}) < 2:
+    complete = [trial for trial in study.get_trials(deepcopy=False) if trial.state == TrialState.COMPLETE]
+    if len(definition.objectives) > 1 or len(complete) < 4 or len({trial.value for trial in complete}) < 2:
         return {}
     try:
         return get_param_importances(study, evaluator=PedAnovaImportanceEvaluator(evaluate_on_local=False))
-    except (RuntimeError, ValueError):  # too few of them differ
+    except (RuntimeError, ValueError):  # too few points have distinct values
         return {}
 
 
-def summary(definition: Definition, found: Sequence[Point], study: Study, folder: Path, base: Path) -> dict[str, Any]:
-    """What ``summary.json`` holds."""
-    chosen = best(found, definition, study)
+def summarise(
+    definition: Definition, points: Sequence[Point], study: Study, folder: Path, base: Path
+) -> dict[str, Any]:
+    """The contents of ``summary.json``."""
+    best = best_points(points, definition, study)
     return {
         "name": definition.name,
         "description": definition.description,
         "objectives": definition.objectives,
         "points": definition.points,
         "seeds": definition.seeds,
-        "finished": all(point.state not in ("running", "waiting") for point in found)
-        and len(found) == definition.points,
-        "best": [point.number for point in chosen],
-        "commands": {point.number: command_of(point, definition, base) for point in chosen},
+        "finished": all(point.state not in ("running", "waiting") for point in points)
+        and len(points) == definition.points,
+        "best": [point.number for point in best],
+        "commands": {point.number: fit_command(point, definition, base) for point in best},
         "importance": importance(study, definition),
-        "trials": [_record(point, definition, folder) for point in found],
+        "trials": [_record(point, definition, folder) for point in points],
     }
 
 
@@ -142,7 +153,11 @@ def _record(point: Point, definition: Definition, folder: Path) -> dict[str, Any
         "state": point.state,
         "values": point.values,
         "figures": {
-            name: {"mean": point.mean(name), "interval": interval(point.figures(name)), "seeds": point.figures(name)}
+            name: {
+                "mean": point.mean(name),
+                "interval": mean_interval(point.figures(name)),
+                "seeds": point.figures(name),
+            }
             for name in definition.objectives
         },
         "steps": [max(curve, default=0) for curve in point.curves],
@@ -154,21 +169,21 @@ def _record(point: Point, definition: Definition, folder: Path) -> dict[str, Any
 
 def _point(trial: FrozenTrial, definition: Definition, folder: Path) -> Point:
     number: int = trial.user_attrs[POINT]
-    own = folder / "trials" / f"{number:04d}"
+    point_folder = folder / TRIALS / f"{number:04d}"
     return Point(
         number,
         STATES[trial.state],
-        {each.name: trial.params[each.name] for each in definition.dimensions if each.name in trial.params},
-        [validations(own / f"seed-{seed}") for seed in range(definition.seeds)],
-        own,
+        {axis.name: trial.params[axis.name] for axis in definition.dimensions if axis.name in trial.params},
+        [read_validations(point_folder / f"seed-{seed}") for seed in range(definition.seeds)],
+        point_folder,
         float(trial.user_attrs.get("seconds", 0.0)),
         str(trial.user_attrs.get("error", "")),
     )
 
 
-def as_json(found: Mapping[str, Any]) -> str:
-    """The summary as a file; what is not finite is null."""
-    return json.dumps(_plain(found), indent=1) + "\n"
+def as_json(summary: Mapping[str, Any]) -> str:
+    """The summary as JSON; NaN and infinities become null."""
+    return json.dumps(_plain(summary), indent=1) + "\n"
 
 
 def _plain(value: Any) -> Any:

@@ -18,19 +18,20 @@ from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from hypernoise_pl.config.signatures import ConfigError
-from hypernoise_pl.sweep.definition import PRUNERS, SAMPLERS, Definition
+from hypernoise_pl.sweep.definition import Definition
+from hypernoise_pl.sweep.optuna_classes import PRUNERS, SAMPLERS
 from hypernoise_pl.sweep.space import grid_point
 
 JOURNAL = "journal.log"
-STORAGE_VARIABLE = "HYPERNOISE_STORAGE"  # a URL may hold a password, which no command line or file should
-TRIES = 8  # to make a database's tables
+STORAGE_VARIABLE = "HYPERNOISE_STORAGE"  # a URL may hold a password, which command lines and files must not show
+MAX_ATTEMPTS = 8  # to create the tables of a database
 POINT = "point"  # attribute of a trial: the number of its folder
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 
-def storage_url(asked: str | None) -> str | None:
-    """The URL that a flag or the environment names; None for the journal in the run folder."""
-    return asked or os.environ.get(STORAGE_VARIABLE) or None
+def storage_url(flag: str | None) -> str | None:
+    """The URL of a flag or of the environment variable; None for the journal in the sweep's folder."""
+    return flag or os.environ.get(STORAGE_VARIABLE) or None
 
 
 def shown_url(url: str) -> str:
@@ -41,11 +42,11 @@ def shown_url(url: str) -> str:
 
 
 def open_storage(folder: Path, url: str | None) -> BaseStorage:
-    """The storage of a sweep.
+    """Open the storage of a sweep.
 
     Args:
-        folder: of the sweep.
-        url: of a database, as SQLAlchemy reads it; None for a journal in the folder.
+        folder: folder of the sweep.
+        url: URL of a database in SQLAlchemy's format; None for a journal in the folder.
 
     Raises:
         ConfigError: if the database cannot be reached.
@@ -53,32 +54,34 @@ def open_storage(folder: Path, url: str | None) -> BaseStorage:
     if url is None:
         return JournalStorage(JournalFileBackend(str(folder / JOURNAL)))
     if "://" not in url:
-        raise ConfigError(f"--storage {url}: needs a database's URL, as postgresql://USER@HOST/NAME; none for a file")
+        raise ConfigError(
+            f"--storage {url}: needs a database's URL, such as postgresql://USER@HOST/NAME; leave it out for a file"
+        )
     try:
         return _database(url)
     except ImportError as error:
         package = {"postgresql": "psycopg[binary]", "mysql": "pymysql"}.get(url.partition(":")[0].partition("+")[0], "")
-        raise ConfigError(f"--storage: {_first(error)}; pip install '{package or 'its driver'}'") from None
-    except Exception as error:  # SQLAlchemy's, and each driver's own
-        raise ConfigError(f"--storage {_masked(url)}: {_first(error)}") from None
+        raise ConfigError(f"--storage: {_first_line(error)}; pip install '{package or 'its driver'}'") from None
+    except Exception as error:  # of SQLAlchemy or of any driver
+        raise ConfigError(f"--storage {_without_password(url)}: {_first_line(error)}") from None
 
 
 def _database(url: str) -> RDBStorage:
-    """A database, its tables made if need be; of workers that begin at once one makes them, the others look again."""
+    """Open a database and create missing tables; of several workers one creates them, and the others try again."""
     from sqlalchemy.exc import IntegrityError, ProgrammingError
 
-    for attempt in range(TRIES):
+    for attempt in range(MAX_ATTEMPTS):
         try:
             return RDBStorage(url, engine_kwargs={"pool_pre_ping": True})
-        except (IntegrityError, ProgrammingError):  # a table that was not there a moment ago
-            if attempt == TRIES - 1:
+        except (IntegrityError, ProgrammingError):  # another worker has created a table meanwhile
+            if attempt == MAX_ATTEMPTS - 1:
                 raise
             time.sleep(1 + random.random())
     raise AssertionError
 
 
 def open_study(definition: Definition, storage: BaseStorage) -> Study:
-    """The study of a sweep, made if need be."""
+    """Open the study of a sweep; create it if it does not exist."""
     return optuna.create_study(
         study_name=definition.name,
         storage=storage,
@@ -89,46 +92,53 @@ def open_study(definition: Definition, storage: BaseStorage) -> Study:
 
 
 def pruner_of(definition: Definition, steps: int | None = None) -> optuna.pruners.BasePruner:
-    """Optuna's pruner; Hyperband is told how many steps a point has."""
-    arguments = definition.pruner_arguments
-    if definition.pruner_name == "hyperband" and steps is not None:
-        arguments = {"max_resource": steps * definition.seeds, **arguments}
-    found: optuna.pruners.BasePruner = getattr(optuna.pruners, PRUNERS[definition.pruner_name])(**arguments)
-    return found
+    """Optuna's pruner of a sweep.
 
-
-def trial_for(study: Study, definition: Definition, number: int) -> Trial:
-    """The trial of a point, begun if need be; it may be asked for its values.
-
-    The sampler is seeded by the point's number, so that workers that begin at once do not choose alike.
+    Args:
+        definition: definition of the sweep.
+        steps: optimiser steps of a fit, from which Hyperband's ``max_resource`` follows; None if unknown.
     """
-    found = trial_of(study, number)
-    if found is None:
+    choice = definition.pruner_choice
+    arguments = choice.arguments
+    if choice.name == "hyperband" and steps is not None:
+        arguments = {"max_resource": steps * definition.seeds, **arguments}
+    pruner: optuna.pruners.BasePruner = getattr(optuna.pruners, PRUNERS[choice.name])(**arguments)
+    return pruner
+
+
+def start_trial(study: Study, definition: Definition, number: int) -> Trial:
+    """Start the trial of a point, or continue it; the trial then suggests values.
+
+    The seed of the sampler depends on the point's number: workers that start together suggest different values.
+    """
+    existing = find_trial(study, number)
+    if existing is None:
         study.add_trial(optuna.create_trial(state=TrialState.RUNNING, user_attrs={POINT: number}))
-        found = trial_of(study, number)
-        assert found is not None
+        existing = find_trial(study, number)
+        assert existing is not None
     study.sampler = _sampler(definition, number)
-    return Trial(study, found._trial_id)
+    return Trial(study, existing._trial_id)
 
 
-def trial_of(study: Study, number: int) -> FrozenTrial | None:
-    """The trial of a point; None if its worker died before it began one."""
-    return next((each for each in study.get_trials(deepcopy=False) if each.user_attrs.get(POINT) == number), None)
+def find_trial(study: Study, number: int) -> FrozenTrial | None:
+    """The trial of a point; None if no worker has started it."""
+    return next((trial for trial in study.get_trials(deepcopy=False) if trial.user_attrs.get(POINT) == number), None)
 
 
 def _sampler(definition: Definition, number: int) -> BaseSampler:
     if number < len(definition.start):
-        return _Given(definition.first_points[number])
-    if definition.sampler_name == "grid":
-        return _Given(grid_point(definition.dimensions, number))
-    arguments = dict(definition.sampler_arguments)
+        return _FixedValues(definition.first_points[number])
+    choice = definition.sampler_choice
+    if choice.name == "grid":
+        return _FixedValues(grid_point(definition.dimensions, number))
+    arguments = dict(choice.arguments)
     arguments["seed"] = 1_000_003 * int(arguments.get("seed") or 0) + number
-    found: BaseSampler = getattr(optuna.samplers, SAMPLERS[definition.sampler_name])(**arguments)
-    return found
+    sampler: BaseSampler = getattr(optuna.samplers, SAMPLERS[choice.name])(**arguments)
+    return sampler
 
 
-class _Given(BaseSampler):
-    """Values that are known beforehand: a point of a grid."""
+class _FixedValues(BaseSampler):
+    """A sampler that returns given values: a first point, or a point of a grid."""
 
     def __init__(self, values: Mapping[str, Any]) -> None:
         self._values = values
@@ -147,12 +157,12 @@ class _Given(BaseSampler):
         return self._values[param_name]
 
 
-def _first(error: BaseException) -> str:
-    """The first line of what a driver says; it may go on for a page."""
+def _first_line(error: BaseException) -> str:
+    """The first line of an error's message; messages of drivers can be very long."""
     return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 
-def _masked(url: str) -> str:
+def _without_password(url: str) -> str:
     try:
         return shown_url(url)
     except Exception:

@@ -1,18 +1,19 @@
-"""A sweep's points as lines of text, the best first."""
+"""Tables of a sweep's points, the best point first."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+from hypernoise_pl.report.aligned import aligned
 from hypernoise_pl.sweep.definition import Definition
-from hypernoise_pl.sweep.results import Point, interval
-from hypernoise_pl.sweep.space import labels, short
+from hypernoise_pl.sweep.results import Point, mean_interval
+from hypernoise_pl.sweep.values import short_names, short_value
 
-SHOWN = 12  # rows in a terminal
+MAX_ROWS = 12  # of a table in a terminal
 
 
-def ordered(found: Sequence[Point], definition: Definition) -> list[Point]:
-    """Complete ones first, by the first objective; then those that were pruned, by how far they came."""
+def ranked(points: Sequence[Point], definition: Definition) -> list[Point]:
+    """Complete points by the first objective, best first; then all others by their steps, most first."""
     name, direction = next(iter(definition.objectives.items()))
     sign = -1.0 if direction == "maximize" else 1.0
 
@@ -22,48 +23,44 @@ def ordered(found: Sequence[Point], definition: Definition) -> list[Point]:
         complete = point.state == "complete"
         return not complete, 0 if complete else steps, float("inf") if mean is None else sign * mean
 
-    return sorted(found, key=rank)
+    return sorted(points, key=rank)
 
 
-def rows(found: Sequence[Point], definition: Definition, whole: bool = True) -> list[list[str]]:
-    """A head, and a row a point.
+def table_rows(points: Sequence[Point], definition: Definition, per_seed: bool = True) -> list[list[str]]:
+    """The cells of the table: a head, and one row per point.
 
     Args:
-        found: points.
-        definition: of the sweep.
-        whole: whether each seed has its figure.
+        points: points of the sweep.
+        definition: definition of the sweep.
+        per_seed: whether a column lists the figures of all seeds.
     """
-    names = [each.name for each in definition.dimensions]
-    several, called = definition.seeds > 1, labels([*names, *definition.objectives])
-    head = ["trial", *(called[name] for name in names)]
+    settings = [dimension.name for dimension in definition.dimensions]
+    several_seeds, names = definition.seeds > 1, short_names([*settings, *definition.objectives])
+    head = ["trial", *(names[setting] for setting in settings)]
     for figure in definition.objectives:
-        head += [
-            called[figure],
-            *(["95 % over seeds"] if several else []),
-            *(["each seed"] if several and whole else []),
-        ]
-    lines = [[*head, "steps", "time", "state"]]
-    for point in ordered(found, definition):
-        cells = [str(point.number), *(short(point.values[name]) if name in point.values else "-" for name in names)]
+        head.append(names[figure])
+        if several_seeds:
+            head += ["95 % over seeds", *(["each seed"] if per_seed else [])]
+    rows = [[*head, "steps", "time", "state"]]
+    for point in ranked(points, definition):
+        cells = [str(point.number)]
+        cells += [short_value(point.values[name]) if name in point.values else "-" for name in settings]
         for figure in definition.objectives:
             mean, values = point.mean(figure), point.figures(figure)
             cells.append("-" if mean is None else f"{mean:.4g}")
-            if several:
-                width = interval(values) if point.state == "complete" else None
-                cells.append("-" if width is None else f"{width[0]:.3g} to {width[1]:.3g}")
-                if whole:
+            if several_seeds:
+                interval = mean_interval(values) if point.state == "complete" else None
+                cells.append("-" if interval is None else f"{interval[0]:.3g} to {interval[1]:.3g}")
+                if per_seed:
                     cells.append(", ".join(f"{value:.4g}" for value in values) or "-")
         steps = " + ".join(f"{max(curve):,}" for curve in point.curves if curve) or "0"
-        lines.append([*cells, steps, f"{point.seconds / 60:.1f} min", point.state])
-    return lines
+        rows.append([*cells, steps, f"{point.seconds / 60:.1f} min", point.state])
+    return rows
 
 
-def table(found: Sequence[Point], definition: Definition) -> str:
-    """The table in plain text; of many points the best."""
-    every = rows(found, definition, whole=False)
-    shown = every[: SHOWN + 1]
-    widths = [max(len(line[column]) for line in shown) for column in range(len(shown[0]))]
-    lines = ["  ".join(f"{cell:>{width}}" for cell, width in zip(line, widths, strict=True)) for line in shown]
-    lines.insert(1, "-" * len(lines[0]))
-    more = len(every) - len(shown)
-    return "\n".join([*lines, *([f"and {more} more, in the report"] if more else [])])
+def table(points: Sequence[Point], definition: Definition) -> str:
+    """The table in plain text; of many points it shows the best ones."""
+    rows = table_rows(points, definition, per_seed=False)
+    shown = rows[: MAX_ROWS + 1]
+    more = len(rows) - len(shown)
+    return aligned(shown) + (f"\nand {more} more, in the report" if more else "")

@@ -1,4 +1,4 @@
-"""What made a result: the commit, and the versions of what it stands on."""
+"""The commit and the package versions that produced a result."""
 
 from __future__ import annotations
 
@@ -11,31 +11,31 @@ PACKAGES = ("torch", "lightning", "diffusers", "transformers", "peft", "torchmet
 
 
 def versions() -> dict[str, str]:
-    """Package -> version, ``python``, and ``commit`` where the package lies in a checkout."""
+    """Package -> version, with ``python``, and ``commit`` if the package lies in a Git checkout."""
     from hypernoise_pl import __version__
 
-    found = {"hypernoise_pl": __version__, "python": platform.python_version()}
+    result = {"hypernoise_pl": __version__, "python": platform.python_version()}
     for package in PACKAGES:
         try:
-            found[package] = version(package)
+            result[package] = version(package)
         except PackageNotFoundError:
             continue
-    return found | commit()
+    return result | commit()
 
 
 def commit() -> dict[str, str]:
-    """The checkout's commit, with ``+changes`` where files differ from it; empty outside of one."""
-    here = Path(__file__).parents[2]
-    if not (here / ".git").exists():
+    """The commit of the checkout, with ``+changes`` if tracked files differ from it; empty outside a checkout."""
+    root = Path(__file__).parents[2]
+    if not (root / ".git").exists():
         return {}
     try:
-        head = _git(here, "rev-parse", "HEAD")
-        return {"commit": f"{head}{'+changes' if _git(here, 'status', '--porcelain', '-uno') else ''}"}
+        head = _git(root, "rev-parse", "HEAD")
+        return {"commit": f"{head}{'+changes' if _git(root, 'status', '--porcelain', '-uno') else ''}"}
     except (OSError, subprocess.CalledProcessError):
         return {}
 
 
-def _git(here: Path, *arguments: str) -> str:
+def _git(root: Path, *arguments: str) -> str:
     return subprocess.run(
-        ["git", "-C", str(here), *arguments], check=True, capture_output=True, text=True
+        ["git", "-C", str(root), *arguments], check=True, capture_output=True, text=True
     ).stdout.strip()

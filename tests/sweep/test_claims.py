@@ -10,12 +10,12 @@ import time
 import pytest
 
 from hypernoise_pl.sweep import claims
-from hypernoise_pl.sweep.claims import Claim, Watch, new_folder
+from hypernoise_pl.sweep.claims import Claim, ClaimWatcher, claim_new_folder
 
 
 def _race(above, number, gate, won):
     gate.wait()
-    if new_folder(above, number) is not None:
+    if claim_new_folder(above / f"{number:04d}") is not None:
         won.put(os.getpid())
 
 
@@ -32,53 +32,53 @@ def test_of_many_processes_one_alone_makes_a_folder(tmp_path):
 
 
 def test_a_point_of_a_living_worker_is_its_own_until_it_lets_go(tmp_path):
-    claim = new_folder(tmp_path, 0)
-    assert claim is not None and new_folder(tmp_path, 0) is None
-    assert Watch().take(tmp_path / "0000") is None
+    claim = claim_new_folder(tmp_path / "0000")
+    assert claim is not None and claim_new_folder(tmp_path / "0000") is None
+    assert ClaimWatcher().claim_free_folder(tmp_path / "0000") is None
     claim.release()
-    second = Watch().take(tmp_path / "0000")
+    second = ClaimWatcher().claim_free_folder(tmp_path / "0000")
     assert second is not None and second.file.name == "claim-0002.json"
-    assert Watch().take(tmp_path / "0000") is None
+    assert ClaimWatcher().claim_free_folder(tmp_path / "0000") is None
 
 
 def test_a_point_of_a_killed_worker_is_free_at_once(tmp_path):
-    code = f"from pathlib import Path; from hypernoise_pl.sweep.claims import new_folder; new_folder(Path({str(tmp_path)!r}), 0)"
+    code = f"from pathlib import Path; from hypernoise_pl.sweep.claims import claim_new_folder; claim_new_folder(Path({str(tmp_path / '0000')!r}))"
     with subprocess.Popen(
         [sys.executable, "-c", f"{code}; print('made', flush=True); input()"], stdin=-1, stdout=-1
     ) as it:
         assert it.stdout.readline() == b"made\n"
-        assert Watch().take(tmp_path / "0000") is None
+        assert ClaimWatcher().claim_free_folder(tmp_path / "0000") is None
         it.kill()
-    assert Watch().take(tmp_path / "0000") is not None
+    assert ClaimWatcher().claim_free_folder(tmp_path / "0000") is not None
 
 
 def test_a_process_that_has_the_number_of_a_dead_one_is_not_taken_for_it(tmp_path):
-    claim = new_folder(tmp_path, 0)
+    claim = claim_new_folder(tmp_path / "0000")
     owner = json.loads(claim.file.read_text())
     claim.file.write_text(json.dumps({**owner, "started": owner["started"] - 3600}))
-    assert Watch().take(tmp_path / "0000") is not None
+    assert ClaimWatcher().claim_free_folder(tmp_path / "0000") is not None
 
 
 @pytest.mark.parametrize("clock", [-7200.0, 0.0, 7200.0])
 def test_a_worker_of_another_machine_is_told_by_its_signs_of_life_whatever_its_clock(tmp_path, monkeypatch, clock):
-    claim = new_folder(tmp_path, 0)
+    claim = claim_new_folder(tmp_path / "0000")
     claim.file.write_text(json.dumps({"machine": "elsewhere", "pid": 1, "started": 0.0}))
     now = time.time() + clock
-    monkeypatch.setattr(claims, "GRACE", 0.3)
-    watch = Watch()
+    monkeypatch.setattr(claims, "STALE_SECONDS", 0.3)
+    watch = ClaimWatcher()
     for beat in range(4):
         os.utime(claim.file, (now + beat, now + beat))
-        assert watch.take(tmp_path / "0000") is None
+        assert watch.claim_free_folder(tmp_path / "0000") is None
         time.sleep(0.1)
     time.sleep(0.3)
-    found = watch.take(tmp_path / "0000")
+    found = watch.claim_free_folder(tmp_path / "0000")
     assert isinstance(found, Claim)
 
 
 def test_a_folder_whose_maker_died_before_its_claim_is_free_after_a_while(tmp_path, monkeypatch):
     (tmp_path / "0000").mkdir()
-    monkeypatch.setattr(claims, "GRACE", 0.1)
-    watch = Watch()
-    assert watch.take(tmp_path / "0000") is None
+    monkeypatch.setattr(claims, "STALE_SECONDS", 0.1)
+    watch = ClaimWatcher()
+    assert watch.claim_free_folder(tmp_path / "0000") is None
     time.sleep(0.2)
-    assert watch.take(tmp_path / "0000") is not None
+    assert watch.claim_free_folder(tmp_path / "0000") is not None

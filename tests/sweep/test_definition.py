@@ -9,9 +9,10 @@ import yaml
 from hypernoise_pl.__main__ import main
 from hypernoise_pl.config.files import sweep_names
 from hypernoise_pl.config.signatures import ConfigError
-from hypernoise_pl.sweep.command import environments
-from hypernoise_pl.sweep.definition import read_definition
-from hypernoise_pl.sweep.space import as_flags, flags_of, grid_point
+from hypernoise_pl.sweep.definition_file import read_definition
+from hypernoise_pl.sweep.devices import worker_environments
+from hypernoise_pl.sweep.space import grid_point, point_settings
+from hypernoise_pl.sweep.values import as_flags
 
 pytestmark = pytest.mark.usefixtures("own_folder")
 
@@ -40,7 +41,9 @@ def test_a_point_is_flags_of_fit():
     }
     definition = read_definition(written(parameters=parameters, groups=groups, sampler="grid", trials=None))
     assert definition.points == 4
-    flags = [as_flags(flags_of(definition.dimensions, grid_point(definition.dimensions, place))) for place in range(4)]
+    flags = [
+        as_flags(point_settings(definition.dimensions, grid_point(definition.dimensions, place))) for place in range(4)
+    ]
     fixed = ["--judge=null", '--model.adapter.lora.targets=["a", "b"]']
     assert flags[1] == [
         "--model.objective.reward_scale=10",
@@ -92,7 +95,7 @@ def test_the_first_points_are_given():
         ({"parameters": {"model.adapter.lora.rank": []}}, "parameters.model.adapter.lora.rank: an empty list"),
         (
             {"parameters": {"model.adapter.lora.rank": [8, 8]}},
-            "parameters.model.adapter.lora.rank: a value is there twice",
+            "parameters.model.adapter.lora.rank: duplicate value",
         ),
         (
             {"parameters": {"model.adapter.lora.rank": {"low": 8}}},
@@ -100,11 +103,11 @@ def test_the_first_points_are_given():
         ),
         (
             {"parameters": {"model.adapter.lora.rank": {"low": 8, "hihg": 9}}},
-            "a range has no 'hihg' (did you mean 'high'?)",
+            "a range has no key 'hihg' (did you mean 'high'?)",
         ),
         ({"parameters": {"model.adapter.lora.rank": {"low": 9, "high": 8}}}, "low 9 is not below high 8"),
-        ({"parameters": {"a": {"low": 0, "high": 8, "log": True}}}, "parameters.a: a log range begins above 0"),
-        ({"parameters": {"a": {"low": "1e-3x", "high": 8}}}, "parameters.a.low: '1e-3x' is no number"),
+        ({"parameters": {"a": {"low": 0, "high": 8, "log": True}}}, "parameters.a: a log range needs low above 0"),
+        ({"parameters": {"a": {"low": "1e-3x", "high": 8}}}, "parameters.a.low: '1e-3x' is not a finite number"),
         ({"groups": {"a": {"x": 1}}}, "groups.a: needs a list of mappings"),
         ({"groups": {"a": [{"model.adapter.lora.rank": 1}]}}, "groups.a: model.adapter.lora.rank is a parameter too"),
         ({"set": {"model.adapter.lora.rank": 8}}, "model.adapter.lora.rank is set for every trial and varied"),
@@ -112,12 +115,12 @@ def test_the_first_points_are_given():
         ({"sampler": "tpee"}, "sampler: 'tpee'; it is one of tpe, random, grid, cmaes (did you mean 'tpe'?)"),
         ({"sampler": {"tpe": {"sed": 1}}}, "sampler.tpe: TPESampler takes no 'sed' (did you mean 'seed'?)"),
         ({"sampler": "grid"}, "parameters.model.optimizer.lr: a grid needs a list of values, or a range with a step"),
-        ({"sampler": "cmaes"}, "sampler: cmaes takes ranges alone, and model.adapter.lora.rank is a list"),
+        ({"sampler": "cmaes"}, "sampler: cmaes takes ranges only, and model.adapter.lora.rank is a list"),
         ({"pruner": "ashaa"}, "pruner: 'ashaa'; it is one of none, asha, hyperband"),
         ({"pruner": {"asha": {"min_resources": 1}}}, "takes no 'min_resources' (did you mean 'min_resource'?)"),
-        ({"pruner": "asha", "objectives": {"a": "minimize", "b": "minimize"}}, "prunes for one objective alone"),
+        ({"pruner": "asha", "objectives": {"a": "minimize", "b": "minimize"}}, "prunes a single objective only"),
         ({"prune_by": "validation/gain"}, "prune_by: there is no pruner"),
-        ({"trials": None}, "trials: how many?"),
+        ({"trials": None}, "trials: missing"),
         ({"trials": 0}, "trials: 0; needs a whole number of at least 1"),
         ({"seeds": 1.5}, "seeds: 1.5; needs a whole number of at least 1"),
         ({"hours": -1}, "hours: -1; needs a number above 0"),
@@ -150,7 +153,7 @@ def test_a_wrong_file_is_refused_in_one_line(changes, said):
         (
             {"parameters": {"model.adapter.lora.rank": [8, "big"]}},
             [],
-            "--model.lora.rank: got 'big'; give a whole number",
+            "--model.adapter.lora.rank: got 'big'; give a whole number",
         ),
         ({"set": {"trainer.max_step": 5}}, [], "trainer: no key is called 'max_step' (did you mean 'max_steps'?)"),
         (
@@ -159,7 +162,7 @@ def test_a_wrong_file_is_refused_in_one_line(changes, said):
             "logs 'validation/gian' (did you mean 'validation/gain'?)",
         ),
         ({"set": {"judge": None}}, [], "objectives: no validation logs 'validation/gain'"),
-        ({"set": {"trainer.limit_val_batches": 0}}, [], "trainer.limit_val_batches: 0, and the objective is measured"),
+        ({"set": {"trainer.limit_val_batches": 0}}, [], "trainer.limit_val_batches: 0, but validation measures"),
         ({"set": {"trainer.val_check_interval": 300}}, [], "300 does not divide the 800 batches of a fit"),
         ({"config": ["shapes_lnog"]}, [], "config shapes_lnog: no such file (did you mean 'shapes_long'?)"),
         ({}, ["--trainer.max_stepz=3"], "trainer: no key is called 'max_stepz' (did you mean 'max_steps'?)"),
@@ -180,7 +183,7 @@ def test_what_no_trial_can_have_is_refused_before_anything_starts(changes, argum
 def test_a_sweep_whose_hours_are_over_begins_no_trial(capsys):
     assert main(["sweep", written(hours=1e-9), "--output=out", "--json"]) == 0
     shown = capsys.readouterr()
-    assert "1e-09 hours are over, and 4 trials were not begun; the same command goes on" in shown.err
+    assert "1e-09 hours are over, 4 trials did not start; the same command continues" in shown.err
     assert json.loads(shown.out)["trials"] == [] and not Path("out/trials").exists()
     assert json.loads(Path("out/summary.json").read_text()) == json.loads(shown.out)
 
@@ -188,18 +191,20 @@ def test_a_sweep_whose_hours_are_over_begins_no_trial(capsys):
 def test_every_worker_has_devices_of_its_own(monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     gpus = [f"GPU-{place}" for place in range(5)]
-    assert [each["CUDA_VISIBLE_DEVICES"] for each in environments(3, 2, gpus, 8)] == [
+    assert [each["CUDA_VISIBLE_DEVICES"] for each in worker_environments(3, 2, gpus, 8)] == [
         "GPU-0,GPU-1",
         "GPU-2,GPU-3",
         "GPU-0,GPU-1",
     ]
-    assert [each["CUDA_VISIBLE_DEVICES"] for each in environments(2, 1, ["7", "3"], 8)] == ["7", "3"]
-    assert environments(4, 1, [], 8) == [{"OMP_NUM_THREADS": "2"}] * 4 and environments(1, 1, [], 8) == [{}]
-    assert environments(4, 1, [], 2) == [{"OMP_NUM_THREADS": "1"}] * 4
-    with pytest.raises(ConfigError, match=r"trainer\.devices: 8, and there are 5 GPUs"):
-        environments(1, 8, gpus, 8)
+    assert [each["CUDA_VISIBLE_DEVICES"] for each in worker_environments(2, 1, ["7", "3"], 8)] == ["7", "3"]
+    assert worker_environments(4, 1, [], 8) == [{"OMP_NUM_THREADS": "2"}] * 4 and worker_environments(1, 1, [], 8) == [
+        {}
+    ]
+    assert worker_environments(4, 1, [], 2) == [{"OMP_NUM_THREADS": "1"}] * 4
+    with pytest.raises(ConfigError, match=r"trainer\.devices: 8, but the machine has 5 GPUs"):
+        worker_environments(1, 8, gpus, 8)
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
-    assert environments(2, 1, [], 8) == [{}, {}]
+    assert worker_environments(2, 1, [], 8) == [{}, {}]
 
 
 def test_an_unknown_sweep_is_met_with_the_nearest(capsys):

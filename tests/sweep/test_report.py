@@ -12,10 +12,10 @@ from PIL import Image
 from hypernoise_pl.report.parallel import Axis, Mark, parallel, scatter
 from hypernoise_pl.sweep.definition import Definition
 from hypernoise_pl.sweep.report import write_report
-from hypernoise_pl.sweep.reporting import VALIDATIONS, validations
-from hypernoise_pl.sweep.results import best, command_of, interval, points
-from hypernoise_pl.sweep.study import open_storage, open_study, trial_for
-from hypernoise_pl.sweep.table import rows, table
+from hypernoise_pl.sweep.results import best_points, fit_command, mean_interval, read_points
+from hypernoise_pl.sweep.study import open_storage, open_study, start_trial
+from hypernoise_pl.sweep.table import table, table_rows
+from hypernoise_pl.sweep.validations import VALIDATIONS, read_validations
 
 PARAMETERS = {"model.adapter.lora.rank": [8, 16], "model.optimizer.lr": {"low": 1e-4, "high": 1e-2, "log": True}}
 
@@ -25,7 +25,7 @@ def made(folder: Path, gains: dict[int, list[list[float]]], states=None, **chang
     definition = Definition(**{"name": "mine", "parameters": PARAMETERS, "trials": len(gains), "seeds": 2} | changes)
     study = open_study(definition, open_storage(folder, None))
     for number, seeds in gains.items():
-        trial = trial_for(study, definition, number)
+        trial = start_trial(study, definition, number)
         for each in definition.dimensions:
             each.suggest(trial)
         for seed, curve in enumerate(seeds):
@@ -56,9 +56,9 @@ FIGURES = {"validation/gain": 1.0, "validation/hypernetwork/diversity": -1.0}
 def test_the_best_is_that_of_the_best_mean_over_seeds(tmp_path):
     gains = {0: [[0.0, 0.3], [0.0, 0.1]], 1: [[0.0, 0.25], [0.0, 0.2]], 2: [[0.9], []], 3: [[0.1, 0.1], [0.1, 0.2]]}
     definition, study = made(tmp_path, gains, {2: "PRUNED"})
-    found = points(study, definition, tmp_path)
-    assert [point.number for point in best(found, definition, study)] == [1]
-    lines = rows(found, definition)
+    found = read_points(study, definition, tmp_path)
+    assert [point.number for point in best_points(found, definition, study)] == [1]
+    lines = table_rows(found, definition)
     assert [line[0] for line in lines] == ["trial", "1", "0", "3", "2"]
     assert lines[1][3:6] == ["0.225", "-0.0926 to 0.543", "0.25, 0.2"] and lines[4][4] == "-"
     assert lines[1][-3:] == ["200 + 200", "0.0 min", "complete"]
@@ -66,20 +66,20 @@ def test_the_best_is_that_of_the_best_mean_over_seeds(tmp_path):
 
 
 def test_an_interval_over_seeds_is_students():
-    assert interval([1.0]) is None
-    assert interval([1.0, 3.0]) == pytest.approx((2 - 12.706, 2 + 12.706))
+    assert mean_interval([1.0]) is None
+    assert mean_interval([1.0, 3.0]) == pytest.approx((2 - 12.706, 2 + 12.706))
     for count, quantile in [(3, 4.303), (11, 2.228), (12, 2.201), (31, 2.042), (121, 1.980)]:  # a printed table's
         values = [float(place % 2) for place in range(count)]
         mean = sum(values) / count
         half = quantile * math.sqrt(sum((value - mean) ** 2 for value in values) / (count - 1) / count)
-        assert interval(values) == pytest.approx((mean - half, mean + half), abs=2e-3 * half)
+        assert mean_interval(values) == pytest.approx((mean - half, mean + half), abs=2e-3 * half)
 
 
 def test_steps_that_were_taken_twice_count_once(tmp_path):
     lines = [(100, 0.1), (200, 0.2), (300, 0.3), (200, 0.25)]  # killed after 300, continued from before 200
     text = "".join(json.dumps({"step": step, "figures": {"gain": gain}}) + "\n" for step, gain in lines)
     (tmp_path / VALIDATIONS).write_text(text + '{"step": 300, "fig')
-    assert validations(tmp_path) == {100: {"gain": 0.1}, 200: {"gain": 0.25}}
+    assert read_validations(tmp_path) == {100: {"gain": 0.1}, 200: {"gain": 0.25}}
 
 
 def test_the_page_and_the_summary_say_what_was_found(tmp_path):
@@ -115,8 +115,8 @@ def test_several_objectives_have_a_front_in_the_page(tmp_path):
 
 def test_the_command_repeats_the_point(tmp_path):
     definition, study = made(tmp_path, {0: [[0.1]]}, seeds=1)
-    (point,) = points(study, definition, tmp_path)
-    words = command_of(point, definition, Path("base.yaml")).split()
+    (point,) = read_points(study, definition, tmp_path)
+    words = fit_command(point, definition, Path("base.yaml")).split()
     assert words[:6] == ["python", "-m", "hypernoise_pl", "fit", "--config", "base.yaml"]
     assert {word.partition("=")[0] for word in words[6:]} == {"--model.adapter.lora.rank", "--model.optimizer.lr"}
     assert float(words[7].partition("=")[2]) == point.values["model.optimizer.lr"]

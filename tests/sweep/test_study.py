@@ -7,7 +7,7 @@ import pytest
 
 from hypernoise_pl.sweep.definition import Definition
 from hypernoise_pl.sweep.space import grid_point
-from hypernoise_pl.sweep.study import open_storage, open_study, pruner_of, trial_for, trial_of
+from hypernoise_pl.sweep.study import find_trial, open_storage, open_study, pruner_of, start_trial
 
 RANGES = {"x": {"low": 0.0, "high": 1.0}, "y": {"low": 1e-3, "high": 1.0, "log": True}}
 
@@ -19,7 +19,7 @@ def definition(**changes):
 
 
 def point(study, wanted, number):
-    trial = trial_for(study, wanted, number)
+    trial = start_trial(study, wanted, number)
     return trial, {each.name: each.suggest(trial) for each in wanted.dimensions}
 
 
@@ -62,7 +62,7 @@ def test_a_point_that_goes_on_elsewhere_has_the_same_trial_and_values(tmp_path):
     study = open_study(wanted, open_storage(tmp_path, None))
     again = point(study, wanted, 5)
     assert again[0]._trial_id == first[0]._trial_id and again[1] == first[1]
-    assert len(study.trials) == 1 and trial_of(study, 4) is None
+    assert len(study.trials) == 1 and find_trial(study, 4) is None
 
 
 def test_tpe_finds_a_minimum_that_random_points_do_not(tmp_path):

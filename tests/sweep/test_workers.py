@@ -17,8 +17,8 @@ import pytest
 import yaml
 
 from hypernoise_pl.sweep.definition import Definition
-from hypernoise_pl.sweep.reporting import validations
 from hypernoise_pl.sweep.study import open_storage, open_study
+from hypernoise_pl.sweep.validations import read_validations
 from hypernoise_pl.training.checkpoint_io import newest_checkpoint
 
 ROOT = Path(__file__).parents[2]
@@ -96,7 +96,7 @@ def test_one_of_two_workers_is_killed_and_the_other_goes_on_from_its_checkpoint(
     assert log.count("fit: run folder") == 2 and re.search(r"stopped by SIGTERM; step \d+ is saved", log)
     begun = [int(step.replace(",", "")) for step in re.findall(r"fit: step ([\d,]+) of 30 \(", log)]
     assert begun[0] == 0 and any(step > 0 for step in begun[1:2])  # the second process went on from a checkpoint
-    assert sorted(validations(Path("out/trials/0000/seed-0"))) == [10, 20, 30]
+    assert sorted(read_validations(Path("out/trials/0000/seed-0"))) == [10, 20, 30]
     assert len(list(Path("out/trials/0000").glob("claim-*.json"))) == 2
     # the same fit without a kill has the same figures
     command = summary()["commands"][str(summary()["best"][0])]
@@ -107,7 +107,7 @@ def test_one_of_two_workers_is_killed_and_the_other_goes_on_from_its_checkpoint(
     Path("whole.json").write_text(json.dumps(job))
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     subprocess.run([sys.executable, "-m", "hypernoise_pl.sweep.trial", "whole.json"], check=True, env=environment)
-    whole, resumed = validations(Path("whole"))[30], validations(Path("out/trials/0000/seed-0"))[30]
+    whole, resumed = read_validations(Path("whole"))[30], read_validations(Path("out/trials/0000/seed-0"))[30]
     assert resumed[GAIN] == pytest.approx(whole[GAIN], abs=1e-5)
     assert json.loads(Path("whole/versions.json").read_text())["optuna"] == optuna.__version__
 
