@@ -16,6 +16,8 @@ from typing import Any
 
 import psutil
 
+from hypernoise_pl.system.files import write_text
+
 HEARTBEAT_SECONDS = 20.0  # between two touches of a claim
 STALE_SECONDS = 240.0  # without a touch before another machine's worker counts as dead; NFS shows changes a minute late
 
