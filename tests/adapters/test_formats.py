@@ -198,7 +198,7 @@ def test_other_files_than_a_plain_lora_of_this_network_are_refused_in_one_line(s
         with pytest.raises(ValueError, match=f"{line}.*only plain LoRA is read"):
             load_reference(folder, sana)
     config.write_text(json.dumps(settings | {"r": 3}))
-    with pytest.raises(ValueError, match=r"tensor .* has shape \[4, .*\], where \[3, .*\] is expected"):
+    with pytest.raises(ValueError, match=r"tensor .* has shape \[4, .*\], where \[3, .*\] is wanted"):
         load_reference(folder, sana)
     config.write_text("{")
     with pytest.raises(ValueError, match=r"adapter_config\.json: damaged"):

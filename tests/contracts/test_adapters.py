@@ -97,7 +97,7 @@ def test_every_adapter_of_the_package_has_an_example_in_each_of_its_modes(genera
     adapters = [example.make(generator) for example in EXAMPLES.values()]
     classes = concrete_classes(Adapter, hypernoise_pl.lora, hypernoise_pl.hypernetwork)
     missing = without_example(classes, {type(adapter) for adapter in adapters})
-    assert not missing, f"{missing}: add an example to EXAMPLES of {Path(__file__).name}"
+    assert not missing, f"{missing}: add an example to EXAMPLES in {Path(__file__).name}"
     for cls in classes:
         modes = get_args(get_type_hints(cls.__init__).get("mode")) or (None,)
         assert {adapter.mode for adapter in adapters if type(adapter) is cls} == set(modes)

@@ -125,7 +125,7 @@ def test_every_verifier_of_the_package_has_an_example(tmp_path_factory: pytest.T
     classes -= {WeightedSum}  # its members are verifiers: tests/rewards/test_rewards.py
     examples = {type(member.make(tmp_path_factory.mktemp("one"))) for member in MEMBERS.values()}
     missing = without_example(classes, examples)
-    assert not missing, f"{missing}: add an example to MEMBERS of {Path(__file__).name}"
+    assert not missing, f"{missing}: add an example to MEMBERS in {Path(__file__).name}"
 
 
 def test_a_verifier_gives_one_score_an_image_in_single_precision(

@@ -47,7 +47,7 @@ def searched(search: Search, *arguments, **options) -> NoiseProblem:
 
 def test_every_method_of_the_package_has_an_example():
     missing = without_example(concrete_classes(Search, hypernoise_pl.search), {type(search) for search in EXAMPLES})
-    assert not missing, f"{missing}: add an example to EXAMPLES of tests/search_methods.py"
+    assert not missing, f"{missing}: add an example to EXAMPLES in tests/search_methods.py"
 
 
 @every_method
@@ -132,7 +132,8 @@ class RecordingGenerator(ToyGenerator):
 
     def __init__(self, steps: int) -> None:
         super().__init__(shrink=0.5)
-        self.first, *_, self.last = (*self.time_grid(steps)[:1], *self.time_grid(steps)[:-1])
+        times = self.time_grid(steps)
+        self.first, self.last = times[0], times[-2]
         self.states: list[Tensor] = []
         self.clean: list[Tensor] = []
 
