@@ -50,7 +50,7 @@ def test_weights_after_four_steps_are_those_of_one_process(one, two, setting):
 
 @pytest.mark.slow
 def test_what_goes_bad_in_one_process_stops_both_and_both_name_it(one, two):
-    assert "gone bad: reward 'bright'; " in one[1]
+    assert "cause: reward 'bright'; " in one[1]
     assert two[0][1] == two[1][1] == one[1]
 
 

@@ -80,7 +80,7 @@ def test_weights_are_those_of_one_process(settings, two, name):
 
 
 def test_what_goes_bad_in_one_process_stops_both_and_both_name_it(settings, two):
-    assert "gone bad: reward 'bright'; " in settings[1]
+    assert "cause: reward 'bright'; " in settings[1]
     assert two[0]["settings"][1] == two[1]["settings"][1] == settings[1]
 
 

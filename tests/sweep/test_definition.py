@@ -150,7 +150,7 @@ def test_a_wrong_file_is_refused_in_one_line(changes, said):
         (
             {"parameters": {"model.adapter.lora.rank": [8, "big"]}},
             [],
-            "--model.lora.rank: got 'big'; give a whole number",
+            "--model.adapter.lora.rank: got 'big'; give a whole number",
         ),
         ({"set": {"trainer.max_step": 5}}, [], "trainer: no key is called 'max_step' (did you mean 'max_steps'?)"),
         (

@@ -191,7 +191,9 @@ def test_a_used_folder_is_not_begun_anew_nor_from_an_earlier_step():
     shutil.move("b/checkpoints/last.ckpt", early)
     with pytest.raises(ConfigError, match="--output a: holds a run already; add --ckpt_path last to continue it from"):
         checkpoint_to_resume(None, Path("a"))
-    with pytest.raises(ConfigError, match=r"early\.ckpt: of step 1, and a holds one of step 3; give another --output"):
+    with pytest.raises(
+        ConfigError, match=r"early\.ckpt: is of step 1, but a has a checkpoint of step 3; give another --output"
+    ):
         checkpoint_to_resume(str(early), Path("a"))
     assert checkpoint_to_resume(str(early), Path("new")) == early
     assert checkpoint_to_resume("last", Path("a")) == Path("a/checkpoints/last.ckpt")
@@ -278,16 +280,16 @@ def damaged(kind: str) -> None:
 @pytest.mark.parametrize(
     ("kind", "what"),
     [
-        ("missing", "no such file; leave --ckpt_path out to begin anew"),
-        ("folder", "a folder; pass a checkpoint file: there is none in it"),
+        ("missing", "no such file; leave --ckpt_path out to start anew"),
+        ("folder", "a folder; pass a checkpoint file: it contains none"),
         ("empty", "empty; pass a .ckpt file that fit wrote"),
-        ("truncated", "damaged, or no checkpoint; pass a .ckpt file that fit wrote"),
-        ("picture", "damaged, or no checkpoint"),
-        ("text", "damaged, or no checkpoint"),
-        ("adapter weights", "damaged, or no checkpoint"),
-        ("code", "damaged, or no checkpoint"),
-        ("tensor", "no checkpoint of a training run, it has no 'state_dict'"),
-        ("state dict", "no checkpoint of a training run, it has no 'state_dict'"),
+        ("truncated", "damaged, or not a checkpoint; pass a .ckpt file that fit wrote"),
+        ("picture", "damaged, or not a checkpoint"),
+        ("text", "damaged, or not a checkpoint"),
+        ("adapter weights", "damaged, or not a checkpoint"),
+        ("code", "damaged, or not a checkpoint"),
+        ("tensor", "not the checkpoint of a training run, since it has no 'state_dict'"),
+        ("state dict", "not the checkpoint of a training run, since it has no 'state_dict'"),
     ],
 )
 def test_what_is_no_checkpoint_is_refused_in_one_line_before_anything_is_built(capsys, kind, what):
@@ -303,6 +305,6 @@ def test_what_is_no_checkpoint_is_refused_in_one_line_before_anything_is_built(c
 def test_a_run_folder_in_the_place_of_a_checkpoint_names_the_file_to_give():
     train(Path("a"), 1)
     with pytest.raises(
-        ValueError, match=r"checkpoint a: a folder; pass a checkpoint file: its newest is a/checkpoints/"
+        ValueError, match=r"checkpoint a: a folder; pass a checkpoint file: the newest in it is a/checkpoints/"
     ):
         checkpoint_to_resume("a", Path("new"))

@@ -35,7 +35,7 @@ def as_found(monkeypatch):
         (16, 15.9, 8, 1),
     ],
 )
-def test_threads_are_the_cores_that_others_leave_free(cores, others, most, wanted):
+def test_threads_are_the_core_count_that_others_leave_free(cores, others, most, wanted):
     assert free_threads(cores, others, most) == wanted
 
 
@@ -57,7 +57,7 @@ class Clock:
     def __init__(self, monkeypatch):
         self.now = self.computed = self.own = 0.0
         monkeypatch.setattr(threads, "_times", lambda: (self.now, self.computed, self.own))
-        monkeypatch.setattr(threads, "_cores", lambda: 2)
+        monkeypatch.setattr(threads, "_core_count", lambda: 2)
         monkeypatch.setattr(threads.time, "sleep", lambda seconds: self.run(seconds, own=0.0))
         monkeypatch.setattr(threads.time, "monotonic", lambda: self.now)
         self.others = 0.0
@@ -110,4 +110,4 @@ def test_the_account_of_this_machine_is_sound():
     while threads.time.process_time() < end:
         sum(range(1000))
     seconds, computed, own = (now - then for now, then in zip(threads._times(), before, strict=True))
-    assert own >= 0.3 and 0 <= computed <= 1.1 * threads._cores() * seconds + 0.1
+    assert own >= 0.3 and 0 <= computed <= 1.1 * threads._core_count() * seconds + 0.1

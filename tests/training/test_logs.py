@@ -104,7 +104,7 @@ def test_tensorboard_has_the_configuration_and_a_row_of_hyper_parameters_with_wh
     from hypernoise_pl.config.interpolation import resolve, to_omegaconf
     from hypernoise_pl.config.options import Options
 
-    flags = ["--model.lora.rank=8", "--model.optimizer.lr=0.002", "--trainer.max_steps=7"]
+    flags = ["--model.adapter.lora.rank=8", "--model.optimizer.lr=0.002", "--trainer.max_steps=7"]
     config = resolve(to_omegaconf(merge_command("fit", Options(), flags).config))
     logger = TensorBoardLogger(str(tmp_path), name="", version="")
     log_config([logger], config)

@@ -156,7 +156,7 @@ def test_too_many_bad_steps_in_a_row_stop_the_run_and_name_the_reward(sana_folde
             if trainer.global_step == 3:
                 before.update(weights(pl_module))
 
-    message = r"3 steps in a row .* at step 5; gone bad: reward 'broken'; "
+    message = r"in 3 consecutive steps, the last at step 5; cause: reward 'broken'; "
     with pytest.raises(NonFiniteError, match=message) as error:
         fit(method, tmp_path, steps=20, callbacks=[Watch()])
     assert "bright" not in str(error.value) and "\n" not in str(error.value)
@@ -180,7 +180,7 @@ def test_a_penalty_gone_bad_is_named(sana_folder, tmp_path):
             return rollout.residual.flatten(1).sum(1) * math.nan
 
     method = build(sana_folder, objective=Objective(Infinite()), max_bad_steps=0)
-    with pytest.raises(NonFiniteError, match="gone bad: the penalty; "):
+    with pytest.raises(NonFiniteError, match="cause: the penalty; "):
         fit(method, tmp_path)
 
 
@@ -474,7 +474,7 @@ def test_a_spread_that_would_turn_or_stop_the_gradient_is_refused(sana_folder, s
 @pytest.mark.parametrize("kind", [NoiseHypernetwork, GeneratorLora])
 def test_weights_that_are_all_0_are_refused_for_a_training_and_measured(sana_folder, tmp_path, kind):
     method = build(sana_folder, kind, reward_weights={"bright": 0.0, "red": 0.0})
-    with pytest.raises(ValueError, match="reward_weights: all are 0, and nothing would train; give one"):
+    with pytest.raises(ValueError, match="reward_weights: all are 0, so there is nothing to train on; give one"):
         fit(method, tmp_path)
     trainer(tmp_path, callbacks=[]).test(method, datamodule=Rings(2), verbose=False)
 
