@@ -90,7 +90,7 @@ def test_blocks_are_the_entries_of_the_networks_lists_and_what_is_as_large(name,
 
 
 def test_a_network_without_lists_is_refused():
-    with pytest.raises(ValueError, match="Sequential has no list of blocks to spread over processes; use strategy/ddp"):
+    with pytest.raises(ValueError, match="Sequential has no list of blocks to shard over processes; use strategy/ddp"):
         block_names(nn.Sequential(nn.Linear(2, 2)))
 
 
