@@ -302,7 +302,7 @@ RANDOM = {"class_path": SEARCH + "random_search.RandomSearch"}
         ([{"name": "none"}, {"name": "x", "search": RANDOM, "verifier": "clpi"}], "'clpi' (did you mean 'clip'?)"),
         (
             [{"name": "none"}, {"name": "x", "search": {"class_path": SEARCH + "reno.ReNO"}, "verifier": "judge"}],
-            "ReNO differentiates, and 'judge' has no gradient",
+            "ReNO needs a gradient, but 'judge' has none",
         ),
         (
             [{"name": "none"}, {"name": "x", "search": {"class_path": SEARCH + "steering.Steering"}}],
@@ -316,7 +316,7 @@ RANDOM = {"class_path": SEARCH + "random_search.RandomSearch"}
         ([{"name": "none"}, {"name": "x", "adapter": "mine"}], "method 'x': start: gaussian does not use its adapter"),
         (
             [{"name": "none"}, {"name": "x", "search": RANDOM, "budgets": [2, 3]}, {"name": "x-2"}],
-            "two rows would be called 'x-2'",
+            "two rows have the label 'x-2'",
         ),
     ],
 )
@@ -415,7 +415,7 @@ def test_a_verifier_may_not_have_the_name_of_a_reward(capsys):
     verifier = {"clip": {"class_path": "hypernoise_pl.rewards.pixels.JPEGSize"}}
     config = configure(Path("methods.yaml"), METHODS[:1], verifiers=verifier)
     assert compare(f"--config={config}", "--output=run") == 2
-    assert "compare.verifiers: 'clip' is the name of something else too; choose another" in capsys.readouterr().err
+    assert "compare.verifiers: the name 'clip' is already taken; choose another" in capsys.readouterr().err
 
 
 def test_an_adapter_of_another_generator_is_refused(sana_folder, capsys):
@@ -546,6 +546,6 @@ def test_a_budget_of_seconds_too_small_for_a_search_is_told_of(capsys):
     methods = [METHODS[0], {"name": "walk", "search": {"class_path": SEARCH + "zero_order.ZeroOrder"}}]
     config = configure(Path("methods.yaml"), methods, prompts=1, seeds=1)
     assert compare(f"--config={config}", "--output=run", "--budget-seconds=1e-6") == 0
-    said = "walk takes 3 evaluations an image at the least, about"
+    said = "walk takes at least 3 evaluations per image, about"
     assert said in capsys.readouterr().out and said in Path("run/report.html").read_text()
     assert json.loads(Path("run/summary.json").read_text())["methods"]["none"]["kid"] is None

@@ -255,7 +255,7 @@ def test_several_processes_without_a_way_to_meet_are_asked_for_a_folder(monkeypa
     from hypernoise_pl.distributed.launched import new_shared_run
 
     monkeypatch.setenv("SLURM_NTASKS", "2")
-    with pytest.raises(ConfigError, match="several processes need one --output folder"):
+    with pytest.raises(ConfigError, match="several processes need a common folder"):
         new_shared_run("fit")
 
 
