@@ -42,9 +42,9 @@ class HyperNoiseModule(AdapterModule):
             baseline. The module gives it the generator.
         objective: penalty, its weight, and the inverse temperature of the reward.
         noise: source of the training noise.
-        whiten_gradient: bound of each image's reward gradient at the noise, in multiples of the batch's median (3 is
-            good); the gradient is then also white over channels. None leaves it as it is, as the paper does. The batch
-            is a micro-batch of all processes together: with accumulation each micro-batch is whitened on its own.
+        whiten_gradient: largest norm of an image's reward gradient at the noise, in multiples of the batch's median
+            norm; 3 is good. The gradient's channels are then equalised too. None leaves the gradient unchanged, as the
+            paper does. The batch is a micro-batch of all processes: accumulated micro-batches are whitened one by one.
         reference_search: test-time search that is run beside the adapter at test, from each prompt's first noise; the
             report has the share of its gain that the adapter reaches. None for none.
         steps: network evaluations of the generator per image, in training and evaluation.
@@ -104,16 +104,27 @@ class HyperNoiseModule(AdapterModule):
     def forward(
         self, prompts: Sequence[Prompt], noise: Tensor, strength: float = 1.0, steps: int | None = None
     ) -> Rollout:
-        """Run the method on noise [B, *Z]; ``strength`` 0 is the base generator, 1 the adapter in full."""
-        texts, steps = [prompt.text for prompt in prompts], self.steps if steps is None else steps
-        conditioning, seeds = self.conditioning(texts), seeds_from(noise) if steps > 1 else None
-        stopwatch, network = Stopwatch(self.device), self.adapter.network(strength)
+        """Prompts -> conditioning -> residual -> refined noise -> images -> scores.
+
+        Args:
+            prompts: B prompts.
+            noise: [B, *Z] x0, standard normal.
+            strength: share of the residual; 0 is the base generator, 1 the adapter in full.
+            steps: network evaluations of the generator; the module's own if left out.
+        """
+        texts = [prompt.text for prompt in prompts]
+        steps = self.steps if steps is None else steps
+        conditioning = self.conditioning(texts)
+        stopwatch = Stopwatch(self.device)
         residual = self.adapter.residual(noise, conditioning, strength)  # f(x0, c)
-        refined = self.whiten(noise + residual)  # x0 + f(x0, c)
+        refined = self.with_whitened_gradient(noise + residual)  # x0 + f(x0, c)
+        network = self.adapter.network(strength)
+        seeds = seeds_from(noise) if steps > 1 else None  # of the fresh noise between steps
         images = self.generator.generate(refined, conditioning, steps, network=network, seeds=seeds)
         seconds = stopwatch.seconds / len(texts)
-        scores = self.ensemble.scores(images, texts, self.ensemble.in_training(images))
-        nfe, label = (steps + self.adapter.nfe, self.adapter.label) if strength else (steps, "base")
+        scores = self.ensemble.scores(images, texts, self.ensemble.names_to_score(images))
+        nfe = steps + self.adapter.nfe if strength else steps
+        label = self.adapter.label if strength else "base"
         return Rollout(list(prompts), noise, residual, images, scores, nfe, seconds, label=label)
 
     def training_step(self, prompts: list[Prompt], batch_idx: int) -> Tensor:
@@ -166,7 +177,7 @@ class HyperNoiseModule(AdapterModule):
         with torch.inference_mode(False):  # an evaluation may encode what training then differentiates through
             return self.encode(texts).map(lambda tensor: tensor.to(self.device))
 
-    def whiten(self, refined: Tensor) -> Tensor:
+    def with_whitened_gradient(self, refined: Tensor) -> Tensor:
         """The refined noise; with ``whiten_gradient``, its gradient is whitened in backward, over all processes."""
         if self.whiten_gradient is None:
             return refined

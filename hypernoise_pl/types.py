@@ -1,4 +1,4 @@
-"""The glossary: what flows through the framework, and the letters its shapes are written in.
+"""The glossary: the values that flow through the framework, and the letters of their shapes.
 
     prompts -> conditioning -> noise -> hypernetwork -> refined noise -> generator -> images -> rewards -> objective
 
@@ -27,10 +27,10 @@ class Prompt:
     """One prompt of a prompt set.
 
     Args:
-        text: what the generator reads.
-        tag: the kind of prompt, for tables by kind (GenEval's ``single_object`` to ``color_attr``); empty if none.
-        metadata: what a judge needs to know (GenEval's ``include`` and ``exclude`` clauses); empty if none.
-        index: the prompt's place in its set; with a draw number it seeds the prompt's noise.
+        text: text that the generator encodes.
+        tag: category of the prompt for tables (GenEval's ``single_object`` to ``color_attr``); empty if none.
+        metadata: facts for judges (GenEval's ``include`` and ``exclude`` clauses); empty if none.
+        index: position in the prompt set; together with a draw number it seeds the prompt's noise.
     """
 
     text: str
@@ -41,12 +41,12 @@ class Prompt:
 
 @dataclass(frozen=True)
 class Conditioning:
-    """Encoded prompts, as a generator's network takes them; every tensor leads with ``B``.
+    """Encoded prompts, the input of a generator's network; the first dimension of every tensor is ``B``.
 
     Args:
-        embeddings: [B, L, D] text features.
-        mask: [B, L] 1 for real tokens and 0 for padding, for families that use one.
-        pooled: [B, D] pooled text features, for families that use them.
+        embeddings: text features [B, L, D].
+        mask: token mask [B, L], 1 for real tokens and 0 for padding; None for families without one.
+        pooled: pooled text features [B, D]; None for families without them.
     """
 
     embeddings: Tensor
@@ -63,9 +63,9 @@ class Conditioning:
 
     @staticmethod
     def cat(parts: Sequence[Conditioning]) -> Conditioning:
-        """Join conditionings of one generator along the batch, in their own type whatever autocast says."""
+        """Concatenate conditionings of one generator along the batch, in their own dtype."""
         first = parts[0]
-        with without_autocast(first.embeddings.device):  # which refuses another half precision
+        with without_autocast(first.embeddings.device):  # autocast refuses to mix half precisions
             joined = {
                 f.name: torch.cat([getattr(part, f.name) for part in parts])
                 for f in fields(first)
@@ -76,20 +76,20 @@ class Conditioning:
 
 @dataclass(frozen=True)
 class Rollout:
-    """One pass of the method, in the order it happened. Loss, callbacks, compare and demo all read this record.
+    """The record of one pass of the method, in its order; loss, callbacks and reports read it.
 
     Args:
-        prompts: the B prompts.
-        noise: [B, *Z] x0, standard normal.
-        residual: [B, *Z] what was added to it, f(x0, c); zeros for the base generator.
-        images: [B, 3, H, W] in [0, 1].
-        scores: reward name -> [B], raw and unweighted, higher is better.
-        nfe: evaluations of the generator's network per image returned. With classifier-free guidance an evaluation is
-            one call on the doubled batch and counts once, though it costs about two; ``seconds`` has its cost.
-        seconds: wall-clock seconds per image; encoding the prompts and the final scoring are left out, what a search
-            scores on its way is not. ``compare`` counts alike.
-        nfe_backward: backward passes through the network per image returned.
-        label: what made it, for tables and pictures: ``base``, ``hypernetwork``, ``ReNO (50 iterations)``.
+        prompts: B prompts.
+        noise: standard normal noise x0 [B, *Z].
+        residual: residual f(x0, c) [B, *Z]; zeros for the base generator.
+        images: images [B, 3, H, W] in [0, 1].
+        scores: reward name -> raw, unweighted scores [B]; higher is better.
+        nfe: network evaluations per returned image. With classifier-free guidance an evaluation is one call on the
+            doubled batch and counts once, though it costs about twice as much; ``seconds`` shows the cost.
+        seconds: wall-clock seconds per image, including a search's own scoring; encoding of the prompts and the final
+            scoring are left out. ``compare`` uses the same rule.
+        nfe_backward: backward passes through the network per returned image.
+        label: name of the method in tables and pictures: ``base``, ``hypernetwork``, ``ReNO (50 iterations)``.
     """
 
     prompts: list[Prompt]
@@ -104,28 +104,28 @@ class Rollout:
 
     @property
     def texts(self) -> list[str]:
-        """The B prompt texts."""
+        """The texts of the B prompts."""
         return [prompt.text for prompt in self.prompts]
 
     @property
     def refined(self) -> Tensor:
-        """[B, *Z] the noise the generator was given."""
+        """The refined noise [B, *Z], the input of the generator."""
         return self.noise + self.residual
 
 
 def did_you_mean(word: str, words: Iterable[str]) -> str:
-    """`` (did you mean 'x'?)`` for the word most like this one, or nothing; to end an error message with."""
-    found = get_close_matches(word, list(words), 1)
-    return f" (did you mean {found[0]!r}?)" if found else ""
+    """`` (did you mean 'x'?)`` with the closest known word, for the end of an error message; empty if none is close."""
+    matches = get_close_matches(word, list(words), 1)
+    return f" (did you mean {matches[0]!r}?)" if matches else ""
 
 
 def check_images(images: Any, count: int, values: bool = True) -> None:
-    """Raise ``ValueError`` unless these are so many images [B, 3, H, W], floats in [0, 1].
+    """Raise ``ValueError`` unless the images are floats [B, 3, H, W] in [0, 1].
 
     Args:
-        images: of any type.
-        count: B.
-        values: whether to look at them too, and not at shape and type alone; a GPU has to be waited for then.
+        images: value to check, of any type.
+        count: expected number B of images.
+        values: whether to check values in addition to type and shape; this synchronises a GPU.
     """
     if not isinstance(images, Tensor):
         raise ValueError(f"images must be a tensor [B, 3, H, W] of floats in [0, 1], got a {type(images).__name__}")
@@ -137,23 +137,23 @@ def check_images(images: Any, count: int, values: bool = True) -> None:
     low, high = (end.item() for end in images.detach().aminmax())
     if low < -VALUE_TOLERANCE or high > 1 + VALUE_TOLERANCE:
         raise ValueError(
-            f"images must be in [0, 1], got values from {low:.3g} to {high:.3g}; divide what goes to 255 by 255, and "
-            "bring [-1, 1] to [0, 1] by x / 2 + 0.5"
+            f"images must be in [0, 1], got values from {low:.3g} to {high:.3g}; divide values up to 255 by 255, and "
+            "map [-1, 1] to [0, 1] by x / 2 + 0.5"
         )
 
 
 def to_uint8(images: Tensor) -> Tensor:
-    """[..., H, W, 3] bytes of images [..., 3, H, W] in [0, 1], on the CPU."""
+    """Convert images [..., 3, H, W] in [0, 1] to bytes [..., H, W, 3] on the CPU."""
     return (images.detach().float().clamp(0, 1) * 255).round().byte().movedim(-3, -1).contiguous().cpu()
 
 
 @contextlib.contextmanager
 def check_not_modified(images: Tensor, by: str) -> Iterator[None]:
-    """Raise ``ValueError`` if something writes into images that others see too; in inference mode nobody can tell."""
+    """Raise ``ValueError`` if the context modifies the images in place; in inference mode this goes unnoticed."""
     before = None if images.is_inference() else images._version
     yield
     if before is not None and images._version != before:
-        raise ValueError(f"{by} writes into the images that it is given, which others see too; let it clone them first")
+        raise ValueError(f"{by} modifies its input images in place, which other code shares; clone them first")
 
 
 def check_shape(name: str, tensor: Tensor, expected: Sequence[int | None]) -> None:

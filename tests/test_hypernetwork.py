@@ -155,7 +155,7 @@ def test_bad_options_are_one_clear_line(sana_folder):
     generator = sana(sana_folder)
     with pytest.raises(ValueError, match="rank must be at least 1"):
         LoraOptions(rank=0)
-    with pytest.raises(ValueError, match="fit no linear or convolution layer"):
+    with pytest.raises(ValueError, match="match no linear or convolution layer"):
         lora_view(generator.network, LoraOptions(targets=["nonsense"]))
     with pytest.raises(ValueError, match="'proj_out' must be among the LoRA targets"):
         NoiseHypernetwork(generator, LoraOptions(targets=["to_q"]))

@@ -1,1 +1,1 @@
-"""What was trained, in files: our adapter folder, PEFT and LoRA formats, the model card."""
+"""Trained adapters in files: adapter folders, PEFT and LoRA formats, model cards."""

@@ -1,4 +1,4 @@
-"""Adapters saved to a folder, and loaded over a generator."""
+"""Saving adapters to folders, and loading them over a generator."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ ADAPTER_CLASSES: dict[str, type[Adapter]] = {"noise": NoiseHypernetwork, "genera
 def save_adapter(
     adapter: Adapter, folder: str | Path, penalty: dict[str, Any] | None = None, writes: bool = True
 ) -> Path:
-    """Write an adapter folder; an older one is replaced only once the new one is whole.
+    """Write an adapter folder; an older one is replaced only when the new one is complete.
 
-    Where weights are spread over processes, all of them must call this, and one of them writes.
+    If weights are sharded over processes, all processes must call this, and one of them writes.
 
     Args:
         adapter: noise hypernetwork or LoRA on the generator.
-        folder: to write.
-        penalty: class and numbers of the training's penalty, for the record.
-        writes: whether this process writes; the others only give their shards.
+        folder: adapter folder.
+        penalty: class and numbers of the training penalty, stored for reference.
+        writes: whether this process writes; the others only contribute their shards.
 
     Returns:
         The folder.
 
     Raises:
-        OSError: if it cannot be written (a full disk), or the folder holds something else; what was there before is
-            still there.
+        OSError: if the folder cannot be written (a full disk), or holds other files; an older adapter stays
+            unchanged.
     """
     folder = Path(folder)
     config = adapter_description(adapter, penalty)
@@ -49,7 +49,7 @@ def save_adapter(
 
 
 def load_adapter(folder: str | Path, generator: Generator) -> Adapter:
-    """The adapter of a folder, over a generator.
+    """Load the adapter of a folder over a generator.
 
     Raises:
         FileNotFoundError: if the folder or one of its files is missing.
@@ -66,13 +66,15 @@ def load_adapter(folder: str | Path, generator: Generator) -> Adapter:
 
 
 def load_hypernetwork(folder: str | Path, generator: Generator) -> NoiseHypernetwork:
-    """The noise hypernetwork of an adapter folder, over a generator; raises what ``load_adapter`` does.
+    """Load the noise hypernetwork of an adapter folder over a generator; raises the errors of ``load_adapter`` too.
 
     Raises:
-        ValueError: also if the adapter is LoRA on the generator itself.
+        ValueError: if the adapter is a LoRA on the generator itself.
     """
     if read_description(Path(folder))["adapts"] != "noise":
-        raise ValueError(f"adapter {folder}: it adapts the generator itself and refines no noise")
+        raise ValueError(
+            f"adapter {folder}: it fine-tunes the generator and does not refine noise; give a noise hypernetwork"
+        )
     adapter = load_adapter(folder, generator)
     assert isinstance(adapter, NoiseHypernetwork)
     return adapter
@@ -83,14 +85,14 @@ def load_weights(adapter: Adapter, folder: Path) -> None:
 
     Raises:
         FileNotFoundError: if a file is missing.
-        ValueError: if one is damaged, or the saved adapter is of another generator, kind, rank or scale.
+        ValueError: if a file is damaged, or the saved adapter has another generator, class, rank or scale.
     """
     config = read_description(folder)
     check_generator(config, adapter.generator, folder)
     for key, value in adapter.settings().items():
         if config[key] != value:
             raise ValueError(
-                f"adapter {folder}: its {key!r} is {config[key]!r}, this configuration has {value!r}; set "
+                f"adapter {folder}: {key!r} is {config[key]!r}, this configuration has {value!r}; set "
                 f"model.adapter as in {OWN_CONFIG}"
             )
     saved = load_tensors(folder / WEIGHTS, "adapter")
@@ -99,23 +101,25 @@ def load_weights(adapter: Adapter, folder: Path) -> None:
 
 
 def load_strict(weights: Mapping[str, nn.Parameter], saved: Mapping[str, Any], file: Path) -> None:
-    """Put an adapter's tensors into LoRA weights: each gets one, none is left over, every value is finite.
+    """Copy an adapter's tensors into LoRA weights; names and shapes must match and all values must be finite.
 
     Args:
-        weights: name -> weight; changed in place.
-        saved: name -> tensor.
-        file: that they come from, for messages.
+        weights: LoRA weights, name -> parameter; changed in place.
+        saved: saved tensors, name -> tensor.
+        file: file of the tensors, for messages.
 
     Raises:
-        ValueError: naming the first tensor that is missing, too many, of another shape, or not finite.
+        ValueError: if a tensor is missing, unexpected, of another shape or not finite; the message names it.
     """
     for name in sorted(weights.keys() | saved.keys()):
-        wanted, found = (list(part[name].shape) if name in part else None for part in (weights, saved))
-        if wanted is None:
-            raise ValueError(f"adapter {file}: the generator's network has no weights for its tensor {name}")
-        if found != wanted:
-            is_there = "is missing" if found is None else f"has shape {found}"
-            raise ValueError(f"adapter {file}: tensor {name} {is_there}, where {wanted} is wanted")
+        expected, shape = (list(part[name].shape) if name in part else None for part in (weights, saved))
+        if expected is None:
+            raise ValueError(
+                f"adapter {file}: unexpected tensor {name}, which the generator's network has no weight for"
+            )
+        if shape != expected:
+            fault = "is missing" if shape is None else f"has shape {shape}"
+            raise ValueError(f"adapter {file}: tensor {name} {fault}; expected shape {expected}")
         _check_finite(name, saved[name], file)
     with torch.no_grad():
         for name, parameter in weights.items():
@@ -123,26 +127,26 @@ def load_strict(weights: Mapping[str, nn.Parameter], saved: Mapping[str, Any], f
 
 
 def check_weights(folder: Path, rank: int) -> None:
-    """Check an adapter's weights as far as that goes without its generator.
+    """Check an adapter's weights without its generator.
 
     Args:
-        folder: of the adapter.
-        rank: that its description has.
+        folder: adapter folder.
+        rank: LoRA rank in its description.
 
     Raises:
-        ValueError: if the file is damaged or empty, a tensor is not finite, or has another rank.
+        ValueError: if the file is damaged or empty, or a tensor is not finite or has another rank.
     """
     file = folder / WEIGHTS
     saved = load_tensors(file, "adapter")
     if not saved:
-        raise ValueError(f"adapter {file}: no tensors in it; give another adapter")
+        raise ValueError(f"adapter {file}: it has no tensors; give another adapter")
     for name, tensor in sorted(saved.items()):
         _check_finite(name, tensor, file)
-        of_rank = {"lora_A": tensor.shape[:1], "lora_B": tensor.shape[1:2]}
-        for part, found in of_rank.items():
-            if f".{part}." in name and list(found) != [rank]:
+        ranks = {"lora_A": tensor.shape[:1], "lora_B": tensor.shape[1:2]}
+        for part, size in ranks.items():
+            if f".{part}." in name and list(size) != [rank]:
                 raise ValueError(
-                    f"adapter {file}: tensor {name} has shape {list(tensor.shape)}, and {OWN_CONFIG} says rank {rank}; "
+                    f"adapter {file}: tensor {name} has shape {list(tensor.shape)}, but {OWN_CONFIG} has rank {rank}; "
                     "give another adapter"
                 )
 
@@ -151,5 +155,5 @@ def _check_finite(name: str, tensor: Any, file: Path) -> None:
     if not bool(tensor.isfinite().all()):
         raise ValueError(
             f"adapter {file}: tensor {name} has values that are not finite; give an adapter of an earlier step, "
-            "such as adapter-best, or train anew with a lower rate"
+            "such as adapter-best, or train again with a lower learning rate"
         )

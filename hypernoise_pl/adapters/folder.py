@@ -1,4 +1,4 @@
-"""Adapter folders: PEFT's own files and ours, written whole or not at all."""
+"""Adapter folders with PEFT's files and ours, written atomically."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hypernoise_pl.lora.view import LoraOptions
 from hypernoise_pl.system.files import write_tensors
 
 WEIGHTS, PEFT_CONFIG, OWN_CONFIG = "adapter_model.safetensors", "adapter_config.json", "hypernoise.json"
-PREFIX = "base_model.model."  # of every key in a PEFT file
+PREFIX = "base_model.model."  # prefix of all keys in a PEFT file
 
 
 def write_folder(
@@ -26,26 +26,28 @@ def write_folder(
     description: dict[str, Any] | None = None,
     pickled: bool = False,
 ) -> Path:
-    """Write PEFT's files of an adapter; an older folder is replaced only once the new one is whole.
+    """Write an adapter in PEFT's format; an older folder is replaced only when the new one is complete.
 
     Args:
-        folder: to write.
-        state: name -> weight, with no prefix.
-        base: what the adapter is for.
-        options: rank and scale.
-        settings: of ``LoraConfig``, besides.
-        description: of our own description; None for none.
-        pickled: ``adapter_model.bin`` in the place of safetensors.
+        folder: adapter folder.
+        state: LoRA weights, name without prefix -> weight.
+        base: name of the generator.
+        options: LoRA rank and scale.
+        settings: further arguments of ``LoraConfig``.
+        description: content of ``hypernoise.json``; None to leave the file out.
+        pickled: whether to write ``adapter_model.bin`` instead of safetensors.
 
     Raises:
-        OSError: if it cannot be written, or the folder holds something else; what was there before is still there.
+        OSError: if the folder cannot be written or holds other files; an older adapter stays unchanged.
     """
     from peft import LoraConfig
     from safetensors import SafetensorError
 
-    scale: Any = {"r": options.rank, "lora_alpha": options.alpha}  # peft speaks of a whole alpha and takes any
+    scale: Any = {"r": options.rank, "lora_alpha": options.alpha}  # peft's type is int; it accepts floats
     config = LoraConfig(base_model_name_or_path=base, inference_mode=True, **scale, **settings)
-    config.target_modules = sorted({name.rsplit(".lora_", 1)[0] for name in state})  # as a set, in any order
+    config.target_modules = sorted(
+        {name.rsplit(".lora_", 1)[0] for name in state}
+    )  # peft turns it into a set, which has no order
     partial = folder.with_name(f".{folder.name}-{os.getpid()}")
     try:
         _check_replaceable(folder)
@@ -60,14 +62,14 @@ def write_folder(
             (partial / OWN_CONFIG).write_text(json.dumps(description, indent=1) + "\n")
         replace_folder(partial, folder)
     except (OSError, SafetensorError) as error:
-        raise OSError(f"adapter {folder}: not written, what was there is unchanged: {error}") from error
+        raise OSError(f"adapter {folder}: not written; an older adapter is unchanged: {error}") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return folder
 
 
 def replace_folder(partial: Path, folder: Path) -> None:
-    """Put a whole new folder where an older one may be; if that fails, put the older one back."""
+    """Move a complete new folder to a path, in place of an older one; if that fails, restore the older one."""
     old = partial.with_name(partial.name + "-old")
     if folder.exists():
         os.replace(folder, old)
@@ -81,7 +83,7 @@ def replace_folder(partial: Path, folder: Path) -> None:
 
 
 def check_folder(folder: Path) -> None:
-    """Raise ``NotADirectoryError`` for a file where an adapter's folder is wanted."""
+    """Raise ``NotADirectoryError`` if the path of an adapter folder is a file."""
     if folder.exists() and not folder.is_dir():
         inside = folder.name in (OWN_CONFIG, PEFT_CONFIG, WEIGHTS)
         hint = f"give its folder: {folder.parent}" if inside else "give the folder that fit wrote, RUN/adapter"
@@ -89,6 +91,6 @@ def check_folder(folder: Path) -> None:
 
 
 def _check_replaceable(folder: Path) -> None:
-    """Raise ``FileExistsError`` for a folder of other files than an adapter's: they would be lost."""
+    """Raise ``FileExistsError`` if a folder holds other files than an adapter, which would be lost."""
     if folder.is_dir() and not (folder / PEFT_CONFIG).is_file() and (other := next(folder.iterdir(), None)):
-        raise FileExistsError(f"the folder is no adapter's, it has {other.name!r} in it; give a folder of its own")
+        raise FileExistsError(f"the folder holds {other.name!r} and no adapter; give another folder")

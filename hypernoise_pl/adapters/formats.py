@@ -1,4 +1,4 @@
-"""Adapters for and from others: an ordinary PEFT LoRA that needs no code of ours, and the reference code's folders."""
+"""Foreign adapter formats: plain PEFT LoRA, and the reference implementation's folders."""
 
 from __future__ import annotations
 
@@ -18,28 +18,30 @@ from hypernoise_pl.generators.portable import portable_description
 from hypernoise_pl.hypernetwork import NoiseHypernetwork
 from hypernoise_pl.lora.view import ADAPTER, LoraOptions, lora_state
 
-PICKLED = "adapter_model.bin"  # what older peft and the reference code write
+PICKLED = "adapter_model.bin"  # older peft and the reference code write this file
 _PLAIN_LORA = {"bias": "none", "use_rslora": False, "use_dora": False, "lora_bias": False, "fan_in_fan_out": False}
 
 
 def export_peft(hypernetwork: NoiseHypernetwork, folder: Path) -> Path:
-    """Write an adapter that ``peft.PeftModel.from_pretrained(network, folder)`` makes the hypernetwork of.
+    """Write the hypernetwork as a plain LoRA for ``peft.PeftModel.from_pretrained(network, folder)``.
 
-    The last layer's LoRA, which is to speak alone, becomes one that first takes the layer's own output away:
-    with its m outputs, ``s B A - W0`` has rank m at the most and is written as ``I (s B A - W0)``, with bias ``-b``. In
-    float32 the network then is f to rounding. In half precision W0 x is rounded before it is taken away, so f carries
-    an error in proportion to W0 x. Measured on a tiny SANA in bfloat16, |f| being 0.2, 0.02 and 0.002 of the
-    generator's own output: 1.6 %, 14 % and 139 % of |f|, where our own format has 0.7 % throughout. Use it in float32.
+    The last layer's output must be that of its LoRA alone. The written LoRA therefore subtracts the layer's own output:
+    with m outputs, ``s B A - W0`` has at most rank m and is written as ``I (s B A - W0)``, with bias ``-b``. In float32
+    the network then equals f up to rounding. In half precision W0 x is rounded before the subtraction, and f carries an
+    error in proportion to W0 x. Measured on a tiny SANA in bfloat16, with |f| at 0.2, 0.02 and 0.002 of the
+    generator's output: errors of 1.6 %, 14 % and 139 % of |f|; our own format has 0.7 % each time. Use it in float32.
 
     Raises:
-        ValueError: for a hypernetwork in mode ``absolute``, which is an ordinary LoRA already, or with LoRA on
-            grouped convolutions.
-        OSError: if it cannot be written; what was there before is still there.
+        ValueError: if the hypernetwork has mode ``absolute``, which is a plain LoRA already, or LoRA on grouped
+            convolutions.
+        OSError: if the folder cannot be written; an older adapter stays unchanged.
     """
     if hypernetwork.mode != "residual":
-        raise ValueError("export: a hypernetwork in mode 'absolute' is an ordinary PEFT LoRA as it is saved")
+        raise ValueError(
+            "export: a hypernetwork in mode 'absolute' is saved as a plain PEFT LoRA already; use its folder"
+        )
     if any(isinstance(layer, UngroupedLora) for layer in hypernetwork.view.modules()):
-        raise ValueError("export: peft takes no such LoRA on grouped convolutions any more, as this old adapter has")
+        raise ValueError("export: this old adapter has LoRA on grouped convolutions, which peft no longer supports")
     generator, options = hypernetwork.generator, hypernetwork.lora
     last = generator.last_layer
     own: Any = generator.network.get_submodule(last)
@@ -53,22 +55,22 @@ def export_peft(hypernetwork: NoiseHypernetwork, folder: Path) -> Path:
         state[name.replace(".weight", ".bias")] = torch.zeros(len(state[name]))
     if own.bias is not None:
         state[f"{last}.lora_B.bias"] = -own.bias.detach().cpu().float()
-    # whole names, from the start: another layer's name may end in the same words
+    # anchored at the start, since another layer's name may have the same ending
     patterns = {"rank_pattern": {f"^{last}": rank}, "alpha_pattern": {f"^{last}": rank}, "lora_bias": True}
     return write_folder(folder, state, portable_description(generator)["name"], options, patterns)
 
 
 def export_reference(hypernetwork: NoiseHypernetwork, folder: Path, pickled: bool = False) -> Path:
-    """Write the folder that the reference implementation loads: PEFT's files, the last layer to be patched by it.
+    """Write the folder that the reference implementation loads; it patches the last layer itself.
 
     Args:
-        hypernetwork: in mode ``residual``.
-        folder: to write.
-        pickled: ``adapter_model.bin``, as its trainer writes, in the place of safetensors.
+        hypernetwork: noise hypernetwork in mode ``residual``.
+        folder: adapter folder.
+        pickled: whether to write ``adapter_model.bin``, as its trainer does, instead of safetensors.
 
     Raises:
-        ValueError: for a hypernetwork in mode ``absolute``, which the reference code does not have.
-        OSError: if it cannot be written; what was there before is still there.
+        ValueError: if the hypernetwork has mode ``absolute``, which the reference code does not have.
+        OSError: if the folder cannot be written; an older adapter stays unchanged.
     """
     if hypernetwork.mode != "residual":
         raise ValueError("export: the reference format has no mode 'absolute'")
@@ -77,17 +79,16 @@ def export_reference(hypernetwork: NoiseHypernetwork, folder: Path, pickled: boo
 
 
 def load_reference(folder: Path, generator: Generator) -> NoiseHypernetwork:
-    """The hypernetwork of a folder in the reference implementation's format, over a generator.
+    """Load the hypernetwork of a folder in the reference implementation's format over a generator.
 
-    Old adapters have LoRA on grouped convolutions too, whose up-projection knows no groups; they compute here as they
-    did there.
+    Old adapters also have LoRA on grouped convolutions, with an ungrouped up-projection; they compute the same here.
 
     Raises:
         FileNotFoundError: if a file is missing.
-        ValueError: if one is damaged, is not a plain LoRA, or is not of this generator's network.
+        ValueError: if a file is damaged or not a plain LoRA, or does not fit this generator's network.
     """
     config, saved = _read_peft(folder)
-    # the reference code has LoRA on these too, which never trained
+    # the reference code also puts LoRA, which never trains, on these layers
     saved = {key: weight for key, weight in saved.items() if key.rsplit(".lora_", 1)[0] not in generator.unused_layers}
     targets: list[str] = []
     grouped: list[str] = []
@@ -109,30 +110,30 @@ def load_reference(folder: Path, generator: Generator) -> NoiseHypernetwork:
 
 
 class UngroupedLora(nn.Module):
-    """A grouped convolution with a LoRA that does not know of groups, as peft made them before it had them.
+    """A grouped convolution with an ungrouped LoRA, as peft made it before it supported groups.
 
     Args:
-        layer: frozen.
-        options: rank and scale.
+        layer: frozen convolution.
+        options: LoRA rank and scale.
     """
 
     def __init__(self, layer: nn.Conv2d, options: LoraOptions) -> None:
         super().__init__()
         self.base_layer, self.scaling = layer, options.alpha / options.rank
-        how: dict[str, Any] = {key: getattr(layer, key) for key in ("kernel_size", "stride", "padding")}
-        self.lora_A = nn.ModuleDict({ADAPTER: nn.Conv2d(layer.in_channels, options.rank, **how, bias=False)})
+        geometry: dict[str, Any] = {key: getattr(layer, key) for key in ("kernel_size", "stride", "padding")}
+        self.lora_A = nn.ModuleDict({ADAPTER: nn.Conv2d(layer.in_channels, options.rank, **geometry, bias=False)})
         self.lora_B = nn.ModuleDict({ADAPTER: nn.Conv2d(options.rank, layer.out_channels, 1, bias=False)})
 
     def forward(self, x: Tensor) -> Tensor:
-        """What the layer writes, and what the LoRA adds."""
+        """The sum of the layer's and the LoRA's outputs."""
         down = self.lora_A[ADAPTER]
         base: Tensor = self.base_layer(x)
-        added = self.lora_B[ADAPTER](down(x.to(down.weight.dtype)))  # type: ignore[arg-type]
-        return (base + self.scaling * added).to(base.dtype)
+        residual = self.lora_B[ADAPTER](down(x.to(down.weight.dtype)))  # type: ignore[arg-type]
+        return (base + self.scaling * residual).to(base.dtype)
 
 
 def _read_peft(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """PEFT's configuration and weights, with no prefix."""
+    """Read PEFT's configuration and weights; names have no prefix."""
     check_folder(folder)
     file = folder / (WEIGHTS if (folder / WEIGHTS).is_file() else PICKLED)
     for needed in (folder / PEFT_CONFIG, file):
@@ -148,13 +149,13 @@ def _read_peft(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     if others or not isinstance(rank, int) or not isinstance(alpha, (int, float)):
         key = next(iter(others), "r")
         if config.get("lora_bias"):
-            raise ValueError(f"adapter {folder}: exported for PEFT alone (--format peft); give the one it was made of")
-        raise ValueError(f"adapter {folder / PEFT_CONFIG}: {key} is {config[key]!r}; only plain LoRA is read")
+            raise ValueError(f"adapter {folder}: exported for PEFT alone (--format peft); give the original adapter")
+        raise ValueError(f"adapter {folder / PEFT_CONFIG}: {key} is {config[key]!r}; only plain LoRA is supported")
     try:
         if file.name == WEIGHTS:
             saved = load_tensors(file, "adapter")
         else:
             saved = torch.load(file, map_location="cpu", weights_only=True)
     except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        raise ValueError(f"adapter {file}: damaged, or more than weights in it") from error
+        raise ValueError(f"adapter {file}: damaged, or not only weights") from error
     return config, {name.removeprefix(PREFIX): tensor for name, tensor in saved.items()}

@@ -1,4 +1,4 @@
-"""The model card of an exported adapter: what it is for, how it was trained, what was measured, how it is used."""
+"""The model card of an exported adapter: purpose, use, training and measured results."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _USE = {
 
     network = pipe.transformer  # or pipe.unet
     hypernetwork = PeftModel.from_pretrained(copy.deepcopy(network), {name!r})
-    refined = noise + hypernetwork(noise, ...)  # given what the generator's network is given at its first timestep
+    refined = noise + hypernetwork(noise, ...)  # with the arguments of the generator's network at its first timestep
 
-Nothing of it is to be patched: the last layer's LoRA takes that layer's own output away. That needs float32: in half
-precision what is left has an error in proportion to what was taken away.
+The network needs no patch: the last layer's LoRA subtracts that layer's own output. Use float32: in half precision the
+difference has an error in proportion to the subtracted output.
 """,
     "reference": _ATTACH + "\nor with the reference implementation's own script, which patches the last layer.\n",
     "generator": """    from peft import PeftModel
@@ -49,16 +49,16 @@ def model_card(
     layout: str,
     call: Mapping[str, Any],
 ) -> str:
-    """A card in the hub's format.
+    """Write the model card in the hub's format.
 
     Args:
-        description: an adapter's ``hypernoise.json``.
-        config: its run's ``config.yaml``.
-        summary: its run's ``summary.json``; None where nothing was measured.
+        description: ``hypernoise.json`` of the adapter.
+        config: ``config.yaml`` of its run.
+        summary: ``summary.json`` of its run; None without measurements.
         picture: file name of a grid of samples, beside the card.
-        name: what the adapter is called.
+        name: name of the adapter.
         layout: ``own``, ``peft`` or ``reference``.
-        call: arguments of the pipeline's call, as in training, besides its prompt.
+        call: arguments of the pipeline's call besides the prompt, as in training.
     """
     model, base = config["model"]["init_args"], str(description["generator"]["name"])
     called = ", ".join(['"a prompt"', *(f"{key}={value!r}" for key, value in call.items())])
@@ -71,13 +71,13 @@ def model_card(
         "## Measured\n\n" + ("These weights were not measured.\n" if summary is None else _table(summary)),
     ]
     if picture is not None:
-        rows = "Base above, what was trained below it, from the same noise"
+        rows = "Base above, trained below, from the same noise"
         parts.append(f"![{rows}]({picture})\n\n{rows}.\n")
     return "\n".join(parts)
 
 
 def public_name(model: str) -> str:
-    """A hub id as it is; of a folder its name alone, for paths of a machine tell others nothing."""
+    """The hub id unchanged; for a local folder only its name, since its path is private to a machine."""
     return model if _on_hub(model) else Path(model).name
 
 
@@ -120,7 +120,7 @@ def _training(description: Mapping[str, Any], config: Mapping[str, Any], model: 
 
 
 def _table(summary: Mapping[str, Any]) -> str:
-    """Markdown, a column per method, and the verdict."""
+    """A Markdown table with a column per method, and the verdict."""
     counts = f"{summary['prompts']} prompts, {summary['seeds']} noises each."
     means = "Means are over tags; a tie counts one half of a win."
     credit = f" {summary['judged_by']}" if summary["judged_by"] else ""

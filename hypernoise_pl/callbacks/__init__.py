@@ -1,0 +1,1 @@
+"""What runs beside a training: pictures, figures, alarms, benchmarks, progress."""

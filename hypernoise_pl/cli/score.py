@@ -113,7 +113,7 @@ def _check_options(options: Options) -> tuple[int, int]:
         raise ValueError(f"--batch-size {options.batch_size}: at least 1 is needed")
     shard, shards = shard_of(options.shard)
     if shards > 1 and options.output is None:
-        raise ValueError("score: several processes need one --output folder to meet in")
+        raise ValueError("score: several processes need a common folder; give --output DIR")
     return shard, shards
 
 

@@ -1,1 +1,1 @@
-"""Search methods and what was trained side by side: the configuration, and the runner."""
+"""Comparison of search methods and trained adapters: configuration and runner."""

@@ -1,4 +1,4 @@
-"""A comparison's configuration: methods with their budgets, prompts and noises."""
+"""The configuration of a comparison: methods with their budgets, prompts and noises."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ class Method:
 
     Args:
         name: method name, of letters, digits, ``-``, ``_`` and ``.``; the table has a row for each of its budgets.
-        search: test-time search; NoSearch for a generator or hypernetwork alone.
-        budgets: network evaluations per image; the search is made as long as each allows. Left out: the search's own.
-        start: ``gaussian`` noise, or the adapter's ``hypernetwork``: noise that it refines (one evaluation a draw) or,
-            where the adapter is of direct fine-tuning, the fine-tuned generator.
-        adapter: adapter folder; the comparison's if left out.
-        verifier: score that the search maximises: ``weighted`` (the ensemble), ``ensemble_rank`` (mean rank over its
-            members: the rewards whose weight is not 0, the lowest first where it is below), the name of a reward or of
-            one of the comparison's verifiers, or ``judge``, the oracle.
+        search: test-time search; NoSearch for the generator or the hypernetwork without search.
+        budgets: network evaluations per image; the search is sized to each of them. Default: the search's own size.
+        start: ``gaussian`` noise, or ``hypernetwork`` for the adapter: refined noise (one evaluation per draw), or the
+            fine-tuned generator if the adapter is a LoRA on the generator.
+        adapter: adapter folder; default: the comparison's.
+        verifier: score that the search maximises: ``weighted`` (the ensemble), ``ensemble_rank`` (mean rank over the
+            rewards whose weight is not 0; lower scores rank first for a negative weight), the name of a reward or of a
+            verifier of the comparison, or ``judge``, the oracle.
         steps: network evaluations per image of the generator.
     """
 
@@ -53,15 +53,15 @@ class Comparison:
 
     Args:
         methods: methods with unique names, in the order of the table.
-        verifiers: name -> verifier that methods may search by, beside the rewards.
+        verifiers: name -> verifier that methods may search by, in addition to the rewards.
         prompts: number of test prompts, with the tags in equal shares; None for all.
         seeds: noises per prompt, the same for every method.
-        unit_size: images searched together; such a unit of work is done or not done.
-        batch_size: images generated at once; bounds memory.
-        budget_seconds: seconds per image for every search in place of its budgets; the speed of each is measured first
-            and kept in the run folder.
-        base: name of the method that the others are measured against.
-        features: image features for the distance of a method's images from the base's (KID); None to leave it out.
+        unit_size: images per unit of work; a unit is searched together and saved as a whole.
+        batch_size: images generated at once; limits memory.
+        budget_seconds: seconds per image for every search, instead of its budgets; the speed of each search is measured
+            first and stored in the run folder.
+        base: name of the method that the others are compared with.
+        features: image features for the KID between a method's and the base's images; None to leave KID out.
 
     Raises:
         ConfigError: if a name is duplicate, invalid or unknown, or a number is below 1.
@@ -107,14 +107,14 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Entry:
-    """A method at one of its budgets: a row of the table.
+    """A method at one of its budgets, one row of the table.
 
     Args:
         label: row name.
         method: method of the comparison.
         search: the method's search, sized to the budget.
-        requested_nfe: budget in the configuration; the search's own where it has none.
-        budget: network evaluations that the sized search takes.
+        requested_nfe: budget in the configuration; the search's own size without one.
+        budget: network evaluations of the sized search.
     """
 
     label: str
@@ -125,7 +125,7 @@ class Entry:
 
     @cached_property
     def info(self) -> MethodInfo:
-        """The method as the rows of its images have it."""
+        """The method's columns in the rows of its images."""
         searches = not isinstance(self.search, NoSearch)
         return MethodInfo(
             label=self.label,
@@ -140,7 +140,7 @@ class Entry:
 
 
 def shard_of(text: str | None, environment: Mapping[str, str] = os.environ) -> tuple[int, int]:
-    """Shard number and count: from ``1/4``, else from torchrun's environment, else one shard of all.
+    """The shard number and count: from text such as ``1/4``, else from torchrun's environment, else 0 and 1.
 
     Raises:
         ConfigError: if the text has another form.

@@ -1,4 +1,4 @@
-"""The parts that a comparison's methods run with: adapters, verifiers and costs; and the checks before a run."""
+"""Adapters, verifiers and costs of a comparison's methods, and the checks before a run."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from hypernoise_pl.types import Prompt, did_you_mean
 
 @dataclass
 class MethodParts:
-    """Adapters and verifiers of a comparison's methods; each adapter is loaded once.
+    """The adapters and verifiers of a comparison's methods; each adapter is loaded once.
 
     Args:
         comparison: methods and their verifiers.
         model: generator and rewards, on their device.
-        judge: judge; None without one.
-        adapter: folder of the adapter for methods that name none; None without one.
+        judge: judge of the images; None without one.
+        adapter: default adapter folder of the methods; None without one.
     """
 
     comparison: Comparison
@@ -41,62 +41,64 @@ class MethodParts:
     _adapters: dict[Path, Adapter] = field(default_factory=dict, init=False)
 
     def missing(self, method: Method) -> str | None:
-        """Words for the first missing part of a method; None if nothing is missing."""
+        """A message that names the first missing part of a method; None if all parts are there."""
         verifier = self.comparison.verifiers.get(method.verifier)
-        asked = verifier.missing() if isinstance(verifier, Verifier) else None
-        blind = "there is no judge to search by" if method.verifier == JUDGE and self.judge is None else None
-        return method.search.missing() or asked or blind
+        verifier_missing = verifier.missing() if isinstance(verifier, Verifier) else None
+        judge_missing = "there is no judge to search by" if method.verifier == JUDGE and self.judge is None else None
+        return method.search.missing() or verifier_missing or judge_missing
 
     def check(self, method: Method) -> None:
         """Check a method's verifier and search against the generator, and load its adapter.
 
         Raises:
-            ConfigError: naming the method and the part that does not fit.
+            ConfigError: if a part does not fit; the message names the method and the part.
         """
         known = [*ENSEMBLES, *self.model.ensemble.members, *self.comparison.verifiers, *([JUDGE] if self.judge else [])]
-        name, where = method.verifier, f"method {method.name!r}"
+        name, label = method.verifier, f"method {method.name!r}"
         if name not in known:
             raise ConfigError(
-                f"{where}: no verifier is called {name!r}{did_you_mean(name, known)}; there are {', '.join(known)}"
+                f"{label}: no verifier is called {name!r}{did_you_mean(name, known)}; there are {', '.join(known)}"
             )
         if name == RANKED and not self.model.ensemble.counted:
-            raise ConfigError(f"{where}: every reward has weight 0, so that {name!r} has no member; give one a weight")
+            raise ConfigError(f"{label}: every reward has weight 0 and {name!r} has no member; give a reward a weight")
         verifier = self.verifiers.get(name)
         if method.search.needs_gradient and not isinstance(verifier, (Reward, LatentVerifier)):
-            raise ConfigError(f"{where}: {type(method.search).__name__} differentiates, and {name!r} has no gradient")
+            raise ConfigError(
+                f"{label}: {type(method.search).__name__} needs a gradient, but {name!r} has none; choose a reward"
+            )
         try:
             method.search.check(self.model.generator, method.steps)
             if isinstance(verifier, LatentVerifier):
                 verifier.check(self.model.generator)
         except ValueError as error:
-            raise ConfigError(f"{where}: {error}") from None
+            raise ConfigError(f"{label}: {error}") from None
         self.adapter_of(method)
 
     def check_names(self) -> None:
-        """Raise ``ConfigError`` for a verifier with the name of a reward, an ensemble or the judge."""
+        """Raise ``ConfigError`` if a verifier has the name of a reward, an ensemble or the judge."""
         names = [*ENSEMBLES, JUDGE, *self.model.ensemble.members, *self.comparison.verifiers]
         for name in names:
             if names.count(name) > 1:
-                raise ConfigError(f"compare.verifiers: {name!r} is the name of something else too; choose another")
+                raise ConfigError(f"compare.verifiers: the name {name!r} is already taken; choose another")
 
     @property
     def verifiers(self) -> dict[str, Any]:
-        """Name -> each verifier that a method may search by, the judge left out."""
+        """The verifiers that a method may search by, except the judge; name -> verifier."""
         ensemble = self.model.ensemble
         ranked = {RANKED: RankMean(ensemble)} if ensemble.counted else {}
         return {WEIGHTED: ensemble, **ranked, **ensemble.members, **self.comparison.verifiers}
 
     def scorer(self, method: Method, prompts: Sequence[Prompt]) -> AnyScorer:
-        """The verifier of a method, in the form that a search problem takes."""
+        """The scorer of a method's search, for these prompts."""
 
-        def judged(images: Tensor, rows: list[int]) -> Tensor:
+        def judge_scores(images: Tensor, rows: list[int]) -> Tensor:
             assert self.judge is not None
             return self.judge(images, [prompts[row] for row in rows]).float()
 
-        return ByRow(judged) if method.verifier == JUDGE else self.verifiers[method.verifier]
+        return ByRow(judge_scores) if method.verifier == JUDGE else self.verifiers[method.verifier]
 
     def costs(self, method: Method) -> tuple[int, int, int]:
-        """Network evaluations of a method per generated image, per drawn noise and per scored sample."""
+        """The network evaluations of a method per generated image, per drawn noise and per scored sample."""
         verifier, adapter = self.comparison.verifiers.get(method.verifier), self.adapter_of(method)
         per_score = verifier.nfe if isinstance(verifier, LatentVerifier) else 0
         return method.steps, 0 if adapter is None else adapter.nfe, per_score
@@ -121,7 +123,7 @@ class MethodParts:
             return Path(method.adapter)
         if self.adapter is None:
             raise ConfigError(
-                f"method {method.name!r} starts from what was trained, and no fit was found; run "
+                f"method {method.name!r} needs an adapter, and no fit was found; run "
                 "`python -m hypernoise_pl fit` first, or give --adapter"
             )
         return self.adapter

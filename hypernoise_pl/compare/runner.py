@@ -1,4 +1,4 @@
-"""The runner of a comparison: methods on the same prompts and start noises, in units of work that resume and shard."""
+"""The runner of a comparison: it runs all methods on the same prompts and noises, in resumable, sharded units."""
 
 from __future__ import annotations
 
@@ -33,17 +33,17 @@ MEASURED_NFE = 8  # smallest number of network evaluations of a speed measuremen
 
 @dataclass
 class ComparisonRunner:
-    """Runs a comparison, and keeps its results in a run folder.
+    """Runs a comparison and stores its results in a run folder.
 
     Args:
         comparison: methods, prompts, noises and budgets.
         model: generator, rewards and their weights, on their device.
-        judge: judge; None without one.
-        prompts: prompt set.
-        adapter: folder of the adapter for methods that name none; None without one.
+        judge: judge of the images; None without one.
+        prompts: test prompts.
+        adapter: default adapter folder of the methods; None without one.
         results: results in the run folder.
-        precision: the Trainer's name of the precision of ``computing``.
-        computing: function that gives the Trainer's context (autocast) for networks and rewards.
+        precision: the Trainer's precision, in effect within ``computing``.
+        computing: function that returns the Trainer's context (autocast) for networks and rewards.
 
     Raises:
         ConfigError: if there is no prompt, a budget is smaller than the cost of one candidate, a verifier or adapter is
@@ -79,13 +79,13 @@ class ComparisonRunner:
         labels = [entry.label for entry in self._entries(timed=False)]
         for label in labels:
             if labels.count(label) > 1:
-                raise ConfigError(f"compare.methods: two rows would be called {label!r}; rename one method")
+                raise ConfigError(f"compare.methods: two rows have the label {label!r}; rename one method")
         timed = self.comparison.budget_seconds is not None
         for method in self.comparison.methods:
             rows = len(method.budgets or [None])
             if method.name == self.comparison.base and rows > 1 and (not timed or isinstance(method.search, NoSearch)):
                 raise ConfigError(
-                    f"compare.base: method {method.name!r} has {rows} budgets, and so {rows} rows; give it one"
+                    f"compare.base: method {method.name!r} has {rows} budgets, hence {rows} rows; give it one budget"
                 )
 
     def run(self, shard: int = 0, shards: int = 1, after: Callable[[], None] = lambda: None) -> bool:
@@ -116,16 +116,16 @@ class ComparisonRunner:
 
     @property
     def entries(self) -> list[Entry]:
-        """The entries: a row of the table each."""
+        """The entries, one per row of the table."""
         return self._entries(timed=self.comparison.budget_seconds is not None)
 
     @property
     def unit_count(self) -> int:
-        """Number of units of each entry."""
+        """The number of units of each entry."""
         return len(self._units())
 
     def measure(self, entry: Entry, unit: Sequence[tuple[Prompt, int]]) -> tuple[list[ImageRow], Tensor]:
-        """Run one entry on one unit of prompts and noises; gives its rows and images."""
+        """Run one entry on one unit of prompts and noises; return its rows and images."""
         prompts, texts = [prompt for prompt, _ in unit], [prompt.text for prompt, _ in unit]
         noises = [seed_of(self.model.seed, prompt.index, draw) for prompt, draw in unit]
         noise = gaussian(self.model.generator.noise_shape, noises).to(self.model.device)
@@ -147,22 +147,22 @@ class ComparisonRunner:
 
     @property
     def device(self) -> str:
-        """The name of the model's device."""
+        """The device name of the model."""
         device = self.model.device
         return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
     @property
     def _timing_device(self) -> str:
-        """Device of the seconds of a unit, with the number of threads on a CPU."""
+        """The device that a unit's seconds belong to, with the number of threads on a CPU."""
         threads = torch.get_num_threads()
-        words = f" with {threads} thread{'s' if threads > 1 else ''}" if self.model.device.type == "cpu" else ""
-        return self.device + words
+        suffix = f" with {threads} thread{'s' if threads > 1 else ''}" if self.model.device.type == "cpu" else ""
+        return self.device + suffix
 
     def identity(self) -> dict[str, Any]:
-        """Everything that decides a figure; a run folder holds the results of one identity.
+        """All settings that determine a figure; a run folder holds the results of one identity.
 
-        ``batch_size`` is left out; the device is in it for a budget in seconds alone. ``unit_size`` is in it, since a
-        folder is filled by units.
+        ``batch_size`` is left out. The device is included only for a budget in seconds. ``unit_size`` is included,
+        since results are stored by unit.
         """
         comparison, model = self.comparison, self.model
         return {
@@ -181,15 +181,17 @@ class ComparisonRunner:
             "seed": model.seed,
             "unit_size": comparison.unit_size,
             "budget_seconds": comparison.budget_seconds,
-            "device": None if comparison.budget_seconds is None else self.device,  # what it does in that time
+            "device": None
+            if comparison.budget_seconds is None
+            else self.device,  # it determines the work done in that time
             "precision": self.precision,
         }
 
     def _describe(self, method: Method) -> dict[str, Any]:
-        """A method, with the digest of its adapter in the place of the folder's name."""
-        found: dict[str, Any] = described(replace(method, adapter=None))
+        """The settings of a method, with its adapter's digest instead of the folder name."""
+        settings: dict[str, Any] = described(replace(method, adapter=None))
         uses = method.start == "hypernetwork" and method.name not in self.skipped
-        return found | {"adapter": adapter_digest(self._parts.folder_of(method)) if uses else None}
+        return settings | {"adapter": adapter_digest(self._parts.folder_of(method)) if uses else None}
 
     def _rows(self, entry: Entry, unit: Sequence[tuple[Prompt, int]], best: SearchResult) -> list[ImageRow]:
         account, ensemble = best.account, self.model.ensemble
@@ -209,7 +211,7 @@ class ComparisonRunner:
         return image_rows(entry.info, cost, unit, scores, ensemble.weights, verdicts)
 
     def _entries(self, timed: bool) -> list[Entry]:
-        found = []
+        entries = []
         for method in self.comparison.methods:
             if method.name in self.skipped:
                 continue
@@ -224,40 +226,40 @@ class ComparisonRunner:
                     raise ConfigError(f"method {method.name!r}: {error}") from None
                 label = method.name if len(budgets) == 1 else f"{method.name}-{budget}"
                 spent = sized.budget(*costs)
-                found.append(Entry(label, method, sized, spent if budget is None else budget, spent))
-        return found
+                entries.append(Entry(label, method, sized, spent if budget is None else budget, spent))
+        return entries
 
     def _units(self) -> list[list[tuple[Prompt, int]]]:
-        """Units: lists of prompts and draws."""
-        every = [(prompt, draw) for prompt in self.prompts for draw in range(self.comparison.seeds)]
+        """The units: lists of prompts and draw numbers."""
+        images = [(prompt, draw) for prompt in self.prompts for draw in range(self.comparison.seeds)]
         size = self.comparison.unit_size
-        return [every[place : place + size] for place in range(0, len(every), size)]
+        return [images[start : start + size] for start in range(0, len(images), size)]
 
     def _budget_for_seconds(self, method: Method) -> int:
-        """The budget of a method for the seconds of the comparison; its speed is measured once for a run folder."""
+        """The budget of a method for the comparison's seconds; its speed is measured once per run folder."""
         costs = self._parts.costs(method)
         shortest = method.search.shortest(*costs)
         seconds = self.comparison.budget_seconds
         assert seconds is not None
 
-        def measured() -> float:
+        def seconds_per_nfe() -> float:
             unit = self._units()[0]
             sized = method.search.within(max(2 * shortest, MEASURED_NFE), *costs)
             spent = sized.budget(*costs)
             entry = Entry(method.name, method, sized, spent, spent)
-            self.measure(entry, unit)  # the first run warms caches up
+            self.measure(entry, unit)  # the first run warms up caches
             rows, _ = self.measure(entry, unit)
             return rows[0].cost.seconds / rows[0].cost.nfe
 
-        speed = self.results.speed(method.name, measured)
+        speed = self.results.speed(method.name, seconds_per_nfe)
         if shortest > int(seconds / speed):
             self.over_budget[method.name] = (
-                f"takes {shortest} evaluations an image at the least, about {shortest * speed:.3g} s: more than "
+                f"takes at least {shortest} evaluations per image, about {shortest * speed:.3g} s: more than "
                 f"{seconds:g} s"
             )
         return max(shortest, int(seconds / speed))
 
 
 def _progress_cost(entry: Entry) -> int:
-    """Cost of an entry in the progress bar; a backward pass counts as two evaluations."""
+    """The cost per image of an entry in the progress bar; a backward pass counts as two evaluations."""
     return entry.budget * (3 if entry.search.needs_gradient else 1)

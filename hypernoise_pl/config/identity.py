@@ -1,6 +1,6 @@
 """The identity of a run: the classes, options, weights and files that decide its figures, as JSON.
 
-Left out is whatever changes no figure: devices, chunks, names of folders, and options that a class lists as
+Settings that do not change results are left out: devices, chunks, names of folders, and options that a class lists as
 ``neutral``. The versions of PyTorch and its libraries are left out too: they change the last digits, and differ between
 machines.
 """

@@ -1,0 +1,1 @@
+"""Prompt sets: readers of prompt files, and their LightningDataModules."""

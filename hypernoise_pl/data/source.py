@@ -37,7 +37,7 @@ class PromptSource(ABC):
             folder: folder at which relative paths start.
 
         Raises:
-            FileNotResultError: if a file is missing.
+            FileNotFoundError: if a file is missing.
             ValueError: if a file is invalid; with the file and the line number.
         """
 

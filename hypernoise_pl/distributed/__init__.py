@@ -1,1 +1,1 @@
-"""Several processes: FSDP over tied modules, the strategy, one run folder for all."""
+"""Training in several processes: FSDP over tied modules, the strategy, the shared run folder."""

@@ -1,4 +1,4 @@
-"""One run folder for all the processes that torchrun has started."""
+"""The run folder that all processes of torchrun share."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from pathlib import Path
 from hypernoise_pl.config.signatures import ConfigError
 from hypernoise_pl.system.files import new_run
 
-_TIMEOUT = 300  # seconds for the first process to come so far
+_TIMEOUT = 300  # seconds to wait for the first process
 
 
 def new_shared_run(command: str) -> Path:
-    """A new run folder, which the first process makes and the others are told of.
+    """Make a new run folder in the first process and return its path in all processes.
 
     Raises:
-        ConfigError: if there are other processes and no way to reach them.
+        ConfigError: if there are other processes without torchrun's store to share the path.
     """
     if int(os.environ.get("WORLD_SIZE", 1)) == 1 and int(os.environ.get("SLURM_NTASKS", 1)) == 1:
         return new_run(command)
     if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
-        raise ConfigError(f"{command}: several processes need one --output folder to meet in; give --output DIR")
+        raise ConfigError(f"{command}: several processes need a common folder; give --output DIR")
     from datetime import timedelta
 
     from torch.distributed import TCPStore  # type: ignore[attr-defined]

@@ -1,0 +1,1 @@
+"""Frozen text-to-image models, one file a family."""

@@ -1,1 +1,1 @@
-"""What trains: LoRA over a frozen network, and the contract of an adapter."""
+"""LoRA over a frozen network, and the base class of adapters."""

@@ -1,4 +1,4 @@
-"""The contract of an adapter: what trains, and what it changes of a generator."""
+"""The base class of adapters: LoRA weights that train, and their effect on a generator."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from hypernoise_pl.types import Conditioning
 
 
 class Adapter(nn.Module, ABC):
-    """LoRA over a generator's network. It changes the noise, or the network that makes images of it.
+    """LoRA over a generator's network, which changes either the noise or the network that generates images.
 
     Args:
         generator: frozen text-to-image model; its network is shared, not copied.
-        lora: rank, scale, first weights and target layers of the LoRA.
+        lora: rank, scale, initialisation and target layers of the LoRA.
 
     Attributes:
-        adapts: ``noise`` or ``generator``; adapter folders have this word.
+        adapts: ``noise`` or ``generator``; stored in adapter folders.
         label: name in tables and pictures.
         nfe: network evaluations per image that the adapter adds.
-        mode: how the network's output becomes a residual; None where there is no residual.
+        mode: conversion of the network's output to a residual; None without a residual.
         view: generator's network with LoRA, a second module tree over the same frozen Parameters.
     """
 
@@ -41,14 +41,14 @@ class Adapter(nn.Module, ABC):
 
     @abstractmethod
     def residual(self, noise: Tensor, conditioning: Conditioning, strength: float = 1.0) -> Tensor:
-        """[B, *Z] the residual for noise [B, *Z], times a strength; zeros, without an evaluation, at strength 0."""
+        """The residual [B, *Z] for noise [B, *Z], times a strength; zeros, without an evaluation, at strength 0."""
 
     @abstractmethod
     def network(self, strength: float = 1.0) -> nn.Module | None:
-        """The network that generates at a strength; None for the generator's own."""
+        """The network that generates images at a strength; None for the generator's own."""
 
     def settings(self) -> dict[str, Any]:
-        """What gives the weights their meaning: what is adapted, mode, rank, alpha and targets."""
+        """The settings that the weights depend on: what is adapted, mode, rank, alpha and targets."""
         return {
             "adapts": self.adapts,
             "mode": self.mode,

@@ -1,4 +1,4 @@
-"""Direct fine-tuning, the baseline: LoRA on the generator itself; the noise stays as it is."""
+"""Direct LoRA fine-tuning of the generator, the baseline."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from hypernoise_pl.types import Conditioning
 
 
 class GeneratorLora(Adapter):
-    """LoRA on the generator itself. There is no residual, hence no penalty.
+    """LoRA on the generator itself. The noise is unchanged: there is no residual and no penalty.
 
     Args:
         generator: frozen text-to-image model; its network is shared, not copied.
-        lora: rank, scale, first weights and target layers of the LoRA.
+        lora: rank, scale, initialisation and target layers of the LoRA.
 
     Source: the baseline of Eyring et al. 2025, section 4.1.
     """
@@ -24,14 +24,14 @@ class GeneratorLora(Adapter):
     nfe = 0
 
     def residual(self, noise: Tensor, conditioning: Conditioning, strength: float = 1.0) -> Tensor:
-        """Zeros [B, *Z]."""
+        """Return zeros [B, *Z]."""
         return torch.zeros_like(noise)
 
     def network(self, strength: float = 1.0) -> nn.Module | None:
         """The view with LoRA at strength 1, the generator's own network (None) at strength 0.
 
         Raises:
-            ValueError: for another strength; a residual can be scaled, a network cannot.
+            ValueError: if the strength is neither 0 nor 1; a network cannot be scaled.
         """
         if strength not in (0.0, 1.0):
             raise ValueError(f"direct fine-tuning has strength 0 or 1, got {strength}")

@@ -1,4 +1,4 @@
-"""LoRA over frozen weights: a second module tree over the same Parameters, and the weights that train in it."""
+"""LoRA over frozen weights: a second module tree over the same Parameters, with its trained weights."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-ADAPTER = "hypernoise"  # peft's name for the LoRA inside a view
+ADAPTER = "hypernoise"  # name of the LoRA in peft's layers
 
 
 @dataclass(frozen=True)
@@ -22,8 +22,8 @@ class LoraOptions:
         alpha: numerator of the LoRA branch's scale, alpha / rank; the paper's scale is 2 (256 / 128).
         targets: ``all`` for every linear and ungrouped convolution layer, or the ends of layer names
             (``[to_q, to_k, to_v]``).
-        init: distribution of each down-projection's first weights: ``kaiming``, peft's default, uniform with standard
-            deviation 1 / sqrt(3 fan_in); or ``gaussian``, the reference code's, normal with standard deviation
+        init: initial distribution of each down-projection: ``kaiming`` (peft's default), uniform with standard
+            deviation 1 / sqrt(3 fan_in); or ``gaussian`` (the reference code's), normal with standard deviation
             1 / rank. Up-projections start at zero.
     """
 
@@ -38,47 +38,47 @@ class LoraOptions:
 
 
 class ZeroBase(nn.Module):
-    """A frozen layer whose output is replaced by zeros of its shape and type; its weight is not read.
+    """Replaces the output of a frozen layer by zeros of the same shape and dtype; does not read its weight.
 
     Args:
-        layer: a linear or convolution layer.
+        layer: linear or convolution layer.
     """
 
     def __init__(self, layer: nn.Linear | nn.Conv2d) -> None:
         super().__init__()
         self.layer = layer
-        self.weight = layer.weight  # peft reads the device and type of a base layer here
+        self.weight = layer.weight  # peft reads a base layer's device and dtype here
 
     def forward(self, x: Tensor) -> Tensor:
-        """Zeros where the layer would have written."""
+        """Return zeros of the layer's output shape."""
         if isinstance(self.layer, nn.Linear):
             return x.new_zeros(*x.shape[:-1], self.layer.out_features)
         return torch.zeros_like(self.layer(x))
 
 
 def tied_view(network: nn.Module) -> nn.Module:
-    """A second module tree over the same Parameters and buffers; no weight is copied."""
+    """Make a second module tree over the same Parameters and buffers; no weight is copied."""
     network.requires_grad_(False)
     shared = {id(tensor): tensor for tensor in (*network.parameters(), *network.buffers())}
     return copy.deepcopy(network, shared)
 
 
 def lora_view(network: nn.Module, options: LoraOptions, exclude: Collection[str] = ()) -> nn.Module:
-    """A tied view of a network with fresh LoRA on it; the LoRA's output is zero at first, its weights in float32.
+    """Make a tied view of a network with new LoRA in float32; the LoRA's output is zero at first.
 
     Args:
-        network: frozen.
-        options: rank, scale, first weights and target layers.
-        exclude: names of layers that get no LoRA, whatever the targets say.
+        network: frozen network.
+        options: rank, scale, initialisation and target layers.
+        exclude: names of layers that get no LoRA even if they are targets.
 
     Raises:
-        ValueError: if no layer fits the targets.
+        ValueError: if no layer matches the targets.
     """
     from peft import LoraConfig, inject_adapter_in_model
 
     names = [name for name in _target_names(network, options.targets) if name not in exclude]
     if not names:
-        raise ValueError(f"LoRA targets {options.targets} fit no linear or convolution layer of the network")
+        raise ValueError(f"LoRA targets {options.targets} match no linear or convolution layer of the network")
     config = LoraConfig(
         r=options.rank,
         lora_alpha=options.alpha,  # type: ignore[arg-type]
@@ -100,7 +100,7 @@ def assert_tied(network: nn.Module, view: nn.Module) -> None:
     """Check that a view still shares every frozen Parameter with its network.
 
     Raises:
-        RuntimeError: if it does not: something copied or re-assigned weights after the view was made.
+        RuntimeError: if weights were copied or re-assigned after the view was made.
     """
     own = {id(p) for p in network.parameters()}
     lost = sum(id(p) not in own for name, p in view.named_parameters() if ".lora_" not in name)
@@ -113,7 +113,7 @@ def assert_tied(network: nn.Module, view: nn.Module) -> None:
 
 def _target_names(network: nn.Module, targets: str | Sequence[str]) -> Iterator[str]:
     for name, layer in network.named_modules():
-        # a grouped convolution's LoRA would need a rank its groups divide; peft refuses the others
+        # peft needs a rank that the groups of a convolution divide
         fits = isinstance(layer, nn.Linear) or (isinstance(layer, nn.Conv2d) and layer.groups == 1)
         if fits and (targets == "all" or any(name == t or name.endswith("." + t) for t in targets)):
             yield name

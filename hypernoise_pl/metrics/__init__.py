@@ -1,0 +1,1 @@
+"""Judges, benchmarks, fidelity, diversity, KL and intervals; measured, never trained on."""

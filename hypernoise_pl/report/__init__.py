@@ -1,0 +1,1 @@
+"""From rows of images to summaries, tables, figures and pages."""

@@ -1,0 +1,1 @@
+"""Verifiers and rewards, one file an architecture, and their ensemble."""

@@ -66,7 +66,7 @@ class WeightedSum(Reward):
         with shared_preprocessing():
             return {name: self._member(name, images, prompts) for name in (self.members if names is None else names)}
 
-    def in_training(self, images: Tensor) -> list[str]:
+    def names_to_score(self, images: Tensor) -> list[str]:
         """Names of the members that score these images: in a training step, those with a gradient or a weight.
 
         A verifier without a gradient may be slow, and its weight is 0: it waits for validation.

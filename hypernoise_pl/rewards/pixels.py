@@ -43,7 +43,7 @@ class JPEGSize(Verifier):
 
     Args:
         quality: quality of the JPEG encoder, 1 to 95.
-        incompressible: score plus the size, to prefer large files; otherwise minus the size, to prefer small files.
+        incompressible: whether the score is the file size (large files win); if not, it is minus the file size.
 
     Raises:
         ValueError: if the quality is out of range.

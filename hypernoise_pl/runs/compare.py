@@ -54,7 +54,7 @@ def compare(run: RunContext) -> dict[str, Any] | None:
         raise ConfigError("compare needs the package pyarrow; pip install 'hypernoise_pl[compare]' has it")
     shard, shards = shard_of(run.options.shard)
     if shards > 1 and not run.folder.named:
-        raise ConfigError("compare: several processes need one --output folder to meet in")
+        raise ConfigError("compare: several processes need a common folder; give --output DIR")
     check_trainer(run.trainer)
     model.to(process_device(run.trainer))
     results = Results(run.folder.path)

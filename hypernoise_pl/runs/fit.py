@@ -53,7 +53,7 @@ def fit(run: RunContext) -> dict[str, Any] | None:
 
 
 def _train(run: RunContext) -> float:
-    """Train, and validate at the last step if that is due.
+    """Train, and validate after the last step if Lightning skipped that validation.
 
     Returns:
         Seconds of the training.

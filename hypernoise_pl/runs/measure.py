@@ -44,7 +44,7 @@ def measure(
         run: command's record.
         split: ``validation`` or ``test``.
         adapter: folder of the adapter that is measured.
-        fit_seconds: duration of the training that this ends; 0 without one.
+        fit_seconds: training time in seconds; 0 without a training.
         notes: lines that stand below the tables.
 
     Returns:

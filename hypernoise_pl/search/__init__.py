@@ -1,0 +1,1 @@
+"""Test-time search over noises, one file a method; the problem keeps budget, account and best sample."""

@@ -13,7 +13,7 @@ from hypernoise_pl.search.problem import NoiseProblem
 
 @dataclass(frozen=True)
 class ZeroOrder(Search):
-    """Score neighbours of a pivot noise, of its norm, and move to the best; stay where none is better.
+    """Score neighbours with the norm of the pivot noise and move to the best; stay where none is better.
 
     Args:
         iterations: moves.

@@ -1,1 +1,1 @@
-"""Files, signals, threads and autocast: what is asked of the machine. Knows nothing of the method."""
+"""The machine: files, signals, threads, autocast and dtypes. Independent of the method."""

@@ -1,4 +1,4 @@
-"""Autocast off, for modules that compute in the type of their own weights."""
+"""A context without autocast, for modules that compute in the dtype of their weights."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 
 
 def without_autocast(device: torch.device) -> AbstractContextManager[Any]:
-    """Switch autocast off on a device; a device that has no autocast (PyTorch's ``meta``) has nothing to switch off."""
+    """Switch autocast off on a device; do nothing on a device without autocast (PyTorch's ``meta``)."""
     if not torch.amp.is_autocast_available(device.type):  # type: ignore[attr-defined]
         return nullcontext()
     return torch.autocast(device.type, enabled=False)

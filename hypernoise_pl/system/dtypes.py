@@ -1,4 +1,4 @@
-"""Tensor dtypes between networks of half precision."""
+"""Tensor dtypes between half-precision networks."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from torch import Tensor
 
 
 def at_least_float32(tensor: Tensor) -> Tensor:
-    """The tensor in float32 if its own dtype has fewer bits.
+    """Convert a tensor to float32 if its dtype has fewer bits.
 
-    Networks may compute in half precision. Sums, norms, scores and a sampler's arithmetic between two evaluations are
-    too coarse in it; diffusers' pipelines compute those in float32 too.
+    Networks may compute in half precision. It is too coarse for sums, norms, scores and the sampler's arithmetic
+    between two evaluations; diffusers' pipelines compute those in float32 too.
     """
     return tensor.to(torch.promote_types(tensor.dtype, torch.float32))

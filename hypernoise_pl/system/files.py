@@ -1,4 +1,4 @@
-"""Run folders: a new one for each run, which is the newest, and files that are written whole or not at all."""
+"""Run folders and atomic file writing."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ DEBUG_RUNS = RUNS / "debug"  # the key ``output`` of conf/debug's files; no comm
 
 
 def kind_of_run(command: str, output: str) -> str:
-    """The folder under ``runs/`` in which a command makes its run folders.
+    """The name of the folder under ``runs/`` in which a command makes its run folders.
 
     Args:
-        command: of the command line.
-        output: the configuration's; ``runs/debug``, or a run in it, for a trial.
+        command: name of the command.
+        output: key ``output`` of the configuration; ``runs/debug`` or a run in it for a debug run.
     """
     return DEBUG_RUNS.name if command == "fit" and DEBUG_RUNS in (Path(output), Path(output).parent) else command
 
 
 def new_run(command: str) -> Path:
-    """Make ``runs/COMMAND/TIME``; where that is taken, ``TIME-2`` and so on: no two runs are given the same one."""
+    """Make and return ``runs/COMMAND/TIME``, or ``TIME-2`` and so on if it exists; every run gets its own folder."""
     now = time.strftime("%Y%m%d-%H%M%S")
     for number in itertools.count(1):
         folder = RUNS / command / (now if number == 1 else f"{now}-{number}")
@@ -40,31 +40,31 @@ def new_run(command: str) -> Path:
 
 
 def remove_if_empty(folder: Path) -> None:
-    """Remove a run folder in which nothing was written, and the folders above it that this leaves empty."""
+    """Remove an empty run folder, and parent folders that become empty."""
     with contextlib.suppress(OSError):
         os.removedirs(folder)
 
 
 def newest_run(command: str, holding: str) -> Path:
-    """The newest run folder under ``runs/`` that holds a file.
+    """The newest run folder of a command that holds a given file.
 
     Raises:
-        FileNotFoundError: if there is none.
+        FileNotFoundError: if no run folder holds it.
     """
-    found = sorted(RUNS.joinpath(command).glob(f"*/{holding}"), key=lambda path: path.stat().st_mtime)
-    if not found:
+    files = sorted(RUNS.joinpath(command).glob(f"*/{holding}"), key=lambda path: path.stat().st_mtime)
+    if not files:
         raise FileNotFoundError(f"runs/{command}: no run with {holding} in it; run `python -m hypernoise_pl fit` first")
-    return found[-1].parents[holding.count("/")]
+    return files[-1].parents[holding.count("/")]
 
 
 @contextlib.contextmanager
 def lock_folder(folder: Path) -> Iterator[None]:
-    """Keep other processes of this machine from running in a folder meanwhile; it is made if need be.
+    """Lock a folder against other processes of this machine; make the folder if it does not exist.
 
-    The folder itself is locked, so that no file is left and a process that dies leaves no lock.
+    The lock is on the folder itself: no lock file remains, and a killed process leaves no lock.
 
     Raises:
-        ValueError: if another process runs in it.
+        ValueError: if another process holds the lock.
     """
     made = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
@@ -76,24 +76,24 @@ def lock_folder(folder: Path) -> Iterator[None]:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise ValueError(
-                f"--output {folder}: another process is running in it; wait for its end, or give another --output"
+                f"--output {folder}: another process is running in it; wait until it ends, or give another --output"
             ) from None
         except (ImportError, OSError):
-            pass  # a system, or a file system, without locks
+            pass  # an operating system or a file system without locks
         yield
     finally:
         os.close(handle)
         if made:
             with contextlib.suppress(OSError):
-                folder.rmdir()  # where nothing was written
+                folder.rmdir()  # fails if something was written
 
 
 @contextlib.contextmanager
 def atomic_write(file: Path) -> Iterator[Path]:
-    """A file to write beside ``file``; it takes its place once it is complete, or is removed.
+    """Give a temporary path to write; it replaces ``file`` on success and is removed on failure.
 
     Raises:
-        OSError: naming the file, if it cannot be written: a full disk says only that, not where.
+        OSError: if the file cannot be written; the message names it, which a full disk's own error does not.
     """
     partial = file.with_name(f".{file.name}.{os.getpid()}.partial")  # two processes may write the same file
     try:
@@ -108,30 +108,30 @@ def atomic_write(file: Path) -> Iterator[Path]:
 
 
 def write_text(file: Path, text: str) -> None:
-    """Write a text file, whole or not at all."""
+    """Write a text file atomically."""
     with atomic_write(file) as partial:
         partial.write_text(text)
 
 
 def read_settings(file: Path) -> dict[str, Any]:
-    """The JSON object that a run folder keeps of its settings.
+    """Read the JSON object of a run folder's settings.
 
     Raises:
-        ValueError: if the file is no JSON object.
+        ValueError: if the file holds no JSON object.
     """
     try:
-        found = json.loads(file.read_text())
+        settings = json.loads(file.read_text())
     except (OSError, ValueError):
-        found = None
-    if not isinstance(found, dict):
+        settings = None
+    if not isinstance(settings, dict):
         raise ValueError(f"{file}: damaged; remove its folder, or give another --output")
-    return found
+    return settings
 
 
 def write_tensors(file: Path, tensors: Mapping[str, Any], metadata: dict[str, str] | None = None) -> None:
-    """Write a safetensors file, whole or not at all, with the mode that every new file gets.
+    """Write a safetensors file atomically, with the default file mode.
 
-    safetensors' own ``save_file`` makes files that only their owner may read.
+    safetensors' own ``save_file`` makes files that only their owner can read.
     """
     from safetensors.torch import save
 
@@ -140,7 +140,7 @@ def write_tensors(file: Path, tensors: Mapping[str, Any], metadata: dict[str, st
 
 
 def set_default_modes(folder: Path) -> None:
-    """Let the files of a folder that another library wrote have the mode that every new file gets."""
+    """Give the files of a folder the default file mode; other libraries write stricter modes."""
     mask = os.umask(0)
     os.umask(mask)
     for file in folder.rglob("*"):

@@ -1,4 +1,4 @@
-"""Signals that ask a command to stop, and output that nobody reads any more. Standard library only."""
+"""Stop signals and closed output pipes. Standard library only."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class Stopped(BaseException):
-    """A signal has asked to stop; no ``Exception``, so that nothing takes it for an error of its own.
+    """A stop signal has arrived. Not an ``Exception``, since ``except Exception`` must not catch it.
 
     Args:
-        signum: the signal.
+        signum: number of the signal.
 
     Attributes:
-        code: exit status by which a shell knows it: 143 for SIGTERM, 130 for SIGINT (Ctrl+C).
+        code: exit status by the shell's convention: 143 for SIGTERM, 130 for SIGINT (Ctrl+C).
     """
 
     def __init__(self, signum: int) -> None:
@@ -29,10 +29,10 @@ class Stopped(BaseException):
 
 
 class StopRequest:
-    """Whether a signal has asked to stop.
+    """The record of a stop signal.
 
     Attributes:
-        signum: the first that did; None if none did.
+        signum: number of the first signal; None before any.
     """
 
     signum: int | None = None
@@ -40,7 +40,7 @@ class StopRequest:
 
 @contextlib.contextmanager
 def stoppable() -> Iterator[None]:
-    """Raise ``Stopped`` where a signal arrives; a signal that is ignored from outside (``nohup``) stays so."""
+    """Raise ``Stopped`` when a stop signal arrives; a signal that is already ignored (``nohup``) stays ignored."""
 
     def stop(signum: int, frame: Any) -> None:
         raise Stopped(signum)
@@ -51,23 +51,23 @@ def stoppable() -> Iterator[None]:
 
 @contextlib.contextmanager
 def stoppable_at_step() -> Iterator[StopRequest]:
-    """Take note of the first signal, for work that must come to a step's end; raise ``Stopped`` at the second."""
-    asked = StopRequest()
+    """Record the first stop signal, for work that stops only between steps; raise ``Stopped`` at the second."""
+    request = StopRequest()
 
     def note(signum: int, frame: Any) -> None:
-        if asked.signum is not None:
+        if request.signum is not None:
             raise Stopped(signum)
-        asked.signum = signum
+        request.signum = signum
 
     with _handle_signals(note):
-        yield asked
+        yield request
 
 
 def run_script(main: Callable[[], Any]) -> int:
-    """Run a resumable script's main function.
+    """Run the main function of a resumable script; after a signal, print how to continue.
 
     Returns:
-        Exit status: that of a signal, with a line that says how to continue, or 0.
+        Exit status: 0, or that of the signal.
     """
     try:
         with stoppable(), allow_closed_output():
@@ -80,7 +80,7 @@ def run_script(main: Callable[[], Any]) -> int:
 
 @contextlib.contextmanager
 def allow_closed_output() -> Iterator[None]:
-    """Let work go on when whoever reads its output has gone (``| head``): what it says then is lost, no more."""
+    """Let work continue after the reader of its output closes the pipe (``| head``); later output is lost."""
     with (
         contextlib.redirect_stdout(_ClosableStream(sys.stdout)),  # type: ignore[type-var]
         contextlib.redirect_stderr(_ClosableStream(sys.stderr)),  # type: ignore[type-var]
@@ -93,10 +93,10 @@ def allow_closed_output() -> Iterator[None]:
 
 
 class _ClosableStream:
-    """A text stream whose reader may go.
+    """A text stream that ignores a closed pipe.
 
     Args:
-        stream: what is written to.
+        stream: stream to write to.
     """
 
     def __init__(self, stream: TextIO) -> None:
@@ -106,35 +106,35 @@ class _ClosableStream:
         return getattr(self._stream, name)
 
     def write(self, text: str) -> int:
-        """Write, or find that nobody reads."""
+        """Write text, unless the pipe is closed."""
         self._try(lambda: self._stream.write(text))
         return len(text)
 
     def flush(self) -> None:
-        """Flush, or find that nobody reads."""
+        """Flush the stream, unless the pipe is closed."""
         self._try(self._stream.flush)
 
     def _try(self, work: Callable[[], Any]) -> None:
         try:
             work()
         except BrokenPipeError:
-            # whatever writes there later, at the interpreter's end too, writes to nowhere
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, self._stream.fileno())
-            os.close(nowhere)
+            # later writes, also those at the interpreter's exit, go to the null device
+            null = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(null, self._stream.fileno())
+            os.close(null)
 
 
 @contextlib.contextmanager
 def _handle_signals(handler: Callable[[int, Any], None]) -> Iterator[None]:
-    if threading.current_thread() is not threading.main_thread():  # only it may have handlers
+    if threading.current_thread() is not threading.main_thread():  # only the main thread may set handlers
         yield
         return
-    before = {signum: signal.getsignal(signum) for signum in STOP_SIGNALS}
-    taken = [signum for signum in STOP_SIGNALS if before[signum] not in (signal.SIG_IGN, None)]
+    previous = {signum: signal.getsignal(signum) for signum in STOP_SIGNALS}
+    taken = [signum for signum in STOP_SIGNALS if previous[signum] not in (signal.SIG_IGN, None)]
     try:
         for signum in taken:
             signal.signal(signum, handler)
         yield
     finally:
         for signum in taken:
-            signal.signal(signum, before[signum])
+            signal.signal(signum, previous[signum])

@@ -1,4 +1,4 @@
-"""A stopwatch that waits for the device."""
+"""A stopwatch that includes the device's pending work."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import torch
 
 
 class Stopwatch:
-    """Wall-clock seconds since it was made, the device's pending work included.
+    """Measures wall-clock seconds since its creation, including the device's pending work.
 
     Args:
-        device: device that computes; a GPU is waited for at the start and at every reading.
+        device: device that computes; a GPU is synchronised at the start and at every reading.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -20,7 +20,7 @@ class Stopwatch:
 
     @property
     def seconds(self) -> float:
-        """Seconds until now."""
+        """Seconds since the start."""
         return self._now() - self._start
 
     def _now(self) -> float:

@@ -1,1 +1,1 @@
-"""What every training shares: the adapter module, its checks, checkpoints, schedules and loggers."""
+"""Training: the adapter module, its step guard, checkpoints, schedules and loggers."""

@@ -1,4 +1,4 @@
-"""The parts of every training of an adapter: frozen generator and rewards, optimiser, sharding, precision."""
+"""The base module of adapter training: frozen generator and rewards, optimiser, sharding, precision checks."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ from hypernoise_pl.types import Prompt, Rollout
 
 
 class AdapterModule(ResumableModule, ABC):
-    """Trains an adapter; everything else is frozen, in eval mode, and never in a checkpoint.
+    """Trains an adapter; all other networks are frozen, in eval mode, and left out of checkpoints.
 
     Args:
         generator: frozen text-to-image model.
         ensemble: frozen rewards with their weights.
-        adapter: what trains.
-        objective: loss of a rollout.
+        adapter: adapter that is trained.
+        objective: training loss.
         noise: source of training noise.
-        seed: seed of the noises at validation and test.
-        optimizer: class and arguments of the optimiser; it is given the LoRA weights alone.
+        seed: seed of the validation and test noises.
+        optimizer: class and arguments of the optimiser; it gets only the LoRA weights.
         lr_scheduler: class and arguments of a schedule, stepped with the optimiser; None for a constant rate.
-        max_bad_steps: steps in a row with a loss or gradient that is not finite, each skipped and counted, after
-            which the run stops.
+        max_bad_steps: largest number of consecutive steps with a non-finite loss or gradient; such steps are skipped
+            and counted, and one more stops the run.
     """
 
     def __init__(
@@ -57,75 +57,77 @@ class AdapterModule(ResumableModule, ABC):
         self.objective, self.noise, self.seed = objective, noise, seed
         self._make_optimizer, self._make_schedule = optimizer, lr_scheduler
         self._gradients_checked = False
-        self.eval()  # and so it stays: see ``train``
+        self.eval()  # ``train`` keeps it so
 
     def train_noise(self, prompts: Sequence[Prompt]) -> Tensor:
-        """[B, *Z] the noises of this training step."""
+        """The noises [B, *Z] of this training step."""
         indices = [prompt.index for prompt in prompts]
-        return self._placed(self.noise(self.generator.noise_shape, self.global_step, indices))
+        return self._to_device(self.noise(self.generator.noise_shape, self.global_step, indices))
 
     def eval_noise(self, prompts: Sequence[Prompt], draws: int) -> Tensor:
-        """[B * draws, *Z] the noises of evaluation, functions of the prompt's index, the draw and the seed."""
+        """The evaluation noises [B * draws, *Z]; they depend only on the prompt index, the draw number and the seed."""
         seeds = [seed_of(self.seed, prompt.index, draw) for prompt in prompts for draw in range(draws)]
-        return self._placed(gaussian(self.generator.noise_shape, seeds))
+        return self._to_device(gaussian(self.generator.noise_shape, seeds))
 
     def check_gradients(self, rollout: Rollout) -> None:
-        """Check once, on the first batch and before any step, that every counted reward gives a gradient.
+        """Check, on the first batch only, that every reward with a weight gives a gradient.
 
         Raises:
-            RewardError: naming a reward that gives none.
+            RewardError: if a reward gives no gradient; the message names it.
         """
         if not self._gradients_checked and rollout.images.requires_grad:
             self._gradients_checked = True
             self.ensemble.check_gradients(rollout.scores, rollout.images)
 
     def train(self, mode: bool = True) -> AdapterModule:
-        """Stay in eval mode: frozen networks must not drop out, and the LoRA has nothing that differs."""
+        """Keep eval mode: frozen networks must not apply dropout, and the LoRA behaves the same in both modes."""
         return super().train(False)
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
-        """Prompts are text; nothing to move."""
+        """Return the batch unchanged; prompts are text."""
         return batch
 
     def setup(self, stage: str) -> None:
         """Check the Trainer's precision.
 
         Raises:
-            ValueError: if it converts weights, or is float16 for a generator that overflows in it.
+            ValueError: if the precision converts weights, or is float16 and the generator overflows in float16.
         """
         check_trainer(self.trainer)
-        if stage == "fit":  # a module may be fitted again; a checkpoint's own counts come later
+        if stage == "fit":  # a module may be fitted again; a checkpoint restores its counts later
             self.bad_steps = self._bad_in_a_row = 0
             self.bad_rewards.clear()
         if self.trainer.precision == "16-mixed" and not self.generator.float16:
             name = type(self.generator).__name__
-            raise ValueError(f"trainer.precision 16-mixed: a {name} is not right in float16; use bf16-mixed")
+            raise ValueError(f"trainer.precision 16-mixed: {name} overflows in float16; use bf16-mixed")
 
     def configure_model(self) -> None:
-        """Shard the network over processes where the strategy has a device mesh; do nothing elsewhere."""
+        """Shard the network over processes if the strategy has a device mesh."""
         if self.device_mesh is not None:
             assert_tied(self.generator.network, self.adapter.view)
             mesh = self.device_mesh["data_parallel"]
             shard(self.generator.network, self.adapter.view, mesh, self.generator.shared_blocks)
 
     def on_fit_start(self) -> None:
-        """Check that a reward counts, and that nothing has copied or replaced frozen weights since the start.
+        """Check that a reward has a weight and that generator and adapter still share the frozen weights.
 
         Raises:
-            ValueError: if every reward's weight is 0.
+            ValueError: if all reward weights are 0.
         """
         super().on_fit_start()
         if not self.ensemble.counted:
-            raise ValueError("reward_weights: all are 0, and nothing would train; give one of the rewards a weight")
+            raise ValueError(
+                "reward_weights: all are 0, so there is nothing to train on; give one of the rewards a weight"
+            )
         assert_tied(self.generator.network, self.adapter.view)
         self._gradients_checked = False
 
     def configure_optimizers(self) -> Any:
-        """The configured optimiser on the LoRA weights, its schedule stepped with it.
+        """Build the optimiser of the LoRA weights and its schedule, which steps with it.
 
         Raises:
-            ValueError: if the precision does not train right (see ``precision.check_precision``), or the schedule waits
-                for a figure.
+            ValueError: if the precision cannot train these weights (see ``precision.check_precision``), or the schedule
+                needs a metric.
         """
         check_precision(self.trainer, self.trainable().values(), self.frozen_parts())
         optimizer = self._make_optimizer(self.trainable().values())
@@ -134,36 +136,36 @@ class AdapterModule(ResumableModule, ABC):
         schedule = self._make_schedule(optimizer)
         if isinstance(schedule, ReduceLROnPlateau):
             raise ValueError(
-                "model.lr_scheduler ReduceLROnPlateau: the rate is a function of the step here, and no figure changes "
-                "it; use WarmupCosine or another of torch.optim.lr_scheduler"
+                "model.lr_scheduler ReduceLROnPlateau: schedules that follow a metric are not supported; "
+                "use WarmupCosine or another schedule that depends only on the step"
             )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def frozen_parts(self) -> dict[str, Sequence[nn.Module]]:
-        """Option that sets a precision -> frozen modules that gradients flow through: network, decoder, rewards."""
+        """Map each dtype option to the frozen modules that gradients pass through: network, decoder, rewards."""
         encoders = {id(module) for encoder in self.generator.text_encoders().values() for module in encoder.modules()}
         own = [part for part in self.generator.children() if id(part) not in encoders]
         rewards = {f"model.rewards.{name}.dtype": [self.ensemble.members[name]] for name in self.ensemble.counted}
         return {"model.generator.dtype": own, **rewards}
 
     def adapter_settings(self) -> dict[str, Any]:
-        """Name -> value of what gives the trained weights their meaning; a resumed run must have the same."""
+        """The settings that the trained weights depend on, name -> value; a resumed run must have the same."""
         return self.adapter.settings() | {"generator's fingerprint": fingerprint(self.generator.network)}
 
     @torch.enable_grad()
     def finite_parts(self, prompts: Sequence[Prompt]) -> dict[str, bool]:
-        """``reward 'x'`` of each counted reward, and ``the penalty`` -> whether it and its gradient are finite."""
-        fine = {}
+        """Map ``reward 'x'`` of each weighted reward, and ``the penalty``, to whether value and gradient are finite."""
+        finite = {}
         for name in [*self.ensemble.counted, None]:
             rollout = self(prompts, self.train_noise(prompts))
             part = (rollout.scores[name] if name else self.objective.penalty(rollout)).sum()
             weights = [*self.trainable().values()] if part.requires_grad else []
             tensors = [part, *gradients(part, weights)] if weights else [part]
-            fine[f"reward {name!r}" if name else "the penalty"] = all(
+            finite[f"reward {name!r}" if name else "the penalty"] = all(
                 bool(tensor.isfinite().all()) for tensor in tensors if tensor is not None
             )
-        return fine
+        return finite
 
-    def _placed(self, noise: Tensor) -> Tensor:
-        """Noise on the module's device, in float64 where the module is, and in float32 otherwise."""
+    def _to_device(self, noise: Tensor) -> Tensor:
+        """Move noise to the module's device, in float64 if the module is in float64, else in float32."""
         return noise.to(self.device, torch.promote_types(noise.dtype, self.dtype))  # type: ignore[arg-type]

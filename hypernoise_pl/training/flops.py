@@ -1,4 +1,4 @@
-"""How many floating point operations a piece of work takes, and how many a second a device can do."""
+"""Floating point operations of a computation, and peak rates of GPUs."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry, sdpa_backward_flop_count, sdpa_flop_count
 
-# Dense TFLOP/s in bfloat16 with sums in float32, from the vendor's data sheets (half of those given with sparsity). The
-# first name counts whose whole words stand in the device's.
+# Dense TFLOP/s in bfloat16 with float32 accumulation, from the vendor's data sheets (half of the sparse figures). The
+# first name whose words all occur in the device's name is used.
 PEAKS = {
     "B200": 2250.0,
     "GH200": 989.4,
@@ -32,19 +32,18 @@ PEAKS = {
     "RTX 3090 Ti": 80.0,
     "RTX 3090": 71.0,
 }
-UNLISTED = re.compile(r"\b(MIG|Laptop|D)\b")  # parts of a GPU, and slower ones of the same name
+UNLISTED = re.compile(r"\b(MIG|Laptop|D)\b")  # GPU partitions, and slower GPUs of the same name
 _aten: Any = torch.ops.aten
 
 
 class CountFlops(TorchDispatchMode):
-    """Counts what runs under it: products of matrices, convolutions and attention, forward and backward.
+    """Counts the operations of matrix products, convolutions and attention, forward and backward, within its context.
 
-    A multiplication and an addition are two operations. What a backward recomputes of a forward whose activations were
-    not kept (activation checkpointing) is left out: the model's own operations are counted. A gradient that is not
-    computed, as that of frozen weights, does not count either.
+    A multiplication and an addition are two operations. Operations that activation checkpointing repeats in backward do
+    not count. Gradients that are not computed, such as those of frozen weights, do not count.
 
     Attributes:
-        total: operations so far.
+        total: number of operations so far.
     """
 
     def __init__(self) -> None:
@@ -52,18 +51,18 @@ class CountFlops(TorchDispatchMode):
         self.total = 0
 
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Count an operation, or those that it is made of."""
+        """Count an operation, or the operations that it decomposes into."""
         kwargs = kwargs or {}
         formula = _formula(function)
         if formula is None:
             if function is not torch.ops.prim.device.default:
                 with self:
-                    made_of = function.decompose(*args, **kwargs)
-                if made_of is not NotImplemented:
-                    return made_of
+                    parts = function.decompose(*args, **kwargs)
+                if parts is not NotImplemented:
+                    return parts
             return function(*args, **kwargs)
         out = function(*args, **kwargs)
-        # a backward runs without gradients, but for a forward that is recomputed in it
+        # backward runs without gradients, except for a forward that it recomputes
         recomputes = torch._C._current_graph_task_id() != -1 and torch.is_grad_enabled()
         if not recomputes:
             self.total += formula(*args, **kwargs, out_val=out)
@@ -71,7 +70,7 @@ class CountFlops(TorchDispatchMode):
 
 
 def peak_flops(device: str) -> float | None:
-    """Operations a second of a GPU, dense in bfloat16, by its name; None where that is not known."""
+    """The dense bfloat16 operations per second of a GPU, by its name; None if unknown."""
     if UNLISTED.search(device):
         return None
     return next((1e12 * peak for name, peak in PEAKS.items() if re.search(rf"\b{name}\b", device)), None)
@@ -79,7 +78,7 @@ def peak_flops(device: str) -> float | None:
 
 def _formula(function: Any) -> Any:
     packet = function._overloadpacket
-    if packet is _aten._scaled_dot_product_flash_attention_for_cpu:  # PyTorch's list has the GPUs' kernels alone
+    if packet is _aten._scaled_dot_product_flash_attention_for_cpu:  # PyTorch registers only the GPU kernels
         return lambda query, key, value, *_, **__: sdpa_flop_count(query.shape, key.shape, value.shape)
     if packet is _aten._scaled_dot_product_flash_attention_for_cpu_backward:
         return lambda gradient, query, key, value, *_, **__: sdpa_backward_flop_count(

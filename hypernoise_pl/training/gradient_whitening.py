@@ -1,8 +1,8 @@
-"""Gradient whitening: the gradient at the noise gets equal energy in every channel and a bounded norm an image.
+"""Gradient whitening: equal gradient energy in every noise channel and a bounded gradient norm per image.
 
-In the shapes world 87 % of the gradient's energy is in the channels that place objects, and changes within two pixels.
-It hides the directions along which the reward rises smoothly. Gaussian noise has equal variance in every channel; after
-whitening, so has the gradient. Related: projection of reward gradients onto white noise (arXiv 2602.08646).
+In the shapes world 87 % of the gradient's energy is in the channels that place objects, and this part changes within
+two pixels. It hides the directions along which the reward rises smoothly. Gaussian noise has equal variance in every
+channel; a whitened gradient has too. Related: projection of reward gradients onto white noise (arXiv 2602.08646).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch import Tensor
 
 
 class _Whiten(torch.autograd.Function):
-    """Identity forward; whitens the gradient backward."""
+    """Identity in forward; whitens the gradient in backward."""
 
     @staticmethod
     def forward(ctx: Any, noise: Tensor, norm_limit: float, all_processes: bool) -> Tensor:
@@ -28,29 +28,31 @@ class _Whiten(torch.autograd.Function):
 
 
 def whiten_gradient(noise: Tensor, norm_limit: float, all_processes: bool = False) -> Tensor:
-    """The noise; its gradient is whitened in backward.
+    """Return the noise unchanged and whiten its gradient in backward.
 
     Args:
-        noise: [B, C, ...].
+        noise: noise [B, C, ...].
         norm_limit: largest gradient norm of an image, in multiples of the batch's median norm; longer ones are cut.
-        all_processes: whether the batch is that of all processes; each must have as many images and call backward.
+        all_processes: whether statistics are over all processes; each must have equally many images and call backward.
 
     Raises:
-        ValueError: if the spread is not above 0.
+        ValueError: if ``norm_limit`` is not above 0.
     """
     if not norm_limit > 0:
-        raise ValueError(f"whiten_gradient must be above 0, got {norm_limit}; None leaves the gradient as it is")
+        raise ValueError(
+            f"whiten_gradient must be above 0, got {norm_limit}; set it to null to leave the gradient unchanged"
+        )
     return _Whiten.apply(noise, norm_limit, all_processes)  # type: ignore[no-any-return]
 
 
 def whiten(gradient: Tensor, norm_limit: float, all_processes: bool = False) -> Tensor:
-    """Equalise the energy of channels over the batch, and bound each image's norm.
+    """Equalise the energy of the channels over the batch and bound the norm of each image's gradient.
 
-    The result scales with the input: accumulation, loss scaling and reward weights keep their meaning. Its energy is
-    that of the bounded input. The batch is one micro-batch; accumulated micro-batches are whitened one at a time.
+    The result scales linearly with the input, hence accumulation, loss scaling and reward weights keep their meaning.
+    Its energy equals that of the bounded input. Accumulated micro-batches are whitened separately.
 
     Args:
-        gradient: [B, C, ...].
+        gradient: gradient [B, C, ...].
         norm_limit: see ``whiten_gradient``.
         all_processes: see ``whiten_gradient``.
     """
@@ -60,17 +62,17 @@ def whiten(gradient: Tensor, norm_limit: float, all_processes: bool = False) -> 
         dist.all_reduce(channel)
         channel /= dist.get_world_size()
     channel = channel.sqrt()
-    whole = channel.square().mean().sqrt()
-    factor = whole / channel.clamp(min=1e-3 * whole + 1e-30)
+    overall = channel.square().mean().sqrt()
+    factor = overall / channel.clamp(min=1e-3 * overall + 1e-30)
     return _bounded(bounded * factor.view(1, -1, *[1] * (gradient.dim() - 2)), norm_limit, all_processes)
 
 
 def _bounded(gradient: Tensor, norm_limit: float, all_processes: bool) -> Tensor:
     norm = gradient.flatten(1).norm(dim=1)
-    every = norm
+    norms = norm
     if all_processes:
         parts = [torch.empty_like(norm) for _ in range(dist.get_world_size())]
         dist.all_gather(parts, norm)
-        every = torch.cat(parts)
-    factor = (norm_limit * every.median() / norm.clamp(min=1e-30)).clamp(max=1)
+        norms = torch.cat(parts)
+    factor = (norm_limit * norms.median() / norm.clamp(min=1e-30)).clamp(max=1)
     return gradient * factor.view(-1, *[1] * (gradient.dim() - 1))

@@ -1,4 +1,4 @@
-"""A run's logs: continued where the run is, shown where they are, and given the pictures that they can take."""
+"""Logs of a run: how they resume, where they are, and what is added to them."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ VERSIONS = "loggers"  # entry of a checkpoint
 
 
 def logger_versions(loggers: Sequence[Logger]) -> list[list[Any]]:
-    """Class and version of each logger, by which a service knows a run again; for a checkpoint."""
+    """The class and version of each logger, as a checkpoint stores them; a version identifies a run."""
     return [[type(logger).__name__, logger.version] for logger in loggers]
 
 
 def resume_logs(loggers: Sequence[Logger], checkpoint: Mapping[str, Any]) -> None:
-    """Have loggers go on with the logs of the run that wrote a checkpoint.
+    """Make loggers continue the logs of the run that wrote a checkpoint.
 
-    A CSV file keeps the rows up to the checkpoint's step; Lightning's logger would begin it anew. A Weights & Biases
-    run keeps its id, unless the logger was given another. TensorBoard's files are added to as it is.
+    A CSV file keeps the rows up to the checkpoint's step; Lightning's logger alone would empty it. A Weights & Biases
+    run keeps its id, unless the logger has another one. TensorBoard appends to its folder without help.
 
     Args:
-        loggers: a Trainer's, not used yet.
-        checkpoint: a run's.
+        loggers: loggers of a Trainer, before their first use.
+        checkpoint: entries of the checkpoint.
     """
     kept = [version for name, version in checkpoint.get(VERSIONS, []) if name == WandbLogger.__name__]
     for logger in loggers:
         if isinstance(logger, CSVLogger):
-            _keep_rows(logger, checkpoint["global_step"])
+            _keep_rows_until(logger, checkpoint["global_step"])
         elif isinstance(logger, WandbLogger) and kept:
             version = kept.pop(0)
             if logger._wandb_init["id"] is None:  # what WandbLogger(id=...) sets
@@ -47,7 +47,7 @@ def resume_logs(loggers: Sequence[Logger], checkpoint: Mapping[str, Any]) -> Non
 
 
 def log_picture(logger: Logger, name: str, picture: Image, step: int) -> None:
-    """Log a picture, where a logger takes pictures."""
+    """Log a picture if the logger supports pictures."""
     if isinstance(logger, TensorBoardLogger):
         logger.experiment.add_image(name, to_tensor(picture), step)
     elif isinstance(logger, WandbLogger):
@@ -55,22 +55,22 @@ def log_picture(logger: Logger, name: str, picture: Image, step: int) -> None:
 
 
 def log_config(loggers: Sequence[Logger], config: Mapping[str, Any]) -> None:
-    """Enter a run's configuration where a logger shows it: in Weights & Biases and, as text, in TensorBoard."""
+    """Log a run's configuration to Weights & Biases and, as text, to TensorBoard."""
     for logger in loggers:
         if isinstance(logger, TensorBoardLogger):
             text = yaml.safe_dump(dict(config), sort_keys=False, width=120)
-            logger.experiment.add_text("configuration", textwrap.indent(text, "    "))  # Markdown's code
+            logger.experiment.add_text("configuration", textwrap.indent(text, "    "))  # a code block in Markdown
         if isinstance(logger, WandbLogger):
-            logger.experiment.config.update(config, allow_val_change=True)  # a resumed run's may differ
+            logger.experiment.config.update(config, allow_val_change=True)  # a resumed run may have another one
 
 
 def log_summary(loggers: Sequence[Logger], config: Mapping[str, Any], summary: Mapping[str, Any], step: int) -> None:
-    """Enter what a run has come to beside its hyper-parameters: a row of TensorBoard's HParams tab.
+    """Log a run's hyper-parameters and final figures to TensorBoard's HParams tab.
 
     Args:
-        loggers: a Trainer's.
-        config: resolved.
-        summary: content of the test's ``summary.json``.
+        loggers: loggers of the Trainer.
+        config: resolved configuration.
+        summary: content of ``summary.json``.
         step: number of the last step.
     """
     trained = summary["methods"]["hypernetwork"]
@@ -89,14 +89,14 @@ def log_summary(loggers: Sequence[Logger], config: Mapping[str, Any], summary: M
 
 
 def close_loggers(loggers: Sequence[Logger]) -> None:
-    """Close what would go on into the next run of this process."""
+    """Close the loggers that would otherwise continue into the next run of this process."""
     for logger in loggers:
         if isinstance(logger, WandbLogger):
             logger.experiment.finish()
 
 
 def log_location(logger: Logger) -> tuple[str, str]:
-    """What a log is called, and the command or the file to look at it by."""
+    """The name of a log, and the command that shows it or the file that holds it."""
     if isinstance(logger, TensorBoardLogger):
         return "TensorBoard", shlex.join(["tensorboard", "--logdir", str(logger.log_dir)])
     if isinstance(logger, CSVLogger):
@@ -106,12 +106,12 @@ def log_location(logger: Logger) -> tuple[str, str]:
         folder = Path(run.dir).parent
         if not run.offline:
             return "W&B", f"{run.url} ({folder})"
-        parts = sorted(folder.parent.glob(f"offline-run-*-{run.id}*"))  # one more for each continuation
+        parts = sorted(folder.parent.glob(f"offline-run-*-{run.id}*"))  # each resumption adds one
         return "W&B", shlex.join(["wandb", "sync", *map(str, parts)])
     return type(logger).__name__, str(logger.save_dir or logger.name)
 
 
-def _keep_rows(logger: CSVLogger, step: int) -> None:
+def _keep_rows_until(logger: CSVLogger, step: int) -> None:
     file = Path(logger.log_dir) / "metrics.csv"
     if not file.is_file():
         return
@@ -120,11 +120,11 @@ def _keep_rows(logger: CSVLogger, step: int) -> None:
         rows = [row for row in table if not row["step"] or int(float(row["step"])) <= step]
         names = list(table.fieldnames or [])
     text = io.StringIO(newline="")
-    written = csv.DictWriter(text, names)
-    written.writeheader()
-    written.writerows(rows)
-    aside = file.with_name(f".{file.name}.before")
-    file.replace(aside)  # the logger removes what it finds under this name
+    writer = csv.DictWriter(text, names)
+    writer.writeheader()
+    writer.writerows(rows)
+    backup = file.with_name(f".{file.name}.before")
+    file.replace(backup)  # the logger deletes a file of this name
     logger.experiment.metrics_keys = names
     write_text(file, text.getvalue())
-    aside.unlink()
+    backup.unlink()

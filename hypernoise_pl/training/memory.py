@@ -1,4 +1,4 @@
-"""How much memory a training step takes, from the sizes and lifetimes of its tensors, which need no data."""
+"""Memory of a training step, from the sizes and lifetimes of its tensors; meta tensors suffice."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from hypernoise_pl.lora.view import trainable
 
 
 class LiveTensors(TorchDispatchMode):
-    """The most bytes that tensors made under it hold at once.
+    """Measures the peak bytes of the tensors that are made within its context.
 
     Args:
-        before: tensors that were there before, of which an operation may return a view.
+        before: earlier tensors, which do not count; an operation may return a view of them.
     """
 
     def __init__(self, before: list[torch.Tensor]) -> None:
@@ -26,7 +26,7 @@ class LiveTensors(TorchDispatchMode):
         self._known = {tensor.untyped_storage()._cdata for tensor in before}
 
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Follow what an operation returns."""
+        """Follow the tensors that an operation returns."""
         result = function(*args, **(kwargs or {}))
         for tensor in tree_leaves(result):
             if isinstance(tensor, torch.Tensor):
@@ -40,21 +40,21 @@ class LiveTensors(TorchDispatchMode):
         self._known.add(key)
         self.now += size
         self.peak = max(self.peak, self.now)
-        weakref.finalize(storage, self._gone, key, size)
+        weakref.finalize(storage, self._release, key, size)
 
-    def _gone(self, key: int, size: int) -> None:
+    def _release(self, key: int, size: int) -> None:
         self._known.discard(key)
         self.now -= size
 
 
 def activation_bytes(adapter: Adapter, batch: int, steps: int = 1, half: bool = False) -> int:
-    """The most bytes that forward and backward of a batch hold besides weights and their gradients, rewards left out.
+    """The peak bytes of forward and backward of a batch, without weights, their gradients and the rewards.
 
     Args:
-        adapter: what trains, with its generator; on the meta device nothing is computed.
-        batch: images.
+        adapter: adapter with its generator; on the meta device nothing is computed.
+        batch: number of images.
         steps: network evaluations of the generator per image.
-        half: whether the LoRA's branches are computed in bfloat16, as autocast has it; its weights become that.
+        half: whether the LoRA branches compute in bfloat16, as under autocast; converts their weights.
     """
     generator, weights = adapter.generator, trainable(adapter)
     for weight in weights if half else ():

@@ -1,4 +1,4 @@
-"""Where a training step's time goes."""
+"""A profiler of training steps."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from typing import Any
 import torch
 from lightning.pytorch.profilers import Profiler, PyTorchProfiler
 
-WAIT, WARM_UP = 1, 1  # steps before those that are recorded: the first compile and fill caches
+WAIT, WARM_UP = 1, 1  # steps before the recorded ones: they compile and fill caches
 
 
 class TrainingProfiler(PyTorchProfiler):
     """Records a few training steps: ``trace.json`` for chrome://tracing or ui.perfetto.dev, ``fit-operators.txt``.
 
-    Of several processes each has its own files. Validation and test are left out: Lightning's profiler fails where one
-    of them has no batch.
+    Each process writes its own files. Validation and test are not recorded: Lightning's profiler fails if one has no
+    batch.
 
     Args:
         dirpath: folder for the files.
-        steps: training batches that are recorded, after two that are not.
-        row_limit: operators in the table, the costliest first.
+        steps: number of recorded training batches, after two unrecorded ones.
+        row_limit: number of operators in the table, the costliest first.
     """
 
     def __init__(self, dirpath: str, steps: int = 3, row_limit: int = 30) -> None:
@@ -34,33 +34,33 @@ class TrainingProfiler(PyTorchProfiler):
         self._training = False
 
     def setup(self, stage: str, local_rank: int | None = None, log_dir: str | None = None) -> None:
-        """Begin, where it is a training that begins."""
+        """Set the profiler up; only the stage ``fit`` is recorded."""
         super().setup(stage, local_rank, log_dir)
         self._training = stage == "fit"
 
     def start(self, action_name: str) -> None:
-        """Begin to record what has this name."""
+        """Start to record an action, in training only."""
         if self._training:
             super().start(action_name)
 
     def stop(self, action_name: str) -> None:
-        """End it."""
+        """Stop recording an action, in training only."""
         if self._training:
             super().stop(action_name)
 
     def describe(self) -> None:
-        """Write the table."""
+        """Write the operator table, in training only."""
         if self._training:
             super().describe()
 
     def teardown(self, stage: str | None) -> None:
-        """Close it."""
+        """Close the profiler."""
         super().teardown(stage)
-        self._training = False  # Lightning names the next stage only after it has begun
+        self._training = False  # Lightning names the next stage only after its start
 
     def _cache_functions_events(self) -> None:
         assert isinstance(self.profiler, torch.profiler.profile)
-        if self.profiler.profiler is not None:  # None before the first step that is recorded: there are no events
+        if self.profiler.profiler is not None:  # None before the first recorded step: there are no events
             super()._cache_functions_events()
 
     def _write_trace(self, profiler: Any) -> None:
@@ -71,6 +71,6 @@ class TrainingProfiler(PyTorchProfiler):
 
 
 def profile_folders(profiler: Profiler) -> list[tuple[str, str]]:
-    """Name and folder of what a profiler has written, in a list; empty if it writes no files."""
+    """The name and folder of a profiler's files, in a list; empty if it writes no files."""
     writes = isinstance(profiler, PyTorchProfiler) or profiler.filename is not None
     return [("profile", str(profiler.dirpath))] if writes and profiler.dirpath is not None else []

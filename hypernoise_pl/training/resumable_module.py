@@ -1,4 +1,4 @@
-"""Checkpoints of a training: what trains, what made it, and the checks before a run continues from one."""
+"""Checkpoint content of a training module, and the checks before a run resumes from a checkpoint."""
 
 from __future__ import annotations
 
@@ -14,37 +14,37 @@ from hypernoise_pl.training import resuming
 from hypernoise_pl.training.step_guard import GuardedModule
 from hypernoise_pl.training.step_log import LoggedModule
 
-_STATES = {"state_dict", "current_model_state"}  # weights in a checkpoint; both where Lightning averages them
+_STATES = {"state_dict", "current_model_state"}  # weights in a checkpoint; Lightning's weight averaging adds the second
 
 
 class ResumableModule(GuardedModule, LoggedModule, ABC):
-    """Keeps what trains and its settings in a checkpoint; frozen weights are not in it.
+    """Stores the trained weights and their settings in checkpoints; frozen weights are left out.
 
     Args:
-        max_bad_steps: steps in a row with a loss or gradient that is not finite, after which the run stops.
+        max_bad_steps: largest number of consecutive steps with a non-finite loss or gradient; one more stops the run.
     """
 
     def __init__(self, max_bad_steps: int = 10) -> None:
         super().__init__(max_bad_steps)
         self.strict_loading = False  # frozen weights are not in checkpoints
-        self._saved: dict[str, Any] | None = None  # settings of the run that made the checkpoint
-        self._own_numbers: tuple[dict[str, Any], dict[str, Any]] = ({}, {})  # of this run's optimiser and schedule
+        self._saved: dict[str, Any] | None = None  # settings of the run that wrote the checkpoint
+        self._own_numbers: tuple[dict[str, Any], dict[str, Any]] = ({}, {})  # settings of optimiser and schedule
 
     @abstractmethod
     def adapter_settings(self) -> dict[str, Any]:
-        """Name -> value of what gives the trained weights their meaning; a resumed run must have the same."""
+        """The settings that the trained weights depend on, name -> value; a resumed run must have the same."""
 
     @abstractmethod
     def settings(self) -> dict[str, Any]:
-        """Name of a flag -> value of what else decides training; a resumed run may have others."""
+        """The other training settings, flag name -> value; a resumed run may change them."""
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep what trains, and the settings that it was trained with; the frozen models are where they came from."""
+        """Reduce a checkpoint to the trained weights, and add the run's settings."""
         names = self.trainable()
         checkpoint["bad_steps"] = [self.bad_steps, self._bad_in_a_row]
         checkpoint["bad_rewards"] = dict(self.bad_rewards)
-        for kind in _STATES & checkpoint.keys():
-            checkpoint[kind] = {k: v for k, v in checkpoint[kind].items() if k in names}
+        for key in _STATES & checkpoint.keys():
+            checkpoint[key] = {name: weight for name, weight in checkpoint[key].items() if name in names}
         checkpoint["made_by"] = {
             "adapter": self.adapter_settings(),
             "classes": self._classes(),
@@ -52,14 +52,14 @@ class ResumableModule(GuardedModule, LoggedModule, ABC):
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take up what a checkpoint has, if it can be continued here; without a Trainer, its weights alone.
+        """Check that a checkpoint fits this run and restore its counts; without a Trainer, check the weights only.
 
         Raises:
-            ValueError: if it is of an adapter or of classes that this run does not have.
+            ValueError: if it has another adapter, optimiser class or schedule class than this run.
         """
         saved, own = checkpoint["state_dict"], self.trainable()
         if "made_by" not in checkpoint:
-            raise ValueError("the checkpoint does not say what made it; leave --ckpt_path out to begin anew")
+            raise ValueError("the checkpoint does not record its settings; leave --ckpt_path out to start anew")
         made_by = checkpoint["made_by"]
         flags = {name: f"model.adapter.lora.{name}" for name in ("rank", "alpha", "targets")} | {
             "mode": "model.adapter.mode",
@@ -69,7 +69,7 @@ class ResumableModule(GuardedModule, LoggedModule, ABC):
         if {k: v.shape for k, v in saved.items()} != {k: v.shape for k, v in own.items()}:
             raise ValueError(
                 f"the checkpoint's adapter does not fit: it has {len(saved)} tensors, this run trains {len(own)}; "
-                "was the generator changed? leave --ckpt_path out to begin anew"
+                "use the same generator, or leave --ckpt_path out to start anew"
             )
         if self._trainer is None:  # ``load_from_checkpoint``
             return
@@ -81,27 +81,29 @@ class ResumableModule(GuardedModule, LoggedModule, ABC):
         changed = any(before.get(name) != value for name, value in parts.items())
         if changed or resuming.batches_done(checkpoint["loops"]) % self.trainer.accumulate_grad_batches:
             resuming.restart_epoch(checkpoint["loops"])
-        if checkpoint.keys() >= _STATES:  # WeightAveraging takes whole ones
-            checkpoint.update({kind: self.state_dict() | checkpoint[kind] for kind in _STATES})
+        if checkpoint.keys() >= _STATES:  # WeightAveraging needs complete ones
+            checkpoint.update({key: self.state_dict() | checkpoint[key] for key in _STATES})
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
-        """As PyTorch's; frozen weights that are left out, as in every checkpoint, do not count as missing."""
-        found: Any = super().load_state_dict(state_dict, strict, assign)
-        return found._replace(missing_keys=[name for name in found.missing_keys if name in self.trainable()])
+        """Load weights; frozen weights, which checkpoints leave out, do not count as missing."""
+        result: Any = super().load_state_dict(state_dict, strict, assign)
+        return result._replace(missing_keys=[name for name in result.missing_keys if name in self.trainable()])
 
     def on_fit_start(self) -> None:
-        """Check the optimiser against a checkpoint, before its state is restored."""
+        """Check the optimiser's class against the checkpoint before its state is restored."""
         self._check_classes()
         self._own_numbers = self._numbers()
 
     def on_train_start(self) -> None:
-        """Let this run's settings count from here on, where a checkpoint was made with others; say which they are."""
+        """Replace the checkpoint's optimiser and schedule settings by this run's; warn of the differences."""
         self._last_step = time.monotonic()
         if self._saved is None:
             return
         resuming.apply_settings(self.trainer.optimizers[0], self._schedule(), *self._own_numbers)
-        if found := resuming.differences(self._saved["settings"], self._settings()):
-            rank_zero_warn(f"resuming at step {self.global_step}: from here on this run's settings count: {found}")
+        if changes := resuming.differences(self._saved["settings"], self._settings()):
+            rank_zero_warn(
+                f"resuming at step {self.global_step}: this run's settings replace the checkpoint's: {changes}"
+            )
         self._saved = None
 
     def _check_classes(self) -> None:
@@ -133,10 +135,10 @@ class ResumableModule(GuardedModule, LoggedModule, ABC):
         )
 
     def _plain_optimizer(self) -> Any:
-        found: Any = self.trainer.optimizers[0]
-        return getattr(found, "_optimizer", found)
+        optimizer: Any = self.trainer.optimizers[0]
+        return getattr(optimizer, "_optimizer", optimizer)
 
     def _schedule(self) -> Any:
-        """The schedule of the rate; None if there is none."""
+        """The learning rate schedule; None if there is none."""
         configs = self.trainer.lr_scheduler_configs
         return configs[0].scheduler if configs else None

@@ -1,8 +1,8 @@
-"""What a checkpoint says of the run that made it, and what counts when a run with other settings goes on from it.
+"""Settings in a checkpoint, compared with those of a run that resumes from it.
 
-From the checkpoint come the weights, the state of optimiser and schedule, the step, the random state and the place in
-the stream of prompts. From the configuration comes everything else. An adapter of another form or of another
-generator, another optimiser class and another schedule class cannot go on from that state.
+The weights, the state of optimiser and schedule, the step, the random state and the position in the prompt stream come
+from the checkpoint. All other settings come from the configuration. A run cannot resume with another adapter,
+generator, optimiser class or schedule class.
 """
 
 from __future__ import annotations
@@ -14,46 +14,46 @@ from typing import Any
 import lightning as L
 from torch.optim import Optimizer
 
-_BEGIN_ANEW = "or leave --ckpt_path out to begin anew"
-_PROGRESS = ("optimizer", "last_epoch")  # arguments of schedules that are no settings
+_START_ANEW = "or leave --ckpt_path out to start anew"
+_PROGRESS = ("optimizer", "last_epoch")  # arguments of schedules that are not settings
 
 
 def check_same(saved: Mapping[str, Any], own: Mapping[str, Any], flags: Mapping[str, str]) -> None:
-    """Refuse a checkpoint whose state cannot go on here.
+    """Check that a checkpoint and this run agree on the settings that must stay.
 
     Args:
-        saved: name -> value of what must be the same, in the checkpoint.
-        own: the same names in this run.
-        flags: name -> the flag that sets it; empty where there is none.
+        saved: settings in the checkpoint, name -> value.
+        own: settings of this run, name -> value.
+        flags: name -> flag that sets it; names without a flag are left out.
 
     Raises:
-        ValueError: for the first that differs.
+        ValueError: if a setting differs; the message names the first one.
     """
     for name, value in own.items():
         if saved.get(name) != value:
             flag = flags.get(name)
-            do = f"pass --{flag}={_format(saved.get(name))}" if flag else "give it what the checkpoint was made with"
+            remedy = f"pass --{flag}={_format(saved.get(name))}" if flag else "restore the checkpoint's value"
             raise ValueError(
-                f"the checkpoint cannot be continued: its {name} is {_format(saved.get(name))}, this run's is "
-                f"{_format(value)}; {do}, {_BEGIN_ANEW}"
+                f"the checkpoint cannot be resumed: its {name} is {_format(saved.get(name))}, this run's is "
+                f"{_format(value)}; {remedy}, {_START_ANEW}"
             )
 
 
 def differences(saved: Mapping[str, Any], own: Mapping[str, Any]) -> str:
-    """Settings of this run that are not the checkpoint's, as ``name VALUE (checkpoint: VALUE)``; empty if none."""
+    """The settings that differ from the checkpoint's, as ``name VALUE (checkpoint: VALUE)``; empty if none."""
     names = [name for name in {**saved, **own} if saved.get(name) != own.get(name)]
     return ", ".join(f"{name} {_format(own.get(name))} (checkpoint: {_format(saved.get(name))})" for name in names)
 
 
 def optimizer_settings(optimizer: Optimizer) -> dict[str, Any]:
-    """Numbers of an optimiser, the rate as it is before any schedule."""
+    """The settings of an optimiser, with the learning rate before any schedule."""
     group = optimizer.param_groups[0]
-    found = {name: _plain(value) for name, value in group.items() if name not in ("params", "initial_lr")}
-    return found | {"lr": _plain(group.get("initial_lr", group["lr"]))}
+    settings = {name: _plain(value) for name, value in group.items() if name not in ("params", "initial_lr")}
+    return settings | {"lr": _plain(group.get("initial_lr", group["lr"]))}
 
 
 def schedule_settings(schedule: Any) -> dict[str, Any]:
-    """Arguments of a schedule, as far as it keeps them."""
+    """The arguments of a schedule that it keeps as attributes."""
     names = inspect.signature(type(schedule).__init__).parameters
     kept = {name: getattr(schedule, name) for name in names if name not in _PROGRESS and hasattr(schedule, name)}
     return {name: _plain(value) for name, value in kept.items() if isinstance(value, (bool, int, float, str))}
@@ -64,11 +64,11 @@ def apply_settings(
 ) -> None:
     """Give a restored optimiser and its schedule the settings of this run.
 
-    The rate keeps the share of the full one that the schedule had come to.
+    The ratio of the current learning rate to the full one, which the schedule has reached, stays.
 
     Args:
-        optimizer: with the state of a checkpoint.
-        schedule: of it, likewise; None if there is none.
+        optimizer: optimiser with the state of a checkpoint.
+        schedule: its schedule with the state of a checkpoint; None if there is none.
         numbers: ``optimizer_settings`` of this run.
         arguments: ``schedule_settings`` of this run.
     """
@@ -85,31 +85,31 @@ def apply_settings(
 
 
 def restart_epoch(loops: dict[str, Any]) -> None:
-    """Let a checkpoint's loops go on with the first batch of an epoch: the stream knows its place, and has no epochs.
+    """Set a checkpoint's loops to the first batch of an epoch; the prompt stream keeps its own position.
 
     Args:
-        loops: Lightning's state of them, changed in place.
+        loops: Lightning's loop state; changed in place.
     """
     progress = loops["fit_loop"]["epoch_loop.batch_progress"]
     total, current = progress["total"], progress["current"]
-    # Lightning counts a batch as completed after the hook in which checkpoints are saved, and makes up for that
+    # Lightning counts a batch as completed only after the hook that saves checkpoints, and corrects that on loading
     done = current["completed"] + int(total["completed"] == total["processed"] - 1)
     progress["current"] = {name: count - done for name, count in current.items()}
     progress["is_last_batch"] = False
 
 
 def batches_done(loops: Mapping[str, Any]) -> int:
-    """Batches of the current epoch that a checkpoint's loops have seen."""
+    """The number of batches of the current epoch in a checkpoint's loops."""
     return int(loops["fit_loop"]["epoch_loop.batch_progress"]["current"]["ready"])
 
 
-def class_name(thing: Any) -> str | None:
-    """Where a thing's class can be imported from; None for nothing."""
-    return None if thing is None else f"{type(thing).__module__}.{type(thing).__qualname__}"
+def class_name(instance: Any) -> str | None:
+    """The import path of an instance's class; None for None."""
+    return None if instance is None else f"{type(instance).__module__}.{type(instance).__qualname__}"
 
 
 def stream_settings(trainer: L.Trainer) -> dict[str, Any]:
-    """How many prompts make a batch of all processes together, and how many batches a step."""
+    """The number of prompts in a batch over all processes, and of batches in an optimiser step."""
     batch_size = getattr(trainer.datamodule, "batch_size", 0)  # type: ignore[attr-defined]
     return {
         "data.batch_size times processes": batch_size * trainer.world_size,
@@ -118,7 +118,7 @@ def stream_settings(trainer: L.Trainer) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """A value as a checkpoint keeps it."""
+    """The value in types that ``torch.load`` reads with ``weights_only``."""
     if isinstance(value, (list, tuple)):
         return [_plain(entry) for entry in value]
     return value if value is None or isinstance(value, (bool, int, float, str)) else str(value)

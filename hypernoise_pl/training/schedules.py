@@ -1,4 +1,4 @@
-"""Schedules of the learning rate."""
+"""Learning rate schedules."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from torch.optim.lr_scheduler import LambdaLR
 
 
 class WarmupCosine(LambdaLR):
-    """A linear warm-up, then a cosine down to a floor.
+    """Linear warm-up, then a cosine decay to a floor.
 
     Args:
-        optimizer: optimiser, given by the module.
-        warmup_steps: optimiser steps from 0 to the full rate.
-        total_steps: optimiser steps in all; beyond them the rate stays at the floor.
-        floor: share of the full rate that is left at the end, in [0, 1].
+        optimizer: optimiser; the module passes it.
+        warmup_steps: number of optimiser steps up to the full rate.
+        total_steps: total number of optimiser steps; after them the rate stays at the floor.
+        floor: final rate as a fraction of the full rate, in [0, 1].
 
     Raises:
-        ValueError: if there are no steps in all.
+        ValueError: if ``total_steps`` is below 1.
     """
 
     def __init__(
         self, optimizer: torch.optim.Optimizer, warmup_steps: int = 0, total_steps: int = 1000, floor: float = 0.1
     ) -> None:
-        if not total_steps or total_steps < 1:  # none where trainer.max_steps is null
+        if not total_steps or total_steps < 1:  # None if trainer.max_steps is null
             raise ValueError(f"WarmupCosine: total_steps must be at least 1, got {total_steps}; set trainer.max_steps")
         self.warmup_steps, self.total_steps, self.floor = warmup_steps, total_steps, floor
 

@@ -1,4 +1,4 @@
-"""The log entries of optimiser steps: rewards, terms of the loss, statistics of the noise, rate and speed."""
+"""Log entries of optimiser steps: rewards, terms of the loss, noise statistics, learning rate and speed."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from hypernoise_pl.types import Rollout
 
 
 class LoggedModule(L.LightningModule):
-    """Logs each optimiser step over all its micro-batches and processes.
+    """Logs each optimiser step, with means over its micro-batches and processes.
 
     Attributes:
-        newest_reward: [B] weighted sums of this process's newest training images; None before the first step.
+        newest_reward: weighted reward sums [B] of this process's newest training images; None before the first step.
     """
 
     bad_steps: int
@@ -32,15 +32,15 @@ class LoggedModule(L.LightningModule):
     def log_step(
         self, rollout: Rollout, terms: dict[str, Tensor], loss: Tensor, weights: dict[str, float], batch_idx: int
     ) -> None:
-        """Log an optimiser step: rewards raw and weighted, the loss's terms, the noise's health, rate and speed.
+        """Log an optimiser step: raw and weighted rewards, loss terms, noise statistics, learning rate and speed.
 
-        Every figure is of all micro-batches of the step in all processes.
+        Each figure covers all micro-batches of the step in all processes.
         """
         trainer: Any = self.trainer
-        every, parts = trainer.log_every_n_steps, trainer.accumulate_grad_batches
+        interval, parts = trainer.log_every_n_steps, trainer.accumulate_grad_batches
         is_last = (batch_idx + 1) % parts == 0
         self.newest_reward = terms["reward"].detach()
-        if every and (self.global_step + 1) % every == 0:  # when Lightning's loggers write
+        if interval and (self.global_step + 1) % interval == 0:  # Lightning's loggers write at these steps
             means = {"loss": loss} | {f"reward/{name}": score.mean() for name, score in rollout.scores.items()}
             means |= {name: term.mean() for name, term in terms.items()}
             means["residual"] = rollout.residual.square().mean()
@@ -72,9 +72,9 @@ class LoggedModule(L.LightningModule):
         self.log("train/reward", means["reward"], prog_bar=True, batch_size=images)
 
     def on_validation_start(self) -> None:
-        """Stop the clock of the step under way."""
+        """Stop the clock of the current step."""
         self._paused = time.monotonic()
 
     def on_validation_end(self) -> None:
-        """Let it go on: a step's speed has no validation in it."""
+        """Restart the clock: the speed of a step excludes validation."""
         self._last_step += time.monotonic() - self._paused

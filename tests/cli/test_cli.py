@@ -226,7 +226,7 @@ def test_another_class_keeps_the_arguments_both_take(capsys):
         ("--model=FineTuneModul", "did you mean 'GeneratorLora'?"),
         ("--data=ShapesPromts", "did you mean 'ShapesPrompts'?"),
         ("--model.noise=SharedNois", "did you mean 'SharedNoise'?"),
-        ("--model.lora.rank=abc", "--model.lora.rank: got 'abc'; give a whole number"),
+        ("--model.adapter.lora.rank=abc", "--model.adapter.lora.rank: got 'abc'; give a whole number"),
         ("--config=nowhere", "config nowhere: no such file"),
     ],
 )

@@ -76,7 +76,7 @@ def cosine(optimizer):
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
-        ({"kind": GeneratorLora}, "its adapts is noise, this run's is generator; give it what"),
+        ({"kind": GeneratorLora}, "its adapts is noise, this run's is generator; restore"),
         ({"mode": "absolute"}, "its mode is residual, this run's is absolute; pass --model.adapter.mode=residual, or"),
         ({"lora": LoraOptions(2, 8.0)}, "its rank is 4, this run's is 2; pass --model.adapter.lora.rank=4, or"),
         ({"lora": LoraOptions(4, 4.0)}, "its alpha is 8, this run's is 4; pass --model.adapter.lora.alpha=8, or"),
@@ -86,18 +86,18 @@ def cosine(optimizer):
         ),
         (
             {"optimizer": lambda parameters: torch.optim.AdamW(parameters)},
-            "its optimizer is torch.optim.sgd.SGD, this run's is torch.optim.adamw.AdamW; give it what",
+            "its optimizer is torch.optim.sgd.SGD, this run's is torch.optim.adamw.AdamW; restore",
         ),
         (
             {"lr_scheduler": None},
-            "its lr_scheduler is hypernoise_pl.training.schedules.WarmupCosine, this run's is None; give",
+            "its lr_scheduler is hypernoise_pl.training.schedules.WarmupCosine, this run's is None; restore",
         ),
     ],
 )
 def test_what_cannot_be_continued_is_refused_in_one_line(sana_folder, saved, options, complaint):
-    with pytest.raises(ValueError, match=f"cannot be continued: {complaint}") as refused:
+    with pytest.raises(ValueError, match=f"cannot be resumed: {complaint}") as refused:
         run(sana_folder, 4, saved, **{"lr_scheduler": cosine, **options})
-    assert "\n" not in str(refused.value) and str(refused.value).endswith("leave --ckpt_path out to begin anew")
+    assert "\n" not in str(refused.value) and str(refused.value).endswith("leave --ckpt_path out to start anew")
 
 
 def test_another_generator_is_refused(sana_folder, saved, tmp_path):
@@ -110,7 +110,7 @@ def test_another_generator_is_refused(sana_folder, saved, tmp_path):
         for weight in other.network.parameters():
             weight.add_(0.3 * torch.randn_like(weight))
     other.pipeline.save_pretrained(tmp_path)
-    with pytest.raises(ValueError, match="cannot be continued: its generator's fingerprint is"):
+    with pytest.raises(ValueError, match="cannot be resumed: its generator's fingerprint is"):
         run(tmp_path, 4, saved, lr_scheduler=cosine)
 
 
@@ -125,7 +125,7 @@ def test_settings_of_this_run_count_and_are_said(sana_folder, saved):
         return WarmupCosine(optimizer, 2, 20, floor=0.5)
 
     said = (
-        r"resuming at step 3: from here on this run's settings count: model.optimizer.lr 0.2 \(checkpoint: 0.1\), "
+        r"resuming at step 3: this run's settings replace the checkpoint's: model.optimizer.lr 0.2 \(checkpoint: 0.1\), "
         r"model.optimizer.momentum 0.5 \(checkpoint: 0.9\), model.lr_scheduler.total_steps 20 \(checkpoint: 10\), "
         r"model.lr_scheduler.floor 0.5 \(checkpoint: 0.1\), model.reward_weights.red 2 \(checkpoint: 0.5\)$"
     )

@@ -44,7 +44,7 @@ def test_the_run_of_a_checkpoint_is_the_folder_with_its_configuration():
         run_folder_of("run/checkpoints/last.ckpt", None) == run_folder_of("run/last.ckpt", Path("new")) == Path("run")
     )
     assert run_folder_of("last", Path("run")) == Path("run")
-    with pytest.raises(FileNotFoundError, match="no run with a checkpoint"):
+    with pytest.raises(FileNotFoundError, match="no run there has a checkpoint"):
         run_folder_of("last", None)
 
 
@@ -131,7 +131,10 @@ def test_an_adapter_in_a_checkpoints_place_is_recognised(capsys):
     capsys.readouterr()
     assert main(["fit", "--ckpt_path=run/adapter", "--output=new"]) == 2
     said = capsys.readouterr().err
-    assert "checkpoint run/adapter: an adapter; `test --adapter run/adapter` measures it; its run goes on from" in said
+    assert (
+        "checkpoint run/adapter: an adapter; measure it with `test --adapter run/adapter`, or resume its run with"
+        in said
+    )
     assert f"--ckpt_path {newest_checkpoint(Path('run'))[0]}" in said
 
 

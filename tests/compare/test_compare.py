@@ -1,4 +1,4 @@
-"""compare as a person types it: killed and run again, in shards, refused, and what its folder holds."""
+"""The command compare: results, resuming, shards, refusals and messages."""
 
 import json
 import os
@@ -61,7 +61,7 @@ METHODS = [
     },
 ]
 LABELS = ["none", "hypernetwork", "random-2", "random-6", "random_refined", "reno", "ranked", "steering"]
-TIMED = {"seconds"}  # columns that no two runs share
+TIMED = {"seconds"}  # columns that differ between runs
 WEIGHTS = PACKAGE / "shapes" / "weights"
 
 
@@ -94,13 +94,13 @@ def compare(*arguments: str) -> int:
 
 
 def results(folder: Path) -> list[dict]:
-    """Every row, without what was timed."""
+    """All rows, without timed columns."""
     rows = pq.read_table(folder / "results.parquet").to_pylist()
     return [{key: value for key, value in row.items() if key not in TIMED} for row in rows]
 
 
 def assert_alike(rows: list[dict], others: list[dict]) -> None:
-    """Equal, but for the rounding of scores."""
+    """Check rows for equality up to rounding of scores."""
     for one, other in zip(rows, others, strict=True):
         for key, value in other.items():
             assert one[key] == (pytest.approx(value, rel=1e-3, abs=1e-3) if isinstance(value, float) else value), key
@@ -119,7 +119,7 @@ def whole(adapters, tmp_path_factory) -> Path:
     return folder
 
 
-def test_a_row_and_a_picture_for_every_image(whole):
+def test_every_image_has_a_row_and_a_picture(whole):
     rows = results(whole)
     labels = list(dict.fromkeys(row["label"] for row in rows))
     assert labels == LABELS
@@ -138,13 +138,13 @@ def test_a_row_and_a_picture_for_every_image(whole):
         assert all(more >= less - 1e-4 for more, less in zip(reward[larger], reward[smaller], strict=True))
 
 
-def test_the_summary_and_the_report(whole):
+def test_summary_and_report_hold_the_figures(whole):
     summary = json.loads((whole / "summary.json").read_text())
     methods = summary["methods"]
     for figures in methods.values():
         assert {"judge", "rewards", "diversity", "nfe", "nfe_backward", "seconds_per_image", "interval"} <= set(figures)
         assert figures["images"] == 12 and figures["prompts"] == 6
-        assert figures["interval"] is None  # one prompt of each tag tells nothing of its width
+        assert figures["interval"] is None  # one prompt per tag gives no interval
     assert methods["none"]["gain"] == 0
     assert set(methods["none"]["judge"]) == {
         "mean", "single_object", "two_object", "counting", "colors", "position", "color_attr"
@@ -178,20 +178,20 @@ def test_a_killed_comparison_continues_with_the_same_results(whole, adapters, tm
 
 
 @pytest.mark.slow
-def test_two_processes_at_once_make_the_same_report(whole, adapters, tmp_path):
+def test_two_concurrent_processes_make_the_same_report(whole, adapters, tmp_path):
     config = configure(tmp_path / "methods.yaml")
     command = [sys.executable, "-m", "hypernoise_pl", "compare", f"--config={config}", "--output=both"]
     command += [f"--adapter={adapters['noise']}"]
-    ranks = [{"RANK": str(rank), "WORLD_SIZE": "2"} for rank in (0, 1)]  # what torchrun tells its processes
+    ranks = [{"RANK": str(rank), "WORLD_SIZE": "2"} for rank in (0, 1)]  # the environment that torchrun sets
     threads = {"OMP_NUM_THREADS": "1"}
     both = [subprocess.Popen(command, env={**os.environ, **rank, **threads}, stderr=subprocess.PIPE) for rank in ranks]
     said = [process.communicate(timeout=300)[1].decode() for process in both]
     assert [process.returncode for process in both] == [0, 0], said
     assert pictures(Path("both")).keys() == pictures(whole).keys()
-    assert_alike(results(Path("both")), results(whole))  # one thread adds in another order than two
+    assert_alike(results(Path("both")), results(whole))  # one thread sums in another order than two
 
 
-def test_shards_run_one_after_the_other(whole, adapters, capsys):
+def test_shards_can_run_one_after_the_other(whole, adapters, capsys):
     config = configure(Path("methods.yaml"))
     command = [f"--config={config}", f"--adapter={adapters['noise']}", "--output=halves"]
     assert compare(*command, "--shard=1/2") == 0
@@ -228,7 +228,7 @@ def test_the_report_of_an_unfinished_comparison_has_finished_rows_and_progress(w
         assert {name: figures[name] for name in known} == {name: final[label][name] for name in known}
         assert f"<td>{label}</td>" in page
     assert "<td>ranked</td>" not in page and "<td>steering</td>" not in page
-    # once every unit is done it is the last process's to write, and no other's page takes its place
+    # after the last unit only the last process writes the page
     shutil.copytree(whole, "all")
     before = Path("all/report.html").read_bytes()
     growing("all")
@@ -259,7 +259,7 @@ def test_without_output_the_same_command_continues_the_unfinished_folder(adapter
     assert f"run folder {first}" in capsys.readouterr().out
 
 
-def test_equal_seconds_instead_of_equal_evaluations(adapters):
+def test_budget_in_seconds_replaces_budgets_in_evaluations(adapters):
     methods = [METHODS[0], {k: v for k, v in METHODS[2].items() if k != "budgets"}, METHODS[4]]
     config = configure(Path("methods.yaml"), methods, seeds=1, unit_size=6)
     assert compare(f"--config={config}", "--output=timed", "--budget-seconds=0.05") == 0
@@ -302,7 +302,7 @@ RANDOM = {"class_path": SEARCH + "random_search.RandomSearch"}
         ([{"name": "none"}, {"name": "x", "search": RANDOM, "verifier": "clpi"}], "'clpi' (did you mean 'clip'?)"),
         (
             [{"name": "none"}, {"name": "x", "search": {"class_path": SEARCH + "reno.ReNO"}, "verifier": "judge"}],
-            "ReNO differentiates, and 'judge' has no gradient",
+            "ReNO needs a gradient, but 'judge' has none",
         ),
         (
             [{"name": "none"}, {"name": "x", "search": {"class_path": SEARCH + "steering.Steering"}}],
@@ -316,7 +316,7 @@ RANDOM = {"class_path": SEARCH + "random_search.RandomSearch"}
         ([{"name": "none"}, {"name": "x", "adapter": "mine"}], "method 'x': start: gaussian does not use its adapter"),
         (
             [{"name": "none"}, {"name": "x", "search": RANDOM, "budgets": [2, 3]}, {"name": "x-2"}],
-            "two rows would be called 'x-2'",
+            "two rows have the label 'x-2'",
         ),
     ],
 )
@@ -359,7 +359,7 @@ def test_another_guidance_is_refused_in_the_same_folder_and_starts_a_new_one_wit
     assert reward[Path("run")] != pytest.approx(reward[second])
 
 
-def test_another_batch_size_and_device_continue_the_same_folder():
+def test_changed_batch_size_or_device_continues_the_same_folder():
     config = configure(Path("methods.yaml"), METHODS[:1], seeds=1)
     assert compare(f"--config={config}", "--output=run") == 0
     Path("run/summary.json").unlink()
@@ -387,7 +387,7 @@ def test_seconds_of_another_number_of_threads_are_reported(monkeypatch):
         torch.set_num_threads(found)
 
 
-def test_a_comparison_computes_in_the_trainers_precision(capsys):
+def test_comparison_computes_in_the_trainers_precision(capsys):
     config = configure(Path("methods.yaml"), METHODS[:1], prompts=4, seeds=1)
     rewards = {}
     for precision in ("32-true", "bf16-mixed"):
@@ -411,14 +411,14 @@ def test_a_damaged_folder_is_not_continued():
     assert len(list(Path("runs/compare").glob("*/summary.json"))) == 1 and damaged.read_text() == "{"
 
 
-def test_a_verifier_may_not_have_the_name_of_a_reward(capsys):
+def test_verifier_with_the_name_of_a_reward_is_refused(capsys):
     verifier = {"clip": {"class_path": "hypernoise_pl.rewards.pixels.JPEGSize"}}
     config = configure(Path("methods.yaml"), METHODS[:1], verifiers=verifier)
     assert compare(f"--config={config}", "--output=run") == 2
-    assert "compare.verifiers: 'clip' is the name of something else too; choose another" in capsys.readouterr().err
+    assert "compare.verifiers: the name 'clip' is already taken; choose another" in capsys.readouterr().err
 
 
-def test_an_adapter_of_another_generator_is_refused(sana_folder, capsys):
+def test_adapter_of_another_generator_is_refused(sana_folder, capsys):
     other = SanaSprint(str(sana_folder), max_sequence_length=20)
     save_adapter(NoiseHypernetwork(other, LoraOptions(rank=2)), Path("other"))
     config = configure(Path("methods.yaml"))
@@ -428,7 +428,7 @@ def test_an_adapter_of_another_generator_is_refused(sana_folder, capsys):
     assert not Path("run").exists()
 
 
-def test_an_empty_prompt_file_and_shards_without_a_folder(capsys):
+def test_empty_prompt_file_and_shards_without_output_are_refused(capsys):
     Path("empty.txt").write_text("\n\n")
     flags = ["--data=hypernoise_pl.data.text.TextPrompts", "--data.train=empty.txt"]
     assert compare(*flags, "--output=run") == 2
@@ -500,10 +500,10 @@ def test_search_on_latents_decodes_only_the_winner():
     assert compare(f"--config={config}", "--output=run") == 0
     assert {(row["nfe"], row["decodes"], row["verified"]) for row in results(Path("run"))} == {(1, 1, 0), (6, 1, 6)}
     summary = json.loads(Path("run/summary.json").read_text())["methods"]
-    assert summary["none"]["kid"] is None and summary["latent"]["kid"] is not None  # features tell the fidelity
+    assert summary["none"]["kid"] is None and summary["latent"]["kid"] is not None  # features measure fidelity
 
 
-def test_no_verifiers_are_an_empty_mapping(capsys):
+def test_null_verifiers_are_refused(capsys):
     assert compare("--compare.verifiers=null", f"--config={configure(Path('methods.yaml'), METHODS[:1])}") == 2
     assert "compare.verifiers: null; write {} for none" in capsys.readouterr().err
 
@@ -521,7 +521,7 @@ def test_ensemble_rank_ignores_rewards_of_weight_0_and_reverses_negative_ones():
     assert compare(f"--config={config}", "--output=other", "--model.reward_weights.clip=0", *weights[1:]) == 2
 
 
-def test_the_judge_searches_for_what_each_prompt_of_one_text_asks():
+def test_judge_search_uses_each_prompts_own_metadata():
     asked = [("circle", "mean"), ("square", "mean"), ("star", "b")]
     prompts = [{"prompt": "a red circle", "tag": tag, "include": [{"class": name, "count": 1}]} for name, tag in asked]
     Path("prompts.json").write_text(json.dumps(prompts))
@@ -546,6 +546,6 @@ def test_a_budget_of_seconds_too_small_for_a_search_is_reported(capsys):
     methods = [METHODS[0], {"name": "walk", "search": {"class_path": SEARCH + "zero_order.ZeroOrder"}}]
     config = configure(Path("methods.yaml"), methods, prompts=1, seeds=1)
     assert compare(f"--config={config}", "--output=run", "--budget-seconds=1e-6") == 0
-    said = "walk takes 3 evaluations an image at the least, about"
+    said = "walk takes at least 3 evaluations per image, about"
     assert said in capsys.readouterr().out and said in Path("run/report.html").read_text()
     assert json.loads(Path("run/summary.json").read_text())["methods"]["none"]["kid"] is None

@@ -188,7 +188,7 @@ def test_a_class_of_another_type_of_argument_does_not_get_the_old_value():
             ["--model.optimizer.momentum=0.9"],
             "--model.optimizer.momentum: model.optimizer: no key is called 'momentum' of",
         ),
-        (["--model.reference=null", "--model.reference.lr=1"], "no class is set there that takes 'lr'"),
+        (["--model.reference_search=null", "--model.reference_search.lr=1"], "no class is set there that takes 'lr'"),
         (
             ["--trainer.strategy.static_graph=1"],
             "no class is set there that takes 'static_graph'; name one first: --trainer.strategy=NAME",
@@ -293,5 +293,5 @@ def test_loggers_of_the_default_recipe():
 @pytest.mark.parametrize("recipe", ["fit", "sd_turbo", "sana_sprint", "flux_schnell", "sdxl_turbo", "pixart_dmd"])
 def test_what_the_start_line_says_of_the_rank_is_the_rank(recipe):
     options = Options(config=[recipe])
-    written = merge_command("fit", options, ["--model.lora.rank=7"]).config
+    written = merge_command("fit", options, ["--model.adapter.lora.rank=7"]).config
     assert "LoRA of rank 7" in resolve(to_omegaconf(written, key_types_of("fit")))["description"]

@@ -1,4 +1,4 @@
-"""Two processes train as one does: same prompts, same noises, same weights, same steps skipped."""
+"""Two processes train as one does: same prompts, noises, weights and skipped steps."""
 
 import sys
 from pathlib import Path
@@ -35,7 +35,7 @@ def one(sana_folder):
 @pytest.mark.parametrize(
     "setting", ["independent", "shared_checkpointed", "whitened", "accumulated", "bad_in_one_process"]
 )
-def test_weights_after_four_steps_are_those_of_one_process(one, two, setting):
+def test_weights_after_four_steps_equal_those_of_one_process(one, two, setting):
     bad, expected = one[0][setting]
     order = PromptBatches(len(COLOURS), 4, seed=0)
     green = sum(COLOURS.index("green") in batch for batch in [*order, *order][:4])
@@ -49,15 +49,15 @@ def test_weights_after_four_steps_are_those_of_one_process(one, two, setting):
 
 
 @pytest.mark.slow
-def test_what_goes_bad_in_one_process_stops_both_and_both_name_it(one, two):
-    assert "gone bad: reward 'bright'; " in one[1]
+def test_non_finite_step_in_one_process_stops_both_and_both_name_the_cause(one, two):
+    assert "cause: reward 'bright'; " in one[1]
     assert two[0][1] == two[1][1] == one[1]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("setting", ["independent", "whitened", "accumulated"])
-def test_logged_figures_are_those_of_all_processes_and_micro_batches(one, two, setting):
-    """Four prompts a step, of which a process or a micro-batch has two: the same figures as of one batch of four."""
+def test_logged_figures_cover_all_processes_and_micro_batches(one, two, setting):
+    """Four prompts per step, two per process or micro-batch, give the same figures as one batch of four."""
     expected = one[2][setting]
     assert {"train/loss", "train/reward", "train/reward/bright", "noise/train/residual", "noise/train/kurtosis"} <= set(
         expected
@@ -70,8 +70,8 @@ def test_logged_figures_are_those_of_all_processes_and_micro_batches(one, two, s
 
 
 @pytest.mark.slow
-def test_accumulated_steps_are_those_of_whole_batches(one):
-    """Without an end of an epoch in the weights or in the figures: 11 prompts, two batches of two against one of four."""
+def test_accumulated_steps_equal_steps_of_full_batches(one):
+    """Epoch ends do not affect weights or figures: 11 prompts, two batches of two against one of four."""
     whole, parts = one[0]["independent"][1], one[0]["accumulated"][1]
     for name, weight in whole.items():
         assert (parts[name] - weight).norm() <= DOUBLE * weight.norm(), name

@@ -1,4 +1,4 @@
-"""Every family's network, spread: the same images and gradients, and no more than a block of it gathered at a time."""
+"""Sharded networks of every family: same images and gradients, with at most one block gathered at a time."""
 
 import copy
 
@@ -19,7 +19,7 @@ from tests.tiny import randomise
 
 @pytest.fixture
 def mesh():
-    """Of this process alone: what is gathered then comes from nowhere else, but it is gathered and given back."""
+    """A mesh of this process alone: blocks are gathered and resharded without communication."""
     dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
     yield init_device_mesh("cpu", (1,), mesh_dim_names=("data_parallel",))["data_parallel"]
     dist.destroy_process_group()
@@ -36,7 +36,7 @@ def made(family, folder, checkpointing: bool):
 
 
 def step(generator, hypernetwork, prompts):
-    """Images of two steps, and the gradient of the LoRA; layers that a single evaluation does not reach have none."""
+    """The images of two steps and the LoRA's gradient; layers outside a single evaluation have none."""
     conditioning, noise = generator.encode(prompts), noise_for(generator)
     residual = hypernetwork(noise, conditioning)
     images = generator.generate(noise + residual, conditioning, 2, seeds=[1, 2])
@@ -53,7 +53,7 @@ def gathered(network: nn.Module) -> int:
 @pytest.mark.parametrize(
     ("name", "checkpointing"), [*((name, True) for name in FAMILIES), ("sana-sprint", False), ("sd-turbo", False)]
 )
-def test_images_and_gradients_are_those_of_the_whole_network(name, checkpointing, pipeline_folder, mesh):
+def test_sharded_network_gives_the_same_images_and_gradients(name, checkpointing, pipeline_folder, mesh):
     family = FAMILIES[name]
     expected = step(*made(family, pipeline_folder(name), checkpointing), family.prompts)
     generator, hypernetwork = made(family, pipeline_folder(name), checkpointing)
@@ -61,13 +61,13 @@ def test_images_and_gradients_are_those_of_the_whole_network(name, checkpointing
     total = gathered(network)
     blocks = {n: gathered(network.get_submodule(n)) for n in block_names(network) if n not in generator.shared_blocks}
     shard(network, view, mesh, generator.shared_blocks)
-    shard(network, view, mesh, generator.shared_blocks)  # Lightning asks before every run
+    shard(network, view, mesh, generator.shared_blocks)  # Lightning calls it before every run
     assert gathered(network) == 0
     seen: list[int] = []
     leaves = {m for tree in (network, view) for m in tree.modules() if not [*m.children()] and [*m.parameters()]}
     for leaf in leaves:
         leaf.register_forward_pre_hook(lambda *_: seen.append(gathered(network)))
-    for _ in range(2):  # what the first step leaves behind must not change the second
+    for _ in range(2):  # the first step must not change the second
         images, found = step(generator, hypernetwork, family.prompts)
         torch.testing.assert_close(images, expected[0], rtol=0, atol=1e-6)
         assert found.keys() == expected[1].keys()
@@ -85,20 +85,20 @@ def test_images_and_gradients_are_those_of_the_whole_network(name, checkpointing
         ("sd-turbo", ["down_blocks.0", "down_blocks.1", "up_blocks.0", "up_blocks.1", "mid_block"]),
     ],
 )
-def test_blocks_are_the_entries_of_the_networks_lists_and_what_is_as_large(name, blocks, pipeline_folder):
+def test_block_names_are_list_entries_and_children_as_large(name, blocks, pipeline_folder):
     assert block_names(FAMILIES[name].generator(pipeline_folder(name)).network) == blocks
 
 
-def test_a_network_without_lists_is_refused():
-    with pytest.raises(ValueError, match="Sequential has no list of blocks to spread over processes; use strategy/ddp"):
+def test_network_without_module_lists_is_refused():
+    with pytest.raises(ValueError, match="Sequential has no list of blocks to shard over processes; use strategy/ddp"):
         block_names(nn.Sequential(nn.Linear(2, 2)))
 
 
-def test_a_share_of_a_whole_is_the_whole_again(mesh):
+def test_gathered_local_shards_equal_the_full_tensor(mesh):
     tensor = torch.arange(6.0).view(3, 2)
     like = distribute_tensor(torch.zeros(3, 2), mesh, [Shard(0)])
     share = local_shard(copy.deepcopy(tensor), like)
     assert isinstance(share, DTensor) and torch.equal(gather(share), tensor)
-    count = torch.tensor(3.0)  # an optimiser's count of steps is of no weight's shape
+    count = torch.tensor(3.0)  # an optimiser's step count has no weight's shape
     assert local_shard(count, like) is count
     assert local_shard(tensor, torch.zeros(3, 2)) is tensor

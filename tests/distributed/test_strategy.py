@@ -1,4 +1,4 @@
-"""A network that is spread over two processes trains as a whole one does, and saves what a single process reads."""
+"""A network sharded over two processes trains like a full one and saves checkpoints for a single process."""
 
 import sys
 from pathlib import Path
@@ -44,7 +44,7 @@ def half(folders, output):
 
 @pytest.fixture(scope="module")
 def two(folders, output, half):
-    """What each of two processes found."""
+    """The results of each of two processes."""
     command = [sys.executable, "-m", "tests.sharded", *map(str, folders.values()), str(output)]
     done = two_processes.run(command, ROOT)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -62,34 +62,34 @@ def uninterrupted(folders):
 
 
 def assert_same(found, expected, tolerance: float) -> None:
-    """Every weight within a tolerance of its own norm."""
+    """Check every weight within a tolerance relative to its norm."""
     assert found.keys() == expected.keys()
     for name, weight in expected.items():
         assert (found[name] - weight).norm() <= tolerance * weight.norm(), name
 
 
 @pytest.mark.parametrize("name", SETTINGS)
-def test_weights_are_those_of_one_process(settings, two, name):
+def test_weights_equal_those_of_one_process(settings, two, name):
     bad, expected = settings[0][name]
     assert (bad > 0) == (name == "bad_in_one_process")
     for rank in (0, 1):
         bad_here, found = two[rank]["settings"][0][name]
         assert bad_here == bad
         assert_same(found, expected, SETTINGS[name].tolerance)
-    assert any(weight.any() for key, weight in expected.items() if "lora_B" in key)  # they have moved
+    assert any(weight.any() for key, weight in expected.items() if "lora_B" in key)  # they have changed
 
 
-def test_what_goes_bad_in_one_process_stops_both_and_both_name_it(settings, two):
-    assert "gone bad: reward 'bright'; " in settings[1]
+def test_non_finite_step_in_one_process_stops_both_and_both_name_the_cause(settings, two):
+    assert "cause: reward 'bright'; " in settings[1]
     assert two[0]["settings"][1] == two[1]["settings"][1] == settings[1]
 
 
-def test_each_process_holds_its_half_of_the_network(two):
+def test_each_of_two_processes_holds_half_of_the_network(two):
     assert sum(found["held"] for found in two) == pytest.approx(1.0, abs=1e-9)
     assert all(0.45 < found["held"] < 0.55 for found in two)
 
 
-def test_runs_resumed_across_strategies_are_the_uninterrupted_one(folders, output, half, uninterrupted, two):
+def test_run_resumed_with_another_strategy_equals_the_uninterrupted_run(folders, output, half, uninterrupted, two):
     resumed = weights(train(folders, 1, STEPS, begun=output / "sharded.ckpt"))
     assert_same(resumed, uninterrupted, DOUBLE)
     for found in two:
@@ -98,7 +98,7 @@ def test_runs_resumed_across_strategies_are_the_uninterrupted_one(folders, outpu
             assert_same(found[run], uninterrupted, DOUBLE)
 
 
-def test_a_checkpoint_is_that_of_a_single_process(output, two):
+def test_checkpoint_has_the_format_of_a_single_process(output, two):
     sharded, single = (torch.load(output / f"{name}.ckpt", weights_only=True) for name in ("sharded", "single"))
     assert sharded["state_dict"].keys() == single["state_dict"].keys()
     (theirs,), (ours,) = sharded["optimizer_states"], single["optimizer_states"]
@@ -111,7 +111,7 @@ def test_a_checkpoint_is_that_of_a_single_process(output, two):
             assert (found - value).norm() <= DOUBLE * value.norm()
 
 
-def test_the_adapter_of_two_processes_is_read_by_one(folders, output, two):
+def test_adapter_of_two_processes_loads_in_one(folders, output, two):
     generator = sana(folders["sana"]).double()
     hypernetwork = load_adapter(output / "adapter", generator)
     with torch.no_grad():

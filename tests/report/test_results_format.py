@@ -12,7 +12,7 @@ from hypernoise_pl.__main__ import main
 
 PAGE = Path(__file__).parents[2] / "docs" / "results-format.md"
 SHORT = ["--trainer.max_steps=2", "--trainer.limit_val_batches=0", "--data.batch_size=4", "--data.test=6",
-         "--model.images_per_prompt=2", "--trainer.callbacks=[]", "--model.lora.rank=2"]  # fmt: skip
+         "--model.images_per_prompt=2", "--trainer.callbacks=[]", "--model.adapter.lora.rank=2"]  # fmt: skip
 METHODS = [
     {"name": "none"},
     {"name": "trained", "start": "hypernetwork"},
@@ -39,11 +39,20 @@ def check(file: Path, fitted: bool) -> None:
 @pytest.mark.usefixtures("own_folder")
 def test_fit_test_and_compare_write_the_documented_keys():
     assert (
-        main(["fit", *SHORT, "--model.reference=RandomSearch", "--model.reference.candidates=2", "--output=fit"]) == 0
+        main(
+            [
+                "fit",
+                *SHORT,
+                "--model.reference_search=RandomSearch",
+                "--model.reference_search.candidates=2",
+                "--output=fit",
+            ]
+        )
+        == 0
     )
     check(Path("fit/summary.json"), fitted=True)
     assert set(json.loads(Path("fit/summary.json").read_text())["methods"]) == {"base", "hypernetwork", "reference"}
-    assert main(["test", "--adapter=fit/adapter", *SHORT, "--model.reference=null", "--output=test"]) == 0
+    assert main(["test", "--adapter=fit/adapter", *SHORT, "--model.reference_search=null", "--output=test"]) == 0
     check(Path("test/summary.json"), fitted=False)
     options = {"methods": METHODS, "prompts": 6, "seeds": 1, "unit_size": 4}
     Path("methods.yaml").write_text(yaml.safe_dump({"compare": options}))

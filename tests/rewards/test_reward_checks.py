@@ -160,7 +160,7 @@ def test_skipped_steps_are_warned_of_once_and_counted(sana_folder):
         method = fit(sana_folder, {"bright": Brightness(), "mine": EverySecond()}, steps=6)
     assert len([one for one in warned if "is skipped" in str(one.message)]) == 1
     assert method.skipped_steps() == (
-        "3 of 6 steps were skipped, whose loss or gradient was not finite (scores that were not: reward 'mine' 3)"
+        "3 of 6 steps were skipped: loss or gradient not finite (non-finite scores: reward 'mine' 3)"
     )
 
 
@@ -171,9 +171,7 @@ def test_the_command_says_at_its_end_which_steps_were_skipped(tmp_path, monkeypa
     tiny = ["--data.batch_size=2", "--data.test=6", "--model.reference_search=null", "--trainer.limit_val_batches=0"]
     assert main(["fit", *mine, *tiny, "--trainer.max_steps=4", "--trainer.limit_test_batches=0", "--output=run"]) == 0
     said = capsys.readouterr()
-    assert (
-        "\n2 of 4 steps were skipped, whose loss or gradient was not finite (scores that were not: reward" in said.out
-    )
+    assert "\n2 of 4 steps were skipped: loss or gradient not finite (non-finite scores: reward" in said.out
     assert "warning: step 1 is skipped" in said.err
 
 

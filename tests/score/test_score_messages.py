@@ -35,7 +35,7 @@ pytestmark = pytest.mark.usefixtures("own_folder")
             ["shapes", "images", "--shard=2/2"],
             "--shard 2/2: must be number/count, such as 0/2 and 1/2 for two processes",
         ),
-        (["shapes", "images", "--shard=0/2"], "several processes need one --output folder to meet in"),
+        (["shapes", "images", "--shard=0/2"], "several processes need a common folder; give --output DIR"),
         (["shapes", "images", "--against=images"], "--against: shapes holds images against none; fidelity does"),
         (["shapes", "images", "--method=base"], "--method base: no image is of it; the images are of one method"),
         (["shapes", "images", "--detector=DETR"], "--detector: names what a --detections file comes from"),

@@ -64,7 +64,7 @@ def test_a_share_that_another_process_works_on_is_refused(capsys):
     assert not list(Path("out").glob("share-*"))
     with lock_folder(Path("out/share-0-of-1")):
         assert main([*COMMAND[3:], "--output=out"]) == 2
-    assert "share-0-of-1: another process is running in it; wait for its end" in capsys.readouterr().err
+    assert "share-0-of-1: another process is running in it; wait until it ends" in capsys.readouterr().err
 
 
 def test_two_processes_give_the_summary_of_one(capsys):

@@ -1,4 +1,4 @@
-"""Every place that reads a file or folder, given every kind of wrong one: one line that names it and says what to do."""
+"""Every reader of files and folders, with every kind of wrong one: a one-line error that names it and the remedy."""
 
 import json
 import shutil
@@ -141,7 +141,7 @@ def refused_never(*arguments: Any) -> None:
     return None
 
 
-TINY: list[Path] = []  # the folder of a tiny generator, once there is one
+TINY: list[Path] = []  # folder of a tiny generator, filled by a fixture
 GENEVAL = json.dumps({"prompt": "a cat", "tag": "colors", "include": [{"class": "cat", "count": 1}]})
 PLACES = {
     "config": Place(
@@ -209,10 +209,10 @@ def listing(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize(("name", "wrong"), CASES)
-def test_a_wrong_file_is_one_line_that_names_it(tmp_path, name, wrong):
+def test_wrong_file_gives_a_one_line_error_that_names_it(tmp_path, name, wrong):
     place = PLACES[name]
     file = place.make(tmp_path)
-    if "fit" not in name:  # whose right files are another test's
+    if "fit" not in name:  # another test covers fit's valid files
         place.read(file)
     spoil(file, wrong)
     before = listing(tmp_path)
@@ -239,7 +239,7 @@ FOLDERS: dict[str, Callable[[Path], Any]] = {
 
 @pytest.mark.parametrize("wrong", ["missing", "file", "empty folder"])
 @pytest.mark.parametrize("name", [name for name in FOLDERS if name != "prompt cache"])
-def test_a_wrong_folder_is_one_line_that_names_it(tmp_path, name, wrong):
+def test_wrong_folder_gives_a_one_line_error_that_names_it(tmp_path, name, wrong):
     folder = tmp_path / "given"
     if wrong == "file":
         folder.write_text("a file")
@@ -252,7 +252,7 @@ def test_a_wrong_folder_is_one_line_that_names_it(tmp_path, name, wrong):
     assert ("a file" in said) == (wrong == "file"), said
 
 
-def test_a_file_in_the_place_of_a_prompt_cache_is_named(tmp_path):
+def test_file_as_prompt_cache_folder_is_named(tmp_path):
     (tmp_path / "given").write_text("a file")
     with pytest.raises(NotADirectoryError, match="given: a file; give a folder"):
         FOLDERS["prompt cache"](tmp_path / "given")
@@ -260,7 +260,7 @@ def test_a_file_in_the_place_of_a_prompt_cache_is_named(tmp_path):
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 @pytest.mark.parametrize("layout", ["own", "reference"])
-def test_an_adapter_with_a_weight_that_is_not_finite_is_refused_by_its_tensors_name(tmp_path, layout, value):
+def test_adapter_with_a_non_finite_weight_is_refused_and_the_tensor_named(tmp_path, layout, value):
     from safetensors.torch import load_file
 
     file = adapter("adapter_model.safetensors", save_adapter if layout == "own" else export_reference)(tmp_path)
@@ -293,7 +293,7 @@ def test_an_adapter_with_a_weight_that_is_not_finite_is_refused_by_its_tensors_n
         (["cache-prompts", "--model.prompt_cache=file.txt"], "prompt cache file.txt: a file; give a folder"),
     ],
 )
-def test_a_command_given_a_wrong_file_exits_with_2_and_writes_nothing(tmp_path, capsys, arguments, said):
+def test_command_with_a_wrong_file_exits_with_2_and_writes_nothing(tmp_path, capsys, arguments, said):
     from hypernoise_pl.__main__ import main
 
     Path("folder").mkdir()

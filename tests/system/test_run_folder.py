@@ -1,4 +1,4 @@
-"""No two runs share a folder, the checkpoint of most steps is found whatever it is called, and files are for all."""
+"""Run folders: one per run, newest checkpoints by content, and default file modes."""
 
 import os
 import shutil
@@ -33,14 +33,14 @@ def _own_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
-def test_runs_that_begin_in_one_second_have_folders_of_their_own():
+def test_runs_started_in_the_same_second_have_separate_folders():
     with ThreadPoolExecutor(8) as pool:
         folders = list(pool.map(new_run, ["fit"] * 40))
     assert len(set(folders)) == 40 and all(folder.is_dir() for folder in folders)
     assert {folder.parent for folder in folders} == {Path("runs/fit")}
 
 
-def test_an_empty_run_folder_goes_and_one_with_something_in_it_stays():
+def test_only_an_empty_run_folder_is_removed():
     empty, used = new_run("test"), new_run("fit")
     (used / "config.yaml").touch()
     remove_if_empty(empty)
@@ -58,7 +58,7 @@ with lock_folder(Path("a")):
 """
 
 
-def test_a_folder_is_one_process_s_until_it_ends_or_dies():
+def test_folder_lock_lasts_until_the_process_ends_or_is_killed():
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
     with subprocess.Popen([sys.executable, "-c", HOLDS], env=environment, stdout=subprocess.PIPE, text=True) as other:
         try:
@@ -82,7 +82,7 @@ def test_a_folder_is_one_process_s_until_it_ends_or_dies():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("command", ["fit", "test", "validate", "predict"])
-def test_a_command_does_not_run_where_another_process_does(command, capsys, monkeypatch):
+def test_command_refuses_a_locked_folder(command, capsys, monkeypatch):
     from hypernoise_pl.__main__ import main
     from hypernoise_pl.runs.run_folder import OUTPUT_VARIABLE
     from tests.tiny_adapter import save_shapes_adapter
@@ -98,7 +98,7 @@ def test_a_command_does_not_run_where_another_process_does(command, capsys, monk
 
 @pytest.mark.slow
 @pytest.mark.parametrize("command", ["test", "validate", "compare"])
-def test_figures_of_a_run_are_not_written_over_by_another_s(command, capsys, monkeypatch):
+def test_results_of_another_run_are_not_overwritten(command, capsys, monkeypatch):
     from hypernoise_pl.__main__ import main
     from hypernoise_pl.runs.run_folder import OUTPUT_VARIABLE
     from tests.tiny_adapter import save_shapes_adapter
@@ -149,7 +149,7 @@ def train(folder: Path, steps: int, checkpoint: Path | None = None, counter: boo
     return model
 
 
-def test_a_moved_run_goes_on_from_its_checkpoint_of_most_steps_every_time():
+def test_moved_run_resumes_from_its_checkpoint_with_the_most_steps():
     train(Path("a"), 2)
     for steps in (4, 6, 8):
         shutil.move("a", "b")
@@ -165,7 +165,7 @@ def test_a_moved_run_goes_on_from_its_checkpoint_of_most_steps_every_time():
     assert newest[1]["state_dict"]["weight"].item() == pytest.approx(-0.8)  # 8 steps of 0.1, none done twice
 
 
-def test_of_two_checkpoints_of_as_many_steps_the_last_written_counts_whatever_the_files_ages():
+def test_of_equal_checkpoints_the_last_written_is_newest_whatever_the_file_times():
     train(Path("a"), 2, counter=False)
     for name, late in (("old", 0), ("new", 100)):
         saved = torch.load("a/checkpoints/last.ckpt", weights_only=True)
@@ -175,7 +175,7 @@ def test_of_two_checkpoints_of_as_many_steps_the_last_written_counts_whatever_th
     assert newest is not None and newest[0] == Path("a/new.ckpt")
 
 
-def test_the_newest_run_is_the_one_that_wrote_a_checkpoint_last():
+def test_newest_resumable_run_is_the_one_with_the_last_written_checkpoint():
     for name, late in (("20200101-000000", 100), ("20990101-000000", 0)):
         train(Path("runs/fit") / name, 1)
         file = Path("runs/fit") / name / "checkpoints/last.ckpt"
@@ -184,14 +184,16 @@ def test_the_newest_run_is_the_one_that_wrote_a_checkpoint_last():
     assert newest_resumable_run() == Path("runs/fit/20200101-000000")
 
 
-def test_a_used_folder_is_not_begun_anew_nor_from_an_earlier_step():
+def test_used_folder_refuses_to_start_anew_or_from_an_earlier_step():
     train(Path("a"), 3)
     early = Path("early.ckpt")
     train(Path("b"), 1)
     shutil.move("b/checkpoints/last.ckpt", early)
     with pytest.raises(ConfigError, match="--output a: holds a run already; add --ckpt_path last to continue it from"):
         checkpoint_to_resume(None, Path("a"))
-    with pytest.raises(ConfigError, match=r"early\.ckpt: of step 1, and a holds one of step 3; give another --output"):
+    with pytest.raises(
+        ConfigError, match=r"early\.ckpt: is of step 1, but a has a checkpoint of step 3; give another --output"
+    ):
         checkpoint_to_resume(str(early), Path("a"))
     assert checkpoint_to_resume(str(early), Path("new")) == early
     assert checkpoint_to_resume("last", Path("a")) == Path("a/checkpoints/last.ckpt")
@@ -204,7 +206,7 @@ def test_a_used_folder_is_not_begun_anew_nor_from_an_earlier_step():
     assert checkpoint_to_resume(None, Path("notes")) is None
 
 
-def test_every_file_that_is_written_has_the_usual_mode(sana_folder):
+def test_written_files_have_the_default_mode(sana_folder):
     from hypernoise_pl.adapters.files import save_adapter
     from hypernoise_pl.adapters.formats import export_peft, export_reference
     from hypernoise_pl.hypernetwork import NoiseHypernetwork
@@ -236,7 +238,7 @@ open(f"{sys.argv[1]}/{__import__('os').environ['RANK']}", "w").write(str(new_sha
 """
 
 
-def test_processes_of_torchrun_share_one_new_folder(tmp_path):
+def test_torchrun_processes_share_one_new_folder(tmp_path):
     (tmp_path / "script.py").write_text(TORCHRUN)
     (tmp_path / "said").mkdir()
     paths = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
@@ -249,11 +251,11 @@ def test_processes_of_torchrun_share_one_new_folder(tmp_path):
     assert [str(found) for found in Path("runs/fit").iterdir()] == [folder]
 
 
-def test_several_processes_without_a_way_to_meet_are_asked_for_a_folder(monkeypatch):
+def test_several_processes_without_a_store_need_an_output_folder(monkeypatch):
     from hypernoise_pl.distributed.launched import new_shared_run
 
     monkeypatch.setenv("SLURM_NTASKS", "2")
-    with pytest.raises(ConfigError, match="several processes need one --output folder"):
+    with pytest.raises(ConfigError, match="several processes need a common folder"):
         new_shared_run("fit")
 
 
@@ -278,19 +280,19 @@ def damaged(kind: str) -> None:
 @pytest.mark.parametrize(
     ("kind", "what"),
     [
-        ("missing", "no such file; leave --ckpt_path out to begin anew"),
-        ("folder", "a folder; pass a checkpoint file: there is none in it"),
+        ("missing", "no such file; leave --ckpt_path out to start anew"),
+        ("folder", "a folder; pass a checkpoint file: it contains none"),
         ("empty", "empty; pass a .ckpt file that fit wrote"),
-        ("truncated", "damaged, or no checkpoint; pass a .ckpt file that fit wrote"),
-        ("picture", "damaged, or no checkpoint"),
-        ("text", "damaged, or no checkpoint"),
-        ("adapter weights", "damaged, or no checkpoint"),
-        ("code", "damaged, or no checkpoint"),
-        ("tensor", "no checkpoint of a training run, it has no 'state_dict'"),
-        ("state dict", "no checkpoint of a training run, it has no 'state_dict'"),
+        ("truncated", "damaged, or not a checkpoint; pass a .ckpt file that fit wrote"),
+        ("picture", "damaged, or not a checkpoint"),
+        ("text", "damaged, or not a checkpoint"),
+        ("adapter weights", "damaged, or not a checkpoint"),
+        ("code", "damaged, or not a checkpoint"),
+        ("tensor", "not the checkpoint of a training run, since it has no 'state_dict'"),
+        ("state dict", "not the checkpoint of a training run, since it has no 'state_dict'"),
     ],
 )
-def test_what_is_no_checkpoint_is_refused_in_one_line_before_anything_is_built(capsys, kind, what):
+def test_invalid_checkpoint_is_refused_in_one_line_before_the_model_is_built(capsys, kind, what):
     from hypernoise_pl.__main__ import main
 
     damaged(kind)
@@ -300,9 +302,9 @@ def test_what_is_no_checkpoint_is_refused_in_one_line_before_anything_is_built(c
     assert not Path("run").exists()
 
 
-def test_a_run_folder_in_the_place_of_a_checkpoint_names_the_file_to_give():
+def test_run_folder_as_checkpoint_gives_an_error_that_names_the_file():
     train(Path("a"), 1)
     with pytest.raises(
-        ValueError, match=r"checkpoint a: a folder; pass a checkpoint file: its newest is a/checkpoints/"
+        ValueError, match=r"checkpoint a: a folder; pass a checkpoint file: the newest in it is a/checkpoints/"
     ):
         checkpoint_to_resume("a", Path("new"))

@@ -1,4 +1,4 @@
-"""A command that is asked to stop says how to go on, exits as shells expect, and goes on; nobody need read its output."""
+"""A stopped command prints how to continue, exits with the signal's status and resumes; its output may be closed."""
 
 import json
 import os
@@ -66,9 +66,9 @@ def signalling(folder: Path, signum: int) -> str:
 
 
 @pytest.mark.slow
-def test_a_training_that_is_stopped_saves_and_the_printed_command_ends_as_if_it_had_not_been(tmp_path):
+def test_stopped_training_saves_and_the_printed_command_resumes_it(tmp_path):
     (tmp_path / "whole").mkdir()
-    # the uninterrupted run: its output is read by nobody
+    # the uninterrupted run, with closed output
     reader, writer = os.pipe()
     os.close(reader)
     words = [sys.executable, "-m", "hypernoise_pl", "fit", *SHORT, "--output=run", "--trainer.callbacks=[]"]
@@ -92,7 +92,7 @@ def test_a_training_that_is_stopped_saves_and_the_printed_command_ends_as_if_it_
 
 
 @pytest.mark.slow
-def test_a_signal_to_the_second_process_stops_both_after_the_same_step(tmp_path):
+def test_signal_to_the_second_process_stops_both_after_the_same_step(tmp_path):
     callback = {"class_path": "tests.signalling.SignalAt", "init_args": {"step": 2, "signum": 15, "rank": 1}}
     page = {"class_path": "hypernoise_pl.callbacks.live_page.LivePage", "init_args": {"every": 0}}
     (tmp_path / "s.yaml").write_text(
@@ -113,7 +113,7 @@ def test_a_signal_to_the_second_process_stops_both_after_the_same_step(tmp_path)
 
 
 @pytest.mark.slow
-def test_predict_that_is_stopped_goes_on_with_what_is_missing(tmp_path):
+def test_stopped_predict_continues_with_the_missing_images(tmp_path):
     from tests.tiny_adapter import save_shapes_adapter
 
     save_shapes_adapter(tmp_path / "adapter")
@@ -153,7 +153,9 @@ def test_predict_that_is_stopped_goes_on_with_what_is_missing(tmp_path):
 
 @pytest.mark.parametrize("signum", CODES)
 @pytest.mark.parametrize("command", ["compare", "cache-prompts", "validate", "test"])
-def test_other_commands_exit_as_shells_expect_and_say_how_to_go_on(tmp_path, monkeypatch, capsys, command, signum):
+def test_stopped_command_exits_with_the_signal_status_and_prints_how_to_continue(
+    tmp_path, monkeypatch, capsys, command, signum
+):
     monkeypatch.chdir(tmp_path)
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where tests run in the background
     (tmp_path / "p.txt").write_text("a red circle\ntwo blue stars\n")
@@ -177,7 +179,7 @@ def test_other_commands_exit_as_shells_expect_and_say_how_to_go_on(tmp_path, mon
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
-def test_the_shapes_training_loop_saves_and_goes_on(tmp_path):
+def test_stopped_shapes_training_loop_saves_and_resumes(tmp_path):
     from hypernoise_pl.shapes.training.loop import LoopOptions, train
     from hypernoise_pl.system.signals import Stopped, run_script
 
@@ -202,7 +204,7 @@ def test_the_shapes_training_loop_saves_and_goes_on(tmp_path):
     assert run_script(lambda: trained(tmp_path / "script", False)) == 0
 
 
-def test_the_newest_checkpoint_is_there_after_a_stop_though_no_callback_saves_any(tmp_path, monkeypatch, capsys):
+def test_stop_saves_a_checkpoint_without_a_checkpoint_callback(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(ROOT)
     callback = {"class_path": "tests.signalling.SignalAt", "init_args": {"step": 1, "signum": int(signal.SIGTERM)}}

@@ -1,4 +1,4 @@
-"""The number of threads follows what other processes leave free, and never overrules the user."""
+"""The number of threads follows the free cores and never overrides the user's number."""
 
 import os
 import subprocess
@@ -13,7 +13,7 @@ from hypernoise_pl.system.threads import Threads, adaptive_threads, free_threads
 
 @pytest.fixture(autouse=True)
 def as_found(monkeypatch):
-    """A process whose environment gives no number, and that gets its number of threads back."""
+    """Remove thread variables from the environment; restore the number of threads afterwards."""
     found = torch.get_num_threads()
     for name in threads.THREAD_VARIABLES:
         monkeypatch.delenv(name, raising=False)
@@ -35,11 +35,11 @@ def as_found(monkeypatch):
         (16, 15.9, 8, 1),
     ],
 )
-def test_threads_are_the_cores_that_others_leave_free(cores, others, most, wanted):
+def test_free_threads_are_the_cores_that_others_leave_free(cores, others, most, wanted):
     assert free_threads(cores, others, most) == wanted
 
 
-def test_beside_processes_that_keep_every_core_busy_one_thread_is_left():
+def test_one_thread_remains_beside_processes_that_use_all_cores():
     torch.set_num_threads(2)
     others = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(2 * os.cpu_count())]
     try:
@@ -52,12 +52,12 @@ def test_beside_processes_that_keep_every_core_busy_one_thread_is_left():
 
 
 class Clock:
-    """Stands for the system's account of two cores, one of which may be another process's."""
+    """A fake system clock of two cores, one of which another process may use."""
 
     def __init__(self, monkeypatch):
         self.now = self.computed = self.own = 0.0
         monkeypatch.setattr(threads, "_times", lambda: (self.now, self.computed, self.own))
-        monkeypatch.setattr(threads, "_cores", lambda: 2)
+        monkeypatch.setattr(threads, "_core_count", lambda: 2)
         monkeypatch.setattr(threads.time, "sleep", lambda seconds: self.run(seconds, own=0.0))
         monkeypatch.setattr(threads.time, "monotonic", lambda: self.now)
         self.others = 0.0
@@ -67,7 +67,7 @@ class Clock:
         self.computed += (self.others + own) * seconds
 
 
-def test_threads_come_back_when_the_other_process_ends(monkeypatch):
+def test_thread_count_recovers_when_the_other_process_ends(monkeypatch):
     torch.set_num_threads(2)
     clock = Clock(monkeypatch)
     clock.others = 1.0
@@ -76,13 +76,13 @@ def test_threads_come_back_when_the_other_process_ends(monkeypatch):
     clock.others = 0.0
     clock.run(1.0, own=1.0)
     load.adapt()
-    assert torch.get_num_threads() == 1  # too early to look
+    assert torch.get_num_threads() == 1  # the period is not over
     clock.run(4.0, own=1.0)
     load.adapt()
     assert torch.get_num_threads() == 2
 
 
-def test_threads_follow_between_units_of_work(monkeypatch):
+def test_thread_count_adapts_between_units_of_work(monkeypatch):
     torch.set_num_threads(2)
     clock, seen = Clock(monkeypatch), []
     for others in adaptive_threads([0.0, 1.0, 0.0, 0.0]):
@@ -93,7 +93,7 @@ def test_threads_follow_between_units_of_work(monkeypatch):
 
 
 @pytest.mark.parametrize("name", threads.THREAD_VARIABLES)
-def test_a_number_in_the_environment_stays(monkeypatch, name):
+def test_thread_count_in_the_environment_stays(monkeypatch, name):
     torch.set_num_threads(2)
     monkeypatch.setenv(name, "2")
     clock = Clock(monkeypatch)
@@ -104,10 +104,10 @@ def test_a_number_in_the_environment_stays(monkeypatch, name):
     assert torch.get_num_threads() == 2
 
 
-def test_the_account_of_this_machine_is_sound():
+def test_measured_times_of_this_machine_are_plausible():
     before = threads._times()
     end = before[2] + 0.3
     while threads.time.process_time() < end:
         sum(range(1000))
     seconds, computed, own = (now - then for now, then in zip(threads._times(), before, strict=True))
-    assert own >= 0.3 and 0 <= computed <= 1.1 * threads._cores() * seconds + 0.1
+    assert own >= 0.3 and 0 <= computed <= 1.1 * threads._core_count() * seconds + 0.1

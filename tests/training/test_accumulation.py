@@ -1,4 +1,4 @@
-"""An optimiser step is always made of all its micro-batches: where an epoch ends does not show in the weights."""
+"""Every optimiser step has all its micro-batches; the end of an epoch does not affect the weights."""
 
 import lightning as L
 import pytest
@@ -33,14 +33,14 @@ def trained(folder, batch_size: int, accumulate: int, steps: int, **options):
 
 
 @pytest.mark.parametrize(("batch_size", "accumulate"), [(2, 2), (1, 4)])
-def test_fourteen_prompts_in_seven_steps_of_four(sana_folder, batch_size, accumulate):
+def test_batch_and_accumulation_give_the_same_weights_across_epoch_ends(sana_folder, batch_size, accumulate):
     whole, parts = trained(sana_folder, 4, 1, 7), trained(sana_folder, batch_size, accumulate, 7)
     for name, weight in whole.items():
         assert (parts[name] - weight).norm() <= DOUBLE * weight.norm(), name
 
 
-def test_a_schedule_of_micro_batches_has_whole_steps_too(sana_folder):
-    """Three batches a step in the first epoch, two from then on: an epoch is six or twelve batches."""
+def test_accumulation_schedule_completes_each_optimizer_step(sana_folder):
+    """Three batches per step in the first epoch, then two; an epoch has six or twelve batches."""
     seen: dict[int, int] = {}
 
     class Count(L.Callback):
@@ -53,12 +53,12 @@ def test_a_schedule_of_micro_batches_has_whole_steps_too(sana_folder):
 
 
 @pytest.mark.parametrize("limit", [3, 0.5])
-def test_a_limit_that_ends_within_a_step_is_refused(sana_folder, limit):
+def test_batch_limit_within_a_step_is_refused(sana_folder, limit):
     with pytest.raises(ValueError, match=r"trainer.limit_train_batches .* within an optimiser step of 2 batches; give"):
         trained(sana_folder, 2, 2, 1, limit_train_batches=limit)
 
 
-def test_a_loader_that_is_made_anew_each_epoch_goes_on_in_the_same_stream(sana_folder):
+def test_loader_reloaded_each_epoch_continues_the_prompt_stream(sana_folder):
     kept, anew = (trained(sana_folder, 4, 1, 7, reload_dataloaders_every_n_epochs=often) for often in (0, 1))
     for name, weight in kept.items():
         assert torch.equal(anew[name], weight), name

@@ -1,4 +1,4 @@
-"""Checkpoints are whole, or not there."""
+"""Checkpoints are written atomically."""
 
 import contextlib
 import resource
@@ -11,7 +11,7 @@ from hypernoise_pl.training.checkpoint_io import AtomicCheckpointIO
 
 @contextlib.contextmanager
 def largest_file(size):
-    """As a disk that is full after ``size`` bytes of a file: the system itself refuses the rest."""
+    """Simulate a full disk: the system refuses to write a file beyond ``size`` bytes."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
     try:
@@ -20,7 +20,7 @@ def largest_file(size):
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def test_a_full_disk_leaves_the_older_checkpoint(tmp_path):
+def test_full_disk_leaves_the_older_checkpoint_unchanged(tmp_path):
     checkpoints, file = AtomicCheckpointIO(), tmp_path / "checkpoints" / "last.ckpt"
     checkpoints.save_checkpoint({"step": 1}, file)
     with largest_file(5000), pytest.raises(OSError, match=r"last\.ckpt"):

@@ -22,7 +22,7 @@ PRODUCT = 2 * ROWS * IN * OUT
         (True, False, 2 * PRODUCT),
     ],
 )
-def test_a_linear_layer_takes_what_a_hand_counts(trained, followed, expected):
+def test_linear_layer_matches_a_hand_count(trained, followed, expected):
     layer = nn.Linear(IN, OUT).requires_grad_(trained)
     with CountFlops() as count:
         layer(torch.randn(ROWS, IN, requires_grad=followed)).sum().backward()
@@ -35,7 +35,7 @@ def test_a_linear_layer_takes_what_a_hand_counts(trained, followed, expected):
     assert count.total == PRODUCT
 
 
-def test_a_convolution_and_attention_take_what_a_hand_counts():
+def test_convolution_and_attention_match_a_hand_count():
     layer = nn.Conv2d(3, 4, 3, padding=1)
     with CountFlops() as count:
         layer(torch.randn(2, 3, 8, 8, requires_grad=True)).sum().backward()
@@ -51,7 +51,7 @@ def test_a_convolution_and_attention_take_what_a_hand_counts():
 
 
 @pytest.mark.parametrize("reentrant", [True, False])
-def test_what_a_backward_recomputes_does_not_count(reentrant):
+def test_recomputed_activations_are_not_counted(reentrant):
     layers = nn.Sequential(nn.Linear(IN, IN), nn.GELU(), nn.Linear(IN, IN))
     with CountFlops() as plain:
         layers(torch.randn(ROWS, IN, requires_grad=True)).sum().backward()
@@ -63,7 +63,7 @@ def test_what_a_backward_recomputes_does_not_count(reentrant):
 
 
 @pytest.mark.parametrize("options", [{}, {"checkpoint_activations": True}])
-def test_a_training_step_takes_what_pytorch_counts_and_is_the_same_step(sana_folder, options):
+def test_training_step_count_equals_pytorchs_and_leaves_the_step_unchanged(sana_folder, options):
     def step(counting) -> tuple[int, dict[str, torch.Tensor]]:
         method = module(sana_folder, **options)
         noise = torch.randn(3, *method.generator.noise_shape, generator=torch.Generator().manual_seed(0))
@@ -82,7 +82,7 @@ def test_a_training_step_takes_what_pytorch_counts_and_is_the_same_step(sana_fol
     assert gradients.keys() == others.keys() and all(torch.equal(gradients[name], others[name]) for name in gradients)
 
 
-def test_the_peak_of_a_gpu_is_known_by_its_whole_name():
+def test_peak_flops_match_the_complete_gpu_name():
     known = {
         "NVIDIA H100 80GB HBM3": 989.4,
         "NVIDIA H100 PCIe": 756.0,

@@ -1,4 +1,4 @@
-"""Logs go on where their run does, take the pictures, and are found at the end; with the packages themselves."""
+"""Logs resume with their run, contain its pictures and are printed at its end; with the real logger packages."""
 
 import csv
 from pathlib import Path
@@ -47,7 +47,7 @@ def train(folder: Path, logger, steps: int, checkpoint: Path | None = None) -> N
 
 
 @pytest.mark.filterwarnings("ignore:Experiment logs directory")
-def test_a_csv_log_keeps_what_came_before_the_checkpoint_and_goes_on(tmp_path):
+def test_csv_log_keeps_rows_before_the_checkpoint_and_continues(tmp_path):
     def logger() -> CSVLogger:
         return CSVLogger(str(tmp_path / "run"), name="", version="", flush_logs_every_n_steps=1)
 
@@ -65,7 +65,7 @@ def test_a_csv_log_keeps_what_came_before_the_checkpoint_and_goes_on(tmp_path):
     assert not list((tmp_path / "run").glob(".metrics*"))
 
 
-def test_a_resumed_run_of_weights_and_biases_is_the_same_run_and_has_the_pictures(tmp_path, monkeypatch):
+def test_resumed_wandb_run_keeps_its_id_and_logs_pictures(tmp_path, monkeypatch):
     import wandb
     from lightning.pytorch.loggers import WandbLogger
 
@@ -79,13 +79,13 @@ def test_a_resumed_run_of_weights_and_biases_is_the_same_run_and_has_the_picture
         name, place = log_location(logger)
         assert name == "W&B" and place.startswith("wandb sync ")
         *before, folder = map(Path, place.split()[2:])
-        assert len(before) == len(ids) - 1  # those of the run that is continued are sent too
+        assert len(before) == len(ids) - 1  # the files of the resumed run are sent too
         wandb.finish()
         assert whole_run(folder) and list(folder.glob("files/media/images/test/images_*.png"))
     assert ids[0] == ids[1]
 
 
-def test_tensorboard_takes_pictures_and_is_found(tmp_path):
+def test_tensorboard_logs_pictures_and_its_location_is_printed(tmp_path):
     logger = TensorBoardLogger(str(tmp_path), name="", version="")
     log_picture(logger, "test/images", Image.new("RGB", (8, 8), "red"), 3)
     logger.finalize("success")
@@ -96,7 +96,7 @@ def test_tensorboard_takes_pictures_and_is_found(tmp_path):
     assert log_location(logger) == ("TensorBoard", f"tensorboard --logdir {logger.log_dir}")
 
 
-def test_tensorboard_has_the_configuration_and_a_row_of_hyper_parameters_with_what_was_reached(tmp_path):
+def test_tensorboard_logs_the_configuration_and_hyper_parameters_with_final_figures(tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
     from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
@@ -104,7 +104,7 @@ def test_tensorboard_has_the_configuration_and_a_row_of_hyper_parameters_with_wh
     from hypernoise_pl.config.interpolation import resolve, to_omegaconf
     from hypernoise_pl.config.options import Options
 
-    flags = ["--model.lora.rank=8", "--model.optimizer.lr=0.002", "--trainer.max_steps=7"]
+    flags = ["--model.adapter.lora.rank=8", "--model.optimizer.lr=0.002", "--trainer.max_steps=7"]
     config = resolve(to_omegaconf(merge_command("fit", Options(), flags).config))
     logger = TensorBoardLogger(str(tmp_path), name="", version="")
     log_config([logger], config)
@@ -135,7 +135,7 @@ def test_tensorboard_has_the_configuration_and_a_row_of_hyper_parameters_with_wh
 
 @pytest.mark.slow
 @pytest.mark.parametrize("loggers", ["csv", "both", "none"])
-def test_the_last_lines_of_a_fit_tell_of_the_logs_that_there_are(tmp_path, monkeypatch, capsys, loggers):
+def test_fit_prints_the_locations_of_its_logs(tmp_path, monkeypatch, capsys, loggers):
     from hypernoise_pl.__main__ import main
     from tests.system.test_signals import SHORT
 

@@ -1,4 +1,4 @@
-"""The estimate of a step's memory: tensors without data are counted as those with data are."""
+"""The memory estimate of a step: meta tensors give the same result as real ones."""
 
 import copy
 
@@ -23,14 +23,14 @@ def counted(generator: SanaSprint, batch: int, itself: bool = False, checkpointe
 
 
 @pytest.mark.parametrize("itself", [False, True])
-def test_a_step_without_data_is_as_large_as_one_with_data(sana_folder, itself):
+def test_meta_tensors_give_the_same_activation_bytes_as_real_ones(sana_folder, itself):
     whole = SanaSprint(str(sana_folder), max_sequence_length=20)
     without = SanaSprint(meta_pipeline(sana_folder, torch.float32), max_sequence_length=20)
     real, estimated = counted(copy.deepcopy(whole), 3, itself), counted(without, 3, itself)
     assert real > 0 and estimated == pytest.approx(real, rel=0.1)
 
 
-def test_more_images_take_more_and_recomputed_activations_less(sana_folder):
+def test_activation_bytes_grow_with_batch_and_shrink_with_checkpointing(sana_folder):
     made = lambda: SanaSprint(meta_pipeline(sana_folder, torch.float32), max_sequence_length=20)  # noqa: E731
     one, four, recomputed = counted(made(), 1), counted(made(), 4), counted(made(), 4, checkpointed=True)
     assert 3 * one < four < 5 * one and recomputed < four

@@ -1,4 +1,4 @@
-"""A run that was killed and resumed is the run that was not."""
+"""A killed and resumed run equals the uninterrupted run."""
 
 import signal
 import subprocess
@@ -21,14 +21,14 @@ def lines(folder: Path) -> list[str]:
 
 
 def train_until_killed(folder: Path, sana: Path) -> None:
-    """Train in a process of its own that is killed by SIGKILL between two micro-steps of one step."""
+    """Train in a separate process that is killed by SIGKILL between two micro-steps of a step."""
     command = [sys.executable, "-m", "tests.worker", str(sana), str(folder), "until_killed"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert done.returncode == -signal.SIGKILL, done.stdout + done.stderr
 
 
 @pytest.mark.slow
-def test_losses_after_kill_9_equal_those_of_an_uninterrupted_run_bit_for_bit(sana_folder, tmp_path):
+def test_losses_after_sigkill_equal_an_uninterrupted_run_bit_for_bit(sana_folder, tmp_path):
     threads = torch.get_num_threads()
     try:
         (tmp_path / "whole").mkdir()
@@ -36,7 +36,7 @@ def test_losses_after_kill_9_equal_those_of_an_uninterrupted_run_bit_for_bit(san
         (tmp_path / "killed").mkdir()
         train_until_killed(tmp_path / "killed", sana_folder)
         saved = torch.load(tmp_path / "killed" / "last.ckpt", weights_only=True)["global_step"]
-        assert saved == 6 < int(lines(tmp_path / "killed")[-1].split()[0])  # more was done than was saved
+        assert saved == 6 < int(lines(tmp_path / "killed")[-1].split()[0])  # the run went beyond its last checkpoint
         (tmp_path / "killed" / "losses.txt").unlink()
         resumed = train(sana_folder, tmp_path / "killed", tmp_path / "killed" / "last.ckpt")
     finally:
@@ -50,7 +50,7 @@ def test_losses_after_kill_9_equal_those_of_an_uninterrupted_run_bit_for_bit(san
 
 
 class Seen(L.LightningModule):
-    """Notes which prompts it is given in which step."""
+    """Records the prompts of each step."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -73,7 +73,7 @@ class Seen(L.LightningModule):
 
 @pytest.mark.parametrize("length", [{"max_steps": 11}, {"max_epochs": 4}])
 @pytest.mark.parametrize("accumulate", [1, 2])
-def test_prompts_go_on_from_any_step_within_and_at_the_end_of_epochs(tmp_path, length, accumulate):
+def test_prompt_stream_resumes_from_any_step(tmp_path, length, accumulate):
     def run(checkpoint: Path | None = None) -> list[tuple[int, list[int]]]:
         keep = ModelCheckpoint(tmp_path, save_top_k=-1, every_n_train_steps=1, filename="{step}")
         trainer = L.Trainer(

@@ -1,4 +1,4 @@
-"""What trains and what does not, steps that go wrong, what is logged, what a checkpoint holds."""
+"""Training: trained and frozen weights, bad steps, logs, checkpoints and precision checks."""
 
 import csv
 import math
@@ -74,7 +74,7 @@ def weights(method) -> dict[str, Tensor]:
 
 
 class Failing(Reward):
-    """The mean of all pixels, gone bad at some of its calls."""
+    """The mean of all pixels, non-finite at some of its calls."""
 
     score_range: ClassVar[tuple[float, float]] = (0.0, 1.0)
 
@@ -93,7 +93,7 @@ class Failing(Reward):
 
 
 @pytest.mark.parametrize("kind", [NoiseHypernetwork, GeneratorLora])
-def test_frozen_weights_are_bit_identical_after_training_and_the_lora_is_not(sana_folder, tmp_path, kind):
+def test_training_changes_only_the_lora_weights(sana_folder, tmp_path, kind):
     method = build(sana_folder, kind)
     frozen = {name: p.detach().clone() for name, p in method.named_parameters() if not p.requires_grad}
     lora = weights(method)
@@ -118,7 +118,7 @@ def test_training_raises_the_reward(sana_folder, tmp_path):
 
 
 @pytest.mark.parametrize("how", ["value", "gradient"])
-def test_a_step_gone_bad_is_as_if_it_had_not_been(sana_folder, tmp_path, how):
+def test_non_finite_step_leaves_weights_unchanged(sana_folder, tmp_path, how):
     rewards = {"bright": Failing({2}, how)}
     method = build(sana_folder, rewards=rewards, reward_weights={"bright": 1.0})
     seen = []
@@ -137,7 +137,7 @@ def test_a_step_gone_bad_is_as_if_it_had_not_been(sana_folder, tmp_path, how):
     assert all(value.isfinite().all() for value in after.values())
 
 
-def test_one_bad_micro_step_spoils_its_whole_step_and_no_other(sana_folder, tmp_path):
+def test_non_finite_micro_step_skips_only_its_own_step(sana_folder, tmp_path):
     method = build(sana_folder, rewards={"bright": Failing({2}, "value")}, reward_weights={"bright": 1.0})
     fit(method, tmp_path, steps=3, batch_size=1, accumulate_grad_batches=2)  # calls 2 and 3 are the second step
     assert method.bad_steps == 1
@@ -146,7 +146,7 @@ def test_one_bad_micro_step_spoils_its_whole_step_and_no_other(sana_folder, tmp_
 
 
 @pytest.mark.parametrize("how", ["value", "gradient"])
-def test_too_many_bad_steps_in_a_row_stop_the_run_and_name_the_reward(sana_folder, tmp_path, how):
+def test_too_many_consecutive_bad_steps_stop_the_run_and_name_the_reward(sana_folder, tmp_path, how):
     rewards = {"bright": Brightness(), "broken": Failing(range(3, 999), how)}
     method = build(sana_folder, rewards=rewards, reward_weights={"bright": 1.0, "broken": 1.0}, max_bad_steps=2)
     before = {}
@@ -156,14 +156,14 @@ def test_too_many_bad_steps_in_a_row_stop_the_run_and_name_the_reward(sana_folde
             if trainer.global_step == 3:
                 before.update(weights(pl_module))
 
-    message = r"3 steps in a row .* at step 5; gone bad: reward 'broken'; "
+    message = r"in 3 consecutive steps, the last at step 5; cause: reward 'broken'; "
     with pytest.raises(NonFiniteError, match=message) as error:
         fit(method, tmp_path, steps=20, callbacks=[Watch()])
     assert "bright" not in str(error.value) and "\n" not in str(error.value)
     assert all(torch.equal(value, before[name]) for name, value in weights(method).items())
 
 
-def test_the_first_micro_step_is_looked_at_too_when_the_culprit_is_named(sana_folder, tmp_path):
+def test_culprit_in_the_first_micro_step_is_named(sana_folder, tmp_path):
     class Picky(Brightness):
         def _score(self, images, prompts):
             wrong = torch.tensor([math.nan if "green" in prompt else 1.0 for prompt in prompts])
@@ -174,23 +174,23 @@ def test_the_first_micro_step_is_looked_at_too_when_the_culprit_is_named(sana_fo
         fit(method, tmp_path, steps=4, batch_size=1, accumulate_grad_batches=4)
 
 
-def test_a_penalty_gone_bad_is_named(sana_folder, tmp_path):
+def test_non_finite_penalty_is_named(sana_folder, tmp_path):
     class Infinite(Penalty):
         def __call__(self, rollout: Rollout) -> Tensor:
             return rollout.residual.flatten(1).sum(1) * math.nan
 
     method = build(sana_folder, objective=Objective(Infinite()), max_bad_steps=0)
-    with pytest.raises(NonFiniteError, match="gone bad: the penalty; "):
+    with pytest.raises(NonFiniteError, match="cause: the penalty; "):
         fit(method, tmp_path)
 
 
-def test_a_reward_that_is_only_logged_cannot_stop_the_run(sana_folder, tmp_path):
+def test_non_finite_reward_of_weight_0_does_not_stop_the_run(sana_folder, tmp_path):
     rewards = {"bright": Brightness(), "broken": Failing(range(999), "value")}
     method = build(sana_folder, rewards=rewards, reward_weights={"bright": 1.0, "broken": 0.0}, max_bad_steps=0)
     assert fit(method, tmp_path).bad_steps == 0
 
 
-def test_the_log_shows_the_step_it_is_written_at(sana_folder, tmp_path):
+def test_log_values_belong_to_the_logged_step(sana_folder, tmp_path):
     def schedule(optimizer):
         return torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0 + step)
 
@@ -213,7 +213,7 @@ def test_the_log_shows_the_step_it_is_written_at(sana_folder, tmp_path):
     assert {"noise/train/kurtosis", "noise/train/norm_spread", "noise/train/mean"} <= figures.keys()
 
 
-def test_a_checkpoint_holds_what_trains_and_nothing_else(sana_folder, tmp_path):
+def test_checkpoint_holds_only_trained_weights(sana_folder, tmp_path):
     keep = ModelCheckpoint(tmp_path, save_last=True, save_top_k=0, every_n_train_steps=2)
     method = build(sana_folder)
     fit(method, tmp_path, callbacks=[keep], enable_checkpointing=True)
@@ -228,7 +228,7 @@ def test_a_checkpoint_holds_what_trains_and_nothing_else(sana_folder, tmp_path):
 
 
 @pytest.mark.parametrize("inference_mode", [True, False])
-def test_validation_between_training_steps_and_a_search_at_test(sana_folder, tmp_path, inference_mode):
+def test_fit_validates_between_steps_and_test_runs_the_reference_search(sana_folder, tmp_path, inference_mode):
     method = build(sana_folder, reference_search=ReNO(3))
     runs = trainer(tmp_path, 4, inference_mode=inference_mode, limit_val_batches=1.0, val_check_interval=1)
     data = Rings(2, eval_batch_size=3)
@@ -254,7 +254,7 @@ def test_validation_between_training_steps_and_a_search_at_test(sana_folder, tmp
 
 
 @pytest.mark.parametrize(("kind", "nfe"), [(NoiseHypernetwork, 2), (GeneratorLora, 1)])
-def test_a_search_of_one_candidate_on_top_of_what_was_trained_is_what_was_trained(sana_folder, kind, nfe):
+def test_search_of_one_candidate_from_the_adapter_equals_the_adapter(sana_folder, kind, nfe):
     method = build(sana_folder, kind)
     randomise(method.adapter)
     noise = method.eval_noise(PROMPTS, 1)
@@ -271,7 +271,7 @@ def test_a_search_of_one_candidate_on_top_of_what_was_trained_is_what_was_traine
     assert not torch.allclose(found.images, bare.images, atol=1e-3)
 
 
-def test_images_of_several_steps_depend_on_the_noise_alone(sana_folder):
+def test_images_of_several_steps_depend_only_on_the_noise(sana_folder):
     method = build(sana_folder, steps=2)
     noise = method.eval_noise(PROMPTS, 1)
     with torch.no_grad():
@@ -292,7 +292,7 @@ def test_strength_scales_the_residual(sana_folder):
     torch.testing.assert_close(full.refined, noise + full.residual)
 
 
-def test_fine_tuning_changes_the_generator_and_leaves_the_noise(sana_folder, tmp_path):
+def test_fine_tuning_changes_the_generator_and_not_the_noise(sana_folder, tmp_path):
     method = build(sana_folder, GeneratorLora)
     noise = method.eval_noise(PROMPTS, 1)
     with torch.no_grad():
@@ -316,12 +316,12 @@ def test_mixed_precision_trains_float32_weights(sana_folder, tmp_path):
     assert all(value.isfinite().all() for value in weights(method).values())
 
 
-def test_half_precision_weights_of_a_lora_are_refused(sana_folder, tmp_path):
+def test_half_precision_lora_weights_are_refused(sana_folder, tmp_path):
     with pytest.raises(ValueError, match=r"trainer.precision bf16-true .*; use 32-true or bf16-mixed"):
         fit(build(sana_folder), tmp_path, precision="bf16-true")
 
 
-def test_the_scalers_own_search_is_not_counted_as_bad(pipeline_folder, tmp_path):
+def test_overflow_while_the_loss_scale_falls_is_not_counted(pipeline_folder, tmp_path):
     from lightning.pytorch.plugins import MixedPrecision
 
     scaler = torch.amp.GradScaler("cpu", init_scale=2.0**120)
@@ -332,7 +332,7 @@ def test_the_scalers_own_search_is_not_counted_as_bad(pipeline_folder, tmp_path)
     assert method.bad_steps == 0 and scaler.get_scale() == 2.0**117
 
 
-def test_gradient_does_not_depend_on_activation_checkpointing(sana_folder):
+def test_activation_checkpointing_leaves_the_gradient_unchanged(sana_folder):
     found = []
     for checkpointing in (False, True):
         method = build(sana_folder, checkpoint_activations=checkpointing)
@@ -344,7 +344,7 @@ def test_gradient_does_not_depend_on_activation_checkpointing(sana_folder):
         torch.testing.assert_close(found[1][name], gradient, rtol=1e-4, atol=1e-6)
 
 
-def test_warm_up_and_cosine():
+def test_warmup_cosine_follows_its_formula():
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=2.0)
     schedule = WarmupCosine(optimizer, warmup_steps=3, total_steps=13, floor=0.1)
     rates = []
@@ -369,7 +369,7 @@ def test_warm_up_and_cosine():
         ({"bright": 1.0}, "reward 'red' has no weight"),
     ],
 )
-def test_names_of_weights_are_checked(sana_folder, given, complaint):
+def test_unknown_or_missing_weight_name_is_refused(sana_folder, given, complaint):
     with pytest.raises(ValueError, match=complaint):
         module(sana_folder, reward_weights=given)
 
@@ -381,12 +381,12 @@ def test_names_of_weights_are_checked(sana_folder, given, complaint):
         ({"steps": 0}, "steps must be at least 1, got 0"),
     ],
 )
-def test_a_number_that_would_train_or_measure_nothing_is_refused(sana_folder, given, complaint):
+def test_steps_and_images_per_prompt_below_1_are_refused(sana_folder, given, complaint):
     with pytest.raises(ValueError, match=complaint):
         module(sana_folder, **given)
 
 
-def test_ties_that_were_lost_are_noticed_before_training(sana_folder, tmp_path):
+def test_untied_weights_are_refused_before_training(sana_folder, tmp_path):
     method = build(sana_folder)
     method.generator.network.load_state_dict(
         {name: tensor.clone() for name, tensor in method.generator.network.state_dict().items()}, assign=True
@@ -395,7 +395,7 @@ def test_ties_that_were_lost_are_noticed_before_training(sana_folder, tmp_path):
         fit(method, tmp_path)
 
 
-def test_noise_is_no_part_of_the_random_state(sana_folder, tmp_path):
+def test_noise_does_not_use_the_global_random_state(sana_folder, tmp_path):
     one = fit(build(sana_folder, noise=IndependentNoise(1)), tmp_path)
     torch.manual_seed(123)
     other = build(sana_folder, noise=IndependentNoise(1))
@@ -405,13 +405,13 @@ def test_noise_is_no_part_of_the_random_state(sana_folder, tmp_path):
 
 
 @pytest.mark.parametrize("precision", ["bf16-true", "64-true"])
-def test_an_evaluation_in_a_precision_that_converts_weights_is_refused(sana_folder, tmp_path, precision):
+def test_evaluation_in_a_precision_that_converts_weights_is_refused(sana_folder, tmp_path, precision):
     with pytest.raises(ValueError, match=rf"trainer.precision {precision} .*; use 32-true or bf16-mixed"):
         trainer(tmp_path, precision=precision).test(build(sana_folder), datamodule=Rings(2), verbose=False)
 
 
 @pytest.mark.parametrize("weight", [1.0, 0.0])
-def test_a_reward_in_float16_needs_loss_scaling_where_it_counts(sana_folder, tmp_path, weight):
+def test_float16_reward_with_a_weight_needs_loss_scaling(sana_folder, tmp_path, weight):
     class Half(Brightness):
         def __init__(self):
             super().__init__()
@@ -427,7 +427,7 @@ def test_a_reward_in_float16_needs_loss_scaling_where_it_counts(sana_folder, tmp
         fit(method, tmp_path)
 
 
-def test_a_checkpoint_is_loaded_without_a_trainer(sana_folder, tmp_path):
+def test_checkpoint_loads_without_a_trainer(sana_folder, tmp_path):
     trained, run = build(sana_folder), trainer(tmp_path, 2)
     run.fit(trained, datamodule=Rings(batch_size=2))
     run.save_checkpoint(tmp_path / "two.ckpt")
@@ -450,7 +450,7 @@ def test_a_checkpoint_is_loaded_without_a_trainer(sana_folder, tmp_path):
         )
 
 
-def test_a_second_fit_counts_its_own_bad_steps(sana_folder, tmp_path):
+def test_second_fit_counts_its_own_bad_steps(sana_folder, tmp_path):
     class BadOnce(Brightness):
         seen = 0
 
@@ -466,20 +466,20 @@ def test_a_second_fit_counts_its_own_bad_steps(sana_folder, tmp_path):
 
 
 @pytest.mark.parametrize("spread", [0.0, -1.0])
-def test_a_spread_that_would_turn_or_stop_the_gradient_is_refused(sana_folder, spread):
+def test_norm_limit_that_is_not_positive_is_refused(sana_folder, spread):
     with pytest.raises(ValueError, match=r"^whiten_gradient must be above 0, got .*; null"):
         build(sana_folder, whiten_gradient=spread)
 
 
 @pytest.mark.parametrize("kind", [NoiseHypernetwork, GeneratorLora])
-def test_weights_that_are_all_0_are_refused_for_a_training_and_measured(sana_folder, tmp_path, kind):
+def test_weights_that_are_all_0_are_refused_by_fit_and_accepted_by_test(sana_folder, tmp_path, kind):
     method = build(sana_folder, kind, reward_weights={"bright": 0.0, "red": 0.0})
-    with pytest.raises(ValueError, match="reward_weights: all are 0, and nothing would train; give one"):
+    with pytest.raises(ValueError, match="reward_weights: all are 0, so there is nothing to train on; give one"):
         fit(method, tmp_path)
     trainer(tmp_path, callbacks=[]).test(method, datamodule=Rings(2), verbose=False)
 
 
-def test_speed_of_a_step_after_a_validation_is_without_the_validation(sana_folder, tmp_path):
+def test_step_speed_excludes_a_validation_before_it(sana_folder, tmp_path):
     class Slow(L.Callback):
         def on_validation_epoch_end(self, trainer, pl_module):
             time.sleep(1.5)

@@ -60,8 +60,8 @@ class Diffusion(Schedule):
 
     Args:
         scheduler: diffusers scheduler, one of ``SCHEDULERS``; it is not changed.
-        timesteps: falling timesteps of the network, used where their number is the number of steps. Other numbers of
-            steps take timesteps that fall evenly from the first of them. None gives the scheduler's own.
+        timesteps: decreasing timesteps of the network, used when their count equals the number of steps. Other numbers
+            of steps take evenly spaced timesteps from the first of them. None gives the scheduler's own.
         eta: share of fresh noise in TCD, in [0, 1].
 
     Raises:
@@ -147,7 +147,7 @@ class Diffusion(Schedule):
         return 1.0
 
     def next_times(self, steps: int) -> list[float]:
-        """The times that steps lead to: DDIM's are 1000 // steps timesteps further down; TCD's last is timestep 0."""
+        """The end time of each step: for DDIM 1000 // steps timesteps lower; for TCD the last is timestep 0."""
         *times, _ = self.time_grid(steps)
         if self.sampler == "tcd":
             return [*times[1:], self._t(0)]
