@@ -19,7 +19,7 @@ from hypernoise_pl.search.trajectories import Trajectories
 class Steering(Search):
     """Particles take the generator's own steps; between steps they are resampled by the scores of their predictions.
 
-    With a stochastic scheduler, copies of a particle differ by its fresh noise. With a deterministic one, each copy takes
+    With a stochastic scheduler, copies of a particle differ by its fresh noise. With a deterministic one, a copy takes
     one ancestral step (DDIM at eta 1, which the authors' code takes throughout); all others take the scheduler's step.
     A constant score therefore leaves the distribution of the samples unchanged. The answer is the best of the final
     samples, not a prediction.
