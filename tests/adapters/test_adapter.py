@@ -1,4 +1,4 @@
-"""Adapter folders: PEFT reads them, only their own generator accepts them, failed writes keep the older one."""
+"""Adapters on disk: PEFT can read them, only their own generator takes them, a good one is never lost."""
 
 import copy
 import json
@@ -37,7 +37,7 @@ def residual(generator: SanaSprint, hypernetwork: NoiseHypernetwork) -> torch.Te
 
 
 @pytest.mark.parametrize("mode", ["residual", "absolute"])
-def test_loaded_adapter_computes_the_same_residual(sana_folder, tmp_path, mode):
+def test_what_is_loaded_computes_the_same(sana_folder, tmp_path, mode):
     generator, hypernetwork = trained(sana_folder, mode=mode)
     folder = save_adapter(hypernetwork, tmp_path / "adapter", {"class": "L2Sum"})
     assert sorted(file.name for file in folder.iterdir()) == sorted(FILES)
@@ -51,7 +51,7 @@ def test_loaded_adapter_computes_the_same_residual(sana_folder, tmp_path, mode):
     assert not any(path.name.startswith(".") for path in tmp_path.iterdir())
 
 
-def test_changed_generator_option_gives_a_warning_on_loading(sana_folder, tmp_path):
+def test_options_of_the_generator_that_the_hypernetwork_saw_are_remembered(sana_folder, tmp_path):
     _generator, hypernetwork = trained(sana_folder)
     folder = save_adapter(hypernetwork, tmp_path / "adapter")
     about = json.loads((folder / "hypernoise.json").read_text())
@@ -59,15 +59,15 @@ def test_changed_generator_option_gives_a_warning_on_loading(sana_folder, tmp_pa
     load_adapter(folder, sana(sana_folder))  # warnings are errors here
     with pytest.warns(UserWarning, match=r"adapter .*: trained with guidance_scale 4.5, this generator has 3.0"):
         load_adapter(folder, sana(sana_folder, guidance_scale=3.0))
-    del about["options"]  # adapters of earlier versions have none
+    del about["options"]  # as adapters of an earlier version have it
     (folder / "hypernoise.json").write_text(json.dumps(about))
     load_adapter(folder, sana(sana_folder, guidance_scale=3.0))
 
 
-def test_peft_loads_the_saved_adapter(sana_folder, tmp_path):
+def test_peft_reads_it_as_its_own(sana_folder, tmp_path):
     from peft import PeftModel
 
-    generator, hypernetwork = trained(sana_folder, mode="absolute")  # the base output stays, as in peft
+    generator, hypernetwork = trained(sana_folder, mode="absolute")  # the base output stays, as peft has it
     folder = save_adapter(hypernetwork, tmp_path / "adapter")
     theirs = PeftModel.from_pretrained(copy.deepcopy(generator.network), folder)
     noise = torch.randn(3, *generator.noise_shape, generator=torch.Generator().manual_seed(0))
@@ -78,7 +78,7 @@ def test_peft_loads_the_saved_adapter(sana_folder, tmp_path):
         assert not torch.allclose(generator.predict(generator.network, noise, conditioning), ours)
 
 
-def test_generator_lora_is_saved_and_loaded(sana_folder, tmp_path):
+def test_a_fine_tuned_generator_is_saved_and_restored(sana_folder, tmp_path):
     method = module(sana_folder, GeneratorLora, lora=OPTIONS)
     randomise(method.adapter)
     folder = save_adapter(method.adapter, tmp_path / "adapter")
@@ -91,7 +91,7 @@ def test_generator_lora_is_saved_and_loaded(sana_folder, tmp_path):
         load_hypernetwork(folder, other.generator)
 
 
-def test_adapter_loads_over_its_generator_in_another_precision_or_folder(sana_folder, tmp_path):
+def test_precision_and_place_of_the_generator_do_not_matter(sana_folder, tmp_path):
     _generator, hypernetwork = trained(sana_folder)
     folder = save_adapter(hypernetwork, tmp_path / "adapter")
     (tmp_path / "elsewhere").symlink_to(sana_folder)
@@ -101,7 +101,7 @@ def test_adapter_loads_over_its_generator_in_another_precision_or_folder(sana_fo
     load_adapter(folder, half)
 
 
-def test_another_generator_of_the_same_shape_is_refused(sana_folder, tmp_path):
+def test_another_generator_is_refused_even_of_the_same_shape(sana_folder, tmp_path):
     _generator, hypernetwork = trained(sana_folder)
     folder = save_adapter(hypernetwork, tmp_path / "adapter")
     other = sana(sana_folder)
@@ -119,7 +119,7 @@ def test_another_generator_of_the_same_shape_is_refused(sana_folder, tmp_path):
         load_adapter(folder, other)
 
 
-def test_adapter_of_another_class_or_options_is_refused(sana_folder, tmp_path):
+def test_another_kind_of_adapter_or_other_options_are_refused(sana_folder, tmp_path):
     _generator, hypernetwork = trained(sana_folder)
     folder = save_adapter(hypernetwork, tmp_path / "adapter")
     tuned = module(sana_folder, GeneratorLora, lora=OPTIONS)
@@ -135,7 +135,7 @@ def test_adapter_of_another_class_or_options_is_refused(sana_folder, tmp_path):
 
 
 @pytest.mark.parametrize("file", FILES)
-def test_missing_file_is_named(sana_folder, tmp_path, file):
+def test_a_missing_file_is_named(sana_folder, tmp_path, file):
     generator, hypernetwork = trained(sana_folder)
     folder = save_adapter(hypernetwork, tmp_path / "adapter")
     (folder / file).unlink()
@@ -145,7 +145,7 @@ def test_missing_file_is_named(sana_folder, tmp_path, file):
 
 @pytest.mark.parametrize("file", ["adapter_model.safetensors", "hypernoise.json"])
 @pytest.mark.parametrize("keep", [0, 10, 0.5])
-def test_damaged_file_is_named(sana_folder, tmp_path, file, keep):
+def test_a_damaged_file_is_named(sana_folder, tmp_path, file, keep):
     generator, hypernetwork = trained(sana_folder)
     folder = save_adapter(hypernetwork, tmp_path / "adapter")
     data = (folder / file).read_bytes()
@@ -155,7 +155,7 @@ def test_damaged_file_is_named(sana_folder, tmp_path, file, keep):
     assert "\n" not in str(error.value)
 
 
-def test_later_format_is_refused(sana_folder, tmp_path):
+def test_a_later_format_is_refused(sana_folder, tmp_path):
     generator, hypernetwork = trained(sana_folder)
     folder = save_adapter(hypernetwork, tmp_path / "adapter")
     about = json.loads((folder / "hypernoise.json").read_text())
@@ -183,7 +183,7 @@ for limit in (200, 20_000, 100_000_000):
 
 
 @pytest.mark.slow
-def test_full_disk_leaves_the_older_adapter_unchanged(sana_folder, tmp_path):
+def test_a_full_disk_leaves_the_good_adapter_in_place(sana_folder, tmp_path):
     _generator, hypernetwork = trained(sana_folder)
     folder = save_adapter(hypernetwork, tmp_path / "adapter")
     before = {file.name: file.read_bytes() for file in folder.iterdir()}
@@ -204,7 +204,7 @@ def test_full_disk_leaves_the_older_adapter_unchanged(sana_folder, tmp_path):
     assert {file.name: file.read_bytes() for file in folder.iterdir()} == before
 
 
-def test_saving_again_replaces_the_folder(sana_folder, tmp_path):
+def test_saving_again_replaces(sana_folder, tmp_path):
     _generator, hypernetwork = trained(sana_folder)
     folder = save_adapter(hypernetwork, tmp_path / "adapter")
     randomise(hypernetwork, seed=1)
@@ -218,10 +218,10 @@ def test_saving_again_replaces_the_folder(sana_folder, tmp_path):
     assert folder.stat().st_mode == (tmp_path / "like").stat().st_mode  # others may read it
 
 
-def test_folder_of_other_files_is_left_unchanged(sana_folder, tmp_path):
+def test_a_folder_of_other_files_is_left_as_it_is(sana_folder, tmp_path):
     generator, hypernetwork = trained(sana_folder)
     (tmp_path / "mine").mkdir()
-    save_adapter(hypernetwork, str(tmp_path / "mine"))  # an empty folder, given as a string
+    save_adapter(hypernetwork, str(tmp_path / "mine"))  # an empty one, named by a text
     assert torch.equal(
         residual(generator, load_adapter(str(tmp_path / "mine"), generator)), residual(generator, hypernetwork)
     )

@@ -1,4 +1,4 @@
-"""Foreign formats: the PEFT export equals the hypernetwork; the reference code's folders load and export."""
+"""What others read and write: a plain PEFT load is the hypernetwork; the reference code's folders, both ways."""
 
 import copy
 import json
@@ -41,7 +41,7 @@ def trained(generator: Any, seed: int = 0) -> NoiseHypernetwork:
 
 @torch.no_grad()
 def residual(generator: Any, network: Any) -> Tensor:
-    """The residual of the hypernetwork or of a peft network."""
+    """By the hypernetwork, or by a network of peft's."""
     noise = torch.randn(2, *generator.noise_shape, generator=torch.Generator().manual_seed(SEED))
     conditioning = generator.encode(PROMPTS)
     if isinstance(network, NoiseHypernetwork):
@@ -56,7 +56,7 @@ def loaded(generator: Any, folder: Any) -> Any:
 
 
 def patched(generator: Any, folder: Any) -> Any:
-    """Patch the last layer as the reference implementation's inference does: its own output is dropped."""
+    """By hand, as the reference implementation's inference does: the last layer's own output is dropped."""
     model = loaded(generator, folder)
     last = model.base_model.model.get_submodule(generator.last_layer)
 
@@ -67,7 +67,7 @@ def patched(generator: Any, folder: Any) -> Any:
     return model
 
 
-def test_exported_peft_adapter_equals_the_hypernetwork(generator, tmp_path):
+def test_a_plain_peft_load_is_the_hypernetwork(generator, tmp_path):
     hypernetwork = trained(generator)
     folder = export_peft(hypernetwork, tmp_path / "plain")
     assert sorted(file.name for file in folder.iterdir()) == ["adapter_config.json", "adapter_model.safetensors"]
@@ -76,15 +76,15 @@ def test_exported_peft_adapter_equals_the_hypernetwork(generator, tmp_path):
     torch.testing.assert_close(residual(generator, loaded(generator, folder)), wanted, rtol=0, atol=1e-5)
 
 
-def test_inner_layers_of_the_same_name_are_unchanged(pipeline_folder, tmp_path):
-    """FLUX's blocks also contain a ``proj_out``."""
+def test_inner_layers_of_the_same_name_are_left_as_they_are(pipeline_folder, tmp_path):
+    """FLUX has a ``proj_out`` in its blocks too."""
     flux = FAMILIES["flux-schnell"].generator(pipeline_folder("flux-schnell"))
     hypernetwork = trained(flux)
     plain = loaded(flux, export_peft(hypernetwork, tmp_path / "plain"))
     torch.testing.assert_close(residual(flux, plain), residual(flux, hypernetwork), rtol=0, atol=1e-5)
 
 
-def test_own_format_is_more_accurate_in_half_precision(generator, tmp_path):
+def test_in_half_precision_our_own_format_is_nearer(generator, tmp_path):
     hypernetwork = trained(generator)
     wanted = residual(generator, hypernetwork)
     generator.network.bfloat16()
@@ -97,7 +97,7 @@ def test_own_format_is_more_accurate_in_half_precision(generator, tmp_path):
 
 
 @pytest.mark.parametrize("pickled", [True, False])
-def test_reference_folder_round_trip_keeps_the_residual(generator, tmp_path, pickled):
+def test_reference_folders_go_both_ways(generator, tmp_path, pickled):
     hypernetwork = trained(generator)
     folder = export_reference(hypernetwork, tmp_path / "theirs", pickled)
     weights = "adapter_model.bin" if pickled else "adapter_model.safetensors"
@@ -110,8 +110,8 @@ def test_reference_folder_round_trip_keeps_the_residual(generator, tmp_path, pic
     assert torch.equal(residual(generator, again), wanted)
 
 
-def test_folder_of_the_reference_trainer_loads(sana, tmp_path):
-    """The trainer's ``add_adapter`` and ``get_peft_model_state_dict`` give keys without peft's prefix."""
+def test_what_the_reference_trainer_writes_is_read(sana, tmp_path):
+    """Its ``add_adapter`` and ``get_peft_model_state_dict`` leave keys without peft's prefix."""
     from peft import LoraConfig, get_peft_model_state_dict
 
     network = copy.deepcopy(sana.network)
@@ -138,8 +138,8 @@ def test_folder_of_the_reference_trainer_loads(sana, tmp_path):
     torch.testing.assert_close(found, residual(sana, network), rtol=0, atol=1e-5)
 
 
-def test_old_adapter_with_lora_on_grouped_convolutions_loads(sana, tmp_path):
-    """Compare with dense convolutions that have the LoRA merged into their weights."""
+def test_old_adapters_reach_grouped_convolutions(sana, tmp_path):
+    """Held against dense convolutions with the LoRA multiplied into them."""
     folder = export_reference(trained(sana), tmp_path / "old")
     draws = torch.Generator().manual_seed(1)
     state, dense = load_file(folder / "adapter_model.safetensors"), copy.deepcopy(sana.network)
@@ -175,7 +175,7 @@ def written(state: dict[str, Tensor], folder: Any) -> Any:
     return folder
 
 
-def test_attach_accepts_reference_folders(pipeline_folder, sana, tmp_path):
+def test_attach_takes_reference_folders(pipeline_folder, sana, tmp_path):
     case, hypernetwork = FAMILIES["sana-sprint"], trained(sana)
     pipe = case.pipe(pipeline_folder("sana-sprint"))
     hypernoise_pl.attach(pipe, export_reference(hypernetwork, tmp_path / "theirs", pickled=True), **case.options)
@@ -186,7 +186,7 @@ def test_attach_accepts_reference_folders(pipeline_folder, sana, tmp_path):
     torch.testing.assert_close(found, wanted, rtol=0, atol=1e-4)
 
 
-def test_unsupported_lora_gives_a_one_line_error(sana, pipeline_folder, tmp_path):
+def test_what_is_no_plain_lora_of_this_network_is_one_clear_line(sana, pipeline_folder, tmp_path):
     folder = export_reference(trained(sana), tmp_path / "theirs")
     config, weights = folder / "adapter_config.json", folder / "adapter_model.safetensors"
     settings, data = json.loads(config.read_text()), weights.read_bytes()

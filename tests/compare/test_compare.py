@@ -119,7 +119,7 @@ def whole(adapters, tmp_path_factory) -> Path:
     return folder
 
 
-def test_every_image_has_a_row_and_a_picture(whole):
+def test_a_row_and_a_picture_for_every_image(whole):
     rows = results(whole)
     labels = list(dict.fromkeys(row["label"] for row in rows))
     assert labels == LABELS
@@ -138,7 +138,7 @@ def test_every_image_has_a_row_and_a_picture(whole):
         assert all(more >= less - 1e-4 for more, less in zip(reward[larger], reward[smaller], strict=True))
 
 
-def test_summary_and_report_hold_the_figures(whole):
+def test_the_summary_and_the_report(whole):
     summary = json.loads((whole / "summary.json").read_text())
     methods = summary["methods"]
     for figures in methods.values():
@@ -159,7 +159,7 @@ def test_summary_and_report_hold_the_figures(whole):
 
 
 @pytest.mark.slow
-def test_killed_and_resumed_comparison_has_the_same_results(whole, adapters, tmp_path):
+def test_killed_and_run_again_nothing_is_lost_doubled_or_different(whole, adapters, tmp_path):
     config = configure(tmp_path / "methods.yaml")
     command = ["compare", f"--config={config}", f"--adapter={adapters['noise']}", "--output=again"]
     process = subprocess.Popen([sys.executable, "-m", "hypernoise_pl", *command], stderr=subprocess.DEVNULL)
@@ -178,7 +178,7 @@ def test_killed_and_resumed_comparison_has_the_same_results(whole, adapters, tmp
 
 
 @pytest.mark.slow
-def test_two_concurrent_processes_make_the_same_report(whole, adapters, tmp_path):
+def test_two_processes_at_once_make_the_same_report(whole, adapters, tmp_path):
     config = configure(tmp_path / "methods.yaml")
     command = [sys.executable, "-m", "hypernoise_pl", "compare", f"--config={config}", "--output=both"]
     command += [f"--adapter={adapters['noise']}"]
@@ -191,7 +191,7 @@ def test_two_concurrent_processes_make_the_same_report(whole, adapters, tmp_path
     assert_alike(results(Path("both")), results(whole))  # one thread sums in another order than two
 
 
-def test_shards_can_run_one_after_the_other(whole, adapters, capsys):
+def test_shards_run_one_after_the_other(whole, adapters, capsys):
     config = configure(Path("methods.yaml"))
     command = [f"--config={config}", f"--adapter={adapters['noise']}", "--output=halves"]
     assert compare(*command, "--shard=1/2") == 0
@@ -211,7 +211,7 @@ def growing(folder: str) -> None:
     Growing(Results(Path(folder)), LABELS, 3, "none", "some words", every=0)()
 
 
-def test_partial_report_has_complete_rows_and_the_remaining_work(whole):
+def test_the_report_of_a_comparison_that_goes_on_has_its_whole_rows_and_says_what_is_left(whole):
     shutil.copytree(whole, "part")
     for name in ("summary.json", "report.html", "parts/ranked@00001.parquet"):
         Path("part", name).unlink()
@@ -236,7 +236,7 @@ def test_partial_report_has_complete_rows_and_the_remaining_work(whole):
     assert not list(whole.glob(SO_FAR)) and not list(Path("part").rglob("*.partial"))
 
 
-def test_partial_reports_take_a_small_share_of_the_time(whole):
+def test_pages_are_written_so_seldom_that_they_take_little_of_the_time(whole):
     shutil.copytree(whole, "part")
     Path("part/parts/ranked@00001.parquet").unlink()
     writes = Growing(Results(Path("part")), LABELS, 3, "none", "some words", every=3600)
@@ -247,7 +247,7 @@ def test_partial_reports_take_a_small_share_of_the_time(whole):
     assert Path("part/report.html").stat().st_mtime_ns == before
 
 
-def test_same_command_without_output_continues_its_folder(adapters, capsys):
+def test_without_a_folder_the_same_command_goes_on_where_it_was(adapters, capsys):
     config = configure(Path("methods.yaml"), METHODS[:2], seeds=1)
     command = [f"--config={config}", f"--adapter={adapters['noise']}"]
     assert compare(*command) == 0
@@ -259,7 +259,7 @@ def test_same_command_without_output_continues_its_folder(adapters, capsys):
     assert f"run folder {first}" in capsys.readouterr().out
 
 
-def test_budget_in_seconds_replaces_budgets_in_evaluations(adapters):
+def test_equal_seconds_instead_of_equal_evaluations(adapters):
     methods = [METHODS[0], {k: v for k, v in METHODS[2].items() if k != "budgets"}, METHODS[4]]
     config = configure(Path("methods.yaml"), methods, seeds=1, unit_size=6)
     assert compare(f"--config={config}", "--output=timed", "--budget-seconds=0.05") == 0
@@ -271,7 +271,7 @@ def test_budget_in_seconds_replaces_budgets_in_evaluations(adapters):
     assert spent["none"] == 1
 
 
-def test_fine_tuned_generator_is_compared(adapters):
+def test_what_was_fine_tuned_is_compared_too(adapters):
     methods = [METHODS[0], {"name": "tuned", "start": "hypernetwork", "adapter": str(adapters["generator"])}]
     config = configure(Path("methods.yaml"), methods, seeds=1)
     assert compare(f"--config={config}", "--output=tuned") == 0
@@ -320,7 +320,7 @@ RANDOM = {"class_path": SEARCH + "random_search.RandomSearch"}
         ),
     ],
 )
-def test_invalid_configuration_gives_a_one_line_error_and_writes_nothing(methods, said, capsys):
+def test_what_is_wrong_is_one_line_and_nothing_is_written(methods, said, capsys):
     config = configure(Path("methods.yaml"), methods)
     assert compare(f"--config={config}", "--output=run") == 2
     error = [line for line in capsys.readouterr().err.splitlines() if "error:" in line]
@@ -328,7 +328,7 @@ def test_invalid_configuration_gives_a_one_line_error_and_writes_nothing(methods
     assert not Path("run").exists()
 
 
-def test_folder_of_another_comparison_is_refused_and_unchanged(whole, adapters, capsys):
+def test_a_folder_of_another_comparison_is_refused_and_left_as_it_is(whole, adapters, capsys):
     before = {file: file.read_bytes() for file in whole.rglob("*") if file.is_file()}
     config = configure(Path("methods.yaml"), seeds=1)
     assert compare(f"--config={config}", f"--adapter={adapters['noise']}", f"--output={whole}") == 2
@@ -336,7 +336,7 @@ def test_folder_of_another_comparison_is_refused_and_unchanged(whole, adapters, 
     assert {file: file.read_bytes() for file in whole.rglob("*") if file.is_file()} == before
 
 
-def test_changed_guidance_is_refused_in_the_same_folder_and_starts_a_new_one_without_output(capsys):
+def test_another_guidance_is_refused_in_the_same_folder_and_starts_its_own_without_one(capsys):
     config = configure(Path("methods.yaml"), METHODS[:1], seeds=1)
     weak, strong = (f"--model.generator.guidance_scale={scale}" for scale in (4.5, 40))
     assert compare(f"--config={config}", weak, "--output=run") == 0
@@ -359,7 +359,7 @@ def test_changed_guidance_is_refused_in_the_same_folder_and_starts_a_new_one_wit
     assert reward[Path("run")] != pytest.approx(reward[second])
 
 
-def test_changed_batch_size_or_device_continues_the_same_folder():
+def test_another_batch_size_and_device_continue_the_same_folder():
     config = configure(Path("methods.yaml"), METHODS[:1], seeds=1)
     assert compare(f"--config={config}", "--output=run") == 0
     Path("run/summary.json").unlink()
@@ -371,8 +371,8 @@ def test_changed_batch_size_or_device_continues_the_same_folder():
     assert len(kept) == len(begun) - 1
 
 
-def test_report_notes_seconds_of_different_thread_counts(monkeypatch):
-    """The resumed command may use another number of threads; its rows' seconds then differ in kind."""
+def test_seconds_of_another_number_of_threads_are_told_of(monkeypatch):
+    """The same command goes on with the threads that are free now; its rows' seconds are no longer of one kind."""
     monkeypatch.setenv("OMP_NUM_THREADS", "1")  # leaves the number of threads as this test sets it
     config, found = configure(Path("methods.yaml"), METHODS[:1], seeds=1), torch.get_num_threads()
     try:
@@ -387,7 +387,7 @@ def test_report_notes_seconds_of_different_thread_counts(monkeypatch):
         torch.set_num_threads(found)
 
 
-def test_comparison_computes_in_the_trainers_precision(capsys):
+def test_a_comparison_computes_in_the_trainers_precision(capsys):
     config = configure(Path("methods.yaml"), METHODS[:1], prompts=4, seeds=1)
     rewards = {}
     for precision in ("32-true", "bf16-mixed"):
@@ -402,7 +402,7 @@ def test_comparison_computes_in_the_trainers_precision(capsys):
     assert "trainer.precision 64-true converts all weights" in capsys.readouterr().err
 
 
-def test_damaged_folder_is_not_continued():
+def test_a_damaged_folder_is_none_to_continue():
     config = configure(Path("methods.yaml"), METHODS[:1], seeds=1)
     damaged = Path("runs/compare/20200101-000000/comparison.json")
     damaged.parent.mkdir(parents=True)
@@ -411,14 +411,14 @@ def test_damaged_folder_is_not_continued():
     assert len(list(Path("runs/compare").glob("*/summary.json"))) == 1 and damaged.read_text() == "{"
 
 
-def test_verifier_with_the_name_of_a_reward_is_refused(capsys):
+def test_a_verifier_may_not_have_the_name_of_a_reward(capsys):
     verifier = {"clip": {"class_path": "hypernoise_pl.rewards.pixels.JPEGSize"}}
     config = configure(Path("methods.yaml"), METHODS[:1], verifiers=verifier)
     assert compare(f"--config={config}", "--output=run") == 2
     assert "compare.verifiers: the name 'clip' is already taken; choose another" in capsys.readouterr().err
 
 
-def test_adapter_of_another_generator_is_refused(sana_folder, capsys):
+def test_an_adapter_of_another_generator_is_refused(sana_folder, capsys):
     other = SanaSprint(str(sana_folder), max_sequence_length=20)
     save_adapter(NoiseHypernetwork(other, LoraOptions(rank=2)), Path("other"))
     config = configure(Path("methods.yaml"))
@@ -428,7 +428,7 @@ def test_adapter_of_another_generator_is_refused(sana_folder, capsys):
     assert not Path("run").exists()
 
 
-def test_empty_prompt_file_and_shards_without_output_are_refused(capsys):
+def test_an_empty_prompt_file_and_shards_without_a_folder(capsys):
     Path("empty.txt").write_text("\n\n")
     flags = ["--data=hypernoise_pl.data.text.TextPrompts", "--data.train=empty.txt"]
     assert compare(*flags, "--output=run") == 2
@@ -441,7 +441,7 @@ def test_empty_prompt_file_and_shards_without_output_are_refused(capsys):
     assert shard_of(None, {"RANK": "1", "WORLD_SIZE": "4"}) == (1, 4) and shard_of(None, {}) == (0, 1)
 
 
-def test_prompt_subset_has_every_tag():
+def test_some_prompts_hold_every_tag():
     prompts = [Prompt(f"{tag} {k}", tag, index=4 * t + k) for t, tag in enumerate("abc") for k in range(4)]
     chosen = stratified_subset(prompts, 7)
     assert len(chosen) == 7 and [p.index for p in chosen] == sorted(p.index for p in chosen)
@@ -450,7 +450,7 @@ def test_prompt_subset_has_every_tag():
 
 
 @pytest.mark.parametrize("counts", [(10, 1), (10, 2, 3), (1, 1, 9)])
-def test_prompt_subset_has_the_requested_size_with_uneven_tags(counts):
+def test_some_prompts_are_as_many_as_asked_for_where_tags_are_uneven(counts):
     prompts = [Prompt(f"{tag} {k}", str(tag)) for tag, count in enumerate(counts) for k in range(count)]
     for wanted in range(1, len(prompts) + 1):
         chosen = stratified_subset(prompts, wanted)
@@ -462,25 +462,25 @@ def test_prompt_subset_has_the_requested_size_with_uneven_tags(counts):
 @pytest.mark.parametrize(
     "flag", ["model.steps=2", "model.images_per_prompt=3", "trainer.limit_test_batches=1", "trainer.overfit_batches=1"]
 )
-def test_flag_that_compare_ignores_is_refused(flag, capsys):
+def test_a_flag_that_a_comparison_would_leave_out_is_refused(flag, capsys):
     assert compare(f"--{flag}") == 2
     assert f"--{flag.partition('=')[0]}: compare ignores it; set compare." in capsys.readouterr().err
 
 
-def test_message_if_the_run_has_other_steps_than_the_methods(capsys):
+def test_a_run_of_other_steps_than_the_methods_is_told_of(capsys):
     config = configure(Path("methods.yaml"), METHODS[:1], prompts=2, seeds=1)
     Path("steps.yaml").write_text("model: {init_args: {steps: 4}}\n")
     assert compare(f"--config={config}", "--config=steps.yaml", "--output=run") == 0
     assert "compare: the run is of 4 steps, every method here of 1; compare.methods sets" in capsys.readouterr().out
 
 
-def test_batch_size_does_not_change_results(whole, adapters):
+def test_batch_size_changes_nothing(whole, adapters):
     config = configure(Path("methods.yaml"), batch_size=3)
     assert compare(f"--config={config}", f"--adapter={adapters['noise']}", "--output=small") == 0
     assert_alike(results(Path("small")), results(whole))
 
 
-def test_method_that_cannot_run_is_skipped_with_a_message(monkeypatch, capsys):
+def test_what_cannot_run_here_is_left_out_with_a_line(monkeypatch, capsys):
     monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     rewriting = {"class_path": SEARCH + "prompt_optimisation.PromptOptimisation"}
@@ -494,7 +494,7 @@ def test_method_that_cannot_run_is_skipped_with_a_message(monkeypatch, capsys):
     assert "is the base and cannot run" in capsys.readouterr().err
 
 
-def test_search_on_latents_decodes_only_the_winner():
+def test_searching_on_latents_decodes_the_winner_alone():
     method = {"name": "latent", "search": RANDOM, "budgets": [6], "verifier": "latent"}
     config = configure(Path("methods.yaml"), [METHODS[0], method], seeds=1)
     assert compare(f"--config={config}", "--output=run") == 0
@@ -503,13 +503,13 @@ def test_search_on_latents_decodes_only_the_winner():
     assert summary["none"]["kid"] is None and summary["latent"]["kid"] is not None  # features measure fidelity
 
 
-def test_null_verifiers_are_refused(capsys):
+def test_no_verifiers_are_an_empty_mapping(capsys):
     assert compare("--compare.verifiers=null", f"--config={configure(Path('methods.yaml'), METHODS[:1])}") == 2
     assert "compare.verifiers: null; write {} for none" in capsys.readouterr().err
 
 
-def test_ensemble_rank_ignores_weight_0_and_prefers_lower_scores_at_negative_weights():
-    """With one member both ensembles choose the same image, for either sign of its weight."""
+def test_ranks_are_of_the_members_alone_and_less_is_better_where_a_weight_is_negative():
+    """With one member both ensembles choose alike, whichever way it counts; what weighs nothing has no say."""
     methods = [METHODS[0], *({"name": by, "search": RANDOM, "budgets": [6], "verifier": by} for by in ENSEMBLES)]
     config = configure(Path("methods.yaml"), methods)
     weights = [
@@ -521,7 +521,7 @@ def test_ensemble_rank_ignores_weight_0_and_prefers_lower_scores_at_negative_wei
     assert compare(f"--config={config}", "--output=other", "--model.reward_weights.clip=0", *weights[1:]) == 2
 
 
-def test_judge_search_uses_each_prompts_own_metadata():
+def test_the_judge_searches_for_what_each_prompt_of_one_text_asks():
     asked = [("circle", "mean"), ("square", "mean"), ("star", "b")]
     prompts = [{"prompt": "a red circle", "tag": tag, "include": [{"class": name, "count": 1}]} for name, tag in asked]
     Path("prompts.json").write_text(json.dumps(prompts))
@@ -542,7 +542,7 @@ def test_judge_search_uses_each_prompts_own_metadata():
     assert judged == {"mean": pytest.approx(fmean(own)), "tag_mean": own[0], "b": own[1]}
 
 
-def test_message_if_the_budget_of_seconds_is_too_small(capsys):
+def test_a_budget_of_seconds_too_small_for_a_search_is_told_of(capsys):
     methods = [METHODS[0], {"name": "walk", "search": {"class_path": SEARCH + "zero_order.ZeroOrder"}}]
     config = configure(Path("methods.yaml"), methods, prompts=1, seeds=1)
     assert compare(f"--config={config}", "--output=run", "--budget-seconds=1e-6") == 0

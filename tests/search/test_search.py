@@ -249,7 +249,7 @@ def written(images: Tensor, prompts: list[str]) -> Tensor:
         (lambda images, prompts: [0.0] * len(images), "must give a tensor of 6 scores for as many images, got a list"),
         (lambda images, prompts: images.mean(), r"must give a tensor of 6 scores .* got shape \[\]"),
         (lambda images, prompts: images[:1].flatten(1).mean(1), r"must give a tensor of 6 scores .* got shape \[1\]"),
-        (written, "the scorer modifies its input images in place"),
+        (written, "the scorer writes into the images that it is given"),
     ],
 )
 def test_a_scorer_that_gives_something_else_is_one_clear_line(scorer, told):
