@@ -56,7 +56,7 @@ def searched(model: Any, search: Search, texts: list[str], chunk: int = CHUNK) -
     """Seconds of a method's run, and the problem it ran on."""
     noise = gaussian(model.generator.noise_shape, range(len(texts)))
 
-    problem = NoiseProblem(model.generator, model.ensemble, texts, noise, search.budget(), chunk=chunk)
+    problem = NoiseProblem(model.generator, model.ensemble, texts, noise, search.nfe(), chunk=chunk)
     start = time.perf_counter()
     search.run(problem)
     problem.answer()
@@ -92,7 +92,7 @@ def calls_of(search: Search, prompts: int) -> list[int]:
         return [1, *[search.neighbours] * search.iterations]
     if isinstance(search, Evolution):
         return [1, *[search.population] * search.generations]
-    return [1] * search.budget()
+    return [1] * search.nfe()
 
 
 def overhead(model: Any, texts: list[str], rounds: int) -> None:

@@ -153,7 +153,7 @@ def check_not_modified(images: Tensor, by: str) -> Iterator[None]:
     before = None if images.is_inference() else images._version
     yield
     if before is not None and images._version != before:
-        raise ValueError(f"{by} modifies its input images in place, which other code shares; clone them first")
+        raise ValueError(f"{by} writes into the images that it is given; other code shares them, so clone them first")
 
 
 def check_shape(name: str, tensor: Tensor, expected: Sequence[int | None]) -> None:

@@ -135,12 +135,12 @@ def test_the_verifier_counts_colours_and_keeps_its_option():
 @pytest.mark.parametrize("steps", [1, 2])
 def test_the_search_spends_its_budget_and_improves_single_elements(shapes, steps):
     search = module("my_search").CoordinateSearch(iterations=12, step=2.0)
-    problem = posed(shapes, search.budget(steps), steps=steps)
+    problem = posed(shapes, search.nfe(steps), steps=steps)
     first = posed(shapes, steps, steps=steps)
     before = first.score(first.draw(1))[:, 0]
     search.run(problem)
     best = problem.answer()
-    assert problem.account.nfe == search.budget(steps) == 25 * steps
+    assert problem.account.nfe == search.nfe(steps) == 25 * steps
     assert not problem.affords(1) and (best.scores > before).all()
     change = (best.noise - problem.start).flatten(1)
     torch.testing.assert_close((change / 2).round(), change / 2, atol=1e-5, rtol=0)  # whole steps of 2
@@ -152,14 +152,14 @@ def test_the_search_spends_its_budget_and_improves_single_elements(shapes, steps
 def test_the_search_is_as_long_as_a_budget_allows_and_does_not_depend_on_the_batch(shapes):
     search = module("my_search").CoordinateSearch(iterations=4)
     for budget in range(3, 30):
-        own = search.within(budget)
-        assert own.budget() <= budget < own.budget() + 2
+        own = search.fit_to(budget)
+        assert own.nfe() <= budget < own.nfe() + 2
     with pytest.raises(ValueError, match="needs a budget of 3 NFE"):
-        search.within(2)
-    together = posed(shapes, search.budget())
+        search.fit_to(2)
+    together = posed(shapes, search.nfe())
     search.run(together)
     for row in range(2):
-        alone = posed(shapes, search.budget(), slice(row, row + 1))
+        alone = posed(shapes, search.nfe(), slice(row, row + 1))
         search.run(alone)
         torch.testing.assert_close(alone.answer().noise[0], together.answer().noise[row], rtol=0, atol=1e-5)
 

@@ -221,11 +221,11 @@ class ComparisonRunner:
                 budgets = [self._budget_for_seconds(method)]
             for budget in budgets:
                 try:
-                    sized = method.search if budget is None else method.search.within(budget, *costs)
+                    sized = method.search if budget is None else method.search.fit_to(budget, *costs)
                 except ValueError as error:
                     raise ConfigError(f"method {method.name!r}: {error}") from None
                 label = method.name if len(budgets) == 1 else f"{method.name}-{budget}"
-                spent = sized.budget(*costs)
+                spent = sized.nfe(*costs)
                 entries.append(Entry(label, method, sized, spent if budget is None else budget, spent))
         return entries
 
@@ -238,14 +238,14 @@ class ComparisonRunner:
     def _budget_for_seconds(self, method: Method) -> int:
         """The budget of a method for the comparison's seconds; its speed is measured once per run folder."""
         costs = self._parts.costs(method)
-        shortest = method.search.shortest(*costs)
+        shortest = method.search.min_nfe(*costs)
         seconds = self.comparison.budget_seconds
         assert seconds is not None
 
         def seconds_per_nfe() -> float:
             unit = self._units()[0]
-            sized = method.search.within(max(2 * shortest, MEASURED_NFE), *costs)
-            spent = sized.budget(*costs)
+            sized = method.search.fit_to(max(2 * shortest, MEASURED_NFE), *costs)
+            spent = sized.nfe(*costs)
             entry = Entry(method.name, method, sized, spent, spent)
             self.measure(entry, unit)  # the first run warms up caches
             rows, _ = self.measure(entry, unit)

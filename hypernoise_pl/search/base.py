@@ -33,33 +33,33 @@ class Search(ABC):
         """Spend the problem's budget."""
 
     @abstractmethod
-    def budget(self, steps: int = 1, drawing: int = 0, verifying: int = 0) -> int:
+    def nfe(self, steps: int = 1, nfe_per_draw: int = 0, nfe_per_score: int = 0) -> int:
         """Network evaluations per prompt that the method makes.
 
         Args:
             steps: evaluations per image of the generator.
-            drawing: evaluations per drawn noise: the adapter's ``nfe``, 0 without an adapter.
-            verifying: evaluations per scored sample: a latent verifier's ``nfe``, else 0.
+            nfe_per_draw: evaluations per drawn noise: the adapter's ``nfe``, 0 without an adapter.
+            nfe_per_score: evaluations per scored sample: a latent verifier's ``nfe``, else 0.
         """
 
     @abstractmethod
-    def within(self, budget: int, steps: int = 1, drawing: int = 0, verifying: int = 0) -> Self:
+    def fit_to(self, budget: int, steps: int = 1, nfe_per_draw: int = 0, nfe_per_score: int = 0) -> Self:
         """The same method at the length that fits a budget of network evaluations.
 
         Raises:
             ValueError: if the budget is below that of the shortest search.
         """
 
-    def shortest(self, steps: int = 1, drawing: int = 0, verifying: int = 0) -> int:
+    def min_nfe(self, steps: int = 1, nfe_per_draw: int = 0, nfe_per_score: int = 0) -> int:
         """The smallest budget of the method.
 
         Raises:
             ValueError: if the steps are too few for the method.
         """
-        self.budget(steps, drawing, verifying)
+        self.nfe(steps, nfe_per_draw, nfe_per_score)
         for budget in itertools.count(1):
             try:
-                self.within(budget, steps, drawing, verifying)
+                self.fit_to(budget, steps, nfe_per_draw, nfe_per_score)
             except ValueError:
                 continue
             return budget

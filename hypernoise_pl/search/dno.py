@@ -58,19 +58,19 @@ class DNO(Search):
                 return
             _, gradient = problem.score_and_grad(start.moved(noise))
             with torch.enable_grad():
-                shuffled = _shuffled(noise, problem.streams.directions(self.shuffles))
+                shuffled = _shuffled(noise, problem.streams.normal(self.shuffles))
                 likely = log_probability(shuffled, self.block).mean(1).sum()
                 (regular,) = torch.autograd.grad(likely, noise)
             noise.grad = -gradient - self.regularity * regular
             optimizer.step()
 
-    def budget(self, steps: int = 1, drawing: int = 0, verifying: int = 0) -> int:
+    def nfe(self, steps: int = 1, nfe_per_draw: int = 0, nfe_per_score: int = 0) -> int:
         """One image an iteration."""
-        return drawing + self.iterations * (steps + verifying)
+        return nfe_per_draw + self.iterations * (steps + nfe_per_score)
 
-    def within(self, budget: int, steps: int = 1, drawing: int = 0, verifying: int = 0) -> Self:
+    def fit_to(self, budget: int, steps: int = 1, nfe_per_draw: int = 0, nfe_per_score: int = 0) -> Self:
         """The search with as many iterations as fit the budget."""
-        return replace(self, iterations=self._count(budget, drawing, steps + verifying))
+        return replace(self, iterations=self._count(budget, nfe_per_draw, steps + nfe_per_score))
 
 
 def log_probability(flat: Tensor, block: int) -> Tensor:

@@ -64,11 +64,11 @@ class Evolution(Search):
         here = importlib.util.find_spec("cmaes") is not None
         return None if here else "the package cmaes; pip install 'hypernoise_pl[compare]' has it"
 
-    def budget(self, steps: int = 1, drawing: int = 0, verifying: int = 0) -> int:
+    def nfe(self, steps: int = 1, nfe_per_draw: int = 0, nfe_per_score: int = 0) -> int:
         """The start and every candidate."""
-        return drawing + (1 + self.generations * self.population) * (steps + verifying)
+        return nfe_per_draw + (1 + self.generations * self.population) * (steps + nfe_per_score)
 
-    def within(self, budget: int, steps: int = 1, drawing: int = 0, verifying: int = 0) -> Self:
+    def fit_to(self, budget: int, steps: int = 1, nfe_per_draw: int = 0, nfe_per_score: int = 0) -> Self:
         """The search with as many generations as fit the budget."""
-        each = steps + verifying
-        return replace(self, generations=self._count(budget, drawing + each, self.population * each))
+        each = steps + nfe_per_score
+        return replace(self, generations=self._count(budget, nfe_per_draw + each, self.population * each))

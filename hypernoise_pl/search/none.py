@@ -15,13 +15,13 @@ class NoSearch(Search):
 
     def run(self, problem: NoiseProblem) -> None:
         """Make the image of the first noise."""
-        problem.settle(problem.draw(1))
+        problem.accept_unscored(problem.draw(1))
 
-    def budget(self, steps: int = 1, drawing: int = 0, verifying: int = 0) -> int:
+    def nfe(self, steps: int = 1, nfe_per_draw: int = 0, nfe_per_score: int = 0) -> int:
         """One noise and one image."""
-        return drawing + steps
+        return nfe_per_draw + steps
 
-    def within(self, budget: int, steps: int = 1, drawing: int = 0, verifying: int = 0) -> Self:
+    def fit_to(self, budget: int, steps: int = 1, nfe_per_draw: int = 0, nfe_per_score: int = 0) -> Self:
         """This search; raises ``ValueError`` if the budget is too small for one image."""
-        self._count(budget, 0, drawing + steps)
+        self._count(budget, 0, nfe_per_draw + steps)
         return self

@@ -84,21 +84,21 @@ class SearchOverPaths(Search):
                 paths.pick(scores.topk(self.paths, 1).indices)
         problem.score_latents(paths.state, paths.start)
 
-    def budget(self, steps: int = 1, drawing: int = 0, verifying: int = 0) -> int:
+    def nfe(self, steps: int = 1, nfe_per_draw: int = 0, nfe_per_score: int = 0) -> int:
         """All steps of the paths, and a prediction of every copy at every stop but the last."""
-        return self.paths * self._each(steps, drawing, verifying)
+        return self.paths * self._each(steps, nfe_per_draw, nfe_per_score)
 
-    def within(self, budget: int, steps: int = 1, drawing: int = 0, verifying: int = 0) -> Self:
+    def fit_to(self, budget: int, steps: int = 1, nfe_per_draw: int = 0, nfe_per_score: int = 0) -> Self:
         """The search with as many paths as fit the budget."""
-        return replace(self, paths=self._count(budget, 0, self._each(steps, drawing, verifying)))
+        return replace(self, paths=self._count(budget, 0, self._each(steps, nfe_per_draw, nfe_per_score)))
 
     def check(self, generator: Generator, steps: int) -> None:
         """Raise ``ValueError`` for too few steps."""
         super().check(generator, steps)
         self.plan(steps)
 
-    def _each(self, steps: int, drawing: int, verifying: int) -> int:
+    def _each(self, steps: int, nfe_per_draw: int, nfe_per_score: int) -> int:
         """Network evaluations of one path."""
         first, _, rounds = self.plan(steps)
-        branches = sum(rounds) + len(rounds) * verifying + len(rounds) - 1
-        return drawing + first + self.copies * branches
+        branches = sum(rounds) + len(rounds) * nfe_per_score + len(rounds) - 1
+        return nfe_per_draw + first + self.copies * branches

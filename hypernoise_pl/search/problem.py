@@ -74,10 +74,10 @@ class NoiseProblem:
 
     def affords(self, candidates: int) -> bool:
         """Whether the budget holds the scoring of a number of candidates per prompt."""
-        return self.account.nfe + candidates * self.nfe_of_scoring <= self.budget
+        return self.account.nfe + candidates * self.nfe_per_candidate <= self.budget
 
     @property
-    def nfe_of_scoring(self) -> int:
+    def nfe_per_candidate(self) -> int:
         """Network evaluations to generate and score one candidate."""
         return self.steps + self._scoring.nfe
 
@@ -100,7 +100,7 @@ class NoiseProblem:
         A method that changes its draws before they are refined (a mirrored draw, for example) changes these, and calls
         ``refined``.
         """
-        noise = self.streams.directions(count)
+        noise = self.streams.normal(count)
         if not self._drawn:
             noise[:, 0], self._drawn = self.start, True
         return Candidates.drawn(noise)
@@ -180,7 +180,7 @@ class NoiseProblem:
             ValueError: if the scores are columns to rank, or do not depend on the noise by differentiable operations.
         """
         self._charge_candidates(len(candidates))
-        self.account.nfe_backward += len(candidates) * self.nfe_of_scoring
+        self.account.nfe_backward += len(candidates) * self.nfe_per_candidate
         found, gradients = [], []
         for noise, seeds, rows in self._chunks(candidates.noise, candidates.seeds):
             with torch.enable_grad():
@@ -194,7 +194,7 @@ class NoiseProblem:
         return self._kept(scores), torch.cat(gradients).view_as(candidates.noise)
 
     @torch.no_grad()
-    def look_ahead(self, states: Tensor, t: float) -> Tensor:
+    def denoise(self, states: Tensor, t: float) -> Tensor:
         """Clean latents [B, N, *Z] seen from states at time t; one evaluation each, nothing is scored.
 
         Raises:
@@ -209,7 +209,7 @@ class NoiseProblem:
         return torch.cat(seen).view_as(states)
 
     @torch.no_grad()
-    def settle(self, candidates: Candidates) -> None:
+    def accept_unscored(self, candidates: Candidates) -> None:
         """Accept the sample of one candidate a prompt as the answer, unscored."""
         self.account.charge(self.budget, self.steps, f"an image of {self.steps} NFE")
         for noise, seeds, rows in self._chunks(candidates.noise, candidates.seeds):
@@ -283,10 +283,10 @@ class NoiseProblem:
         self.account.missing += int(scores.isnan().sum())
 
     def _charge_verifying(self, count: int) -> None:
-        self.account.charge(self.budget, count * (self.nfe_of_scoring - self.steps), f"scoring {count} candidates")
+        self.account.charge(self.budget, count * (self.nfe_per_candidate - self.steps), f"scoring {count} candidates")
 
     def _charge_candidates(self, count: int) -> None:
-        each = self.nfe_of_scoring
+        each = self.nfe_per_candidate
         self.account.charge(self.budget, count * each, f"{count} candidates of {each} NFE")
 
     def _conditioning(self, rows: Tensor) -> Conditioning:

@@ -112,11 +112,11 @@ class PromptOptimisation(Search):
         answer = self.endpoint.ask(messages, form)
         return [" ".join(answer[name].split()) for name in form.fields]
 
-    def budget(self, steps: int = 1, drawing: int = 0, verifying: int = 0) -> int:
+    def nfe(self, steps: int = 1, nfe_per_draw: int = 0, nfe_per_score: int = 0) -> int:
         """The prompt and every rewrite, from one noise."""
-        return drawing + (1 + self.rounds * self.rewrites) * (steps + verifying)
+        return nfe_per_draw + (1 + self.rounds * self.rewrites) * (steps + nfe_per_score)
 
-    def within(self, budget: int, steps: int = 1, drawing: int = 0, verifying: int = 0) -> Self:
+    def fit_to(self, budget: int, steps: int = 1, nfe_per_draw: int = 0, nfe_per_score: int = 0) -> Self:
         """The search with as many rounds as fit the budget."""
-        each = steps + verifying
-        return replace(self, rounds=self._count(budget, drawing + each, self.rewrites * each))
+        each = steps + nfe_per_score
+        return replace(self, rounds=self._count(budget, nfe_per_draw + each, self.rewrites * each))

@@ -36,10 +36,10 @@ class RandomSearch(Search):
             problem.score(problem.draw(count))
             left -= count
 
-    def budget(self, steps: int = 1, drawing: int = 0, verifying: int = 0) -> int:
+    def nfe(self, steps: int = 1, nfe_per_draw: int = 0, nfe_per_score: int = 0) -> int:
         """N noises and images."""
-        return self.candidates * (drawing + steps + verifying)
+        return self.candidates * (nfe_per_draw + steps + nfe_per_score)
 
-    def within(self, budget: int, steps: int = 1, drawing: int = 0, verifying: int = 0) -> Self:
+    def fit_to(self, budget: int, steps: int = 1, nfe_per_draw: int = 0, nfe_per_score: int = 0) -> Self:
         """The search with as many candidates as fit the budget."""
-        return replace(self, candidates=self._count(budget, 0, drawing + steps + verifying))
+        return replace(self, candidates=self._count(budget, 0, nfe_per_draw + steps + nfe_per_score))

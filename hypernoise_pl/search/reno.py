@@ -57,13 +57,13 @@ class ReNO(Search):
             noise.grad = _clipped(self.penalty * _norm_gradient(noise.detach()) - gradient, self.max_grad_norm)
             optimizer.step()
 
-    def budget(self, steps: int = 1, drawing: int = 0, verifying: int = 0) -> int:
+    def nfe(self, steps: int = 1, nfe_per_draw: int = 0, nfe_per_score: int = 0) -> int:
         """One noise, and one image an iteration."""
-        return drawing + self.iterations * (steps + verifying)
+        return nfe_per_draw + self.iterations * (steps + nfe_per_score)
 
-    def within(self, budget: int, steps: int = 1, drawing: int = 0, verifying: int = 0) -> Self:
+    def fit_to(self, budget: int, steps: int = 1, nfe_per_draw: int = 0, nfe_per_score: int = 0) -> Self:
         """The search with as many iterations as fit the budget; backward passes are not in it."""
-        return replace(self, iterations=self._count(budget, drawing, steps + verifying))
+        return replace(self, iterations=self._count(budget, nfe_per_draw, steps + nfe_per_score))
 
 
 def whitened(gradient: Tensor) -> Tensor:

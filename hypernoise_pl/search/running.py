@@ -65,7 +65,7 @@ def run_search(
     """
     nfe_per_draw = 0 if adapter is None else adapter.nfe
     nfe_per_score = scorer.nfe if isinstance(scorer, LatentVerifier) else 0
-    budget = search.budget(steps, nfe_per_draw, nfe_per_score) if budget is None else budget
+    budget = search.nfe(steps, nfe_per_draw, nfe_per_score) if budget is None else budget
     problem = NoiseProblem(generator, scorer, prompts, noise, budget, seed, steps, chunk, adapter)
     with part(lambda: f"{label or search.label}, {problem.account.nfe:,} of {problem.budget:,} NFE"):
         search.run(problem)

@@ -54,20 +54,20 @@ class Steering(Search):
         for _ in range(problem.steps - 1):
             clean = particles.denoise()
             memory, potential = self._potential(memory, problem.preview(clean))
-            chosen = _resampled(potential / self.temperature, problem.streams.uniforms(1))
+            chosen = _resampled(potential / self.temperature, problem.streams.uniform(1))
             particles.pick(chosen)
             memory = memory.gather(1, chosen)
             particles.step(picked(clean, chosen))
         particles.advance(1)
         problem.score_latents(particles.state, particles.start)
 
-    def budget(self, steps: int = 1, drawing: int = 0, verifying: int = 0) -> int:
+    def nfe(self, steps: int = 1, nfe_per_draw: int = 0, nfe_per_score: int = 0) -> int:
         """All steps of every particle."""
-        return self.particles * (drawing + steps * (1 + verifying))
+        return self.particles * (nfe_per_draw + steps * (1 + nfe_per_score))
 
-    def within(self, budget: int, steps: int = 1, drawing: int = 0, verifying: int = 0) -> Self:
+    def fit_to(self, budget: int, steps: int = 1, nfe_per_draw: int = 0, nfe_per_score: int = 0) -> Self:
         """The search with as many particles as fit the budget."""
-        cost = drawing + steps * (1 + verifying)
+        cost = nfe_per_draw + steps * (1 + nfe_per_score)
         return replace(self, particles=1 + self._count(budget, cost, cost))
 
     def check(self, generator: Generator, steps: int) -> None:

@@ -20,13 +20,13 @@ class Streams:
         self._streams = [torch.Generator().manual_seed(seed) for seed in seeds]
         self._like = like
 
-    def directions(self, count: int) -> Tensor:
+    def normal(self, count: int) -> Tensor:
         """[B, N, *Z] standard normal numbers."""
         size = self._like.shape[1:]
         drawn = [torch.stack([torch.randn(size, generator=s) for _ in range(count)]) for s in self._streams]
         return torch.stack(drawn).to(self._like)
 
-    def uniforms(self, count: int) -> Tensor:
+    def uniform(self, count: int) -> Tensor:
         """[B, N] numbers uniform in [0, 1)."""
         return torch.stack([torch.rand(count, generator=s) for s in self._streams]).to(self._like)
 

@@ -42,7 +42,7 @@ class Trajectories:
         Raises:
             BudgetExceeded: before anything is spent, if the budget does not hold them.
         """
-        return self.problem.look_ahead(self.state, self._times[self.place])
+        return self.problem.denoise(self.state, self._times[self.place])
 
     @torch.no_grad()
     def step(self, clean: Tensor) -> None:
@@ -95,7 +95,7 @@ class Trajectories:
     def renoise(self, steps: int) -> None:
         """Take the states a number of steps back by the forward process, each with its own noise."""
         t, self.place = self._times[self.place], self.place - steps
-        noise = self.problem.streams.directions(len(self.start))
+        noise = self.problem.streams.normal(len(self.start))
         self.state = self.generator.renoise(self.state, t, self._times[self.place], noise)
         self._previous = None
         self._copied.zero_()

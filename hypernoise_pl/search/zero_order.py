@@ -42,17 +42,17 @@ class ZeroOrder(Search):
             if not problem.affords(self.neighbours):
                 return
             assert problem.best is not None
-            pivot, directions = problem.best.candidates, problem.streams.directions(self.neighbours)
+            pivot, directions = problem.best.candidates, problem.streams.normal(self.neighbours)
             problem.score(pivot.moved(neighbours(pivot.noise[:, 0], directions, self.cosine)))
 
-    def budget(self, steps: int = 1, drawing: int = 0, verifying: int = 0) -> int:
+    def nfe(self, steps: int = 1, nfe_per_draw: int = 0, nfe_per_score: int = 0) -> int:
         """The pivot and every neighbour."""
-        return drawing + (1 + self.iterations * self.neighbours) * (steps + verifying)
+        return nfe_per_draw + (1 + self.iterations * self.neighbours) * (steps + nfe_per_score)
 
-    def within(self, budget: int, steps: int = 1, drawing: int = 0, verifying: int = 0) -> Self:
+    def fit_to(self, budget: int, steps: int = 1, nfe_per_draw: int = 0, nfe_per_score: int = 0) -> Self:
         """The search with as many moves as fit the budget."""
-        each = steps + verifying
-        return replace(self, iterations=self._count(budget, drawing + each, self.neighbours * each))
+        each = steps + nfe_per_score
+        return replace(self, iterations=self._count(budget, nfe_per_draw + each, self.neighbours * each))
 
 
 def neighbours(pivot: Tensor, directions: Tensor, cosine: float) -> Tensor:

@@ -49,7 +49,7 @@ class GuardedModule(L.LightningModule, ABC):
     def guard_loss(self, loss: Tensor, rollout: Rollout) -> Tensor:
         """Return the loss; if it is not finite, its gradient becomes non-finite too.
 
-        The gradient is summed over micro-steps and processes. All processes therefore see it and skip the same step.
+        The gradient is accumulated over micro-steps and reduced over processes; all processes then skip the same step.
         """
         # the graph is not kept; ``_culprits`` runs the prompts again
         scores = {name: score.detach() for name, score in rollout.scores.items()}

@@ -1,4 +1,4 @@
-"""Adapter folders: PEFT reads them, only their own generator accepts them, failed writes keep the older one."""
+"""Adapters on disk: PEFT can read them, only their own generator takes them, a good one is never lost."""
 
 import copy
 import json
@@ -62,7 +62,7 @@ def test_other_options_of_the_generator_than_those_in_training_are_a_warning(san
 def test_peft_reads_an_adapter_folder_as_its_own(sana_folder, tmp_path):
     from peft import PeftModel
 
-    generator, hypernetwork = trained(sana_folder, mode="absolute")  # the base output stays, as in peft
+    generator, hypernetwork = trained(sana_folder, mode="absolute")  # the base output stays, as peft has it
     folder = save_adapter(hypernetwork, tmp_path / "adapter")
     theirs = PeftModel.from_pretrained(copy.deepcopy(generator.network), folder)
     noise = torch.randn(3, *generator.noise_shape, generator=torch.Generator().manual_seed(0))
@@ -90,7 +90,7 @@ def test_an_adapter_loads_over_its_generator_in_any_precision_and_folder(sana_fo
     load_adapter(folder, half)
 
 
-def test_another_generator_of_the_same_shape_is_refused(sana_folder, tmp_path):
+def test_another_generator_is_refused_even_of_the_same_shape(sana_folder, tmp_path):
     _generator, hypernetwork = trained(sana_folder)
     folder = save_adapter(hypernetwork, tmp_path / "adapter")
     other = sana(sana_folder)
@@ -124,7 +124,7 @@ def test_an_adapter_of_another_rank_scale_or_target_is_refused(sana_folder, tmp_
 
 
 @pytest.mark.parametrize("file", FILES)
-def test_missing_file_is_named(sana_folder, tmp_path, file):
+def test_a_missing_file_is_named(sana_folder, tmp_path, file):
     generator, hypernetwork = trained(sana_folder)
     folder = save_adapter(hypernetwork, tmp_path / "adapter")
     (folder / file).unlink()
@@ -134,7 +134,7 @@ def test_missing_file_is_named(sana_folder, tmp_path, file):
 
 @pytest.mark.parametrize("file", ["adapter_model.safetensors", "hypernoise.json"])
 @pytest.mark.parametrize("keep", [0, 10, 0.5])
-def test_damaged_file_is_named(sana_folder, tmp_path, file, keep):
+def test_a_damaged_file_is_named(sana_folder, tmp_path, file, keep):
     generator, hypernetwork = trained(sana_folder)
     folder = save_adapter(hypernetwork, tmp_path / "adapter")
     data = (folder / file).read_bytes()
@@ -144,7 +144,7 @@ def test_damaged_file_is_named(sana_folder, tmp_path, file, keep):
     assert "\n" not in str(error.value)
 
 
-def test_later_format_is_refused(sana_folder, tmp_path):
+def test_a_later_format_is_refused(sana_folder, tmp_path):
     generator, hypernetwork = trained(sana_folder)
     folder = save_adapter(hypernetwork, tmp_path / "adapter")
     config = json.loads((folder / "hypernoise.json").read_text())
@@ -172,7 +172,7 @@ for limit in (200, 20_000, 100_000_000):
 
 
 @pytest.mark.slow
-def test_full_disk_leaves_the_older_adapter_unchanged(sana_folder, tmp_path):
+def test_a_full_disk_leaves_the_good_adapter_in_place(sana_folder, tmp_path):
     _generator, hypernetwork = trained(sana_folder)
     folder = save_adapter(hypernetwork, tmp_path / "adapter")
     before = {file.name: file.read_bytes() for file in folder.iterdir()}
@@ -193,7 +193,7 @@ def test_full_disk_leaves_the_older_adapter_unchanged(sana_folder, tmp_path):
     assert {file.name: file.read_bytes() for file in folder.iterdir()} == before
 
 
-def test_saving_again_replaces_the_folder(sana_folder, tmp_path):
+def test_saving_again_replaces(sana_folder, tmp_path):
     _generator, hypernetwork = trained(sana_folder)
     folder = save_adapter(hypernetwork, tmp_path / "adapter")
     randomise(hypernetwork, seed=1)
@@ -207,10 +207,10 @@ def test_saving_again_replaces_the_folder(sana_folder, tmp_path):
     assert folder.stat().st_mode == (tmp_path / "like").stat().st_mode  # others may read it
 
 
-def test_folder_of_other_files_is_left_unchanged(sana_folder, tmp_path):
+def test_a_folder_of_other_files_is_left_as_it_is(sana_folder, tmp_path):
     generator, hypernetwork = trained(sana_folder)
     (tmp_path / "mine").mkdir()
-    save_adapter(hypernetwork, str(tmp_path / "mine"))  # an empty folder, given as a string
+    save_adapter(hypernetwork, str(tmp_path / "mine"))  # an empty one, named by a text
     assert torch.equal(
         residual(generator, load_adapter(str(tmp_path / "mine"), generator)), residual(generator, hypernetwork)
     )

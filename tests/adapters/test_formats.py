@@ -41,7 +41,7 @@ def trained(generator: Any, seed: int = 0) -> NoiseHypernetwork:
 
 @torch.no_grad()
 def residual(generator: Any, network: Any) -> Tensor:
-    """The residual of the hypernetwork or of a peft network."""
+    """By the hypernetwork, or by a network of peft's."""
     noise = torch.randn(2, *generator.noise_shape, generator=torch.Generator().manual_seed(SEED))
     conditioning = generator.encode(PROMPTS)
     if isinstance(network, NoiseHypernetwork):
@@ -56,7 +56,7 @@ def loaded(generator: Any, folder: Any) -> Any:
 
 
 def patched(generator: Any, folder: Any) -> Any:
-    """Patch the last layer as the reference implementation's inference does: its own output is dropped."""
+    """By hand, as the reference implementation's inference does: the last layer's own output is dropped."""
     model = loaded(generator, folder)
     last = model.base_model.model.get_submodule(generator.last_layer)
 

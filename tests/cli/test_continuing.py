@@ -8,9 +8,9 @@ import torch
 from lightning.pytorch.callbacks import EMAWeightAveraging
 from lightning.pytorch.cli import ReduceLROnPlateau
 
+from hypernoise_pl.hypernetwork import NoiseHypernetwork
 from hypernoise_pl.lora.generator_lora import GeneratorLora
 from hypernoise_pl.lora.view import LoraOptions
-from hypernoise_pl.module import HyperNoiseModule
 from hypernoise_pl.objective import L2Mean, Objective
 from hypernoise_pl.training.schedules import WarmupCosine
 from tests.tiny import module
@@ -45,7 +45,7 @@ def run(
     **options,
 ):
     """Train to a step, from a checkpoint if there is one; the module, the Trainer and what was seen."""
-    kind, seen = options.pop("kind", HyperNoiseModule), Seen()
+    kind, seen = options.pop("kind", NoiseHypernetwork), Seen()
     defaults = {"lora": LoraOptions(4, 8.0), "objective": Objective(L2Mean(), 1.0, 10.0), "optimizer": sgd()}
     method = module(folder, kind, **{**defaults, **options}).double()
     trainer = L.Trainer(

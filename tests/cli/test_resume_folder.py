@@ -28,8 +28,14 @@ TINY += ["--trainer.callbacks.3.every_n_train_steps=1"]  # of ModelCheckpoint
 
 
 def test_differences_are_named_as_flags_are():
-    before = {"model": {"class_path": "A", "init_args": {"lora": {"rank": 4}, "sizes": [1, 2]}}, "output": "a"}
-    after = {"model": {"class_path": "A", "init_args": {"lora": {"rank": 8}, "sizes": [1, 2, 3]}}, "output": "b"}
+    before = {
+        "model": {"class_path": "A", "init_args": {"adapter": {"lora": {"rank": 4}}, "sizes": [1, 2]}},
+        "output": "a",
+    }
+    after = {
+        "model": {"class_path": "A", "init_args": {"adapter": {"lora": {"rank": 8}}, "sizes": [1, 2, 3]}},
+        "output": "b",
+    }
     assert changes(before, before) == ""
     assert changes(before, after) == "model.adapter.lora.rank 8 (was 4), model.sizes [1, 2, 3] (was [1, 2])"
     lists = {"callbacks": [{"class_path": "A"}]}, {"callbacks": [{"class_path": "A"}, {"class_path": "B"}]}

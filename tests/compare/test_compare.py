@@ -119,7 +119,7 @@ def whole(adapters, tmp_path_factory) -> Path:
     return folder
 
 
-def test_every_image_has_a_row_and_a_picture(whole):
+def test_a_row_and_a_picture_for_every_image(whole):
     rows = results(whole)
     labels = list(dict.fromkeys(row["label"] for row in rows))
     assert labels == LABELS
@@ -138,7 +138,7 @@ def test_every_image_has_a_row_and_a_picture(whole):
         assert all(more >= less - 1e-4 for more, less in zip(reward[larger], reward[smaller], strict=True))
 
 
-def test_summary_and_report_hold_the_figures(whole):
+def test_the_summary_and_the_report(whole):
     summary = json.loads((whole / "summary.json").read_text())
     methods = summary["methods"]
     for figures in methods.values():
@@ -178,7 +178,7 @@ def test_a_killed_comparison_continues_with_the_same_results(whole, adapters, tm
 
 
 @pytest.mark.slow
-def test_two_concurrent_processes_make_the_same_report(whole, adapters, tmp_path):
+def test_two_processes_at_once_make_the_same_report(whole, adapters, tmp_path):
     config = configure(tmp_path / "methods.yaml")
     command = [sys.executable, "-m", "hypernoise_pl", "compare", f"--config={config}", "--output=both"]
     command += [f"--adapter={adapters['noise']}"]
@@ -191,7 +191,7 @@ def test_two_concurrent_processes_make_the_same_report(whole, adapters, tmp_path
     assert_alike(results(Path("both")), results(whole))  # one thread sums in another order than two
 
 
-def test_shards_can_run_one_after_the_other(whole, adapters, capsys):
+def test_shards_run_one_after_the_other(whole, adapters, capsys):
     config = configure(Path("methods.yaml"))
     command = [f"--config={config}", f"--adapter={adapters['noise']}", "--output=halves"]
     assert compare(*command, "--shard=1/2") == 0
@@ -259,7 +259,7 @@ def test_without_output_the_same_command_continues_the_unfinished_folder(adapter
     assert f"run folder {first}" in capsys.readouterr().out
 
 
-def test_budget_in_seconds_replaces_budgets_in_evaluations(adapters):
+def test_equal_seconds_instead_of_equal_evaluations(adapters):
     methods = [METHODS[0], {k: v for k, v in METHODS[2].items() if k != "budgets"}, METHODS[4]]
     config = configure(Path("methods.yaml"), methods, seeds=1, unit_size=6)
     assert compare(f"--config={config}", "--output=timed", "--budget-seconds=0.05") == 0
@@ -359,7 +359,7 @@ def test_another_guidance_is_refused_in_the_same_folder_and_starts_a_new_one_wit
     assert reward[Path("run")] != pytest.approx(reward[second])
 
 
-def test_changed_batch_size_or_device_continues_the_same_folder():
+def test_another_batch_size_and_device_continue_the_same_folder():
     config = configure(Path("methods.yaml"), METHODS[:1], seeds=1)
     assert compare(f"--config={config}", "--output=run") == 0
     Path("run/summary.json").unlink()
@@ -387,7 +387,7 @@ def test_seconds_of_another_number_of_threads_are_reported(monkeypatch):
         torch.set_num_threads(found)
 
 
-def test_comparison_computes_in_the_trainers_precision(capsys):
+def test_a_comparison_computes_in_the_trainers_precision(capsys):
     config = configure(Path("methods.yaml"), METHODS[:1], prompts=4, seeds=1)
     rewards = {}
     for precision in ("32-true", "bf16-mixed"):
@@ -411,14 +411,14 @@ def test_a_damaged_folder_is_not_continued():
     assert len(list(Path("runs/compare").glob("*/summary.json"))) == 1 and damaged.read_text() == "{"
 
 
-def test_verifier_with_the_name_of_a_reward_is_refused(capsys):
+def test_a_verifier_may_not_have_the_name_of_a_reward(capsys):
     verifier = {"clip": {"class_path": "hypernoise_pl.rewards.pixels.JPEGSize"}}
     config = configure(Path("methods.yaml"), METHODS[:1], verifiers=verifier)
     assert compare(f"--config={config}", "--output=run") == 2
     assert "compare.verifiers: the name 'clip' is already taken; choose another" in capsys.readouterr().err
 
 
-def test_adapter_of_another_generator_is_refused(sana_folder, capsys):
+def test_an_adapter_of_another_generator_is_refused(sana_folder, capsys):
     other = SanaSprint(str(sana_folder), max_sequence_length=20)
     save_adapter(NoiseHypernetwork(other, LoraOptions(rank=2)), Path("other"))
     config = configure(Path("methods.yaml"))
@@ -428,7 +428,7 @@ def test_adapter_of_another_generator_is_refused(sana_folder, capsys):
     assert not Path("run").exists()
 
 
-def test_empty_prompt_file_and_shards_without_output_are_refused(capsys):
+def test_an_empty_prompt_file_and_shards_without_a_folder(capsys):
     Path("empty.txt").write_text("\n\n")
     flags = ["--data=hypernoise_pl.data.text.TextPrompts", "--data.train=empty.txt"]
     assert compare(*flags, "--output=run") == 2
@@ -494,7 +494,7 @@ def test_a_method_that_cannot_run_is_skipped_with_a_line(monkeypatch, capsys):
     assert "is the base and cannot run" in capsys.readouterr().err
 
 
-def test_search_on_latents_decodes_only_the_winner():
+def test_searching_on_latents_decodes_the_winner_alone():
     method = {"name": "latent", "search": RANDOM, "budgets": [6], "verifier": "latent"}
     config = configure(Path("methods.yaml"), [METHODS[0], method], seeds=1)
     assert compare(f"--config={config}", "--output=run") == 0
@@ -503,7 +503,7 @@ def test_search_on_latents_decodes_only_the_winner():
     assert summary["none"]["kid"] is None and summary["latent"]["kid"] is not None  # features measure fidelity
 
 
-def test_null_verifiers_are_refused(capsys):
+def test_no_verifiers_are_an_empty_mapping(capsys):
     assert compare("--compare.verifiers=null", f"--config={configure(Path('methods.yaml'), METHODS[:1])}") == 2
     assert "compare.verifiers: null; write {} for none" in capsys.readouterr().err
 
@@ -521,7 +521,7 @@ def test_ensemble_rank_ignores_rewards_of_weight_0_and_reverses_negative_ones():
     assert compare(f"--config={config}", "--output=other", "--model.reward_weights.clip=0", *weights[1:]) == 2
 
 
-def test_judge_search_uses_each_prompts_own_metadata():
+def test_the_judge_searches_for_what_each_prompt_of_one_text_asks():
     asked = [("circle", "mean"), ("square", "mean"), ("star", "b")]
     prompts = [{"prompt": "a red circle", "tag": tag, "include": [{"class": name, "count": 1}]} for name, tag in asked]
     Path("prompts.json").write_text(json.dumps(prompts))

@@ -266,9 +266,9 @@ def test_denoising_gives_clean_latents_at_every_time(family, generator):
 @pytest.mark.parametrize("search", [SearchOverPaths(paths=1, copies=2), SearchOverPaths(1, 2, start=0.6), Steering(2)])
 def test_searches_between_steps_run_on_every_generator(family, generator, search):
     """The score of the answer is that of its image."""
-    problem = NoiseProblem(generator, Brightness(), family.prompts, noise_for(generator), search.budget(4), 1, 4)
+    problem = NoiseProblem(generator, Brightness(), family.prompts, noise_for(generator), search.nfe(4), 1, 4)
     search.run(problem)
-    assert problem.account.nfe == search.budget(4)
+    assert problem.account.nfe == search.nfe(4)
     scores = Brightness()(problem.best.images, family.prompts)
     torch.testing.assert_close(scores, problem.best.scores.flatten(), rtol=1e-4, atol=1e-5)
     assert problem.best.images.isfinite().all()

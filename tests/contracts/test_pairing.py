@@ -38,9 +38,9 @@ def test_searches_are_paired_with_and_without_a_small_refinement(name, generator
     for example in EXAMPLES:
         if steps < least_steps(example):
             continue
-        search, images = with_endpoint(example.within(2 * example.shortest(steps), steps), repeating_url), []
+        search, images = with_endpoint(example.fit_to(2 * example.min_nfe(steps), steps), repeating_url), []
         for adapter in (None, RefinedBy(nudge)):
-            budget = search.budget(steps, int(adapter is not None))
+            budget = search.nfe(steps, int(adapter is not None))
             start = noise_for(generator)
             task = NoiseProblem(
                 generator, Brightness(), FAMILIES[name].prompts, start, budget, 1, steps, adapter=adapter

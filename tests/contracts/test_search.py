@@ -26,14 +26,14 @@ from tests.toy_generator import PROMPTS, ToyGenerator, brightness, start_noise
 STEPS = 4
 CHUNKS = (1, 4, 256)
 AT_STEPS = [(search, steps) for search in EXAMPLES for steps in (1, 2, 4) if steps >= least_steps(search)]
-LOOKING = [search for search in EXAMPLES if search.within(200, STEPS).budget(STEPS) > STEPS]  # at more than one image
+LOOKING = [search for search in EXAMPLES if search.fit_to(200, STEPS).nfe(STEPS) > STEPS]  # at more than one image
 every_method_at_steps = pytest.mark.parametrize(("search", "steps"), AT_STEPS, ids=example_name)
 
 
 def problem(search: Search, steps: int = STEPS, rows=slice(None), scorer=brightness, **options) -> NoiseProblem:
     """A problem with the budget that a method wants."""
     generator = options.pop("generator", None) or ToyGenerator(shrink=0.5)
-    budget = search.budget(steps, int("adapter" in options))
+    budget = search.nfe(steps, int("adapter" in options))
     return NoiseProblem(generator, scorer, PROMPTS[rows], start_noise()[rows], budget, 1, steps, **options)
 
 
@@ -76,19 +76,19 @@ def test_the_answer_does_not_depend_on_the_chunk(search, steps, lengthening_url)
         torch.testing.assert_close(other.latents, best[2].latents, rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("drawing", [0, 1])
+@pytest.mark.parametrize("nfe_per_draw", [0, 1])
 @every_method_at_steps
-def test_network_evaluations_are_those_of_the_budget_formula(search, steps, drawing, lengthening_url):
+def test_network_evaluations_are_those_of_the_budget_formula(search, steps, nfe_per_draw, lengthening_url):
     """A refined draw costs one more, and backward passes are counted apart."""
     adapter = RefinedBy(go_halfway)
-    options = {"adapter": adapter} if drawing else {}
-    for total in (search.budget(steps, drawing), 57, 60):
-        sized = with_endpoint(search.within(total, steps, drawing), lengthening_url)
-        adapter.refined, expected = 0, sized.budget(steps, drawing)
+    options = {"adapter": adapter} if nfe_per_draw else {}
+    for total in (search.nfe(steps, nfe_per_draw), 57, 60):
+        sized = with_endpoint(search.fit_to(total, steps, nfe_per_draw), lengthening_url)
+        adapter.refined, expected = 0, sized.nfe(steps, nfe_per_draw)
         task = searched(sized, steps, **options)
         refined = adapter.refined / len(PROMPTS)
         assert task.account.nfe == expected == task.generator.evaluations / len(PROMPTS) + refined
-        assert refined == expected - sized.budget(steps) and bool(refined) == bool(drawing)
+        assert refined == expected - sized.nfe(steps) and bool(refined) == bool(nfe_per_draw)
         assert task.account.nfe_backward == (expected - refined if search.needs_gradient else 0)
 
 
@@ -97,24 +97,24 @@ def test_the_default_budget_of_a_run_is_that_of_the_formula(search, lengthening_
     search, generator = with_endpoint(search, lengthening_url), ToyGenerator(shrink=0.5)
     noise, adapter = start_noise(), RefinedBy(go_halfway)
     result = run_search(search, generator, brightness, PROMPTS, noise, adapter=adapter, steps=STEPS, seed=1)
-    assert result.account.nfe == search.budget(STEPS, 1)
+    assert result.account.nfe == search.nfe(STEPS, 1)
     assert torch.equal(result.images, searched(search, adapter=adapter).best.images)
 
 
-@pytest.mark.parametrize("verifying", [0, 1])
-@pytest.mark.parametrize("drawing", [0, 1])
+@pytest.mark.parametrize("nfe_per_score", [0, 1])
+@pytest.mark.parametrize("nfe_per_draw", [0, 1])
 @every_method_at_steps
-def test_a_method_within_a_budget_is_the_longest_that_fits(search, steps, drawing, verifying):
-    costs = steps, drawing, verifying
-    shortest, before = search.shortest(*costs), 0
+def test_a_method_within_a_budget_is_the_longest_that_fits(search, steps, nfe_per_draw, nfe_per_score):
+    costs = steps, nfe_per_draw, nfe_per_score
+    shortest, before = search.min_nfe(*costs), 0
     for total in range(shortest, shortest + 60):
-        needed = search.within(total, *costs).budget(*costs)
+        needed = search.fit_to(total, *costs).nfe(*costs)
         assert needed <= total
         assert needed in (before, total) or total == shortest  # one that is longer would have fit before
         before = needed
     for total in (0, shortest - 1):
         with pytest.raises(ValueError, match="needs a budget of"):
-            search.within(total, *costs)
+            search.fit_to(total, *costs)
 
 
 @every_method
@@ -177,11 +177,11 @@ def aligned(images: Tensor, prompts: list[str]) -> Tensor:
 @pytest.mark.parametrize("search", LOOKING, ids=example_name)
 def test_a_known_optimum_is_approached(search, lengthening_url):
     """In two dimensions, from start noises in all directions, 200 evaluations close more than half of the gap."""
-    search, count, scores = with_endpoint(search.within(200, STEPS), lengthening_url), 24, []
+    search, count, scores = with_endpoint(search.fit_to(200, STEPS), lengthening_url), 24, []
     for method in (NoSearch(), search):
         generator = ToyGenerator((2, 1, 1), 0.5, UniformEulerFlow())
         prompts = ["a" * (1 + row % 3) for row in range(count)]
-        start, budget = start_noise(count, 2, 1, 1), method.budget(STEPS)
+        start, budget = start_noise(count, 2, 1, 1), method.nfe(STEPS)
         task = NoiseProblem(generator, aligned, prompts, start, budget, 1, STEPS)
         method.run(task)
         scores.append(aligned(task.answer().images, prompts))
@@ -194,7 +194,7 @@ def test_a_known_optimum_is_approached(search, lengthening_url):
 def test_refined_noise_gives_better_answers_at_equal_cost(search, steps, lengthening_url):
     scores = []
     for options in ({}, {"adapter": RefinedBy(go_halfway)}):
-        sized = with_endpoint(search.within(60, steps, len(options)), lengthening_url)
+        sized = with_endpoint(search.fit_to(60, steps, len(options)), lengthening_url)
         images = searched(sized, steps, generator=ToyGenerator(schedule=UniformEulerFlow()), **options).best.images
         scores.append(brightness(images, PROMPTS))
     assert (scores[1] > scores[0]).all()

@@ -117,9 +117,7 @@ def test_places_of_patches_matter(verifier):
 def test_a_search_finds_the_same_in_chunks_and_decodes_the_winner_alone(verifier, search):
     found = []
     for chunk in (1, 4, 256):
-        problem = NoiseProblem(
-            ToyGenerator((3, 4, 6)), verifier, PROMPTS, latents(), search.budget(), seed=1, chunk=chunk
-        )
+        problem = NoiseProblem(ToyGenerator((3, 4, 6)), verifier, PROMPTS, latents(), search.nfe(), seed=1, chunk=chunk)
         search.run(problem)
         best = problem.answer()
         assert problem.account.decodes == 1

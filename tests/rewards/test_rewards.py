@@ -120,5 +120,5 @@ def test_invalid_images_are_rejected() -> None:
 
 def test_a_reward_that_writes_into_the_images_is_refused() -> None:
     for images in (torch.ones(1, 3, 4, 4), 1.0 * torch.ones(1, 3, 4, 4, requires_grad=True)):
-        with pytest.raises(ValueError, match=r"^Written modifies its input images in place"):
+        with pytest.raises(ValueError, match=r"^Written writes into the images that it is given"):
             Written()(images, [""])

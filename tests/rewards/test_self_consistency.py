@@ -95,35 +95,35 @@ def test_in_a_search_with_the_real_generator_chunks_change_nothing(
 
 
 @every_method
-@pytest.mark.parametrize("drawing", [0, 1])
+@pytest.mark.parametrize("nfe_per_draw", [0, 1])
 def test_every_method_is_sized_with_what_verifying_costs_and_pays_exactly_that(
     search,
-    drawing: int,
+    nfe_per_draw: int,
     features: ImageFeatures,
     lengthening_url: str,
 ) -> None:
     search = with_endpoint(search, lengthening_url)
     scorer, adapter = SelfConsistency(features), RefinedBy(go_halfway)
-    for budget in (search.budget(4, drawing, 1), 62, 71):
-        sized = search.within(budget, 4, drawing, 1)
-        wanted = sized.budget(4, drawing, 1)
+    for budget in (search.nfe(4, nfe_per_draw, 1), 62, 71):
+        sized = search.fit_to(budget, 4, nfe_per_draw, 1)
+        wanted = sized.nfe(4, nfe_per_draw, 1)
         assert wanted <= budget
-        task = problem(scorer, wanted, adapter=adapter if drawing else None)
+        task = problem(scorer, wanted, adapter=adapter if nfe_per_draw else None)
         adapter.refined = 0
         sized.run(task)
         task.answer()
-        assert bool(adapter.refined) == bool(drawing)
+        assert bool(adapter.refined) == bool(nfe_per_draw)
         assert task.account.nfe == wanted == (task.generator.evaluations + adapter.refined) / 3
         assert task.account.decodes == task.generator.decoded / 3 == 2 * task.account.verified + 1
-        assert task.account.nfe_backward == (wanted - drawing if search.needs_gradient else 0)
-    shortest = search.shortest(4, drawing, 1)
-    assert search.within(shortest, 4, drawing, 1).budget(4, drawing, 1) <= shortest
+        assert task.account.nfe_backward == (wanted - nfe_per_draw if search.needs_gradient else 0)
+    shortest = search.min_nfe(4, nfe_per_draw, 1)
+    assert search.fit_to(shortest, 4, nfe_per_draw, 1).nfe(4, nfe_per_draw, 1) <= shortest
     with pytest.raises(ValueError, match="needs a budget of"):
-        search.within(shortest - 1, 4, drawing, 1)
+        search.fit_to(shortest - 1, 4, nfe_per_draw, 1)
 
 
 def test_a_search_sized_without_it_does_not_overdraw(features: ImageFeatures) -> None:
-    task = problem(SelfConsistency(features), RandomSearch(5).budget(4))
+    task = problem(SelfConsistency(features), RandomSearch(5).nfe(4))
     with pytest.raises(BudgetExceeded, match="5 NFE do not fit: 0 of 20"):
         RandomSearch(5).run(task)
     assert task.generator.evaluations == task.generator.decoded == 0
@@ -134,7 +134,7 @@ def test_chunk_size_changes_nothing(search, features: ImageFeatures, lengthening
     search = with_endpoint(search, lengthening_url)
     steps, found = 4, []
     for chunk in (1, 4, 256):
-        task = problem(SelfConsistency(features), search.budget(steps, 0, 1), steps, chunk)
+        task = problem(SelfConsistency(features), search.nfe(steps, 0, 1), steps, chunk)
         search.run(task)
         found.append(task.answer().latents)
     for other in found[:2]:  # the features are in float32, whose rounding four gradient steps enlarge: 2e-4 seen

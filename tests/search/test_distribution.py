@@ -65,9 +65,9 @@ def answers(search, schedule=euler, seed: int = 0, count: int = COUNT) -> Tensor
     generator = EightGaussians(schedule())
     start = torch.randn(count, 2, 1, 1, generator=torch.Generator().manual_seed(seed))
     scorer = equal_scores if search.needs_gradient else RandomScores()
-    problem = NoiseProblem(generator, scorer, ["any"] * count, start, search.budget(STEPS), seed, STEPS, chunk=10_000)
+    problem = NoiseProblem(generator, scorer, ["any"] * count, start, search.nfe(STEPS), seed, STEPS, chunk=10_000)
     search.run(problem)
-    assert problem.account.nfe == search.budget(STEPS) == generator.evaluations / count
+    assert problem.account.nfe == search.nfe(STEPS) == generator.evaluations / count
     return problem.answer().latents
 
 

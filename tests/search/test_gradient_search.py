@@ -12,7 +12,7 @@ from tests.toy_generator import PROMPTS, ToyGenerator, brightness, start_noise
 
 
 def problem(search: Search, scorer=brightness) -> NoiseProblem:
-    return NoiseProblem(ToyGenerator(), scorer, PROMPTS, start_noise(), search.budget(), seed=1)
+    return NoiseProblem(ToyGenerator(), scorer, PROMPTS, start_noise(), search.nfe(), seed=1)
 
 
 def test_reno_equals_one_prompt_at_a_time_with_torch_clipping():

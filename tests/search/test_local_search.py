@@ -22,7 +22,7 @@ def problem(budget: int, steps: int = 1, shrink: float = 0.0) -> NoiseProblem:
 
 
 def searched(search: Search, **options) -> NoiseProblem:
-    task = problem(search.budget(options.get("steps", 1)), **options)
+    task = problem(search.nfe(options.get("steps", 1)), **options)
     search.run(task)
     task.answer()
     return task
@@ -30,7 +30,7 @@ def searched(search: Search, **options) -> NoiseProblem:
 
 def test_neighbours_have_the_norm_of_the_pivot_and_the_given_angle():
     task = problem(budget=1)
-    noises = neighbours(task.start, task.streams.directions(5), 0.95)
+    noises = neighbours(task.start, task.streams.normal(5), 0.95)
     flat, pivot = noises.flatten(2), task.start.flatten(1)[:, None]
     torch.testing.assert_close(flat.norm(dim=-1), pivot.norm(dim=-1).expand(-1, 5))
     torch.testing.assert_close(torch.cosine_similarity(flat, pivot, dim=-1), torch.full((3, 5), 0.95))
@@ -58,7 +58,7 @@ def test_local_search_keeps_the_fresh_noise_of_the_start(search):
 
 
 def test_zero_order_search_continues_from_the_best_of_another_method_with_its_fresh_noise():
-    task = problem(RandomSearch(40).budget(4), steps=4, shrink=0.5)
+    task = problem(RandomSearch(40).nfe(4), steps=4, shrink=0.5)
     RandomSearch(8).run(task)
     seeds = task.best.seeds.clone()
     ZeroOrder(1, 20, cosine=0.999).run(task)

@@ -26,7 +26,7 @@ def problem(budget: int, scorer=brightness, shrink: float = 0.0, **options) -> N
 
 @pytest.mark.parametrize("search", [RandomSearch(13), ReNO(13, lr=5.0), ZeroOrder(6, 2), Evolution(3, 4)])
 def test_the_answer_is_never_worse_than_the_image_of_the_start_noise(search):
-    task = problem(search.budget())
+    task = problem(search.nfe())
     base = brightness(task.generator.generate(task.start, task.conditioning), PROMPTS)
     search.run(task)
     assert (task.best.scores >= base).all() and (task.best.scores > base).any()

@@ -44,9 +44,9 @@ def by_reading(task: NoiseProblem, lengths: range) -> Tensor:
 def test_the_answer_is_the_best_reading_of_the_start_noise_and_costs_the_budget():
     with serving(lengthen) as server:
         method = search(server)
-        task = problem(method.budget())
+        task = problem(method.nfe())
         method.run(task)
-    assert task.account.nfe == task.account.verified == method.budget() == 13
+    assert task.account.nfe == task.account.verified == method.nfe() == 13
     assert task.generator.evaluations == 3 * 13 and len(server.asked) == 9
     assert torch.equal(task.best.noise, task.start)
     scores = by_reading(task, range(1, 16))
@@ -60,7 +60,7 @@ def test_the_answer_is_the_best_reading_of_the_start_noise_and_costs_the_budget(
 def test_a_request_shows_the_prompt_and_the_best_readings_with_their_scores():
     with serving(lengthen) as server:
         method = search(server, shown=3)
-        task = problem(method.budget(), ['say "hi"'])
+        task = problem(method.nfe(), ['say "hi"'])
         method.run(task)
     first, second, third = (parse_request(body) for body in server.asked)
     assert first[0] == second[0] == third[0] == 'say "hi"'
@@ -143,7 +143,7 @@ def test_a_missing_endpoint_is_named_before_anything_is_spent(monkeypatch):
         (PromptOptimisation(ChatEndpoint("m")), "OPENAI_BASE_URL"),
     ]:
         assert said in method.missing()
-        task = problem(method.budget())
+        task = problem(method.nfe())
         with pytest.raises(ValueError, match=f"prompt optimisation cannot run: missing is .*{said}"):
             method.run(task)
         assert task.account.nfe == 0

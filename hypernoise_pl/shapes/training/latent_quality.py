@@ -76,7 +76,7 @@ def run_searches(
         start = gaussian(generator.noise_shape, [seed_of(config.seed, draw, prompt.index) for prompt in prompts])
         for name, (search, scorer) in methods.items():
             if draw < 0:  # an uncounted warm-up fills the rewards' text caches
-                search = search.within(search.shortest())
+                search = search.fit_to(search.min_nfe())
             best = run_search(search, generator, scorer, texts, start, seed=config.seed)
             if draw >= 0:
                 outcome = outcomes[name]

@@ -71,10 +71,10 @@ def record_searches(
     recorder = TraceRecorder(ensemble)
     start = gaussian(generator.noise_shape, [seed_of(seed, index) for index in range(len(texts))])
     walk, climb = ZeroOrder(**config.walk), ReNO(**config.climb)
-    problem = NoiseProblem(generator, recorder, texts, start, config.gaussian + walk.budget(), seed)
+    problem = NoiseProblem(generator, recorder, texts, start, config.gaussian + walk.nfe(), seed)
     RandomSearch(config.gaussian).run(problem)
     walk.run(problem)
-    climb.run(NoiseProblem(generator, recorder, texts, problem.answer().noise, climb.budget(), seed))
+    climb.run(NoiseProblem(generator, recorder, texts, problem.answer().noise, climb.nfe(), seed))
     return recorder
 
 
