@@ -87,7 +87,7 @@ def check_generator(description: dict[str, Any], generator: Generator, folder: P
     if not same or any(abs(one - other) > 0.05 for one, other in zip(*prints)):
         trained = f"{description['generator']['name']} (noise {description['noise_shape']})"
         raise ValueError(
-            f"adapter {folder}: trained with generator {trained}, not with "
+            f"adapter {folder}: trained with generator {trained}, not "
             f"{generator.name} (noise {own['noise_shape']}) or not with these weights; use the adapter's own generator"
         )
     now = trained_options(generator)

@@ -73,7 +73,7 @@ def load_hypernetwork(folder: str | Path, generator: Generator) -> NoiseHypernet
     """
     if read_description(Path(folder))["adapts"] != "noise":
         raise ValueError(
-            f"adapter {folder}: it fine-tunes the generator and does not refine noise; give a noise hypernetwork"
+            f"adapter {folder}: it adapts the generator itself and does not refine noise; give a noise hypernetwork"
         )
     adapter = load_adapter(folder, generator)
     assert isinstance(adapter, NoiseHypernetwork)
