@@ -84,6 +84,10 @@ def _image_reward(folder: Path) -> Verifier:
     return ImageReward(str(original_blip.save(folder)), str(folder / "tokenizer"))
 
 
+def _weighted_sum(folder: Path) -> Verifier:
+    return WeightedSum({"bright": Brightness(), "red": Redness()}, {"bright": 1.0, "red": -0.5})
+
+
 def _hpsv3(folder: Path) -> Verifier:
     return HPSv3(str(zoo.hpsv3(folder)), str(folder), dtype="float32")
 
@@ -100,6 +104,7 @@ MEMBERS = {
     "classifier": Member(lambda folder: ImageClassifier(str(vision.vit(folder, classes=True))), CLASSES),
     "redness": Member(lambda folder: Redness(), PROMPTS),
     "brightness": Member(lambda folder: Brightness(), PROMPTS),
+    "weighted_sum": Member(_weighted_sum, PROMPTS),
     "jpeg": Member(lambda folder: JPEGSize(), PROMPTS),
     "oracle": Member(_oracle, PROMPTS),
     "ocr": Member(lambda folder: TextAccuracy(), ['a sign that says "NEWS"'] * 4, _words),
@@ -122,7 +127,6 @@ def images(request: pytest.FixtureRequest) -> torch.Tensor:
 def test_every_verifier_of_the_package_has_an_example(tmp_path_factory: pytest.TempPathFactory) -> None:
     classes = concrete_classes(Verifier, rewards)
     classes -= {VisionLanguageGrader}  # asks a server: tests/rewards/test_grader.py starts one
-    classes -= {WeightedSum}  # its members are verifiers: tests/rewards/test_rewards.py
     examples = {type(member.make(tmp_path_factory.mktemp("one"))) for member in MEMBERS.values()}
     missing = without_example(classes, examples)
     assert not missing, f"{missing}: add an example to MEMBERS in {Path(__file__).name}"
@@ -137,7 +141,12 @@ def test_a_verifier_gives_one_score_an_image_in_single_precision(
         assert scores.shape == (count,) and scores.dtype == torch.float32
         assert scores.isfinite().all()
     assert verifier(images, prompts).unique().numel() == 4
-    low, high = verifier.score_range
+
+
+def test_every_verifier_but_a_sum_of_others_states_its_usual_range(made: tuple[Verifier, list[str]]) -> None:
+    verifier, _ = made
+    parts = [part for part in verifier.modules() if isinstance(part, Verifier)]
+    low, high = parts[-1].score_range  # the members of a sum come after it
     assert low < high
 
 
