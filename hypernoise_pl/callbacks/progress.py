@@ -16,7 +16,7 @@ import torch
 from hypernoise_pl.callbacks.evaluate import Evaluate
 from hypernoise_pl.callbacks.image_grid import ImageGrid
 from hypernoise_pl.metrics.intervals import interval_in_words
-from hypernoise_pl.progress import EVERY, Curve, Steps, say
+from hypernoise_pl.progress import LINE_SECONDS, Sparkline, Steps, say
 from hypernoise_pl.report.rows import JUDGE, WEIGHTED
 from hypernoise_pl.report.summary import gain, quality
 
@@ -42,7 +42,7 @@ class Progress(L.Callback):
             a training of fewer steps.
     """
 
-    def __init__(self, every: float = EVERY) -> None:
+    def __init__(self, every: float = LINE_SECONDS) -> None:
         if not every >= 0:
             raise ValueError(f"Progress: every must be at least 0 seconds, got {every}")
         self.every = every
@@ -54,7 +54,7 @@ class Progress(L.Callback):
         self._said = math.nan  # reward of the last line
         self._images = 0  # of the step under way, in all processes
         self._images_a_step = 0
-        self._curve, self._newest = Curve(), deque[float](maxlen=SMOOTHED)  # mean rewards of steps
+        self._curve, self._newest = Sparkline(), deque[float](maxlen=SMOOTHED)  # mean rewards of steps
         self._step: list[float] = []  # rewards of the step under way
         self._validated = ""
         self._warm = 0.0  # seconds of work until the first steps were done
@@ -63,7 +63,7 @@ class Progress(L.Callback):
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Begin at the step of the run."""
         self._rewards, self._said, self._images, self._images_a_step = [], math.nan, 0, 0
-        self._curve, self._newest, self._step, self._validated = Curve(), deque(maxlen=SMOOTHED), [], ""
+        self._curve, self._newest, self._step, self._validated = Sparkline(), deque(maxlen=SMOOTHED), [], ""
         device = pl_module.device
 
         def note() -> str:
@@ -102,11 +102,11 @@ class Progress(L.Callback):
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Print the last line."""
-        self._close(said=True)
+        self._close(finished=True)
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
         """Clear the live view before the error message."""
-        self._close(said=False)
+        self._close(finished=False)
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Pause the training, and count batches."""
@@ -128,7 +128,7 @@ class Progress(L.Callback):
         if self._batches is None:
             return
         in_lines = self._batches.in_lines
-        self._batches.close(said=self._fit is None)
+        self._batches.close(finished=self._fit is None)
         self._batches = None
         if self._fit is not None:
             self._validated = f"step {trainer.global_step:,}, {_gain(trainer)}"
@@ -149,7 +149,7 @@ class Progress(L.Callback):
 
     def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Print the last line."""
-        self._close(said=True)
+        self._close(finished=True)
 
     def _begin(self, trainer: L.Trainer, name: str, batches: Sequence[float]) -> None:
         total = int(sum(batches)) if math.isfinite(sum(batches)) else None
@@ -185,7 +185,7 @@ class Progress(L.Callback):
 
     def _facts(self, trainer: L.Trainer, device: torch.device) -> list[list[str]]:
         """Lines below the bar of the live view."""
-        reward = f"reward {fmean(tuple(self._newest)):.3f} {self._curve.drawn(CURVE)}".rstrip() if self._newest else ""
+        reward = f"reward {fmean(tuple(self._newest)):.3f} {self._curve.draw(CURVE)}".rstrip() if self._newest else ""
         memory = peak_memory(device) if device.type == "cuda" else process_memory()
         lines = [[reward, *self._speed(), memory]]
         if self._validated:
@@ -196,7 +196,7 @@ class Progress(L.Callback):
         return [*lines, *([f"{name}: {file}"] for name, file in files.items() if file is not None)]
 
     def _speed(self) -> list[str]:
-        pace = None if self._fit is None else self._fit.pace()
+        pace = None if self._fit is None else self._fit.seconds_per_unit()
         return [f"{_rate(self._images_a_step / pace)} images/s"] if pace is not None and self._images_a_step else []
 
     def _say(self, trainer: L.Trainer, seconds: float) -> None:
@@ -206,10 +206,10 @@ class Progress(L.Callback):
             steps = f"steps {self._first + 1} to {trainer.global_step}"
             say(f"fit: {seconds:.3g} s a step ({steps}): {spoken(seconds * left)} for the {left} steps left")
 
-    def _close(self, said: bool) -> None:
+    def _close(self, finished: bool) -> None:
         for steps in (self._batches, self._fit):
             if steps is not None:
-                steps.close(said)
+                steps.close(finished)
         self._batches = self._fit = None
 
 

@@ -9,7 +9,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 
-from hypernoise_pl.progress.truncation import counted
+from hypernoise_pl.progress.truncation import collect_truncations
 
 _WARNINGS = (
     ".*does not have many workers.*",
@@ -51,10 +51,10 @@ def quiet(verbose: bool) -> Iterator[None]:
 @contextlib.contextmanager
 def count_cut_prompts() -> Iterator[None]:
     """Print at the end, on the first process, the share of prompts that each text encoder has cut."""
-    with counted() as encoders:
+    with collect_truncations() as encoders:
         try:
             yield
         finally:
             if int(os.environ.get("LOCAL_RANK", 0)) == 0:
-                for line in filter(None, (encoder.share() for encoder in encoders)):
+                for line in filter(None, (encoder.summary() for encoder in encoders)):
                     print(f"warning: {line}", file=sys.stderr)

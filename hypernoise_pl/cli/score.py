@@ -31,9 +31,9 @@ from hypernoise_pl.score.journal import SETTINGS, Journal
 from hypernoise_pl.score.left_out import LeftOut
 from hypernoise_pl.score.page import write_page
 from hypernoise_pl.score.running import device, run
-from hypernoise_pl.score.sources import Images, find_images, only
+from hypernoise_pl.score.sources import Images, find_images, select_method
 from hypernoise_pl.score.summary import summarise
-from hypernoise_pl.score.table import left_out, table
+from hypernoise_pl.score.table import left_out_lines, table
 from hypernoise_pl.system.files import lock_folder, new_run, write_text
 from hypernoise_pl.system.signals import Stopped
 
@@ -86,7 +86,9 @@ def score_images(options: Options, flags: Sequence[str]) -> dict[str, Any] | Non
     say(f"score: {len(images.files)} images, {benchmark.title} by {benchmark.judged_by()}\nscore: run folder {folder}")
     with lock_folder(folder / f"share-{shard[0]}-of-{shard[1]}"):  # removed at the end
         scored, left, complete = run(benchmark.to(device()), images.files, journal, options.batch_size, shard)
-    if not complete:
+    if complete:
+        journal.remove_locks()
+    else:
         say(f"shard {shard[0]} of {shard[1]} is done; the last one to finish writes the summary in {folder}")
         return None
     facts = {
@@ -97,7 +99,7 @@ def score_images(options: Options, flags: Sequence[str]) -> dict[str, Any] | Non
         "binary": benchmark.binary,
         "images_from": str(options.images),
     }
-    left = [*images.left, *left]
+    left = [*images.left_out, *left]
     if against:
         return _write_fidelity(folder, facts | {"against": str(options.against or against)}, scored, left, against)
     return _write(folder, facts, (scored, left, images.prompts), benchmark.results)
@@ -122,9 +124,9 @@ def _images(options: Options, cls: type[Benchmark], arguments: Mapping[str, Any]
     assert options.images is not None
     prompts = None if options.metadata is None else cls.read(options.metadata, **arguments)
     images = find_images(options.images, cls.layout(**arguments), prompts)
-    images = images if options.method is None else only(images, options.method)
+    images = images if options.method is None else select_method(images, options.method)
     if issubclass(cls, FidelityBenchmark):
-        return fidelity.with_against(images, options.against)
+        return fidelity.add_reference(images, options.against)
     if options.against is not None:
         raise ValueError(f"--against: {options.benchmark} holds images against none; fidelity does")
     return images, ""
@@ -151,7 +153,7 @@ def _score_detections(options: Options, flags: Sequence[str]) -> dict[str, Any]:
             config = benchmark_config("geneval", [*read_flags(flags)])
             colours = build_part(config, "colours", ClipColours).to(device())
     with phase("score: judging the detections"):
-        scored = geneval.score(detections, metadata, options.images, colours)
+        scored = geneval.score_detections(detections, metadata, options.images, colours)
     facts = {
         "benchmark": "geneval",
         "title": "GenEval",
@@ -205,7 +207,7 @@ def _write(
     with_files = [each for each in scored if each.image.path.is_file()]
     page = write_page(folder, summary, with_files, left) if with_files else None
     write_text(folder / SUMMARY, json.dumps(summary, indent=1) + "\n")
-    lines = [table(summary), "", *([left_out(summary, left)] if left else [])]
+    lines = [table(summary), "", *([left_out_lines(summary, left)] if left else [])]
     lines += [f"results      {file}" for file in written.values()]
     lines += [f"page         {page}"] if page else []
     say("\n".join([*lines, f"summary      {folder / SUMMARY}"]))
@@ -218,7 +220,7 @@ def _write_fidelity(
     """Write and print the figures of sets of images; gives the contents of ``summary.json``."""
     summary = facts | fidelity.summarise(scored, left, against)
     write_text(folder / SUMMARY, json.dumps(summary, indent=1) + "\n")
-    lines = [fidelity.table(summary), "", *([left_out(summary, left)] if left else [])]
+    lines = [fidelity.table(summary), "", *([left_out_lines(summary, left)] if left else [])]
     say("\n".join([*lines, f"summary      {folder / SUMMARY}"]))
     return summary
 

@@ -1,89 +1,89 @@
-"""How fast counted work goes, and when it ends."""
+"""Measures the speed of counted work and estimates its end."""
 
 from __future__ import annotations
 
 import time
 from collections import deque
 
-RECENT = 2  # marks whose pace is that of the estimate
+KEPT_MARKS = 2  # marks from which the recent speed is measured
 
 
 def clock(seconds: float) -> str:
-    """A duration as 3:12, or 1:03:12 from an hour on."""
+    """Format a duration as 3:12, or as 1:03:12 from one hour on."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 class Pace:
-    """Units done over the seconds of their work; pauses do not count.
+    """Counts finished units and their seconds of work, without pauses.
 
     Args:
-        total: units in all; None where nobody knows.
-        done: units that were done before.
+        total: number of units; None if unknown.
+        done: number of units that are already done.
     """
 
     def __init__(self, total: int | None, done: int = 0) -> None:
         self.total, self.done = total, done
         self._first = done
-        self._began = time.monotonic()
-        self._paused: float | None = None  # when the work began to wait for other work; None while it goes on
-        self._waited = 0.0
-        self._advanced = 0.0  # seconds of work when the newest unit was done
-        self._marks = deque([(0.0, done)], RECENT)  # seconds of work and units done
+        self._start = time.monotonic()
+        self._paused: float | None = None  # start of the current pause; None outside a pause
+        self._pauses = 0.0  # seconds of all pauses
+        self._advanced = 0.0  # seconds of work until the newest unit
+        self._marks = deque([(0.0, done)], KEPT_MARKS)  # seconds of work and units done
 
     @property
     def paused(self) -> bool:
-        """Whether the work waits for other work."""
+        """Whether the work is paused."""
         return self._paused is not None
 
     def advance(self, count: int) -> None:
-        """So many more units are done."""
+        """Count finished units."""
         self.done += count
         self._advanced = self.worked()
 
     def pause(self) -> None:
-        """Other work begins, whose time is not this one's pace."""
+        """Start a pause, in which other work runs."""
         self._paused = time.monotonic()
 
     def resume(self) -> None:
-        """The other work is done."""
+        """End a pause."""
         if self._paused is not None:
-            self._waited += time.monotonic() - self._paused
+            self._pauses += time.monotonic() - self._paused
             self._paused = None
 
-    def lasted(self) -> float:
-        """Seconds since the beginning."""
-        return time.monotonic() - self._began
+    def elapsed(self) -> float:
+        """Seconds since the start."""
+        return time.monotonic() - self._start
 
     def worked(self) -> float:
-        """Seconds since the beginning, without pauses."""
-        return self.lasted() - self._waited
+        """Seconds since the start, without pauses."""
+        return self.elapsed() - self._pauses
 
-    def of_late(self) -> float | None:
-        """Seconds of work a unit since the mark before the newest; None before the first unit is done."""
-        then, before = self._marks[0]
-        if self.done <= before:
+    def seconds_per_unit(self) -> float | None:
+        """Recent seconds of work per unit, measured from the oldest kept mark; None before the first unit."""
+        then, done = self._marks[0]
+        if self.done <= done:
             return None
-        return max(1e-9, self._advanced - then) / (self.done - before)
+        return max(1e-9, self._advanced - then) / (self.done - done)
 
-    def left(self) -> float | None:
-        """Seconds until the end, with the usual share of other work; None if there is nothing to tell it by."""
-        pace = self.of_late()
+    def remaining(self) -> float | None:
+        """Estimated seconds until the end, with pauses as frequent as before; None if there is no estimate."""
+        pace = self.seconds_per_unit()
         if pace is None or self.total is None:
             return None
-        return (self.total - self.done) * (pace + self._waited / (self.done - self._first))
+        return (self.total - self.done) * (pace + self._pauses / (self.done - self._first))
 
-    def mark(self, after: float = 0.0) -> None:
-        """Have the pace be that since the mark before.
+    def mark(self, min_seconds: float = 0.0) -> None:
+        """Set a mark from which the speed is measured.
 
         Args:
-            after: seconds of work since the newest mark before which nothing is marked.
+            min_seconds: seconds of work since the newest mark; below it no mark is set.
         """
-        then, before = self._marks[-1]
-        if self.done > before and self._advanced - then >= after:
+        then, done = self._marks[-1]
+        if self.done > done and self._advanced - then >= min_seconds:
             self._marks.append((self._advanced, self.done))
 
-    def forget(self) -> None:
-        """Have the pace be that of the whole."""
-        self._marks = deque([(0.0, self._first)], RECENT)
+    def clear_marks(self) -> None:
+        """Remove all marks: the speed is then that of the whole work."""
+        self._marks = deque([(0.0, self._first)], KEPT_MARKS)

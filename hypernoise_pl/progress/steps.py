@@ -1,4 +1,4 @@
-"""Work that is counted or has a name: a row of the live view in a terminal, lines elsewhere."""
+"""Progress of counted work and of named phases: rows of the live view in a terminal, lines elsewhere."""
 
 from __future__ import annotations
 
@@ -9,39 +9,40 @@ from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Self
 
+from hypernoise_pl.progress.drawing import Row
 from hypernoise_pl.progress.pace import Pace, clock
-from hypernoise_pl.progress.picture import Row
-from hypernoise_pl.progress.terminal import first_process, in_terminal, ticks, view
+from hypernoise_pl.progress.terminal import first_process, in_terminal, repeating, view
 
-EVERY = 60.0  # seconds between two lines
-LATE = 5.0  # seconds of work between two marks of the pace, in a terminal
-LONG = 5.0  # seconds from which a terminal keeps a line of a phase that is over
+LINE_SECONDS = 60.0  # between two lines
+MARK_SECONDS = 5.0  # of work between two marks of the speed, in a terminal
+LONG_PHASE_SECONDS = 5.0  # a longer phase leaves a line in the terminal
 
-_open: list[Steps] = []  # what is shown now, the innermost last
+_open: list[Steps] = []  # shown work, the innermost last
 
 
 def say(text: str) -> None:
-    """Print a line at once, above the view of a terminal."""
+    """Print a line immediately; in a terminal it appears above the live view."""
     sys.stdout.write(f"{text}\n")
     sys.stdout.flush()
 
 
 class Steps:
-    """Work that is counted: a row in a terminal; elsewhere a line at its start, one a minute and one at its end.
+    """Progress of counted work.
 
-    Left by an exception it says nothing more, but for the line that a terminal keeps of the outermost work.
+    In a terminal it is a row of the live view; elsewhere it prints a line at the start, one per minute and one at the
+    end. An exception suppresses the last line, except the one that the outermost work leaves in a terminal.
 
     Args:
-        name: of the work, first in every line.
-        total: units in all; None where nobody knows.
-        unit: what is counted.
-        done: units that were done before.
-        note: what a line says besides, asked for whenever one is written, by any thread.
-        form: how a line counts.
-        every: seconds between two lines; 0 for one at every advance.
-        shown: whether this process shows anything; None for the first process alone.
-        facts: what a terminal shows below the bar, asked for at every picture, by any thread; each inner list is a
-            line or more. None for the note.
+        name: name of the work, at the start of each line.
+        total: number of units; None if unknown.
+        unit: name of the units.
+        done: number of units that are already done.
+        note: function that gives an additional text for each line; any thread may call it.
+        form: format of the count.
+        every: seconds between two lines; 0 for one line per advance.
+        shown: whether this process shows progress; None for the first process only.
+        facts: function that gives the texts below the bar for each frame, one inner list per line; any thread may
+            call it. None to show the note.
     """
 
     def __init__(
@@ -52,16 +53,16 @@ class Steps:
         done: int = 0,
         note: Callable[[], str] | None = None,
         form: str = "{done:,}{of} {unit}",
-        every: float = EVERY,
+        every: float = LINE_SECONDS,
         shown: bool | None = None,
         facts: Callable[[], list[list[str]]] | None = None,
     ) -> None:
         self.name, self.total, self.unit = name, total, unit
-        self.part: str | Callable[[], str] | None = None  # what is being done now, of a unit that takes long
+        self.part: str | Callable[[], str] | None = None  # current part of a long unit
         self._note, self._form, self._every, self._facts = note, form, every, facts
-        self._count = Pace(total, done)
+        self._pace = Pace(total, done)
         self._lock = threading.RLock()
-        self._ticking = contextlib.ExitStack()
+        self._timer = contextlib.ExitStack()
         self.shown = first_process() if shown is None else shown
         self.in_view = self.shown and in_terminal()
         if not self.shown:
@@ -73,20 +74,20 @@ class Steps:
         else:
             say(self._line())
             if every > 0:
-                self._ticking.enter_context(ticks(every, self._tick))
+                self._timer.enter_context(repeating(every, self._tick))
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self, error_type: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close(said=kind is None)
+        self.close(finished=error_type is None)
 
     @property
     def done(self) -> int:
-        """Units done."""
-        return self._count.done
+        """Number of finished units."""
+        return self._pace.done
 
     @property
     def in_lines(self) -> bool:
@@ -94,114 +95,114 @@ class Steps:
         return self.shown and not self.in_view
 
     def advance(self, count: int = 1) -> None:
-        """So many more units are done."""
+        """Count finished units."""
         with self._lock:
-            self._count.advance(count)
+            self._pace.advance(count)
             if self.in_view:
-                self._count.mark(after=LATE)
+                self._pace.mark(min_seconds=MARK_SECONDS)
             elif self.shown and self._every <= 0:
                 say(self._line())
 
     def pause(self) -> None:
-        """Other work begins, whose time is not this one's pace."""
+        """Start a pause, in which other work runs."""
         with self._lock:
-            self._count.pause()
+            self._pace.pause()
 
     def resume(self) -> None:
-        """The other work is done."""
+        """End a pause."""
         with self._lock:
-            self._count.resume()
+            self._pace.resume()
 
-    def close(self, said: bool = True) -> None:
-        """End it.
+    def close(self, finished: bool = True) -> None:
+        """Remove the work from the view, or print its last line.
 
         Args:
-            said: whether it came to its end, so that a log has a line for it.
+            finished: whether the work is finished; unfinished work prints no last line in a log.
         """
-        self._ticking.close()
+        self._timer.close()
         if not self.shown or self not in _open:
             return
         _open.remove(self)
         if self.in_view:
-            view.drop(self._row)
-        if said if not self.in_view else not self._nested:
-            self._count.forget()
-            say(self._line(f"{'in' if said else 'after'} {clock(self._count.lasted())}"))
+            view.remove(self._row)
+        if not self._nested if self.in_view else finished:
+            self._pace.clear_marks()
+            say(self._line(f"{'in' if finished else 'after'} {clock(self._pace.elapsed())}"))
 
     def worked(self) -> float:
-        """Seconds since the beginning, without pauses."""
-        return self._count.worked()
+        """Seconds since the start, without pauses."""
+        return self._pace.worked()
 
-    def pace(self) -> float | None:
-        """Seconds of work a unit, of late; None before the first unit is done."""
-        return self._count.of_late()
+    def seconds_per_unit(self) -> float | None:
+        """Recent seconds of work per unit; None before the first unit."""
+        return self._pace.seconds_per_unit()
 
-    def left(self) -> float | None:
-        """Seconds until the end, with the usual share of other work; None if there is nothing to tell it by."""
-        return self._count.left()
+    def remaining(self) -> float | None:
+        """Estimated seconds until the end, with pauses as frequent as before; None if there is no estimate."""
+        return self._pace.remaining()
 
     def _counted(self) -> str:
         of = "" if self.total is None else f" of {self.total:,}"
         return self._form.format(done=self.done, of=of, unit=self.unit)
 
     def _line(self, end: str | None = None) -> str:
-        """The state in words; ``end`` is said in the place of the time that is left."""
+        """The state as a line; ``end`` replaces the remaining time."""
         share = "" if self.total is None else f" ({100 * self.done // max(1, self.total)} %)"
-        parts = [f"{self.name}: {self._counted()}{share}", *_asked(self._note, self.part)]
-        left, seconds = self.left(), self._count.lasted()
+        parts = [f"{self.name}: {self._counted()}{share}", *_texts(self._note, self.part)]
+        remaining, seconds = self.remaining(), self._pace.elapsed()
         if end is not None:
             parts.append(end)
-        elif left is not None and self.done < (self.total or 0):
-            parts.append(f"{clock(left)} left")
-        elif seconds >= 1 and left is None:
+        elif remaining is not None and self.done < (self.total or 0):
+            parts.append(f"{clock(remaining)} left")
+        elif seconds >= 1 and remaining is None:
             parts.append(f"{clock(seconds)} so far")
-        self._count.mark()
+        self._pace.mark()
         return ", ".join(parts)
 
     def _row(self) -> Row:
         with self._lock:
-            left = self.left()
-            over = left is None or self.done >= (self.total or 0)
-            time = f"{clock(self._count.lasted())} so far" if over else f"{clock(left or 0.0)} left"
-            words = f"{self._counted()}  {'waits' if self._count.paused else time}"
+            remaining = self.remaining()
+            no_estimate = remaining is None or self.done >= (self.total or 0)
+            time = f"{clock(self._pace.elapsed())} so far" if no_estimate else f"{clock(remaining or 0.0)} left"
+            status = f"{self._counted()}  {'waits' if self._pace.paused else time}"
             share = None if self.total is None else self.done / max(1, self.total)
-            facts = [_asked(self._note)] if self._facts is None else self._facts()
-            return Row(self.name, share, words, [*facts, _asked(self.part)])
+            facts = [_texts(self._note)] if self._facts is None else self._facts()
+            return Row(self.name, share, status, [*facts, _texts(self.part)])
 
     def _tick(self) -> None:
         with self._lock:
-            if not self._count.paused:
+            if not self._pace.paused:
                 say(self._line())
 
 
 @contextlib.contextmanager
 def phase(name: str) -> Iterator[None]:
-    """Name work of unknown length: a row in a terminal; elsewhere a line at its start, and one a minute."""
+    """Show work of unknown length: a row in a terminal; elsewhere a line at its start and one per minute."""
     if not first_process():
         yield
         return
-    lasting = Pace(None)
+    pace = Pace(None)
     if not in_terminal():
         say(name)
-        with ticks(EVERY, lambda: say(f"{name}, {clock(lasting.lasted())} so far")):
+        with repeating(LINE_SECONDS, lambda: say(f"{name}, {clock(pace.elapsed())} so far")):
             yield
         return
 
     def row() -> Row:
-        return Row(name, None, clock(lasting.lasted()))
+        return Row(name, None, clock(pace.elapsed()))
 
     view.add(row)
     try:
         yield
     finally:
-        view.drop(row)
-        if lasting.lasted() >= LONG:
-            say(f"{name}, in {clock(lasting.lasted())}")
+        view.remove(row)
+        if pace.elapsed() >= LONG_PHASE_SECONDS:
+            say(f"{name}, in {clock(pace.elapsed())}")
 
 
 @contextlib.contextmanager
 def part(text: str | Callable[[], str]) -> Iterator[None]:
-    """Say with the ``Steps`` that are shown now what is being done of a unit that takes long."""
+    """Name the current part of a long unit; the innermost ``Steps`` shows it."""
     shown = _open[-1] if _open else None
     if shown is None:
         yield
@@ -213,5 +214,5 @@ def part(text: str | Callable[[], str]) -> Iterator[None]:
         shown.part = None
 
 
-def _asked(*notes: str | Callable[[], str] | None) -> list[str]:
+def _texts(*notes: str | Callable[[], str] | None) -> list[str]:
     return [text for text in (note() if callable(note) else note for note in notes) if text]

@@ -1,4 +1,4 @@
-"""Prompts longer than a text encoder reads: counted, the first one shown, their share said at the end of a run."""
+"""Counts the prompts that are longer than a text encoder's input, and warns about the first of them."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from collections.abc import Iterator, Sequence
 from contextvars import ContextVar
 from typing import Any
 
-_COUNTED: ContextVar[list[Truncation] | None] = ContextVar("counted", default=None)
+_COLLECTED: ContextVar[list[Truncation] | None] = ContextVar("collected", default=None)
 
 
 class Truncation:
-    """Counts the distinct prompts that one text encoder reads, and those of them that it cuts.
+    """Counts the distinct prompts that a text encoder reads, and those that it truncates.
 
-    The first prompt that is cut gives a warning; the others are counted.
+    The first truncated prompt raises a warning; the others are only counted.
 
     Args:
         reader: name of the encoder's owner, for messages.
@@ -22,20 +22,20 @@ class Truncation:
 
     def __init__(self, reader: str) -> None:
         self.reader, self.length = reader, 0
-        self._read: set[int] = set()  # hashes, for a prompt set may have millions of texts
+        self._read: set[int] = set()  # hashes, because a prompt set may have millions of texts
         self._cut: set[int] = set()
-        counted = _COUNTED.get()
-        if counted is not None:
-            counted.append(self)
+        collected = _COLLECTED.get()
+        if collected is not None:
+            collected.append(self)
 
     def check(self, tokenizer: Any, prompts: Sequence[str], length: int, texts: Sequence[str] | None = None) -> None:
-        """Count prompts that were not read before.
+        """Count new prompts.
 
         Args:
             tokenizer: tokenizer of transformers.
-            prompts: prompts as the user wrote them.
-            length: tokens that are read, the special ones included.
-            texts: what is tokenized for each prompt; the prompt itself if left out.
+            prompts: prompts of the user.
+            length: number of tokens that the encoder reads, special tokens included.
+            texts: tokenized text of each prompt; None for the prompt itself.
         """
         new = {
             hash(prompt): (prompt, text)
@@ -53,8 +53,8 @@ class Truncation:
                     self._warn(tokenizer, prompt, ids, length)
                 self._cut.add(key)
 
-    def share(self) -> str | None:
-        """How many prompts were cut, in one line; None if there was none."""
+    def summary(self) -> str | None:
+        """The number of truncated prompts in one line; None if there are none."""
         if not self._cut:
             return None
         cut, read = len(self._cut), len(self._read)
@@ -64,7 +64,7 @@ class Truncation:
         )
 
     def _warn(self, tokenizer: Any, prompt: str, ids: list[int], length: int) -> None:
-        ends = ids[-1] in tokenizer.all_special_ids  # an end token keeps its place, so one word less is read
+        ends = ids[-1] in tokenizer.all_special_ids  # the end token takes one of the places
         cut = tokenizer.decode(ids[length - ends :], skip_special_tokens=True)
         warnings.warn(
             f"{self.reader}: prompt {prompt!r} has {len(ids)} tokens, it reads {length}; not read: {cut.strip()!r}; "
@@ -74,11 +74,11 @@ class Truncation:
 
 
 @contextlib.contextmanager
-def counted() -> Iterator[list[Truncation]]:
-    """Collect every ``Truncation`` that is made within this block."""
-    found: list[Truncation] = []
-    token = _COUNTED.set(found)
+def collect_truncations() -> Iterator[list[Truncation]]:
+    """Collect every ``Truncation`` that is created inside the block."""
+    truncations: list[Truncation] = []
+    token = _COLLECTED.set(truncations)
     try:
-        yield found
+        yield truncations
     finally:
-        _COUNTED.reset(token)
+        _COLLECTED.reset(token)

@@ -1,1 +1,1 @@
-"""``score``: a benchmark's figures of images that any tool made."""
+"""``score``: scores existing images with a benchmark."""

@@ -1,4 +1,4 @@
-"""A file of detections, an image a line, from any detector; what of it cannot be used, and why."""
+"""Reads a file of detections from any detector, one image per line."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from hypernoise_pl.score.left_out import LeftOut
 from hypernoise_pl.types import did_you_mean
 
 LAYOUT = re.compile(r"(?:.*/)?(\d{1,9})/samples/(\d{1,9})\.png")
-FAR = 1e9  # pixels; no side of a box lies farther out
+MAX_COORDINATE = 1e9  # pixels
 
 
 @dataclass(frozen=True)
 class DetectedImage:
-    """The objects found in one image.
+    """The objects that a detector finds in one image.
 
     Args:
-        name: of its file, as the detections have it.
-        prompt: index of its prompt, the folder of the image.
-        number: of the image among its prompt's, the name of the file.
-        line: of the detections.
-        objects: in the file's order.
+        name: name of the image in the file of detections.
+        prompt: index of its prompt, from the image's folder.
+        number: number of the image among those of its prompt, from the image's name.
+        line: line in the file of detections.
+        objects: objects in the file's order.
     """
 
     name: str
@@ -39,74 +39,73 @@ class DetectedImage:
     objects: tuple[Detection, ...]
 
     @property
-    def place(self) -> tuple[int, int]:
-        """Its prompt and number, by which images are told apart."""
+    def key(self) -> tuple[int, int]:
+        """Prompt index and number, which identify an image."""
         return self.prompt, self.number
 
 
 class _Unusable(ValueError):
-    """Why a line cannot be used."""
+    """A line that cannot be used; the message has the reason."""
 
 
 def read_detections(file: Path, prompts: int, classes: Collection[str]) -> tuple[list[DetectedImage], list[LeftOut]]:
     """Read a file of detections.
 
     A line is ``{"filename": "00000/samples/0000.png", "objects": [{"class": "bench", "score": 0.93, "box": [left, top,
-    right, bottom], "color": "red"}]}``; boxes are in pixels, the colour may be left out, and so may what comes before
-    the last three parts of the name.
+    right, bottom], "color": "red"}]}``; boxes are in pixels; the colour is optional, and so are the
+    folders before the last three parts of the name.
 
     Args:
-        file: JSONL, or gzip of it by its ending.
-        prompts: prompts of the benchmark.
-        classes: names of classes; COCO's own names of three of GenEval's are taken too.
+        file: JSONL file; with the suffix ``.gz`` compressed.
+        prompts: number of prompts of the benchmark.
+        classes: class names; COCO's names of GenEval's three renamed classes are accepted too.
 
     Returns:
-        The images that can be judged, in the order of prompts; and, in the order of the file, what cannot be: lines
-        that are wrong, images named twice (neither line is taken), and after them the images that have no line, of
-        those numbers that some prompt has.
+        Images that can be judged, in the order of prompts; and what is left out, in the order of the file: wrong lines
+        and images with two lines (both are left out), then missing images of the numbers that other prompts have.
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if it is no text, or all its boxes lie in [0, 1].
+        ValueError: if the file is not text, or all its boxes lie in [0, 1].
     """
     if file.is_dir():
         raise ValueError(f"detections {file}: a folder; give a file")
     if not file.is_file():
         raise FileNotFoundError(f"detections {file}: no such file")
     images: list[DetectedImage] = []
-    left: list[LeftOut] = []
-    named: dict[tuple[int, int], list[int]] = {}  # place -> lines
-    # not splitlines(), which also cuts at U+2028 and the like, that a JSON string may hold
+    left_out: list[LeftOut] = []
+    lines_by_key: dict[tuple[int, int], list[int]] = {}
+    # not splitlines(), which also splits at U+2028 and others that a JSON string may hold
     for number, line in enumerate(read_text(file, "detections", "line").split("\n"), 1):
         if not line.strip():
             continue
         name = None
         try:
             fields = _fields(line)
-            place = _place(fields, prompts)
-            name = _name(place)
-            lines = named.setdefault(place, [])
+            key = _image_key(fields, prompts)
+            name = _file_name(key)
+            lines = lines_by_key.setdefault(key, [])
             lines.append(number)
             if len(lines) > 1:
-                raise _Unusable(f"named twice, first in line {lines[0]}; neither is taken")
-            images.append(DetectedImage(fields["filename"], *place, number, _objects(fields, classes)))
+                raise _Unusable(f"duplicate of line {lines[0]}; both lines are left out")
+            images.append(DetectedImage(fields["filename"], *key, number, _objects(fields, classes)))
         except _Unusable as error:
-            left.append(LeftOut(name, number, str(error)))
-    found = sorted((each for each in images if len(named[each.place]) == 1), key=lambda each: each.place)
-    left += _missing(named, prompts, file.name)
-    _check_pixels(found, file)
-    return found, left
+            left_out.append(LeftOut(name, number, str(error)))
+    unique = [image for image in images if len(lines_by_key[image.key]) == 1]
+    left_out += _missing(lines_by_key, prompts, file.name)
+    _check_pixels(unique, file)
+    return sorted(unique, key=lambda image: image.key), left_out
 
 
-def _missing(named: Collection[tuple[int, int]], prompts: int, file: str) -> list[LeftOut]:
-    """Images that no line names, of those numbers that some prompt has."""
-    numbers = sorted({number for _, number in named})
-    wanted = ((prompt, number) for prompt in range(prompts) for number in numbers if (prompt, number) not in named)
-    return [LeftOut(_name(place), None, f"no line of {file} has it") for place in wanted]
+def _missing(keys: Collection[tuple[int, int]], prompts: int, file: str) -> list[LeftOut]:
+    """Images without a line, of the numbers that other prompts have."""
+    numbers = sorted({number for _, number in keys})
+    missing = ((prompt, number) for prompt in range(prompts) for number in numbers if (prompt, number) not in keys)
+    return [LeftOut(_file_name(key), None, f"{file} has no line for this image") for key in missing]
 
 
-def _name(place: tuple[int, int]) -> str:
-    prompt, number = place
+def _file_name(key: tuple[int, int]) -> str:
+    prompt, number = key
     return f"{prompt:05}/samples/{number:04}.png"
 
 
@@ -121,12 +120,12 @@ def _fields(line: str) -> dict[str, Any]:
     return fields
 
 
-def _place(fields: dict[str, Any], prompts: int) -> tuple[int, int]:
+def _image_key(fields: dict[str, Any], prompts: int) -> tuple[int, int]:
     name = fields["filename"]
-    found = LAYOUT.fullmatch(name)
-    if found is None:
-        raise _Unusable(f"filename {name!r}: must end as 00000/samples/0000.png does")
-    prompt, number = int(found[1]), int(found[2])
+    match = LAYOUT.fullmatch(name)
+    if match is None:
+        raise _Unusable(f"filename {name!r}: must end as in 00000/samples/0000.png")
+    prompt, number = int(match[1]), int(match[2])
     if prompt >= prompts:
         raise _Unusable(f"filename {name!r}: no prompt {prompt} in the metadata, which has 0 to {prompts - 1}")
     return prompt, number
@@ -136,7 +135,7 @@ def _objects(fields: dict[str, Any], classes: Collection[str]) -> tuple[Detectio
     objects = fields.get("objects")
     if not isinstance(objects, list):
         raise _Unusable(f'needs a list "objects", which may be empty{did_you_mean("objects", fields)}')
-    return tuple(_object(each, f"object {number}", classes) for number, each in enumerate(objects, 1))
+    return tuple(_object(item, f"object {number}", classes) for number, item in enumerate(objects, 1))
 
 
 def _object(fields: Any, where: str, classes: Collection[str]) -> Detection:
@@ -170,10 +169,10 @@ def _box(box: Any, where: str) -> tuple[float, float, float, float]:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < FAR
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < MAX_COORDINATE
 
 
 def _check_pixels(images: Sequence[DetectedImage], file: Path) -> None:
-    sides = [side for image in images for each in image.objects for side in each.box]
+    sides = [side for image in images for item in image.objects for side in item.box]
     if sides and min(sides) >= 0 and max(sides) <= 1:
         raise ValueError(f"detections {file}: all boxes lie in 0 to 1; give pixels: multiply by width and height")

@@ -1,4 +1,4 @@
-"""``score fidelity``: sets of images held against another set, by their features."""
+"""``score fidelity``: compares sets of images with a reference set by their features."""
 
 from __future__ import annotations
 
@@ -17,57 +17,67 @@ from hypernoise_pl.metrics.diversity import diversity
 from hypernoise_pl.metrics.fidelity import Fidelity
 from hypernoise_pl.metrics.fidelity_benchmark import FidelityBenchmark
 from hypernoise_pl.report.aligned import aligned
-from hypernoise_pl.score.left_out import LeftOut, counts
+from hypernoise_pl.score.left_out import LeftOut, count_left_out
 from hypernoise_pl.score.sources import Images, find_images
 from hypernoise_pl.score.table import WIDTH
 
-AGAINST = "(against)"  # in the place of a method's name, of the images that others are held against
+AGAINST = "(against)"  # method name of the reference images
 
 
-def with_against(images: Images, place: Path | None) -> tuple[Images, str]:
-    """The images with those that they are held against, and the method of the latter.
+def add_reference(images: Images, path: Path | None) -> tuple[Images, str]:
+    """Add the reference images to the images to measure.
 
     Args:
-        images: to measure.
-        place: folder or file of the others; None for the first method of several.
+        images: images to measure.
+        path: folder or file of the reference images; None to take the first of several methods.
+
+    Returns:
+        All images, and the method name of the reference images.
 
     Raises:
-        ValueError: if there are no others.
+        ValueError: if there are no reference images.
     """
-    if place is not None:
-        others = find_images(place, FidelityBenchmark.folder, None)
-        more = [replace(image, made_by=AGAINST) for image in others.files]
-        left = [replace(each, method=AGAINST) for each in others.left]
-        return Images([*images.files, *more], [*images.left, *left], images.prompts), AGAINST
+    if path is not None:
+        reference = find_images(path, FidelityBenchmark.folder, None)
+        files = [replace(image, made_by=AGAINST) for image in reference.files]
+        left_out = [replace(item, method=AGAINST) for item in reference.left_out]
+        return Images([*images.files, *files], [*images.left_out, *left_out], images.prompts), AGAINST
     methods = list(dict.fromkeys(image.made_by for image in images.files))
     if len(methods) < 2:
-        raise ValueError("score fidelity: against which images? give a folder of them: --against DIR")
+        raise ValueError("score fidelity: the reference images are missing; give their folder: --against DIR")
     return images, methods[0]
 
 
-def summarise(scored: Sequence[ScoredImage], left: Sequence[LeftOut], against: str) -> dict[str, Any]:
-    """Method -> figures of its images, ``images``, ``against`` and ``caveats``; and what was left out.
+def summarise(scored: Sequence[ScoredImage], left_out: Sequence[LeftOut], against: str) -> dict[str, Any]:
+    """Compute the figures of each method against the reference images.
 
-    The method that others are held against has the diversity of its own images alone.
+    Args:
+        scored: images with their features.
+        left_out: images and lines that enter no figure.
+        against: method name of the reference images.
+
+    Returns:
+        ``methods``: method -> its ``figures``, ``images``, ``against`` and ``caveats``, a method that is the reference
+        has its own diversity only; and the counts of ``count_left_out``.
     """
-    others = [each for each in scored if each.image.made_by == against]
-    real = _features(others)
-    found: dict[str, Any] = {}
+    reference = [item for item in scored if item.image.made_by == against]
+    reference_features = _features(reference)
+    methods: dict[str, Any] = {}
     if against != AGAINST:
-        alone = diversity(real, [each.prompt.index for each in others])
-        found[against] = {"figures": _known(alone), "images": len(others), "against": None, "caveats": []}
-    for name in dict.fromkeys(each.image.made_by for each in scored if each.image.made_by != against):
-        own = [each for each in scored if each.image.made_by == name]
-        paired = against != AGAINST and [*map(_place, own)] == [*map(_place, others)]
-        measured = Fidelity.of(_features(own), real, [each.prompt.index for each in own], paired)
+        alone = diversity(reference_features, [item.prompt.index for item in reference])
+        methods[against] = {"figures": _without_nan(alone), "images": len(reference), "against": None, "caveats": []}
+    for name in dict.fromkeys(item.image.made_by for item in scored if item.image.made_by != against):
+        own = [item for item in scored if item.image.made_by == name]
+        paired = against != AGAINST and [*map(_pair_key, own)] == [*map(_pair_key, reference)]
+        measured = Fidelity.of(_features(own), reference_features, [item.prompt.index for item in own], paired)
         sizes = {"images": measured.images, "against": measured.against}
         caveats = list(measured.caveats)
-        found[name or "images"] = {"figures": _known(measured.figures), **sizes, "caveats": caveats}
-    return {"methods": found, **counts(left)}
+        methods[name or "images"] = {"figures": _without_nan(measured.figures), **sizes, "caveats": caveats}
+    return {"methods": methods, **count_left_out(left_out)}
 
 
 def table(summary: Mapping[str, Any]) -> str:
-    """The figures in plain text, a column a method, and sentences that say what they are of."""
+    """The figures in plain text, one column per method, and notes below."""
     methods = summary["methods"]
     rows = [("", *methods)]
     names = dict.fromkeys(name for own in reversed(methods.values()) for name in own["figures"])
@@ -76,24 +86,24 @@ def table(summary: Mapping[str, Any]) -> str:
         rows.append((name.replace("_", " "), *("-" if value is None else f"{value:.4g}" for value in values)))
     for name in ("images", "against"):
         rows.append((name, *("-" if own[name] is None else str(own[name]) for own in methods.values())))
-    said = f"{summary['title']} by {summary['judged_by']}, against {summary['against']}."
+    note = f"{summary['title']} by {summary['judged_by']}, against {summary['against']}."
     caveats = dict.fromkeys(caveat for own in methods.values() for caveat in own["caveats"])
-    lines = [fill(text, WIDTH, break_on_hyphens=False) for text in (said, *caveats, summary["caveat"])]
+    lines = [fill(text, WIDTH, break_on_hyphens=False) for text in (note, *caveats, summary["caveat"])]
     return "\n".join([aligned(rows), "", *lines])
 
 
-def _known(figures: Mapping[str, float]) -> dict[str, float | None]:
-    """Figures as JSON has them: null for what is missing."""
+def _without_nan(figures: Mapping[str, float]) -> dict[str, float | None]:
+    """Figures for JSON: None in the place of NaN."""
     return {name: None if math.isnan(value) else value for name, value in figures.items()}
 
 
-def _place(each: ScoredImage) -> tuple[int, int]:
-    """By which images of two methods are a pair, of the same noise."""
-    return each.prompt.index, each.image.number
+def _pair_key(item: ScoredImage) -> tuple[int, int]:
+    """Prompt index and number of an image; images of two methods with the same key share the noise."""
+    return item.prompt.index, item.image.number
 
 
 def _features(scored: Sequence[ScoredImage]) -> Tensor:
-    rows = [each.outcome.details["features"] for each in scored]
+    rows = [item.outcome.details["features"] for item in scored]
     if not rows:
-        raise ValueError("score fidelity: no image can be read of those that others are held against, or of the others")
+        raise ValueError("score fidelity: one of the two sets has no readable image; check IMAGES and --against")
     return torch.tensor(rows, dtype=torch.float64)

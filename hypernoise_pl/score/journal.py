@@ -1,7 +1,8 @@
-"""The outcomes that a run of ``score`` has so far, a line an image, kept when the same command continues."""
+"""The journal of a ``score`` run: the outcome of each image, one per line, with which the same command continues."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,17 +17,17 @@ from hypernoise_pl.score.left_out import LeftOut
 from hypernoise_pl.system.files import read_settings, write_text
 
 SETTINGS = "settings.json"
-Key = tuple[str, str, int]  # method, name and prompt of an image
+Key = tuple[str, str, int]  # method, name and prompt index of an image
 
 
 class Journal:
-    """A run folder's outcomes; an image that was written anew since is scored again.
+    """The outcomes in a run folder; an image file that changes afterwards is scored again.
 
     Args:
         folder: run folder.
-        settings: all that decides a figure, as JSON has it.
-        shard: number of this process's share of the images.
-        shards: shares in all.
+        settings: settings that determine the figures, as JSON.
+        shard: index of this process's shard of the images.
+        shards: number of shards.
 
     Raises:
         ConfigError: if the folder holds outcomes of other settings.
@@ -37,44 +38,52 @@ class Journal:
         self.folder, self.file = folder, folder / f"outcomes-{shard}-of-{shards}.jsonl"
         folder.mkdir(parents=True, exist_ok=True)
         if (folder / SETTINGS).exists():
-            found = first_difference(read_settings(folder / SETTINGS), settings)
-            if found is not None:
-                raise ConfigError(f"--output {folder}: holds figures of other settings: {found}; give another --output")
+            difference = first_difference(read_settings(folder / SETTINGS), settings)
+            if difference is not None:
+                raise ConfigError(
+                    f"--output {folder}: holds figures of other settings: {difference}; give another --output"
+                )
         elif any((folder / name).exists() for name in ("summary.json", "results.jsonl")):
             raise ConfigError(f"--output {folder}: holds another run's figures; give another --output")
         else:
             write_text(folder / SETTINGS, json.dumps(settings, indent=1) + "\n")
         self._end_line()
 
-    def known(self, images: Iterable[ImageFile]) -> dict[Key, Outcome | LeftOut]:
-        """What is known of images, by all shards, where their files are still those that were looked at."""
-        rows = [row for file in sorted(self.folder.glob("outcomes-*.jsonl")) for row in _whole_rows(file)]
-        found = {(row["made_by"], row["name"], row["prompt"], *row["file"]): row for row in rows}
+    def read_outcomes(self, images: Iterable[ImageFile]) -> dict[Key, Outcome | LeftOut]:
+        """The outcomes of all shards for images whose files have not changed since."""
+        rows = [row for file in sorted(self.folder.glob("outcomes-*.jsonl")) for row in _complete_rows(file)]
+        rows_by_state = {(row["made_by"], row["name"], row["prompt"], *row["file"]): row for row in rows}
         return {
             key: _outcome(row) if row.get("left_out") is None else _left_out(image, row["left_out"])
             for image in images
-            if (row := found.get((*(key := key_of(image)), *_state(image.path)))) is not None
+            if (row := rows_by_state.get((*(key := image_key(image)), *_state(image.path)))) is not None
         }
 
     def add(self, images: Sequence[ImageFile], outcomes: Sequence[Outcome | LeftOut]) -> None:
-        """Write down what was found out of images."""
+        """Append the outcomes of images."""
         with self.file.open("a") as file:
             file.write("".join(_line(image, outcome) for image, outcome in zip(images, outcomes, strict=True)))
 
+    def remove_locks(self) -> None:
+        """Remove the empty folders that processes lock; a killed process leaves its folder."""
+        for lock in self.folder.glob("share-*-of-*"):
+            with contextlib.suppress(OSError):
+                lock.rmdir()
+
     def _end_line(self) -> None:
-        """End the last line, where a process died within it: what is added next is then a line of its own."""
+        """End the last line, which a killed process may have left incomplete."""
         if self.file.exists() and not self.file.read_bytes().endswith(b"\n"):
             with self.file.open("a") as file:
                 file.write("\n")
 
 
-def key_of(image: ImageFile) -> Key:
-    """What tells an image from others: its method, its name and its prompt's index."""
+def image_key(image: ImageFile) -> Key:
+    """The method, name and prompt index of an image, which identify it."""
     return image.made_by, image.name, image.prompt.index
 
 
 def _line(image: ImageFile, outcome: Outcome | LeftOut) -> str:
-    made_by, name, prompt = key_of(image)
+    made_by, name, prompt = image_key(image)
     row: dict[str, Any] = {"made_by": made_by, "name": name, "prompt": prompt, "file": _state(image.path)}
     if isinstance(outcome, LeftOut):
         return json.dumps(row | {"left_out": outcome.why}) + "\n"
@@ -101,16 +110,16 @@ def _number(value: float | None) -> float:
 
 
 def _state(file: Path) -> list[int]:
-    """Size and time of change; both 0 for a file that is gone."""
+    """Size and modification time of a file; both 0 for a missing file."""
     try:
-        found = file.stat()
+        stat = file.stat()
     except OSError:
         return [0, 0]
-    return [found.st_size, found.st_mtime_ns]
+    return [stat.st_size, stat.st_mtime_ns]
 
 
-def _whole_rows(file: Path) -> list[dict[str, Any]]:
-    """The rows of a file; what was cut short at its end, by a process that died, is passed over."""
+def _complete_rows(file: Path) -> list[dict[str, Any]]:
+    """The rows of a file without incomplete lines, which a killed process leaves."""
     rows = []
     for line in file.read_text().split("\n"):
         try:

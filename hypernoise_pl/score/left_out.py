@@ -1,4 +1,4 @@
-"""What no figure counts, and why."""
+"""Images and lines that enter no figure, with the reasons."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Any
 
 @dataclass(frozen=True)
 class LeftOut:
-    """What does not enter the figures.
+    """An image or a line that enters no figure.
 
     Args:
-        image: its name, as the benchmark or the user's file names it; None for a line that names no image.
-        line: of the user's file; None for an image that has no line, or where there is no such file.
-        why: what is wrong.
-        method: that made it; empty where all images are of one.
+        image: name of the image in the benchmark or the user's file; None for a line that names no image.
+        line: line of the user's file; None for an image without a line, or without such a file.
+        why: reason.
+        method: method that generated the image; empty if all images have the same method.
     """
 
     image: str | None
@@ -27,18 +27,21 @@ class LeftOut:
         line = None if self.line is None else f"line {self.line}"
         if self.image is None:
             return f"{line}: {self.why}"
-        about = ", ".join(filter(None, (self.method, line)))
-        return f"{self.image}{f' ({about})' if about else ''}: {self.why}"
+        source = ", ".join(filter(None, (self.method, line)))
+        return f"{self.image}{f' ({source})' if source else ''}: {self.why}"
 
 
-def counts(left: Sequence[LeftOut]) -> dict[str, Any]:
-    """What was left out, for a summary: ``images_left_out``, ``lines_left_out`` that name no image, and ``left_out``.
+def count_left_out(left_out: Sequence[LeftOut]) -> dict[str, Any]:
+    """Count what is left out, for ``summary.json``.
 
     Args:
-        left: all of it; several lines may name one image.
+        left_out: everything that is left out; several lines may name one image.
+
+    Returns:
+        ``images_left_out``; ``lines_left_out``, lines that name no image; and ``left_out``, the list itself.
     """
     return {
-        "images_left_out": len({(each.method, each.image) for each in left if each.image is not None}),
-        "lines_left_out": sum(each.image is None for each in left),
-        "left_out": [asdict(each) for each in left],
+        "images_left_out": len({(item.method, item.image) for item in left_out if item.image is not None}),
+        "lines_left_out": sum(item.image is None for item in left_out),
+        "left_out": [asdict(item) for item in left_out],
     }

@@ -1,4 +1,4 @@
-"""A page of scored images, the worst first, each with its figure and what is wrong with it."""
+"""Writes a page of scored images, the worst first, with their figures and reasons."""
 
 from __future__ import annotations
 
@@ -13,31 +13,31 @@ from PIL import Image
 from hypernoise_pl.metrics.benchmark import ScoredImage
 from hypernoise_pl.report.figures import image_of
 from hypernoise_pl.report.template import render
+from hypernoise_pl.score.image_reader import read_image
 from hypernoise_pl.score.left_out import LeftOut
-from hypernoise_pl.score.pictures import read_image
 from hypernoise_pl.score.table import table
 from hypernoise_pl.system.files import write_text
 
-MOST = 600  # images on a page; about 8 kB each
-SIZE = 192  # pixels of a picture's longer side
+MAX_IMAGES = 600  # images on a page; about 8 kB each
+THUMBNAIL_SIDE = 192  # pixels of the longer side
 
 
 def write_page(
-    folder: Path, summary: Mapping[str, Any], scored: Sequence[ScoredImage], left: Sequence[LeftOut]
+    folder: Path, summary: Mapping[str, Any], scored: Sequence[ScoredImage], left_out: Sequence[LeftOut]
 ) -> Path:
     """Write ``score.html``.
 
     Args:
         folder: run folder.
-        summary: of the images.
+        summary: figures of the images.
         scored: images with their outcomes.
-        left: what was left out.
+        left_out: images and lines that enter no figure.
 
     Returns:
-        The file.
+        Path of the page.
     """
-    ordered = sorted(scored, key=_badness)
-    cards = [_card(each, summary["binary"]) for each in ordered[:MOST]]
+    ordered = sorted(scored, key=_sort_key)
+    cards = [_card(item, summary["binary"]) for item in ordered[:MAX_IMAGES]]
     file = folder / "score.html"
     write_text(
         file,
@@ -49,42 +49,42 @@ def write_page(
             count=len(scored),
             tags=list(dict.fromkeys(card["tag"] for card in cards if card["tag"])),
             methods=list(dict.fromkeys(card["made_by"] for card in cards if card["made_by"])),
-            left=[str(each) for each in left],
+            left=[str(item) for item in left_out],
         ),
     )
     return file
 
 
-def _badness(each: ScoredImage) -> tuple[float, int, int]:
-    """What images are sorted by: those without a figure first, then the lowest; prompt after prompt among equals."""
-    value = each.outcome.value
-    return (value if value == value else float("-inf")), each.image.number, each.prompt.index
+def _sort_key(item: ScoredImage) -> tuple[float, int, int]:
+    """Order of the images: those without a figure, then the lowest first; equal ones by number and prompt."""
+    value = item.outcome.value
+    return (value if value == value else float("-inf")), item.image.number, item.prompt.index
 
 
-def _card(each: ScoredImage, binary: bool) -> dict[str, Any]:
-    value = each.outcome.value
+def _card(item: ScoredImage, binary: bool) -> dict[str, Any]:
+    value = item.outcome.value
     if value != value:
-        verdict, kind = "no figure", "wrong"
+        verdict, css_class = "no figure", "wrong"
     elif binary:
-        verdict, kind = ("correct", "right") if value == 1 else ("wrong", "wrong")
+        verdict, css_class = ("correct", "right") if value == 1 else ("wrong", "wrong")
     else:
-        verdict, kind = f"{value:.3f}", ""
+        verdict, css_class = f"{value:.3f}", ""
     return {
-        "picture": _picture(each),
+        "picture": _thumbnail(item),
         "verdict": verdict,
-        "kind": kind,
-        "reason": each.outcome.reason,
-        "prompt": each.prompt.text,
-        "tag": each.prompt.tag,
-        "made_by": each.image.made_by,
-        "name": each.image.name,
+        "kind": css_class,
+        "reason": item.outcome.reason,
+        "prompt": item.prompt.text,
+        "tag": item.prompt.tag,
+        "made_by": item.image.made_by,
+        "name": item.image.name,
     }
 
 
-def _picture(each: ScoredImage) -> str:
-    """A small JPEG as a data URL; the image was readable when it was scored."""
-    picture = image_of(read_image(each.image))
-    picture.thumbnail((SIZE, SIZE), Image.Resampling.BILINEAR)
+def _thumbnail(item: ScoredImage) -> str:
+    """A small JPEG of the image as a data URL."""
+    picture = image_of(read_image(item.image))
+    picture.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE), Image.Resampling.BILINEAR)
     jpeg = io.BytesIO()
     picture.save(jpeg, "JPEG", quality=85)
     return f"data:image/jpeg;base64,{base64.b64encode(jpeg.getvalue()).decode()}"

@@ -1,4 +1,4 @@
-"""A benchmark's figures as lines of text."""
+"""Formats a benchmark's figures as text."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from hypernoise_pl.metrics.intervals import in_words
 from hypernoise_pl.report.aligned import aligned
 
 WIDTH = 80
-SHOWN = 10  # of what was left out
+MAX_LEFT_OUT = 10  # lines about left-out images
 Row = tuple[str, ...]
 
 
 def table(summary: Mapping[str, Any]) -> str:
-    """The figures in plain text, method by method, a row a tag and figure, and sentences that say what they are of."""
+    """The figures in plain text: one table per method, with one row per tag and figure, and notes below."""
     methods = summary.get("methods", {"": summary})
     binary = summary["binary"]
     blocks = []
@@ -26,40 +26,40 @@ def table(summary: Mapping[str, Any]) -> str:
         first = next(iter(methods))
         head = (f"difference to {first}", "mean", "95 % interval", "images")
         blocks.append(aligned([head, *(_gain(name, own) for name, own in summary["gains"].items())]))
-    sentences = [_said(name, own, summary) for name, own in methods.items()]
-    lines = [fill(text, WIDTH, break_on_hyphens=False) for text in (*sentences, summary["caveat"]) if text]
+    notes = [_note(name, own, summary) for name, own in methods.items()]
+    lines = [fill(text, WIDTH, break_on_hyphens=False) for text in (*notes, summary["caveat"]) if text]
     return "\n\n".join([*blocks, "\n".join(lines)])
 
 
-def _said(name: str, own: Mapping[str, Any], summary: Mapping[str, Any]) -> str:
-    """What the figures of a method are of, in sentences; the first method's say who judged."""
+def _note(name: str, own: Mapping[str, Any], summary: Mapping[str, Any]) -> str:
+    """Notes about the figures of a method; those of the first method name the judge."""
     methods = summary.get("methods")
-    said = f"{name}: " if methods else f"{summary['title']} by {summary['judged_by']}: "
+    text = f"{name}: " if methods else f"{summary['title']} by {summary['judged_by']}: "
     if methods and name == next(iter(methods)):
-        said = f"{summary['title']} by {summary['judged_by']}. {said}"
-    said += f"{own['images']} images of {own['prompts']} of {own['prompts_of']} prompts"
+        text = f"{summary['title']} by {summary['judged_by']}. {text}"
+    text += f"{own['images']} images of {own['prompts']} of {own['prompts_of']} prompts"
     if summary["binary"] and own["images"]:
-        said += f"; {own['correct_prompts']:.3f} of these prompts have a correct image"
-    said += "."
+        text += f"; {own['correct_prompts']:.3f} of these prompts have a correct image"
+    text += "."
     empty = [tag for tag, figures in own["tags"].items() if not figures["images"]]
     if empty and own["images"]:
-        said += f" No image is of {', '.join(empty)}: the mean is over the other tags."
+        text += f" {', '.join(empty)}: no images; the mean is over the other tags."
     if own["no_value"]:
         counted = "1 image was" if own["no_value"] == 1 else f"{own['no_value']} images were"
-        said += f" {counted} looked at and got no figure; no mean counts {'it' if own['no_value'] == 1 else 'them'}."
-    return said
+        text += f" {counted} judged without a figure; no mean counts {'it' if own['no_value'] == 1 else 'them'}."
+    return text
 
 
-def left_out(summary: Mapping[str, Any], left: Sequence[object]) -> str:
-    """What no figure counts: how much, and a line for each of the first; empty if nothing was left out."""
-    if not left:
+def left_out_lines(summary: Mapping[str, Any], left_out: Sequence[object]) -> str:
+    """The number of left-out images and lines, and the first of them; empty if nothing is left out."""
+    if not left_out:
         return ""
     images, lines = summary["images_left_out"], summary["lines_left_out"]
     parts = [f"{images} image{'' if images == 1 else 's'}"] if images else []
     parts += [f"{lines} line{' that names' if lines == 1 else 's that name'} no image"] if lines else []
-    said = [f"left out     {' and '.join(parts)}; no figure counts them"]
-    said += [f"             {each}" for each in left[:SHOWN]]
-    return "\n".join([*said, *(["             and more, in summary.json"] if len(left) > SHOWN else [])])
+    text = [f"left out     {' and '.join(parts)}; no figure counts them"]
+    text += [f"             {item}" for item in left_out[:MAX_LEFT_OUT]]
+    return "\n".join([*text, *(["             and more, in summary.json"] if len(left_out) > MAX_LEFT_OUT else [])])
 
 
 def _rows(figures: Mapping[str, Any], binary: bool) -> list[Row]:

@@ -24,7 +24,7 @@ from hypernoise_pl.metrics.questions.dpg import DPGBench
 from hypernoise_pl.metrics.questions.geneval2 import GenEval2
 from hypernoise_pl.metrics.questions.tiif import TIIFBench
 from hypernoise_pl.metrics.questions.unigenbench import UniGenBench
-from hypernoise_pl.score.pictures import read_image
+from hypernoise_pl.score.image_reader import read_image
 from hypernoise_pl.shapes.questions import ShapesAnswerer
 from hypernoise_pl.types import Prompt
 from tests.rewards import zoo

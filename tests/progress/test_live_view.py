@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from tqdm import tqdm
 
-from hypernoise_pl.progress import Curve, Steps, part, phase, steps, terminal
-from hypernoise_pl.progress.picture import Row, pictured
+from hypernoise_pl.progress import Sparkline, Steps, part, phase, steps, terminal
+from hypernoise_pl.progress.drawing import Row, draw_rows
 from tests.screen import Screen
 
 ROW = Row("fit", 0.5, "step 30 of 60  0:19 left", [["reward 6.318 ▂▃▅", "102 images/s"], ["validation: step 30, gain"]])
@@ -23,7 +23,7 @@ SIGNS = re.compile(r"\x1b\[[0-9;]*m")
 @pytest.fixture
 def screen(monkeypatch) -> Screen:
     monkeypatch.setenv("TERM", "xterm")
-    monkeypatch.setattr(terminal, "GLANCE", 60.0)  # pictures come when something happens
+    monkeypatch.setattr(terminal, "FRAME_SECONDS", 60.0)  # pictures come when something happens
     return Screen()
 
 
@@ -39,7 +39,7 @@ def watched(test: Callable[..., None]) -> Callable[..., None]:
 
 
 def plain(rows: list[Row], width: int, **more) -> list[str]:
-    return [SIGNS.sub("", line).rstrip() for line in pictured([], rows, width, **more)]
+    return [SIGNS.sub("", line).rstrip() for line in draw_rows([], rows, width, **more)]
 
 
 def test_a_row_fits_its_terminal_and_a_narrow_one_has_its_bar_below():
@@ -57,9 +57,9 @@ def test_a_row_fits_its_terminal_and_a_narrow_one_has_its_bar_below():
 def test_no_color_leaves_the_signs_and_no_colours(monkeypatch):
     monkeypatch.setenv("TERM", "xterm-256color")
     monkeypatch.delenv("NO_COLOR", raising=False)
-    assert re.search(r"\x1b\[3?8?;?\d", "".join(pictured([], [ROW], 79)))
+    assert re.search(r"\x1b\[3?8?;?\d", "".join(draw_rows([], [ROW], 79)))
     monkeypatch.setenv("NO_COLOR", "1")
-    codes = set(re.findall(r"\x1b\[([0-9;]*)m", "".join(pictured([], [ROW], 79))))
+    codes = set(re.findall(r"\x1b\[([0-9;]*)m", "".join(draw_rows([], [ROW], 79))))
     assert codes <= {"0", "1", "2"}  # bold and dim
 
 
@@ -154,7 +154,7 @@ def test_a_phase_turns_a_sign_and_a_long_one_leaves_a_line(screen, monkeypatch):
     with phase("fit: loading models"):
         assert screen.shown() == "\n⠋ fit: loading models 0:00"
     assert not screen.shown()
-    monkeypatch.setattr(steps, "LONG", 0.0)
+    monkeypatch.setattr(steps, "LONG_PHASE_SECONDS", 0.0)
     with phase("fit: loading models"):
         pass
     assert screen.shown() == "fit: loading models, in 0:00"
@@ -186,15 +186,15 @@ def test_a_terminal_that_goes_away_does_not_stop_the_work(screen, monkeypatch):
 
 
 def test_a_curve_shows_the_whole_run_whatever_its_length():
-    curve = Curve()
-    assert not curve.drawn(8)
+    curve = Sparkline()
+    assert not curve.draw(8)
     for value in (1.0, float("nan"), 2.0):
         curve.add(value)
-    assert curve.drawn(8) == "▁█"
+    assert curve.draw(8) == "▁█"
     for step in range(5000):
         curve.add(step)
-    assert curve.drawn(8) == "▁▂▃▄▅▆▇█" and len(curve._points) < 256
-    flat = Curve()
+    assert curve.draw(8) == "▁▂▃▄▅▆▇█" and len(curve._points) < 256
+    flat = Sparkline()
     flat.add(1.0)
     flat.add(1.0)
-    assert flat.drawn(8) == "▁▁"
+    assert flat.draw(8) == "▁▁"

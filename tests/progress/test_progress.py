@@ -51,21 +51,21 @@ def test_time_left_follows_the_pace_of_late_and_counts_the_usual_share_of_pauses
     for _ in range(9):
         time_of.now += 2
         steps.advance()
-    assert steps.pace() == 2 and steps.left() == 180
+    assert steps.seconds_per_unit() == 2 and steps.remaining() == 180
     steps.pause()
     time_of.now += 30  # 3 seconds a step so far
     steps.resume()
-    assert steps.pace() == 2 and steps.left() == 90 * (2 + 3)
+    assert steps.seconds_per_unit() == 2 and steps.remaining() == 90 * (2 + 3)
     assert capsys.readouterr().out.splitlines()[-1] == "fit: step 10 of 100 (10 %), 3:00 left"
     steps.close()
 
 
 def test_work_without_a_known_end_has_no_time_left(time_of, capsys):
     steps = Steps("fit", None, "step", form="{unit} {done:,}{of}", every=0)
-    assert steps.left() is None
+    assert steps.remaining() is None
     time_of.now += 61
     steps.advance()
-    assert steps.left() is None
+    assert steps.remaining() is None
     assert capsys.readouterr().out.splitlines() == ["fit: step 0", "fit: step 1, 1:01 so far"]
     steps.close()
 
@@ -105,7 +105,7 @@ def test_other_processes_say_nothing(name, monkeypatch, capsys):
 
 
 def test_a_long_phase_says_for_how_long_it_lasts(monkeypatch, capsys):
-    monkeypatch.setattr(steps, "EVERY", 0.05)
+    monkeypatch.setattr(steps, "LINE_SECONDS", 0.05)
     with phase("fit: loading models"):
         time.sleep(0.2)
     first, *more = capsys.readouterr().out.splitlines()

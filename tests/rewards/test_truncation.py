@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from hypernoise_pl.cli.quiet import count_cut_prompts
-from hypernoise_pl.progress.truncation import Truncation, counted
+from hypernoise_pl.progress.truncation import Truncation, collect_truncations
 from hypernoise_pl.rewards.clip import CLIPScore
 from hypernoise_pl.shapes.tokenizer import clip_tokenizer
 
@@ -26,13 +26,13 @@ def test_distinct_prompts_are_counted_and_the_first_that_is_cut_is_shown():
     )
     assert str(warning.message).count("a blue star") == 2  # in the prompt, and in what is not read
     told = "reader: 2 of 5 prompts (40 %) are longer than the 12 tokens it reads; the rest of them is not seen"
-    assert read.share() == told
+    assert read.summary() == told
 
 
 def test_prompts_of_just_the_length_are_whole():
     read = Truncation("reader")
     read.check(clip_tokenizer(), ["a red circle left of a blue star and ring"], 12)  # ten words, begin and end
-    assert read.share() is None
+    assert read.summary() is None
 
 
 def test_a_command_says_the_share_at_its_end_even_if_it_fails(capsys):
@@ -47,12 +47,12 @@ def test_a_command_says_the_share_at_its_end_even_if_it_fails(capsys):
 
     with pytest.raises(KeyError):
         fail()
-    assert capsys.readouterr().err == f"warning: {readers[0].share()}\n"
+    assert capsys.readouterr().err == f"warning: {readers[0].summary()}\n"
 
 
 def test_readers_are_collected_within_a_block_alone():
     before = Truncation("before")
-    with counted() as outer, counted() as inner:
+    with collect_truncations() as outer, collect_truncations() as inner:
         within = Truncation("within")
     assert inner == [within] and outer == [] and before not in inner
 
@@ -65,4 +65,4 @@ def test_a_reward_counts_a_prompt_once_however_often_it_scores(clip_folder):
         for _ in range(3):
             reward(torch.rand(len(prompts), 3, 16, 16), prompts)
     assert len(seen) == 1
-    assert reward.truncation.share().startswith(f"CLIPScore {clip_folder}: 2 of 5 prompts (40 %)")
+    assert reward.truncation.summary().startswith(f"CLIPScore {clip_folder}: 2 of 5 prompts (40 %)")

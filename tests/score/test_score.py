@@ -209,7 +209,7 @@ def one(*objects: Any, filename: str = "00000/samples/0000.png") -> str:
         ("{", "not JSON: Expecting property name"),
         ("[]", 'needs an object with a text "filename"'),
         ('{"file_name": "a"}', "needs an object with a text \"filename\" (did you mean 'file_name'?)"),
-        (one(filename="bench.png"), "filename 'bench.png': must end as 00000/samples/0000.png does"),
+        (one(filename="bench.png"), "filename 'bench.png': must end as in 00000/samples/0000.png"),
         (one(filename="00004/samples/0000.png"), "no prompt 4 in the metadata, which has 0 to 3"),
         (
             '{"filename": "00000/samples/0000.png", "object": []}',
@@ -248,12 +248,12 @@ def test_an_image_that_is_named_twice_is_left_out_and_one_without_a_line_is_name
     results, summary = scored(lines)
     assert [result["filename"] for result in results] == ["00000/samples/0001.png", "00001/samples/0000.png"]
     page = capsys.readouterr().out
-    assert "00000/samples/0000.png (line 3): named twice, first in line 1; neither is taken" in page
+    assert "00000/samples/0000.png (line 3): duplicate of line 1; both lines are left out" in page
     missing = [left["image"] for left in summary["left_out"] if left["line"] is None]
     assert missing == [
         f"{place}.png" for place in ("00001/samples/0001", *(f"{p:05}/samples/{n:04}" for p in (2, 3) for n in (0, 1)))
     ]
-    assert "00001/samples/0001.png: no line of detections.jsonl has it" in page
+    assert "00001/samples/0001.png: detections.jsonl has no line for this image" in page
     assert summary["images_left_out"] == 6 and "left out     6 images; no figure counts them" in page
 
 

@@ -37,7 +37,7 @@ def test_prompts_are_escaped():
 
 
 def test_more_images_than_a_page_holds_are_said(monkeypatch):
-    monkeypatch.setattr(page, "MOST", 5)
+    monkeypatch.setattr(page, "MAX_IMAGES", 5)
     write_folder(Path("images"))
     score("images")
     text = Path("out/score.html").read_text()

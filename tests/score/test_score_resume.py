@@ -51,6 +51,7 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_bytes(signum):
     with journal.open("ab") as file:
         file.write(b'{"made_by": "", "name": "000')  # as a process leaves it that dies within a line
     score("images", "--batch-size=1", benchmark="shapes_rewards")
+    assert not list(Path("out").glob("share-*"))  # a killed process leaves the folder that it locks
     after = journal.read_bytes()
     assert after.startswith(before) and after.count(b"\n") == 72 + 1  # nothing was done twice
     score("images", "--batch-size=1", benchmark="shapes_rewards", output="whole")

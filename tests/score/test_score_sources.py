@@ -45,7 +45,7 @@ def test_images_whose_prompt_is_another_or_not_there_are_left_out_by_name():
     assert len(why) == summary["images_left_out"] == 8
     for number in (0, 1):
         end = f"samples/000{number}.png"
-        assert why[f"00001/{end}"] == f"its prompt is {PROMPTS[4].text!r}, where {PROMPTS[1].text!r} is asked for"
+        assert why[f"00001/{end}"] == f"its prompt is {PROMPTS[4].text!r}, the benchmark has {PROMPTS[1].text!r}"
         assert "00002/metadata.jsonl beside it" in why[f"00002/{end}"] and "not JSON" in why[f"00002/{end}"]
         assert why[f"00099/{end}"] == "the benchmark has no prompt of this number"
         assert why[f"00003/{end}"] == "no such file"
@@ -57,7 +57,7 @@ def test_images_without_their_metadata_are_named_where_others_have_it():
     summary = score("images")
     assert summary["prompts_of"] == 11 and summary["images"] == 22
     assert [(left["image"], left["why"]) for left in summary["left_out"]] == [
-        (f"00007/samples/000{number}.png", "no prompt stands beside it") for number in (0, 1)
+        (f"00007/samples/000{number}.png", "no prompt beside it") for number in (0, 1)
     ]
 
 
@@ -88,7 +88,7 @@ def test_a_list_of_images_is_read_from_its_own_folder(metadata_too):
         assert [(left["line"], left["why"]) for left in more["left_out"]] == [
             (25, "the benchmark has no prompt 'a dragon'"),
             (26, 'needs the texts "prompt" and "image_path"'),
-            (27, "named twice, first in line 1, which is taken"),
+            (27, "duplicate of line 1, which is scored"),
             (28, "the benchmark has no prompt 'a castle'"),
         ]
 

@@ -1,4 +1,4 @@
-"""One image of a file as a tensor, or why it cannot be scored."""
+"""Reads an image file into a tensor."""
 
 from __future__ import annotations
 
@@ -11,14 +11,17 @@ from hypernoise_pl.metrics.image_files import ImageFile
 
 
 class Unreadable(ValueError):
-    """An image that cannot be scored; the message says why, without its name."""
+    """An image file that cannot be read; the message has the reason without the file's name."""
 
 
 def read_image(image: ImageFile) -> Tensor:
-    """[3, H, W] in [0, 1] of an image file, or of its cell where the file holds a grid.
+    """Read an image file, or one cell of a file that holds a grid of images.
+
+    Returns:
+        Pixels [3, H, W] in [0, 1].
 
     Raises:
-        Unreadable: if the file is missing, no image, damaged, cut short, not RGB, or cannot be cut into its cells.
+        Unreadable: if the file is missing, not an image, damaged, not RGB, or not divisible into its cells.
     """
     try:
         with Image.open(image.path) as opened:
@@ -40,12 +43,12 @@ def read_image(image: ImageFile) -> Tensor:
 
 
 def _cell(pixels: Tensor, cell: tuple[int, int, int, int] | None) -> Tensor:
-    """The part [H, W, 3] of a grid that a cell names."""
+    """The pixels [H, W, 3] of one cell of a grid; all pixels if ``cell`` is None."""
     if cell is None:
         return pixels
     row, column, rows, columns = cell
     height, width = pixels.shape[:2]
     if height % rows or width % columns:
-        raise Unreadable(f"{width} x {height} pixels, which cannot be cut into {columns} x {rows} images of one size")
+        raise Unreadable(f"{width} x {height} pixels; not divisible into {columns} x {rows} images of one size")
     height, width = height // rows, width // columns
     return pixels[row * height : (row + 1) * height, column * width : (column + 1) * width]
