@@ -1,4 +1,4 @@
-"""What another busy process costs a fit, by the number of threads and how long OpenMP's threads wait awake.
+"""Measures how other busy processes slow a fit, by the number of threads and OpenMP's spin count.
 
     python benchmarks/busy_machine.py [--setting ours ...] [--busy 0 --busy 1] [--steps 20] [--rounds 2]
 
@@ -26,25 +26,25 @@ from typing import Any
 from hypernoise_pl.report.tables import markdown
 
 RESULTS = Path(__file__).parent / "results"
-OWN = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
-EVERY = {"OMP_NUM_THREADS": str(os.cpu_count())}
-NAMED = {
-    "every core": EVERY,
-    "passive": EVERY | {"OMP_WAIT_POLICY": "passive"},
+VARIABLES = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
+ALL_CORES = {"OMP_NUM_THREADS": str(os.cpu_count())}
+SETTINGS = {
+    "every core": ALL_CORES,
+    "passive": ALL_CORES | {"OMP_WAIT_POLICY": "passive"},
     "one thread": {"OMP_NUM_THREADS": "1"},
     "ours": {},  # as many threads as there are free cores
 }
 
 
 def environment(setting: str) -> dict[str, str]:
-    """The variables of a setting, and nothing else of OpenMP's; a number is a spin count."""
-    plain = {name: value for name, value in os.environ.items() if name not in OWN}
-    return plain | NAMED.get(setting, EVERY | {"GOMP_SPINCOUNT": setting})
+    """Environment of a setting, without other variables of OpenMP; a number is a spin count."""
+    plain = {name: value for name, value in os.environ.items() if name not in VARIABLES}
+    return plain | SETTINGS.get(setting, ALL_CORES | {"GOMP_SPINCOUNT": setting})
 
 
 @contextlib.contextmanager
 def busy(count: int) -> Iterator[None]:
-    """So many processes that compute all the time."""
+    """Run processes that compute all the time."""
     others = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
     try:
         yield
@@ -55,7 +55,7 @@ def busy(count: int) -> Iterator[None]:
 
 
 def fit(setting: str, others: int, steps: int, batch: int, limit: float | None) -> float | None:
-    """Seconds of training, or None if the whole run took longer than the limit in seconds."""
+    """Seconds of training; None if the run took longer than ``limit`` seconds."""
     with tempfile.TemporaryDirectory() as folder, busy(others):
         command = [
             *(sys.executable, "-m", "hypernoise_pl", "fit", f"--output={folder}/run"),
@@ -73,31 +73,31 @@ def fit(setting: str, others: int, steps: int, batch: int, limit: float | None) 
 
 
 def measure(arguments: argparse.Namespace) -> list[dict[str, Any]]:
-    """A row a setting and number of busy processes: seconds of each round, and ratios to the reference."""
+    """One row per setting and number of busy processes: seconds of each round, and ratios to the reference."""
     settings = ["every core", *(setting for setting in arguments.setting if setting != "every core")]
-    found: dict[tuple[str, int], list[float | None]] = {}
+    times_by_case: dict[tuple[str, int], list[float | None]] = {}
     limit = None
     for _ in range(arguments.rounds):
         for setting in settings:
             for others in arguments.busy:
-                times = found.setdefault((setting, others), [])
-                if None not in times:  # a run that was stopped is not tried again
+                times = times_by_case.setdefault((setting, others), [])
+                if None not in times:  # a stopped run is not repeated
                     times.append(fit(setting, others, arguments.steps, arguments.batch, limit))
                     print(json.dumps({"setting": setting, "busy": others, "seconds": times[-1]}), flush=True)
                 if limit is None and (setting, others) == ("every core", 0) and times[0] is not None:
                     limit = arguments.longest * times[0] + arguments.start
-    alone = [seconds for seconds in found["every core", 0] if seconds is not None]
-    return [row(setting, others, times, alone, arguments.longest) for (setting, others), times in found.items()]
+    alone = [seconds for seconds in times_by_case["every core", 0] if seconds is not None]
+    return [row(setting, others, times, alone, arguments.longest) for (setting, others), times in times_by_case.items()]
 
 
 def row(setting: str, others: int, times: list[float | None], alone: list[float], longest: float) -> dict[str, Any]:
-    """The figures of one setting beside so many busy processes."""
+    """The figures of one setting with a number of busy processes."""
     stopped = None in times
-    seconds = [each for each in times if each is not None]
+    seconds = [time for time in times if time is not None]
     return {
         "setting": setting,
         "busy": others,
-        "seconds": [round(each, 2) for each in seconds],
+        "seconds": [round(time, 2) for time in seconds],
         "ratio_min": longest if stopped else round(min(seconds) / min(alone), 2),
         "ratio_median": longest if stopped else round(median(seconds) / median(alone), 2),
         "stopped": stopped,
@@ -105,7 +105,7 @@ def row(setting: str, others: int, times: list[float | None], alone: list[float]
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    """Ratios as Markdown: a line a setting, a column a number of busy processes."""
+    """Ratios as Markdown: one row per setting, one column per number of busy processes."""
     counts = sorted({row["busy"] for row in rows})
     lines = [["setting", *(f"{count} busy" if count else "alone" for count in counts)]]
     for setting in dict.fromkeys(row["setting"] for row in rows):
@@ -121,7 +121,7 @@ def _shown(row: dict[str, Any]) -> str:
 def main() -> None:
     """Measure, print a table, and write ``busy_machine.json``."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--setting", action="append", help=f"spin counts, or {', '.join(NAMED)}; several times")
+    parser.add_argument("--setting", action="append", help=f"spin counts, or {', '.join(SETTINGS)}; several times")
     parser.add_argument("--busy", action="append", type=int, help="other busy processes; several times")
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--batch", type=int, default=64)

@@ -1,4 +1,4 @@
-"""Real models in their full size with random weights, made in memory from their architectures: nothing is fetched."""
+"""Creates full-size models with random weights from their architectures, without downloads."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ MODELS = [name for name in ARCHITECTURES if name != "reward"]
 
 @dataclass(frozen=True)
 class Options:
-    """What costs or saves memory.
+    """Options that save memory.
 
     Args:
-        checkpoint: recompute activations in backward, of generator, hypernetwork and rewards.
-        tiny_decoder: decode with an ``AutoencoderTiny``.
-        slicing: decode one image at a time.
+        checkpoint: whether backward recomputes the activations of generator, hypernetwork and rewards.
+        tiny_decoder: whether an ``AutoencoderTiny`` decodes.
+        slicing: whether the decoder decodes one image at a time.
     """
 
     checkpoint: bool = False
@@ -44,13 +44,13 @@ class Options:
 
 
 @dataclass
-class Place:
-    """Where and in which precision frozen weights are made.
+class Placement:
+    """Size, device and dtype of frozen weights.
 
     Args:
-        tiny: the same classes in miniature.
-        device: of the weights; ``meta`` for tensors with shapes and no data, to count with.
-        dtype: of the frozen weights.
+        tiny: whether the models are miniatures of the same classes.
+        device: device of the weights; ``meta`` for tensors without data.
+        dtype: dtype of the frozen weights.
     """
 
     tiny: bool = False
@@ -58,8 +58,8 @@ class Place:
     dtype: torch.dtype = torch.bfloat16
 
     @contextlib.contextmanager
-    def making(self) -> Iterator[None]:
-        """Make weights here, and not first on the CPU in float32."""
+    def creating(self) -> Iterator[None]:
+        """Create weights directly on the device and in the dtype."""
         before = torch.get_default_dtype()
         torch.set_default_dtype(self.dtype)
         try:
@@ -69,82 +69,82 @@ class Place:
             torch.set_default_dtype(before)
 
 
-def make_generator(name: str, place: Place, options: Options) -> Generator:
-    """A generator of ``real_models.yaml``, of the pipeline that is made here."""
-    told = ARCHITECTURES[name]
-    small = told["tiny"] if place.tiny else {}
-    module = importlib.import_module(told["generator"][0])
-    arguments = told["generator"][2] | small.get("generator", {})
-    pipeline = _pipeline(told, small, place, options)
-    kind = getattr(module, told["generator"][1])
-    generator: Generator = kind(pipeline, decoding=DecoderOptions(slicing=options.slicing), **arguments)
+def make_generator(name: str, placement: Placement, options: Options) -> Generator:
+    """Create a generator of ``real_models.yaml`` with its pipeline."""
+    architecture = ARCHITECTURES[name]
+    small = architecture["tiny"] if placement.tiny else {}
+    module = importlib.import_module(architecture["generator"][0])
+    arguments = architecture["generator"][2] | small.get("generator", {})
+    pipeline = _pipeline(architecture, small, placement, options)
+    cls = getattr(module, architecture["generator"][1])
+    generator: Generator = cls(pipeline, decoding=DecoderOptions(slicing=options.slicing), **arguments)
     return generator
 
 
-def _pipeline(told: dict[str, Any], small: dict[str, Any], place: Place, options: Options) -> Any:
+def _pipeline(architecture: dict[str, Any], small: dict[str, Any], placement: Placement, options: Options) -> Any:
     import diffusers
 
-    part, network, sizes = told["network"]
-    decoder, decoder_sizes = told["decoder"]
-    with place.making():
+    part, network, sizes = architecture["network"]
+    decoder, decoder_sizes = architecture["decoder"]
+    with placement.creating():
         parts = {part: getattr(diffusers, network)(**sizes | small.get("network", {}))}
         if options.tiny_decoder:
-            parts["vae"] = diffusers.AutoencoderTiny(**told["tiny_decoder"])
+            parts["vae"] = diffusers.AutoencoderTiny(**architecture["tiny_decoder"])
         else:
             parts["vae"] = getattr(diffusers, decoder)(**decoder_sizes | small.get("decoder", {}))
-    kind, settings = told["scheduler"]
-    parts["scheduler"] = getattr(diffusers, kind)(**settings)
+    scheduler, settings = architecture["scheduler"]
+    parts["scheduler"] = getattr(diffusers, scheduler)(**settings)
     extra: dict[str, Any] = {"text_encoder": None, "tokenizer": None}
-    if told["pipeline"] == "FluxPipeline":
+    if architecture["pipeline"] == "FluxPipeline":
         extra |= {"text_encoder_2": None, "tokenizer_2": None}
-    if told["pipeline"] == "StableDiffusionPipeline":
+    if architecture["pipeline"] == "StableDiffusionPipeline":
         extra |= {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
-    return getattr(diffusers, told["pipeline"])(**parts, **extra)
+    return getattr(diffusers, architecture["pipeline"])(**parts, **extra)
 
 
-def make_conditioning(name: str, batch: int, place: Place) -> Conditioning:
-    """[B, L, D] random text features of the real size: prompts are encoded beforehand in every real run."""
-    told = ARCHITECTURES[name]
-    tokens, features, pooled = told["tiny"]["text"] if place.tiny else told["text"]
-    made: dict[str, Any] = {"device": place.device, "dtype": place.dtype}
-    mask = torch.ones(batch, tokens, device=place.device, dtype=torch.long) if name == "sana_sprint" else None
+def make_conditioning(name: str, batch: int, placement: Placement) -> Conditioning:
+    """Random text features [B, L, D] of the real size; a real run encodes its prompts before training."""
+    architecture = ARCHITECTURES[name]
+    tokens, features, pooled = architecture["tiny"]["text"] if placement.tiny else architecture["text"]
+    options: dict[str, Any] = {"device": placement.device, "dtype": placement.dtype}
+    mask = torch.ones(batch, tokens, device=placement.device, dtype=torch.long) if name == "sana_sprint" else None
     return Conditioning(
-        torch.randn(batch, tokens, features, **made),
+        torch.randn(batch, tokens, features, **options),
         mask,
-        torch.randn(batch, pooled, **made) if pooled else None,
+        torch.randn(batch, pooled, **options) if pooled else None,
     )
 
 
-class Towers(Reward):
-    """So many image towers of CLIP's ViT-H-14, each compared with one fixed direction: what the ensemble costs.
+class ClipTowers(Reward):
+    """Image towers of CLIP's ViT-H-14 with the cost of a reward ensemble; the score is one embedding coordinate.
 
     Args:
-        count: towers.
-        place: where they are made.
-        checkpoint: recompute their activations in backward.
+        count: number of towers.
+        placement: size, device and dtype of their weights.
+        checkpoint: whether backward recomputes their activations.
     """
 
     score_range: ClassVar[tuple[float, float]] = (-4.0, 4.0)
 
-    def __init__(self, count: int, place: Place, checkpoint: bool) -> None:
+    def __init__(self, count: int, placement: Placement, checkpoint: bool) -> None:
         super().__init__()
         from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
-        config = CLIPVisionConfig(**ARCHITECTURES["reward"]["tiny" if place.tiny else "full"])
-        with place.making():
+        config = CLIPVisionConfig(**ARCHITECTURES["reward"]["tiny" if placement.tiny else "full"])
+        with placement.creating():
             self.towers = nn.ModuleList(CLIPVisionModelWithProjection(config) for _ in range(count))
         self.eval().requires_grad_(False)
         if checkpoint:
             for tower in self.towers:
                 checkpoint_layers(tower)
-        self.size: int = ARCHITECTURES["reward"]["tiny" if place.tiny else "full"]["image_size"]
-        self.dtype = place.dtype
+        self.size: int = ARCHITECTURES["reward"]["tiny" if placement.tiny else "full"]["image_size"]
+        self.dtype = placement.dtype
 
     def _score(self, images: Tensor, prompts: list[str]) -> Tensor:
         return self.sum(images)
 
     def sum(self, images: Tensor) -> Tensor:
-        """[B] the sum of what the towers see in images [B, 3, H, W]."""
+        """Scores [B], summed over the towers, of images [B, 3, H, W]."""
         pixels = preprocess(images, self.size).to(self.dtype)
         features = [at_least_float32(tower(pixel_values=pixels).image_embeds) for tower in self.towers]
-        return torch.stack([nn.functional.normalize(each, dim=-1)[:, 0] for each in features]).sum(0)
+        return torch.stack([nn.functional.normalize(embeddings, dim=-1)[:, 0] for embeddings in features]).sum(0)

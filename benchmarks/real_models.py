@@ -1,4 +1,4 @@
-"""What full-size models cost: training step, inference, peak memory and model FLOP utilisation.
+"""Measures full-size models: training step, inference, peak memory and model FLOP utilisation.
 
     python benchmarks/real_models.py [--model sana_sprint ...] [--batch 1 --batch 8] [--rewards 4] [--rounds 5]
     python benchmarks/real_models.py --tiny          the same classes in miniature, on any machine
@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from full_size import ARCHITECTURES, MODELS, Options, Place, Towers, make_conditioning, make_generator
+from full_size import ARCHITECTURES, MODELS, ClipTowers, Options, Placement, make_conditioning, make_generator
 from torch.utils.flop_counter import FlopCounterMode
 
 from hypernoise_pl.distributed.fsdp import block_names
@@ -37,34 +37,34 @@ PEAK = {"H100": 989.0, "H200": 989.0, "A100": 312.0, "L40S": 362.0, "4090": 165.
 
 
 class Step:
-    """One model, ready to train and to infer.
+    """A training step and an inference step of one model.
 
     Args:
-        name: of the model.
-        batch: images at once.
-        place: where weights are.
+        name: name of the model.
+        batch: batch size.
+        placement: size, device and dtype of the frozen weights.
         options: memory options.
-        rewards: ViT-H-14 towers.
+        rewards: number of ViT-H-14 towers.
     """
 
-    def __init__(self, name: str, batch: int, place: Place, options: Options, rewards: int) -> None:
-        self.place, self.batch = place, batch
-        told = ARCHITECTURES[name]
-        self.generator = make_generator(name, place, options)
-        lora = {"rank": 4, "alpha": 8.0} if place.tiny else told["lora"]
+    def __init__(self, name: str, batch: int, placement: Placement, options: Options, rewards: int) -> None:
+        self.placement, self.batch = placement, batch
+        architecture = ARCHITECTURES[name]
+        self.generator = make_generator(name, placement, options)
+        lora = {"rank": 4, "alpha": 8.0} if placement.tiny else architecture["lora"]
         self.hypernetwork = NoiseHypernetwork(self.generator, LoraOptions(**lora))
         if options.checkpoint:
             self.generator.checkpoint_activations()
             self.generator.checkpoint_activations(self.hypernetwork.view)
-        self.reward = Towers(rewards, place, options.checkpoint)
-        kind, settings = told["optimizer"]
+        self.reward = ClipTowers(rewards, placement, options.checkpoint)
+        optimizer, settings = architecture["optimizer"]
         self.weights = trainable(self.hypernetwork)
-        self.optimizer = getattr(torch.optim, kind)(self.weights, **settings)
-        self.conditioning = make_conditioning(name, batch, place)
-        self.noise = torch.randn(batch, *self.generator.noise_shape, device=place.device)
+        self.optimizer = getattr(torch.optim, optimizer)(self.weights, **settings)
+        self.conditioning = make_conditioning(name, batch, placement)
+        self.noise = torch.randn(batch, *self.generator.noise_shape, device=placement.device)
 
-    def passes(self) -> None:
-        """Forward and backward."""
+    def forward_backward(self) -> None:
+        """Run forward and backward."""
         with self._autocast():
             residual = self.hypernetwork(self.noise, self.conditioning)
             images = self.generator.generate(self.noise + residual, self.conditioning, 1)
@@ -73,26 +73,26 @@ class Step:
         loss.backward()
 
     def _autocast(self) -> contextlib.AbstractContextManager[Any]:
-        kind = torch.device(self.place.device).type  # tensors without data know no autocast
-        return contextlib.nullcontext() if kind == "meta" else torch.autocast(kind, torch.bfloat16)
+        device = torch.device(self.placement.device).type  # meta tensors have no autocast
+        return contextlib.nullcontext() if device == "meta" else torch.autocast(device, torch.bfloat16)
 
     def train(self) -> None:
-        """A whole optimiser step."""
-        self.passes()
+        """Run one training step with its optimiser."""
+        self.forward_backward()
         torch.nn.utils.clip_grad_norm_(self.weights, 1.0)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
 
     @torch.no_grad()
     def infer(self, refined: bool) -> None:
-        """A batch of images."""
+        """Generate a batch of images."""
         with self._autocast():
             noise = self.noise + self.hypernetwork(self.noise, self.conditioning) if refined else self.noise
             self.generator.generate(noise, self.conditioning, 1)
 
 
 def seconds(work: Callable[[], None], device: str, rounds: int) -> float:
-    """Median wall-clock time of a call, after two that do not count."""
+    """Median wall-clock time of a call, after two warm-up calls."""
     times = []
     for turn in range(rounds + 2):
         _wait(device)
@@ -105,8 +105,8 @@ def seconds(work: Callable[[], None], device: str, rounds: int) -> float:
 
 
 def measure(step: Step, flops: float, rounds: int) -> dict[str, Any]:
-    """Times, memory and utilisation of one model at one batch with one set of options."""
-    device, batch = step.place.device, step.batch
+    """Times, memory and utilisation of one model with one batch size and one set of options."""
+    device, batch = step.placement.device, step.batch
     cuda = device.startswith("cuda")
     if cuda:
         torch.cuda.reset_peak_memory_stats()
@@ -129,20 +129,20 @@ def measure(step: Step, flops: float, rounds: int) -> dict[str, Any]:
 
 def model_flops(name: str, batch: int, tiny: bool, rewards: int) -> float:
     """Floating-point operations of forward and backward without recomputation, counted on tensors without data."""
-    step = Step(name, 1, Place(tiny, "meta"), Options(), rewards)
+    step = Step(name, 1, Placement(tiny, "meta"), Options(), rewards)
     with FlopCounterMode(display=False) as counter:
-        step.passes()
+        step.forward_backward()
     return float(counter.get_total_flops()) * batch
 
 
 def estimate(name: str, batch: int, tiny: bool, options: Options, rewards: int) -> dict[str, Any]:
-    """Peak memory of a training step in GiB, from the sizes and lifetimes of its tensors, none of which has data.
+    """Peak memory of a training step in GiB, from the sizes and lifetimes of its tensors, which have no data.
 
-    The LoRA's branches are taken in bfloat16, as autocast computes them; of its weights there are the float32 ones,
-    their gradient, the optimiser's state and autocast's copy. ``spread_gib`` of it is what ``strategy/fsdp`` divides by
-    the number of processes, ``block_gib`` the largest block, which each process then has whole while it is at work.
+    The LoRA's branches count in bfloat16, as autocast computes them; its weights count in float32 with their gradient,
+    the optimiser's state and autocast's copy. ``spread_gib`` is the part that ``strategy/fsdp`` shards over the
+    processes; ``block_gib`` is the largest block, which a process gathers while it computes it.
     """
-    step = Step(name, batch, Place(tiny, "meta"), options, rewards)
+    step = Step(name, batch, Placement(tiny, "meta"), options, rewards)
     lora = sum(weight.numel() for weight in step.weights)
     state = 8 if isinstance(step.optimizer, torch.optim.AdamW) else 4
     network, view = step.generator.network, step.hypernetwork.view
@@ -152,10 +152,10 @@ def estimate(name: str, batch: int, tiny: bool, options: Options, rewards: int) 
         weight.data = weight.data.bfloat16()
     parts = (step.generator, step.hypernetwork, step.reward)
     with LiveTensors([weight for part in parts for weight in (*part.parameters(), *part.buffers())]) as live:
-        step.passes()
+        step.forward_backward()
     frozen = {id(weight): weight.nbytes for part in (step.generator, step.reward) for weight in part.parameters()}
     held = sum(frozen.values()) + lora * (4 + 4 + state + 2)
-    gradient = 2 * lora  # in what was followed, and counted above in float32
+    gradient = 2 * lora  # counted by LiveTensors, and above in float32
     return {
         "peak_gib": (held + live.peak - gradient) / 2**30,
         "frozen_gib": sum(frozen.values()) / 2**30,
@@ -166,7 +166,7 @@ def estimate(name: str, batch: int, tiny: bool, options: Options, rewards: int) 
 
 
 def variants(name: str) -> Iterator[Options]:
-    """Each memory option, one added to the other."""
+    """The sets of memory options to measure."""
     yield Options()
     yield Options(checkpoint=True)
     yield Options(checkpoint=True, slicing=True)
@@ -175,7 +175,7 @@ def variants(name: str) -> Iterator[Options]:
 
 
 def rows(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    """A row for each model, batch and set of options; one that does not fit says so."""
+    """Yield a row for each model, batch size and set of options; ``out_of_memory`` marks one that does not fit."""
     for name in arguments.model or MODELS:
         for batch in arguments.batch or (ARCHITECTURES[name]["batches"] if not arguments.tiny else [2]):
             plain = None
@@ -186,8 +186,8 @@ def rows(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
                         row |= estimate(name, batch, arguments.tiny, options, arguments.rewards)
                     else:
                         flops = model_flops(name, batch, arguments.tiny, arguments.rewards)
-                        place = Place(arguments.tiny, arguments.device)
-                        step = Step(name, batch, place, options, arguments.rewards)
+                        placement = Placement(arguments.tiny, arguments.device)
+                        step = Step(name, batch, placement, options, arguments.rewards)
                         row |= measure(step, flops, arguments.rounds)
                         plain = plain or (row["train_seconds"] if str(options) == "plain" else None)
                         row["over_plain"] = row["train_seconds"] / plain if plain else None
@@ -213,22 +213,22 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.device == "cpu" and not (arguments.tiny or arguments.estimate):
         parser.error("full-size models need a GPU; --tiny runs the same classes in miniature, --estimate only counts")
-    found = list(rows(arguments))
+    measured = list(rows(arguments))
     cuda = arguments.device.startswith("cuda")
     device = torch.cuda.get_device_name() if cuda else "CPU"
-    kind = "-estimate" if arguments.estimate else "-tiny" if arguments.tiny else ""
+    suffix = "-estimate" if arguments.estimate else "-tiny" if arguments.tiny else ""
     arguments.output.mkdir(parents=True, exist_ok=True)
-    file = arguments.output / f"real_models{kind}-{device.replace(' ', '-')}.json"
-    record = {"device": device, "torch": torch.__version__, "rewards": arguments.rewards, "rows": found}
+    file = arguments.output / f"real_models{suffix}-{device.replace(' ', '-')}.json"
+    record = {"device": device, "torch": torch.__version__, "rewards": arguments.rewards, "rows": measured}
     file.write_text(json.dumps(record, indent=1) + "\n")
-    file.with_suffix(".md").write_text(table(found))
+    file.with_suffix(".md").write_text(table(measured))
     print(file.with_suffix(".md").read_text())
 
 
-def table(found: list[dict[str, Any]]) -> str:
+def table(rows: list[dict[str, Any]]) -> str:
     """The rows as Markdown."""
-    columns = list(dict.fromkeys(key for row in found for key in row))
-    return markdown([columns, *([_shown(row.get(column)) for column in columns] for row in found)])
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    return markdown([columns, *([_shown(row.get(column)) for column in columns] for row in rows)])
 
 
 def _shown(value: Any) -> str:

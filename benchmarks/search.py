@@ -1,4 +1,4 @@
-"""The cost of searching: every method against the bare passes it is made of; memory; many prompts against one.
+"""Measures search methods: overhead over their forward passes, memory, and the gain of batched prompts.
 
     python benchmarks/search.py [--prompts 60] [--rounds 5] [--candidates 4 ...] [--config NAME ...]
 
@@ -52,8 +52,8 @@ def load(configs: list[str]) -> tuple[Any, list[str]]:
         return cli.model, [prompt.text for prompt in cli.datamodule.prompts("test")]
 
 
-def searched(model: Any, search: Search, texts: list[str], chunk: int = CHUNK) -> tuple[float, NoiseProblem]:
-    """Seconds of a method's run, and the problem it ran on."""
+def time_search(model: Any, search: Search, texts: list[str], chunk: int = CHUNK) -> tuple[float, NoiseProblem]:
+    """Seconds of a method's run, and its problem."""
     noise = gaussian(model.generator.noise_shape, range(len(texts)))
 
     problem = NoiseProblem(model.generator, model.ensemble, texts, noise, search.nfe(), chunk=chunk)
@@ -63,31 +63,31 @@ def searched(model: Any, search: Search, texts: list[str], chunk: int = CHUNK) -
     return time.perf_counter() - start, problem
 
 
-def bare(model: Any, texts: list[str], calls: list[int], backward: bool) -> float:
-    """Seconds of the passes alone: in every call so many candidates a prompt, cut into chunks."""
+def time_passes(model: Any, texts: list[str], calls: list[int], backward: bool) -> float:
+    """Seconds of the passes alone; ``calls`` has the candidates per prompt of each call."""
     conditioning = model.generator.encode(texts)
     plan = []
     for candidates in calls:
         rows = torch.arange(len(texts)).repeat_interleave(candidates)
         noise = torch.randn(len(rows), *model.generator.noise_shape)
         for part, own in zip(noise.split(CHUNK), rows.split(CHUNK), strict=True):
-            read = conditioning.map(lambda tensor: tensor[own])  # noqa: B023 - used here
-            plan.append((part.requires_grad_(backward), read, [texts[row] for row in own.tolist()]))
+            selected = conditioning.map(lambda tensor: tensor[own])  # noqa: B023 - used here
+            plan.append((part.requires_grad_(backward), selected, [texts[row] for row in own.tolist()]))
     start = time.perf_counter()
-    for noise, read, said in plan:
+    for noise, selected, prompts in plan:
         with torch.set_grad_enabled(backward):
-            images = model.generator.generate(noise, read)
-            score = model.ensemble(images, said)
+            images = model.generator.generate(noise, selected)
+            score = model.ensemble(images, prompts)
             if backward:
                 torch.autograd.grad(score.sum(), noise)
     return time.perf_counter() - start
 
 
 def calls_of(search: Search, prompts: int) -> list[int]:
-    """Candidates a prompt in each call of the verifier, as the method makes them."""
+    """Candidates per prompt in each call of the verifier by a method."""
     if isinstance(search, RandomSearch):
-        each = max(1, CHUNK // prompts)
-        return [min(each, search.candidates - done) for done in range(0, search.candidates, each)]
+        size = max(1, CHUNK // prompts)
+        return [min(size, search.candidates - done) for done in range(0, search.candidates, size)]
     if isinstance(search, ZeroOrder):
         return [1, *[search.neighbours] * search.iterations]
     if isinstance(search, Evolution):
@@ -96,13 +96,13 @@ def calls_of(search: Search, prompts: int) -> list[int]:
 
 
 def overhead(model: Any, texts: list[str], rounds: int) -> None:
-    """One JSON line a method."""
+    """Print one JSON line per method."""
     for search in METHODS:
         calls = calls_of(search, len(texts))
         ours, theirs = [], []
         for number in range(rounds + 1):
-            seconds, problem = searched(model, search, texts)
-            passes = bare(model, texts, calls, search.needs_gradient)
+            seconds, problem = time_search(model, search, texts)
+            passes = time_passes(model, texts, calls, search.needs_gradient)
             if number:  # the first round warms caches up
                 ours.append(seconds)
                 theirs.append(passes)
@@ -119,31 +119,31 @@ def overhead(model: Any, texts: list[str], rounds: int) -> None:
 
 
 def memory(configs: list[str], counts: list[int]) -> None:
-    """One JSON line: MiB beyond best-of-1, by candidates; each in a process of its own."""
-    found = {}
+    """Print one JSON line: MiB above best-of-1 by number of candidates, each in its own process."""
+    peaks = {}
     for candidates in counts:
         command = [sys.executable, __file__, "--peak", str(candidates), *[f"--config={name}" for name in configs]]
-        said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-        found[candidates] = json.loads(said.splitlines()[-1])
-    print(json.dumps({"best_of_n_mib": found, "prompts": 16, "chunk": 64}), flush=True)
+        output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        peaks[candidates] = json.loads(output.splitlines()[-1])
+    print(json.dumps({"best_of_n_mib": peaks, "prompts": 16, "chunk": 64}), flush=True)
 
 
 def peak(configs: list[str], candidates: int) -> float:
-    """MiB that best-of-N adds to the most this process held in best-of-1."""
+    """MiB of peak memory that best-of-N adds to best-of-1."""
     model, texts = load(configs)
-    searched(model, RandomSearch(1), texts[:16], chunk=64)
+    time_search(model, RandomSearch(1), texts[:16], chunk=64)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    searched(model, RandomSearch(candidates), texts[:16], chunk=64)
+    time_search(model, RandomSearch(candidates), texts[:16], chunk=64)
     return round((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024, 1)
 
 
 def batching(model: Any, texts: list[str], rounds: int) -> None:
-    """One JSON line: seconds an image of ReNO, all prompts at once and one at a time."""
+    """Print one JSON line: ReNO's time per image with all prompts at once and with one at a time."""
     search, few = ReNO(10, lr=2.0), texts[:4]
     together, alone = [], []
     for _ in range(rounds):
-        together.append(searched(model, search, texts)[0] / len(texts))
-        alone.append(sum(searched(model, search, [text])[0] for text in few) / len(few))
+        together.append(time_search(model, search, texts)[0] / len(texts))
+        alone.append(sum(time_search(model, search, [text])[0] for text in few) / len(few))
     report = {
         "reno_ms_per_image_together": round(1000 * median(together), 2),
         "reno_ms_per_image_alone": round(1000 * median(alone), 2),
@@ -154,7 +154,7 @@ def batching(model: Any, texts: list[str], rounds: int) -> None:
 
 
 def main() -> None:
-    """Print a line for every measurement."""
+    """Print one JSON line per measurement."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--prompts", type=int, default=60)
     parser.add_argument("--rounds", type=int, default=5)

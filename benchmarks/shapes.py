@@ -1,4 +1,4 @@
-"""How fast the shapes world is drawn and judged, on one thread.
+"""Measures how fast the shapes world is rendered and judged on one thread.
 
     python benchmarks/shapes.py [--images 512] [--batch 64] [--rounds 5]
 
@@ -41,7 +41,7 @@ def _judge_singly(judge: ShapesJudge, images: Tensor, prompts: list[Prompt]) -> 
 
 
 def main() -> None:
-    """Time all in turn and print one JSON line a size."""
+    """Time all work in turn and print one JSON line per size."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=512)
     parser.add_argument("--batch", type=int, default=64, help="pictures drawn at once")

@@ -1,4 +1,4 @@
-"""The cost of the framework: a Lightning training step against the bare passes it is made of.
+"""Measures the overhead of the framework: a Lightning training step against a hand-written one.
 
     python benchmarks/training_step.py [--batch 64] [--rounds 60] [--config NAME ...]
 
@@ -26,8 +26,8 @@ from hypernoise_pl.config.options import Options
 from hypernoise_pl.objective import weighted_sum
 
 
-class Turns(L.Callback):
-    """After every step of the Trainer, one bare step; each is timed."""
+class TakeTurns(L.Callback):
+    """Times each step of the Trainer, and a hand-written step after it."""
 
     def __init__(self, warmup: int = 5) -> None:
         self.framework: list[float] = []
@@ -36,12 +36,12 @@ class Turns(L.Callback):
         self.optimizer: Any = None
 
     def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
-        """The bare side trains the same weights with an optimiser of its own."""
+        """Create the hand-written step's own optimiser of the same weights."""
         self.optimizer = torch.optim.AdamW(pl_module.trainable().values(), 1e-4)
         self.mark = time.perf_counter()
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Time the step that ended, then do and time the bare one."""
+        """Time the finished step, then run and time the hand-written step."""
         framework = time.perf_counter() - self.mark
         start = time.perf_counter()
         self.step(pl_module, batch)
@@ -52,7 +52,7 @@ class Turns(L.Callback):
         self.mark = time.perf_counter()
 
     def step(self, module: Any, batch: Any) -> None:
-        """The passes alone."""
+        """Run the hand-written step."""
         texts = [prompt.text for prompt in batch]
         conditioning = module.encode(texts)
         noise = module.noise(module.generator.noise_shape, module.global_step, [prompt.index for prompt in batch])
@@ -86,7 +86,7 @@ def main() -> None:
                 f"--data.train={4 * arguments.batch}",  # all texts are encoded in the rounds that are not counted
             ],
         )
-        turns = Turns()
+        turns = TakeTurns()
         cli.trainer.callbacks.append(turns)
         cli.trainer.fit(cli.model, datamodule=cli.datamodule)
     framework, bare = statistics.median(turns.framework), statistics.median(turns.bare)

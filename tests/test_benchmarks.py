@@ -39,14 +39,14 @@ ONE_ROUND = {
 }
 
 
-def test_every_script_has_a_round_here():
+def test_every_script_is_in_the_list_of_rounds():
     scripts = {file.name for file in (ROOT / "benchmarks").glob("*.py") if "__main__" in file.read_text()}
     assert scripts == set(ONE_ROUND)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ONE_ROUND)
-def test_a_script_measures_in_one_round(name, tmp_path):
+def test_script_measures_in_one_round(name, tmp_path):
     writes = ["--output", str(tmp_path)] if name in ("busy_machine.py", "real_models.py") else []
     rows = [json.loads(line) for line in script(name, *ONE_ROUND[name], *writes).splitlines() if line.startswith("{")]
     assert rows
@@ -56,7 +56,7 @@ def test_a_script_measures_in_one_round(name, tmp_path):
 
 
 @pytest.mark.slow
-def test_every_option_is_measured(tmp_path):
+def test_all_memory_options_are_measured(tmp_path):
     rows = run(tmp_path, "--tiny", "--model=sana_sprint", "--rounds=1", "--batch=2", "--rewards=2")
     assert [row["options"] for row in rows] == ["plain", "checkpoint", "checkpoint+slicing"]
     for row in rows:
@@ -74,7 +74,7 @@ def test_an_estimate_needs_less_memory_with_checkpointing_and_more_with_a_larger
     assert all(0 < row["block_gib"] < row["spread_gib"] < row["peak_gib"] for row in rows)
 
 
-def test_what_is_live_is_what_an_operation_made_and_has_not_freed(monkeypatch):
+def test_live_memory_counts_created_and_not_freed_tensors(monkeypatch):
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
     from real_models import LiveTensors
 
@@ -88,7 +88,7 @@ def test_what_is_live_is_what_an_operation_made_and_has_not_freed(monkeypatch):
     assert live.now == live.peak == sum(tensor.nbytes for tensor in both)
 
 
-def test_full_size_without_a_gpu_says_what_else_there_is():
+def test_full_size_without_a_gpu_suggests_tiny_and_estimate():
     command = [sys.executable, str(ROOT / "benchmarks" / "real_models.py"), "--device=cpu"]
     done = subprocess.run(command, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
     assert done.returncode == 2 and "full-size models need a GPU; --tiny" in done.stderr

@@ -105,7 +105,7 @@ def given(lines: list[str], metadata: list[dict[str, Any]] | None = None) -> Non
 
 
 @needs_published
-def test_verdicts_and_reasons_are_those_of_a_second_reading_on_every_prompt():
+def test_verdicts_and_reasons_equal_a_second_implementation_on_every_prompt():
     metadata, rng = published(), random.Random(0)
     assert len(metadata) == 553
     sets = [[random_objects(line, rng) for line in metadata] for _ in range(6)]
@@ -184,7 +184,7 @@ def test_results_have_the_format_of_the_reference_evaluation():
     assert details == {"bench": [[280, 280, 320, 320, 0.95]], "computer mouse": [[0, 1, 2, 3.5, 0.4]]}
 
 
-def test_the_table_says_by_what_and_that_people_may_see_otherwise(capsys):
+def test_table_names_the_judge_and_its_caveat(capsys):
     scored(lines_of([*map(true_objects, METADATA)]), None, "scored", "--detector=DETR, ResNet-50")
     page = capsys.readouterr().out
     assert "GenEval by DETR, ResNet-50: 4 images of 4 of 4 prompts" in page and "drifts from human judgement" in page
@@ -232,7 +232,7 @@ def one(*objects: Any, filename: str = "00000/samples/0000.png") -> str:
         (one(BENCH | {"color": "rde"}), "object 1, bench: no color 'rde' in GenEval (did you mean 'red'?)"),
     ],
 )
-def test_a_line_that_is_wrong_is_named_and_left_out(line, said, capsys):
+def test_wrong_line_is_named_and_left_out(line, said, capsys):
     results, summary = scored([line, *GOOD[1:]])
     assert [result["filename"][:5] for result in results] == ["00001", "00002", "00003"]
     assert summary["images_left_out"] == 1 and summary["tags"]["single_object"]["images"] == 0
@@ -243,7 +243,7 @@ def test_a_line_that_is_wrong_is_named_and_left_out(line, said, capsys):
     assert summary["score"] == 1  # the mean is over the tags that have an image
 
 
-def test_an_image_that_is_named_twice_is_left_out_and_one_without_a_line_is_named(capsys):
+def test_duplicate_images_are_left_out_and_missing_images_are_named(capsys):
     lines = [GOOD[0], GOOD[1], one(BENCH, filename="mine/0/samples/0.png"), *lines_of([true_objects(METADATA[0])], 1)]
     results, summary = scored(lines)
     assert [result["filename"] for result in results] == ["00000/samples/0001.png", "00001/samples/0000.png"]
@@ -257,7 +257,7 @@ def test_an_image_that_is_named_twice_is_left_out_and_one_without_a_line_is_name
     assert summary["images_left_out"] == 6 and "left out     6 images; no figure counts them" in page
 
 
-def test_many_that_are_left_out_are_counted_and_the_first_are_shown(capsys):
+def test_left_out_lines_are_counted_and_the_first_are_shown(capsys):
     _, summary = scored(["?"] * 30 + GOOD)
     page = capsys.readouterr().out
     assert summary["lines_left_out"] == 30 and len(summary["left_out"]) == 30
@@ -286,7 +286,7 @@ def uncoloured() -> list[str]:
         (GOOD, ["--output=full"], "--output full: holds another run's figures; give another --output"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_scored_is_refused_in_one_line_and_writes_nothing(lines, flags, said, capsys):
+def test_unscorable_detections_give_a_one_line_error_and_no_files(lines, flags, said, capsys):
     given(lines)
     Path("full").mkdir()
     Path("full/summary.json").write_text("{}")
@@ -297,7 +297,7 @@ def test_what_cannot_be_scored_is_refused_in_one_line_and_writes_nothing(lines, 
     assert sorted(Path().rglob("*")) == before
 
 
-def test_a_colour_is_needed_only_where_a_verdict_depends_on_it():
+def test_colour_is_required_only_if_the_verdict_depends_on_it():
     plain = {"class": "car", "score": 0.6, "box": [1, 2, 30, 40]}
     sure = plain | {"score": 0.9, "color": "red"}
     images = [[BENCH], [], [plain, sure], []]  # the surer car alone is looked at
@@ -307,7 +307,7 @@ def test_a_colour_is_needed_only_where_a_verdict_depends_on_it():
     assert results[2]["reason"] == "expected car>=1, found 0"
 
 
-def test_a_benchmark_that_is_not_there_is_refused(capsys):
+def test_unknown_benchmark_is_refused(capsys):
     assert main(["score", "genevel", *COMMAND[2:]]) == 2
     assert "score: error: no benchmark is called 'genevel' (did you mean 'geneval'?)" in capsys.readouterr().err
     assert main(["score", "geneval", "--detections=x"]) == 2

@@ -25,7 +25,7 @@ def features(indices) -> torch.Tensor:
         return CLIPImageFeatures(str(PACKAGE / "shapes" / "weights" / "clip"))(pixels(indices)).double()
 
 
-def test_a_plain_folder_against_another():
+def test_plain_folder_is_compared_with_another_folder():
     for name, indices in (("one", range(7)), ("two", range(5, 12))):
         Path(name).mkdir()
         for index in indices:
@@ -42,7 +42,7 @@ def test_a_plain_folder_against_another():
     assert same["fid"] == pytest.approx(0, abs=1e-6) and (same["precision"], same["recall"]) == (1, 1)
 
 
-def test_methods_are_held_against_the_first_in_pairs():
+def test_methods_are_compared_with_the_first_method_in_pairs():
     rows = [
         {"prompt": PROMPTS[index].text + str(index), "image_path": f"{method}{index}.png", "method": method}
         for method in ("old", "new")
@@ -61,7 +61,7 @@ def test_methods_are_held_against_the_first_in_pairs():
     assert found == pytest.approx(paired, rel=1e-3, abs=1e-5) and abs(found - apart) > 1e-3
 
 
-def test_too_few_images_have_no_figure_and_say_so(capsys):
+def test_too_few_images_have_no_figure_and_a_caveat(capsys):
     for name in ("one", "two"):
         Path(name).mkdir()
         picture(0).save(f"{name}/a.png")

@@ -38,7 +38,7 @@ def spoil(folder: Path) -> None:
     files[8].mkdir()
 
 
-def test_each_is_named_left_out_and_counted(capsys):
+def test_unreadable_images_are_named_left_out_and_counted(capsys):
     verdicts = write_folder(Path("images"))
     spoil(Path("images"))
     picture(9).resize((2 * SIZE, 2 * SIZE), Image.Resampling.NEAREST).save("images/00009/samples/0000.png")
@@ -56,7 +56,7 @@ def test_each_is_named_left_out_and_counted(capsys):
         assert said in why[name] and f"{name}: {said}" in shown and f"{name}: {said}" in page
 
 
-def test_where_none_can_be_scored_it_is_an_error_that_names_the_first(capsys):
+def test_error_names_the_first_image_if_none_can_be_scored(capsys):
     from hypernoise_pl.__main__ import main
 
     write_folder(Path("images"), images=1)

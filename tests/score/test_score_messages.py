@@ -52,7 +52,7 @@ pytestmark = pytest.mark.usefixtures("own_folder")
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_bad_use(given, said, capsys):
+def test_wrong_arguments_give_a_one_line_error(given, said, capsys):
     write_folder(Path("images"), images=1)
     for name in ("empty", "fitted", "predicted", "comparison/parts"):
         Path(name).mkdir(parents=True)
@@ -91,7 +91,7 @@ def test_bad_use(given, said, capsys):
         ("benchmark: [", "config own.yaml: not YAML"),
     ],
 )
-def test_a_bad_benchmark_file(text, said, capsys):
+def test_wrong_benchmark_file_gives_a_one_line_error(text, said, capsys):
     write_folder(Path("images"), images=1)
     Path("own.yaml").write_text(text)
     assert main(["score", "own.yaml", "images"]) == 2
@@ -99,7 +99,7 @@ def test_a_bad_benchmark_file(text, said, capsys):
     assert said in line and not Path("runs").exists()
 
 
-def test_a_file_of_ones_own_is_a_benchmark_and_json_is_what_the_summary_has(capsys):
+def test_user_file_is_a_benchmark_and_json_equals_the_summary(capsys):
     write_folder(Path("images"), images=1)
     Path("own.yaml").write_text(
         "benchmark: {class_path: JudgeBenchmark, init_args: {judge: {class_path: hypernoise_pl.shapes.judge.ShapesJudge}}}"
@@ -109,7 +109,7 @@ def test_a_file_of_ones_own_is_a_benchmark_and_json_is_what_the_summary_has(caps
 
 
 @pytest.mark.parametrize("benchmark", ["shapes_rewards", "text_rendering"])
-def test_a_summary_without_a_figure_is_strict_json_too(benchmark):
+def test_summary_without_a_figure_is_strict_json(benchmark):
     """No prompt quotes a word, so that the text benchmark has no figure, and no difference of two methods."""
     if benchmark == "text_rendering":
         pytest.importorskip("rapidocr_onnxruntime")

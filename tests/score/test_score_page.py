@@ -14,7 +14,7 @@ pytestmark = pytest.mark.usefixtures("own_folder")
 NASTY = "</p><script>alert(1)</script> \"quoted\" & 'so' \N{GRINNING FACE}"
 
 
-def test_the_worst_come_first_with_their_reasons():
+def test_worst_images_come_first_with_their_reasons():
     verdicts = write_folder(Path("images"))
     score("images")
     text = Path("out/score.html").read_text()
@@ -36,7 +36,7 @@ def test_prompts_are_escaped():
     assert NASTY in unescape(text)
 
 
-def test_more_images_than_a_page_holds_are_said(monkeypatch):
+def test_page_states_how_many_images_it_omits(monkeypatch):
     monkeypatch.setattr(page, "MAX_IMAGES", 5)
     write_folder(Path("images"))
     score("images")

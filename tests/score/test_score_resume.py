@@ -37,7 +37,7 @@ def stopped_by(signum: int) -> subprocess.Popen[str]:
 
 
 @pytest.mark.parametrize("signum", [signal.SIGKILL, signal.SIGTERM], ids=["SIGKILL", "SIGTERM"])
-def test_a_run_that_was_stopped_goes_on_to_the_same_bytes(signum):
+def test_stopped_run_continues_to_identical_files(signum):
     write_folder(Path("images"), images=6)
     process = stopped_by(signum)
     _, said = process.communicate(timeout=60)
@@ -59,7 +59,7 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_bytes(signum):
         assert Path("out", name).read_bytes() == Path("whole", name).read_bytes()
 
 
-def test_a_share_that_another_process_works_on_is_refused(capsys):
+def test_shard_of_a_running_process_is_refused(capsys):
     write_folder(Path("images"), images=1)
     score("images", benchmark="shapes_rewards")
     assert not list(Path("out").glob("share-*"))
@@ -68,7 +68,7 @@ def test_a_share_that_another_process_works_on_is_refused(capsys):
     assert "share-0-of-1: another process is running in it; wait until it ends" in capsys.readouterr().err
 
 
-def test_two_processes_give_the_summary_of_one(capsys):
+def test_two_shards_give_the_summary_of_one_process(capsys):
     write_folder(Path("images"), images=3)
     Path("images/00003/samples/0001.png").write_bytes(b"")
     whole = score("images")
@@ -86,7 +86,7 @@ def test_two_processes_give_the_summary_of_one(capsys):
     assert alone["images_left_out"] == 1
 
 
-def test_an_outcome_of_another_share_does_not_hide_that_of_a_changed_image():
+def test_old_outcome_of_another_shard_does_not_hide_a_changed_image():
     """Outcomes of the first run lie in a file that is read after that of the second."""
     write_folder(Path("images"))
     for shard in ("0/2", "1/2"):
@@ -96,7 +96,7 @@ def test_an_outcome_of_another_share_does_not_hide_that_of_a_changed_image():
     assert score("images") == score("images", output="anew")
 
 
-def test_a_finished_folder_stays_as_it_is_and_takes_no_other_settings(capsys):
+def test_finished_folder_stays_unchanged_and_refuses_other_settings(capsys):
     write_folder(Path("images"))
     score("images")
     before = Path("out/summary.json").read_bytes(), Path("out/outcomes-0-of-1.jsonl").read_bytes()
@@ -118,7 +118,7 @@ def test_a_finished_folder_stays_as_it_is_and_takes_no_other_settings(capsys):
         assert f"--output out: holds figures of other settings: {said}" in capsys.readouterr().err
 
 
-def test_without_an_output_an_unfinished_run_is_found(capsys):
+def test_unfinished_run_is_continued_without_output_flag(capsys):
     write_folder(Path("images"))
     assert main(["score", "shapes", "images"]) == 0
     (first,) = Path("runs/score").iterdir()

@@ -22,7 +22,7 @@ LORA = [
 
 
 @pytest.mark.slow
-def test_predicted_images_have_the_judges_figure_of_the_test(capsys):
+def test_images_of_predict_have_the_judge_score_of_the_test(capsys):
     save_shapes_adapter(Path("adapter"))
     given = ["--adapter=adapter", *LORA]
     assert main(["test", *given, "--output=tested"]) == 0
@@ -44,7 +44,7 @@ def test_predicted_images_have_the_judges_figure_of_the_test(capsys):
     assert score("predicted", "--method=base", output="fewer-base")["images_left_out"] == 1
 
 
-def test_images_of_prompts_of_ones_own_are_found_by_their_rows():
+def test_images_of_user_prompts_are_found_by_their_rows():
     save_shapes_adapter(Path("adapter"))
     prompts = ShapesPrompts(test=2).prompts("test")[:2]
     write_lines(Path("p.jsonl"), [*map(metadata, prompts)])
@@ -54,7 +54,7 @@ def test_images_of_prompts_of_ones_own_are_found_by_their_rows():
     assert [own["images"] for own in summary["methods"].values()] == [4, 4]
 
 
-def test_a_comparisons_images_have_its_figures():
+def test_images_of_a_comparison_have_its_figures():
     search = {"class_path": "hypernoise_pl.search.random_search.RandomSearch"}
     methods = [{"name": "none"}, {"name": "random", "search": search, "budgets": [2]}]
     settings = {"prompts": 6, "seeds": 2, "unit_size": 4, "methods": methods, "base": "none"}

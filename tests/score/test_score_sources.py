@@ -20,7 +20,7 @@ KEYS |= {"images_left_out", "lines_left_out", "left_out"}
 
 @pytest.mark.parametrize("digits", [4, 5], ids=["0000.png", "00000.png"])
 @pytest.mark.parametrize("beside", [True, False], ids=["metadata beside", "metadata of a file"])
-def test_genevals_folder(beside, digits, capsys):
+def test_geneval_folder_is_read(beside, digits, capsys):
     verdicts = write_folder(Path("images"), beside, digits)
     write_lines(Path("all.jsonl"), [*map(metadata, PROMPTS)])
     summary = score("images", *([] if beside else ["--metadata=all.jsonl"]))
@@ -32,7 +32,7 @@ def test_genevals_folder(beside, digits, capsys):
     assert "24 images of 12 of 12 prompts; 1.000 of these prompts have a correct image." in said
 
 
-def test_images_whose_prompt_is_another_or_not_there_are_left_out_by_name():
+def test_images_with_a_different_or_missing_prompt_are_left_out_by_name():
     verdicts = write_folder(Path("images"))
     Path("images/00001/metadata.jsonl").write_text(json.dumps(metadata(PROMPTS[4])) + "\n")
     Path("images/00002/metadata.jsonl").write_text('{"prompt": ')
@@ -51,7 +51,7 @@ def test_images_whose_prompt_is_another_or_not_there_are_left_out_by_name():
         assert why[f"00003/{end}"] == "no such file"
 
 
-def test_images_without_their_metadata_are_named_where_others_have_it():
+def test_images_without_metadata_are_named_if_others_have_it():
     write_folder(Path("images"))
     Path("images/00007/metadata.jsonl").unlink()
     summary = score("images")
@@ -72,7 +72,7 @@ def rows_of(metadata_too: bool) -> list[dict]:
 
 
 @pytest.mark.parametrize("metadata_too", [True, False], ids=["in the rows", "of a file"])
-def test_a_list_of_images_is_read_from_its_own_folder(metadata_too):
+def test_paths_of_a_list_are_relative_to_its_folder(metadata_too):
     Path("data").mkdir()
     write_lines(Path("all.jsonl"), [*map(metadata, PROMPTS)])
     rows = rows_of(metadata_too)
@@ -93,7 +93,7 @@ def test_a_list_of_images_is_read_from_its_own_folder(metadata_too):
         ]
 
 
-def test_rows_of_one_text_are_of_one_prompt_unless_their_ids_or_metadata_say_otherwise():
+def test_rows_of_equal_text_share_a_prompt_unless_ids_or_metadata_differ():
     one = metadata(PROMPTS[0])
     other = one | {"include": [{"class": "star", "count": 1}]}
     picture(0).save("a.png")
@@ -113,7 +113,7 @@ def test_rows_of_one_text_are_of_one_prompt_unless_their_ids_or_metadata_say_oth
     assert [(image.prompt.index, image.number) for image in found.files] == [(1, 0), (1, 1)]
 
 
-def test_one_image_of_two_prompts_is_judged_by_each():
+def test_image_of_two_prompts_is_judged_for_both():
     picture(0).save("ring.png")
     rows = [metadata(PROMPTS[0]), metadata(PROMPTS[1])]
     write_lines(Path("rows.jsonl"), [row | {"image_path": "ring.png"} for row in rows])
@@ -121,7 +121,7 @@ def test_one_image_of_two_prompts_is_judged_by_each():
     assert {tag: own["score"] for tag, own in summary["tags"].items()} == {"single_object": 1.0, "two_object": 0.0}
 
 
-def test_methods_are_scored_apart_and_in_pairs():
+def test_methods_are_scored_separately_and_compared_in_pairs():
     rows = []
     for prompt in PROMPTS:
         for method, right in (("old", prompt.index % 2 == 0), ("../new", prompt.index % 4 != 1)):
@@ -144,7 +144,7 @@ def test_methods_are_scored_apart_and_in_pairs():
     assert (alone["score"], alone["left_out"]) == (0.5, [])
 
 
-def test_genevals_second_benchmark_is_read_from_its_json_of_paths():
+def test_geneval2_is_read_from_its_json_of_paths():
     Path("paths.json").write_text(json.dumps({PROMPTS[0].text: "a.png", "nothing": "b.png"}))
     (image,) = find_images(Path("paths.json"), GenEval2Folder(), PROMPTS).files
     assert (image.name, image.prompt) == ("a.png", PROMPTS[0])

@@ -19,7 +19,7 @@ def _race(above, number, gate, won):
         won.put(os.getpid())
 
 
-def test_of_many_processes_one_alone_makes_a_folder(tmp_path):
+def test_only_one_of_many_processes_claims_a_new_folder(tmp_path):
     context = multiprocessing.get_context("fork")
     gate, won = context.Event(), context.Queue()
     racers = [context.Process(target=_race, args=(tmp_path, 3, gate, won)) for _ in range(8)]
@@ -31,7 +31,7 @@ def test_of_many_processes_one_alone_makes_a_folder(tmp_path):
     assert won.get(timeout=5) and won.empty()
 
 
-def test_a_point_of_a_living_worker_is_its_own_until_it_lets_go(tmp_path):
+def test_folder_of_a_living_worker_is_free_only_after_release(tmp_path):
     claim = claim_new_folder(tmp_path / "0000")
     assert claim is not None and claim_new_folder(tmp_path / "0000") is None
     assert ClaimWatcher().claim_free_folder(tmp_path / "0000") is None
@@ -41,7 +41,7 @@ def test_a_point_of_a_living_worker_is_its_own_until_it_lets_go(tmp_path):
     assert ClaimWatcher().claim_free_folder(tmp_path / "0000") is None
 
 
-def test_a_point_of_a_killed_worker_is_free_at_once(tmp_path):
+def test_folder_of_a_killed_worker_is_free_immediately(tmp_path):
     code = f"from pathlib import Path; from hypernoise_pl.sweep.claims import claim_new_folder; claim_new_folder(Path({str(tmp_path / '0000')!r}))"
     with subprocess.Popen(
         [sys.executable, "-c", f"{code}; print('made', flush=True); input()"], stdin=-1, stdout=-1
@@ -52,7 +52,7 @@ def test_a_point_of_a_killed_worker_is_free_at_once(tmp_path):
     assert ClaimWatcher().claim_free_folder(tmp_path / "0000") is not None
 
 
-def test_a_process_that_has_the_number_of_a_dead_one_is_not_taken_for_it(tmp_path):
+def test_reused_process_id_does_not_count_as_the_owner(tmp_path):
     claim = claim_new_folder(tmp_path / "0000")
     owner = json.loads(claim.file.read_text())
     claim.file.write_text(json.dumps({**owner, "started": owner["started"] - 3600}))
@@ -60,7 +60,7 @@ def test_a_process_that_has_the_number_of_a_dead_one_is_not_taken_for_it(tmp_pat
 
 
 @pytest.mark.parametrize("clock", [-7200.0, 0.0, 7200.0])
-def test_a_worker_of_another_machine_is_told_by_its_signs_of_life_whatever_its_clock(tmp_path, monkeypatch, clock):
+def test_worker_of_another_machine_is_alive_while_its_claim_changes_whatever_its_clock(tmp_path, monkeypatch, clock):
     claim = claim_new_folder(tmp_path / "0000")
     claim.file.write_text(json.dumps({"machine": "elsewhere", "pid": 1, "started": 0.0}))
     now = time.time() + clock
@@ -75,7 +75,7 @@ def test_a_worker_of_another_machine_is_told_by_its_signs_of_life_whatever_its_c
     assert isinstance(found, Claim)
 
 
-def test_a_folder_whose_maker_died_before_its_claim_is_free_after_a_while(tmp_path, monkeypatch):
+def test_folder_without_a_claim_is_free_after_the_stale_time(tmp_path, monkeypatch):
     (tmp_path / "0000").mkdir()
     monkeypatch.setattr(claims, "STALE_SECONDS", 0.1)
     watch = ClaimWatcher()

@@ -27,7 +27,7 @@ def written(**changes: object) -> str:
     return "mine.yaml"
 
 
-def test_a_point_is_flags_of_fit():
+def test_point_of_a_grid_gives_flags_of_fit():
     groups = {
         "size": [
             {"model.adapter.lora.rank": 8, "model.adapter.lora.alpha": 16.0},
@@ -60,7 +60,7 @@ def test_a_point_is_flags_of_fit():
     assert len({tuple(each) for each in flags}) == 4
 
 
-def test_ranges_of_a_grid_hold_both_ends():
+def test_ranges_of_a_grid_include_both_ends():
     parameters = {
         "a": {"low": 1, "high": 4},
         "b": {"low": 0.1, "high": 0.5, "step": 0.2},
@@ -78,7 +78,7 @@ def test_flags_of_the_command_line_are_set_in_every_trial():
     assert type(definition)(**again) == definition
 
 
-def test_the_first_points_are_given():
+def test_first_points_are_read_from_the_file():
     start = [{"model.adapter.lora.rank": 16, "model.optimizer.lr": 1e-3}]
     assert read_definition(written(start=start)).first_points == start
 
@@ -135,7 +135,7 @@ def test_the_first_points_are_given():
         ),
     ],
 )
-def test_a_wrong_file_is_refused_in_one_line(changes, said):
+def test_wrong_file_raises_a_one_line_error(changes, said):
     with pytest.raises(ConfigError, match=r"sweep mine\.yaml") as refused:
         read_definition(written(**changes))
     assert said in str(refused.value) and "\n" not in str(refused.value)
@@ -172,7 +172,7 @@ def test_a_wrong_file_is_refused_in_one_line(changes, said):
         ({}, ["--output=mine.yaml"], "--output mine.yaml: a file; give a folder"),
     ],
 )
-def test_what_no_trial_can_have_is_refused_before_anything_starts(changes, arguments, said, capsys):
+def test_impossible_setting_is_refused_before_any_trial_starts(changes, arguments, said, capsys):
     assert main(["sweep", written(**changes), *arguments]) == 2
     shown = capsys.readouterr().err
     (line,) = [line for line in shown.splitlines() if "error:" in line]
@@ -180,7 +180,7 @@ def test_what_no_trial_can_have_is_refused_before_anything_starts(changes, argum
     assert not list(Path("runs").rglob("trials"))
 
 
-def test_a_sweep_whose_hours_are_over_begins_no_trial(capsys):
+def test_no_trial_starts_after_the_time_limit(capsys):
     assert main(["sweep", written(hours=1e-9), "--output=out", "--json"]) == 0
     shown = capsys.readouterr()
     assert "1e-09 hours are over, 4 trials did not start; the same command continues" in shown.err
@@ -188,7 +188,7 @@ def test_a_sweep_whose_hours_are_over_begins_no_trial(capsys):
     assert json.loads(Path("out/summary.json").read_text()) == json.loads(shown.out)
 
 
-def test_every_worker_has_devices_of_its_own(monkeypatch):
+def test_workers_share_gpus_or_cores_among_them(monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     gpus = [f"GPU-{place}" for place in range(5)]
     assert [each["CUDA_VISIBLE_DEVICES"] for each in worker_environments(3, 2, gpus, 8)] == [
@@ -207,13 +207,13 @@ def test_every_worker_has_devices_of_its_own(monkeypatch):
     assert worker_environments(2, 1, [], 8) == [{}, {}]
 
 
-def test_an_unknown_sweep_is_met_with_the_nearest(capsys):
+def test_unknown_sweep_name_suggests_the_nearest(capsys):
     assert main(["sweep", "shapes_recpie"]) == 2
     assert "sweep shapes_recpie: no such file (did you mean 'shapes_recipe'?)" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", sweep_names())
-def test_the_sweeps_that_come_with_the_package_can_run(name, capsys):
+def test_every_sweep_in_conf_passes_a_dry_run(name, capsys):
     assert main(["sweep", name, "--dry-run"]) == 0
     shown = capsys.readouterr().out
     assert f"sweep {name} begins" in shown and not list(Path().iterdir())

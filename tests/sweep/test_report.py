@@ -53,7 +53,7 @@ def made(folder: Path, gains: dict[int, list[list[float]]], states=None, **chang
 FIGURES = {"validation/gain": 1.0, "validation/hypernetwork/diversity": -1.0}
 
 
-def test_the_best_is_that_of_the_best_mean_over_seeds(tmp_path):
+def test_best_point_has_the_best_mean_over_seeds(tmp_path):
     gains = {0: [[0.0, 0.3], [0.0, 0.1]], 1: [[0.0, 0.25], [0.0, 0.2]], 2: [[0.9], []], 3: [[0.1, 0.1], [0.1, 0.2]]}
     definition, study = made(tmp_path, gains, {2: "PRUNED"})
     found = read_points(study, definition, tmp_path)
@@ -65,7 +65,7 @@ def test_the_best_is_that_of_the_best_mean_over_seeds(tmp_path):
     assert max(len(line) for line in table(found, definition).splitlines()) <= 80
 
 
-def test_an_interval_over_seeds_is_students():
+def test_interval_over_seeds_uses_students_t_distribution():
     assert mean_interval([1.0]) is None
     assert mean_interval([1.0, 3.0]) == pytest.approx((2 - 12.706, 2 + 12.706))
     for count, quantile in [(3, 4.303), (11, 2.228), (12, 2.201), (31, 2.042), (121, 1.980)]:  # a printed table's
@@ -75,14 +75,14 @@ def test_an_interval_over_seeds_is_students():
         assert mean_interval(values) == pytest.approx((mean - half, mean + half), abs=2e-3 * half)
 
 
-def test_steps_that_were_taken_twice_count_once(tmp_path):
+def test_repeated_steps_of_a_continued_run_count_once(tmp_path):
     lines = [(100, 0.1), (200, 0.2), (300, 0.3), (200, 0.25)]  # killed after 300, continued from before 200
     text = "".join(json.dumps({"step": step, "figures": {"gain": gain}}) + "\n" for step, gain in lines)
     (tmp_path / VALIDATIONS).write_text(text + '{"step": 300, "fig')
     assert read_validations(tmp_path) == {100: {"gain": 0.1}, 200: {"gain": 0.25}}
 
 
-def test_the_page_and_the_summary_say_what_was_found(tmp_path):
+def test_page_and_summary_show_the_results(tmp_path):
     gains = {number: [[0.01 * number, 0.02 * number]] * 2 for number in range(6)}
     definition, study = made(tmp_path, gains, {4: "FAIL", 5: "RUNNING"}, description="a <test>")
     write_report(definition, study, tmp_path, tmp_path / "base.yaml")
@@ -97,14 +97,14 @@ def test_the_page_and_the_summary_say_what_was_found(tmp_path):
     assert page.count("<g><title>trial ") == page.count("<polyline") == 6  # a line a trial, and a learning curve each
 
 
-def test_a_sweep_without_an_end_yet_has_a_page(tmp_path):
+def test_running_sweep_has_a_page(tmp_path):
     definition, study = made(tmp_path, {0: [[], []]}, {0: "RUNNING"}, trials=3)
     write_report(definition, study, tmp_path, tmp_path / "base.yaml")
     assert "1 of 3 trials begun: 1 running." in (tmp_path / "report.html").read_text()
     assert json.loads((tmp_path / "summary.json").read_text())["best"] == []
 
 
-def test_several_objectives_have_a_front_in_the_page(tmp_path):
+def test_page_shows_the_pareto_front_of_several_objectives(tmp_path):
     gains = {number: [[0.1 * number]] for number in range(3)}
     directions = {"validation/gain": "maximize", "validation/hypernetwork/diversity": "maximize"}
     definition, study = made(tmp_path, gains, seeds=1, objectives=directions)
@@ -113,7 +113,7 @@ def test_several_objectives_have_a_front_in_the_page(tmp_path):
     assert "3 of them are on the Pareto front" in page and "One objective against the other" in page
 
 
-def test_the_command_repeats_the_point(tmp_path):
+def test_fit_command_has_all_settings_of_the_point(tmp_path):
     definition, study = made(tmp_path, {0: [[0.1]]}, seeds=1)
     (point,) = read_points(study, definition, tmp_path)
     words = fit_command(point, definition, Path("base.yaml")).split()
@@ -122,7 +122,7 @@ def test_the_command_repeats_the_point(tmp_path):
     assert float(words[7].partition("=")[2]) == point.values["model.optimizer.lr"]
 
 
-def test_places_on_axes():
+def test_parallel_coordinates_place_values_on_their_axes():
     marks = [Mark("a", {"x": "8", "y": 1e-3, "z": 0.0}, best=True), Mark("b", {"x": "16", "y": 1e-1, "z": 1.0})]
     picture = parallel([Axis("x", ["8", "16"]), Axis("y", ends=(1e-4, 1.0), log=True), Axis("z")], marks)
     lines = {

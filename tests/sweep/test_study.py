@@ -24,7 +24,7 @@ def point(study, wanted, number):
 
 
 @pytest.mark.parametrize("sampler", ["random", "tpe", "cmaes"])
-def test_a_point_is_chosen_by_its_number_and_what_is_known(tmp_path, sampler):
+def test_suggested_point_depends_on_its_number_and_earlier_results_only(tmp_path, sampler):
     wanted = definition(sampler={sampler: {"seed": 3, **({"n_startup_trials": 2} if sampler != "random" else {})}})
     runs = []
     for folder in (tmp_path / "a", tmp_path / "b"):
@@ -38,7 +38,7 @@ def test_a_point_is_chosen_by_its_number_and_what_is_known(tmp_path, sampler):
     assert runs[0] == runs[1] and len(set(runs[0])) == 6
 
 
-def test_workers_that_begin_at_once_do_not_choose_alike(tmp_path):
+def test_workers_that_start_together_get_different_points(tmp_path):
     wanted = definition(sampler={"random": {"seed": 0}})
     found, gate = [], threading.Barrier(4)
     open_study(wanted, open_storage(tmp_path, None))
@@ -56,7 +56,7 @@ def test_workers_that_begin_at_once_do_not_choose_alike(tmp_path):
     assert len(set(found)) == 4
 
 
-def test_a_point_that_goes_on_elsewhere_has_the_same_trial_and_values(tmp_path):
+def test_continued_point_has_the_same_trial_and_values(tmp_path):
     wanted = definition()
     first = point(open_study(wanted, open_storage(tmp_path, None)), wanted, 5)
     study = open_study(wanted, open_storage(tmp_path, None))
@@ -65,7 +65,7 @@ def test_a_point_that_goes_on_elsewhere_has_the_same_trial_and_values(tmp_path):
     assert len(study.trials) == 1 and find_trial(study, 4) is None
 
 
-def test_tpe_finds_a_minimum_that_random_points_do_not(tmp_path):
+def test_tpe_finds_a_lower_minimum_than_random_sampling(tmp_path):
     best = {}
     for sampler in ("random", "tpe"):
         wanted, folder = definition(sampler={sampler: {"seed": 1}}), tmp_path / sampler
@@ -78,7 +78,7 @@ def test_tpe_finds_a_minimum_that_random_points_do_not(tmp_path):
     assert best["tpe"] < best["random"]
 
 
-def test_a_grid_is_gone_through_in_order(tmp_path):
+def test_grid_points_come_in_order(tmp_path):
     wanted = definition(parameters={"x": [1, 2], "y": ["a", None]}, sampler="grid", trials=None)
     study = open_study(wanted, open_storage(tmp_path, None))
     found = [point(study, wanted, number)[1] for number in range(wanted.points)]
@@ -86,7 +86,7 @@ def test_a_grid_is_gone_through_in_order(tmp_path):
     assert found[3] == grid_point(wanted.dimensions, 3)
 
 
-def test_points_to_begin_with_come_first(tmp_path):
+def test_start_points_come_first(tmp_path):
     wanted = definition(start=[{"x": 0.25, "y": 0.5}])
     study = open_study(wanted, open_storage(tmp_path, None))
     assert point(study, wanted, 0)[1] == {"x": 0.25, "y": 0.5}
@@ -120,7 +120,7 @@ def test_asha_keeps_the_better_half_at_each_rung(tmp_path):
     assert survivors(other, tmp_path / "c", worse[::-1], [100, 200, 400]) == [0]
 
 
-def test_hyperband_prunes_some(tmp_path):
+def test_hyperband_prunes_some_points_but_not_the_best(tmp_path):
     wanted = definition(pruner={"hyperband": {"min_resource": 100}})
     found = survivors(wanted, tmp_path / "a", [float(value) for value in range(12)], [100, 200, 400, 800, 900])
     assert 0 in found and len(found) < 12

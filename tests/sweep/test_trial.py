@@ -19,7 +19,7 @@ def _own_folder(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("output", [[], ["--output=runs/fit/mine"]])
-def test_a_trial_run_runs_every_part_and_leaves_nothing(output, capsys):
+def test_fast_dev_run_runs_every_part_and_leaves_no_files(output, capsys):
     saves = "--trainer.callbacks+=hypernoise_pl.callbacks.adapter_checkpoint.AdapterCheckpoint"
     assert main(["fit", "--trainer.fast_dev_run=true", *TINY, *output, saves]) == 0
     shown = capsys.readouterr().out
@@ -30,7 +30,7 @@ def test_a_trial_run_runs_every_part_and_leaves_nothing(output, capsys):
 
 
 @pytest.mark.parametrize("command", ["test", "validate"])
-def test_a_trial_measurement_leaves_nothing(command, capsys):
+def test_fast_dev_run_of_a_measurement_leaves_no_files(command, capsys):
     adapter = save_shapes_adapter(Path("adapter"))
     assert main([command, "--trainer.fast_dev_run=true", *TINY, f"--adapter={adapter}", "--output=run"]) == 0
     shown = capsys.readouterr().out
@@ -38,13 +38,13 @@ def test_a_trial_measurement_leaves_nothing(command, capsys):
     assert [file.name for file in Path().iterdir()] == ["adapter"]
 
 
-def test_a_trial_run_that_fails_leaves_nothing_either(capsys):
+def test_failed_fast_dev_run_leaves_no_files(capsys):
     assert main(["fit", "--trainer.fast_dev_run=true", *TINY, "--data.batch_size=100000"]) == 2
     assert not list(Path().iterdir())
     assert OUTPUT_VARIABLE not in os.environ
 
 
-def test_two_commands_of_one_process_have_folders_of_their_own(monkeypatch):
+def test_two_commands_of_one_process_have_different_folders(monkeypatch):
     tiny = [*TINY, "--trainer.max_steps=1", "--trainer.limit_val_batches=0", "--trainer.limit_test_batches=0"]
     for name in ("one", "two"):
         assert main(["fit", *tiny, f"--output={name}"]) == 0

@@ -81,7 +81,7 @@ def checkpoint(number: int) -> bool:
     return folder.is_dir() and newest_checkpoint(folder) is not None
 
 
-def test_one_of_two_workers_is_killed_and_the_other_goes_on_from_its_checkpoint():
+def test_worker_continues_the_point_of_a_killed_worker_from_its_checkpoint():
     longer = {**FIT, "trainer.max_steps": 30, "trainer.val_check_interval": 10}
     killed = begin(set=longer)
     wait_for(lambda: checkpoint(0))
@@ -112,7 +112,7 @@ def test_one_of_two_workers_is_killed_and_the_other_goes_on_from_its_checkpoint(
     assert json.loads(Path("whole/versions.json").read_text())["optuna"] == optuna.__version__
 
 
-def test_a_sweep_that_is_stopped_says_how_it_goes_on_and_does():
+def test_stopped_sweep_prints_the_command_that_continues_it():
     longer = {**FIT, "trainer.max_steps": 30, "trainer.val_check_interval": 30}
     first = begin("--workers=2", set=longer, parameters={"model.adapter.lora.rank": [2, 4, 8]})
     wait_for(lambda: checkpoint(0) and checkpoint(1))
@@ -135,7 +135,7 @@ def test_a_sweep_that_is_stopped_says_how_it_goes_on_and_does():
     assert "--output out: holds another sweep: parameters.model.adapter.lora.rank [2, 4, 16] (was [2, 4, 8])" in errors
 
 
-def test_a_fit_of_a_worse_point_is_pruned_and_seeds_are_averaged():
+def test_fit_of_a_worse_point_is_pruned_and_figures_are_means_over_seeds():
     # a rate of 3 spoils the images at once
     points = {"model.optimizer.lr": [1e-4, 3.0]}
     process = begin(parameters=points, seeds=2, pruner={"asha": {"min_resource": 2, "reduction_factor": 2}})
@@ -156,7 +156,7 @@ def test_a_fit_of_a_worse_point_is_pruned_and_seeds_are_averaged():
     assert config["seed_everything"] == 1 and config["data"]["init_args"]["seed"] == 1
 
 
-def test_a_fit_that_fails_is_tried_again_and_told_of():
+def test_failed_fit_is_retried_and_reported():
     fails = {**FIT, "trainer.callbacks+": "tests.signalling.RaiseAt"}
     process = begin(set=fails, retries=1)
     output, _ = ended(process)
@@ -167,7 +167,7 @@ def test_a_fit_that_fails_is_tried_again_and_told_of():
     assert summary()["trials"][0]["error"].startswith("RuntimeError: out of luck") and summary()["best"] == []
 
 
-def test_several_objectives_have_a_front():
+def test_several_objectives_have_a_pareto_front():
     both = {GAIN: "maximize", "validation/base/reward/weighted": "minimize"}
     ended(begin(objectives=both))
     values = [each.values for each in trials()]
@@ -217,7 +217,7 @@ def postgres(tmp_path_factory):
         running.send_signal(signal.SIGINT)
 
 
-def test_two_workers_meet_in_a_postgresql_database_and_one_is_killed(postgres):
+def test_workers_share_a_postgresql_database_and_survive_a_kill(postgres):
     parameters = {"parameters": {"model.adapter.lora.rank": [2, 4, 8]}, "pruner": {"asha": {"min_resource": 100}}}
     longer = {**FIT, "trainer.max_steps": 20, "trainer.val_check_interval": 10}
     killed, other = (begin(f"--storage={postgres}", set=longer, **parameters) for _ in range(2))
@@ -243,7 +243,7 @@ def _open(url, gate, found):
     found.put(study.study_name)
 
 
-def test_workers_that_begin_at_once_make_the_database_together(postgres):
+def test_workers_that_start_together_create_the_database_tables_once(postgres):
     context = multiprocessing.get_context("spawn")
     gate, found = context.Barrier(4), context.Queue()
     workers = [context.Process(target=_open, args=(postgres, gate, found)) for _ in range(4)]
@@ -255,12 +255,12 @@ def test_workers_that_begin_at_once_make_the_database_together(postgres):
     assert [found.get(timeout=5) for _ in workers] == ["mine"] * 4
 
 
-def test_a_database_that_is_not_there_is_told_of_in_a_line():
+def test_unreachable_database_gives_a_one_line_error():
     _, errors = ended(begin("--storage=postgresql+psycopg://me:secret@127.0.0.1:1/none"), 2)
     (line,) = [line for line in errors.splitlines() if "error:" in line]
     assert "--storage postgresql+psycopg://me:***@127.0.0.1:1/none: " in line and "secret" not in errors
 
 
-def test_a_definition_survives_its_own_file():
+def test_definition_written_as_yaml_reads_back_equal():
     wanted = Definition(name="mine", **GRID)
     assert Definition(**yaml.safe_load(wanted.as_yaml())) == wanted
