@@ -38,8 +38,8 @@ class HyperNoiseModule(AdapterModule):
         rewards: name -> frozen reward. A verifier that has no gradient may stand among them, with a weight of 0: it
             scores at validation and test, and a search method that does not differentiate may search by it.
         reward_weights: name -> weight in the ensemble, on the reward's native scale.
-        adapter: what trains: ``NoiseHypernetwork``, or ``GeneratorLora`` for direct fine-tuning of the generator, the
-            baseline. The module gives it the generator.
+        adapter: adapter that trains: ``NoiseHypernetwork``, or ``GeneratorLora`` for direct fine-tuning of the
+            generator, the baseline. The module gives it the generator.
         objective: penalty, its weight, and the inverse temperature of the reward.
         noise: source of the training noise.
         whiten_gradient: largest norm of an image's reward gradient at the noise, in multiples of the batch's median

@@ -73,7 +73,7 @@ class Generator(KeepsArguments, TextEncoderOffloading, ABC):
         Args:
             network: ``self.network`` or a LoRA view of it.
             noise: [B, *Z] standard normal.
-            conditioning: from ``encode``, for the same B prompts.
+            conditioning: output of ``encode`` for the same B prompts.
 
         Returns:
             [B, *Z] the network's raw output, with no scheduler transform.
@@ -94,7 +94,7 @@ class Generator(KeepsArguments, TextEncoderOffloading, ABC):
 
         Args:
             noise: [B, *Z] standard normal (or refined).
-            conditioning: from ``encode``, for the same B prompts.
+            conditioning: output of ``encode`` for the same B prompts.
             steps: number of network evaluations.
             network: view of ``self.network`` to use in its place (direct fine-tuning).
             seeds: one seed an image for the fresh noise that some samplers add between steps; PyTorch's global

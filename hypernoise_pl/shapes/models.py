@@ -34,9 +34,9 @@ class SlotRenderer(ModelMixin, ConfigMixin):  # type: ignore[misc]
         image_size: pixels a side; any size can be drawn from the same latent.
         sharpness: factor of presence and shape logits; at 2 the judge accepts 99 % of clean latents'
             pictures, and what is undecided stays visible, also to gradients.
-        scaling_factor: as in ``AutoencoderDC``: latents are divided by it before ``decode``.
-        encoder_block_out_channels: as in ``AutoencoderDC``; only the length counts, for a pipeline takes the
-            spatial compression, 2 ** (length - 1) = 16, from it.
+        scaling_factor: divisor of the latents before ``decode``, as in ``AutoencoderDC``.
+        encoder_block_out_channels: channels as in ``AutoencoderDC``; a pipeline reads the spatial compression,
+            2 ** (length - 1) = 16, off their number.
     """
 
     config: Any

@@ -65,7 +65,7 @@ class EulerFlow(Flow):
         tokens: number of the network's tokens of one image.
         uniform: whether the pipeline passes uniform times to the scheduler before the shift; the scheduler's own
             differ a little.
-        reversed_time: as for ``Flow``.
+        reversed_time: whether the network counts time from 0 at noise to 1 at clean latents.
 
     Raises:
         ValueError: if the scheduler is of another class or inverts its sigmas.

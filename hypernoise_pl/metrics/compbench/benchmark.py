@@ -101,7 +101,7 @@ class T2ICompBench(Benchmark):
         self.parts = nn.ModuleDict(_parts(attributes, detector, non_spatial, chunks, names or {}))
 
     def missing_metadata(self, prompt: Prompt) -> str | None:
-        """What a prompt lacks: a category with its options as tag, or metadata of the category; None if complete."""
+        """The missing part of a prompt: a category of the options as tag, or its metadata; None if it is complete."""
         if prompt.tag not in CATEGORIES:
             return f"has no category as its tag, but {prompt.tag!r}{did_you_mean(prompt.tag, CATEGORIES)}"
         if (lack := _lack(prompt.tag, self.absent)) is not None:

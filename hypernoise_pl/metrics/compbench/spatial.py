@@ -99,7 +99,7 @@ def spatial_score(detections: Sequence[Detection], relation: Relation) -> float:
 
     Args:
         detections: most confident first; the first of a name counts.
-        relation: with its objects as the detector names them.
+        relation: relation, whose objects have the detector's class names.
 
     Source: as of ``position``.
     """

@@ -59,7 +59,7 @@ def by_skill(questions: Sequence[Question], answers: Sequence[Answer], hard: boo
 
 
 def answer_values(questions: Sequence[Question], answers: Sequence[Answer], hard: bool) -> list[float]:
-    """What each answer counts: its probability, or 1 or 0 if hard; NaN where there is none."""
+    """The value of each answer: its probability, or 1 or 0 if ``hard``; NaN for a missing answer."""
     return [
         float(question.right(answer.given)) if hard and not answer.missing else answer.probability
         for question, answer in zip(questions, answers, strict=True)

@@ -103,7 +103,7 @@ class QuestionBenchmark(Benchmark):
         return {}
 
     def _details(self, questions: list[Question], answers: list[Answer]) -> list[dict[str, Any]]:
-        """What was asked and answered, as JSON has it: ``value`` is what counts, null where there is no answer."""
+        """Questions and answers as JSON; ``value`` counts in the score, null for a missing answer."""
         values = answer_values(questions, answers, self.hard)
         return [
             {

@@ -55,7 +55,7 @@ class Question:
 
 
 def to_metadata(questions: Iterable[Question]) -> dict[str, Any]:
-    """What a prompt's metadata has of its questions, as JSON has it."""
+    """The questions in a prompt's metadata, as JSON."""
     plain = [{name: list(v) if isinstance(v, tuple) else v for name, v in asdict(each).items()} for each in questions]
     return {KEY: plain}
 
