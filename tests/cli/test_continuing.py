@@ -139,7 +139,7 @@ def test_settings_of_this_run_count_and_are_said(sana_folder, saved):
 
 def test_a_rate_without_a_schedule_is_that_of_this_run(sana_folder, tmp_path):
     run(sana_folder, 1)[1].save_checkpoint(tmp_path / "one.ckpt")
-    with pytest.warns(UserWarning, match=r"count: model.optimizer.lr 0.02 \(checkpoint: 0.1\)$"):
+    with pytest.warns(UserWarning, match=r"checkpoint's: model.optimizer.lr 0.02 \(checkpoint: 0.1\)$"):
         seen = run(sana_folder, 2, tmp_path / "one.ckpt", optimizer=sgd(lr=0.02))[2]
     assert seen.rates == [0.02]
 
