@@ -41,9 +41,7 @@ def export_peft(hypernetwork: NoiseHypernetwork, folder: Path) -> Path:
             "export: a hypernetwork in mode 'absolute' is saved as a plain PEFT LoRA already; use its folder"
         )
     if any(isinstance(layer, UngroupedLora) for layer in hypernetwork.view.modules()):
-        raise ValueError(
-            "export: peft does not support LoRA on grouped convolutions any more, which this old adapter has"
-        )
+        raise ValueError("export: this old adapter has LoRA on grouped convolutions, which peft no longer supports")
     generator, options = hypernetwork.generator, hypernetwork.lora
     last = generator.last_layer
     own: Any = generator.network.get_submodule(last)
