@@ -88,7 +88,7 @@ def check_generator(description: dict[str, Any], generator: Generator, folder: P
         trained = f"{description['generator']['name']} (noise {description['noise_shape']})"
         raise ValueError(
             f"adapter {folder}: trained with generator {trained}, not "
-            f"{generator.name} (noise {own['noise_shape']}) or not with these weights; use the adapter's own generator"
+            f"{generator.name} (noise {own['noise_shape']}) or not with these weights; use its own generator"
         )
     now = trained_options(generator)
     for name, value in description.get("options", {}).items():  # earlier versions did not store them

@@ -63,7 +63,6 @@ class ResumableModule(GuardedModule, LoggedModule, ABC):
         made_by = checkpoint["made_by"]
         flags = {name: f"model.adapter.lora.{name}" for name in ("rank", "alpha", "targets")} | {
             "mode": "model.adapter.mode",
-            "adapts": "model.adapter",
         }
         resuming.check_same(made_by["adapter"], self.adapter_settings(), flags)
         if {k: v.shape for k, v in saved.items()} != {k: v.shape for k, v in own.items()}:

@@ -434,7 +434,7 @@ def test_an_empty_prompt_file_and_shards_without_a_folder(capsys):
     assert compare(*flags, "--output=run") == 2
     assert "empty.txt: empty" in capsys.readouterr().err
     assert compare("--shard=0/2") == 2
-    assert "need one --output folder" in capsys.readouterr().err
+    assert "need a common folder" in capsys.readouterr().err
     for shard in ("2/2", "1", "a/b"):
         with pytest.raises(ConfigError, match="must be number/count"):
             shard_of(shard)
