@@ -85,7 +85,7 @@ def test_paused_work_prints_nothing(capsys):
     before = capsys.readouterr().out
     time.sleep(0.1)
     assert before and not capsys.readouterr().out
-    steps.close(said=False)
+    steps.close(finished=False)
 
 
 def test_error_leaves_no_line_and_no_thread(capsys):
