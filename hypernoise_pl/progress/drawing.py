@@ -53,10 +53,8 @@ def draw_rows(unfinished: list[str], rows: list[Row], width: int, frame: int = 0
             signs = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏" if encoding.lower().startswith("utf") else "|/-\\"
             console.print(Text(f"{signs[frame % len(signs)]} ").append_text(name).append(" ").append_text(status))
         else:
-            bar, grid = (
-                ProgressBar(1.0, row.share, width=room if room >= MIN_BAR else width),
-                Table.grid(padding=(0, 1)),
-            )
+            bar = ProgressBar(1.0, row.share, width=room if room >= MIN_BAR else width)
+            grid = Table.grid(padding=(0, 1))
             if room >= MIN_BAR:
                 grid.add_row(name, bar, status)
             else:

@@ -36,7 +36,7 @@ def dry_run(
     """
     steps, fits = fit_steps(full), definition.points * definition.seeds
     sampler, pruner = definition.sampler_choice.name, definition.pruner_choice.name
-    print(f"sweep: dry run, nothing is written: {definition.description}")
+    print(f"sweep: dry run, nothing is made: {definition.description}")
     rows = [
         ("trials", f"{definition.points}, by {sampler}, pruned by {pruner}"),
         ("fits", f"{fits} of {steps} steps" if steps else str(fits)),

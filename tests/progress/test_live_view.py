@@ -42,7 +42,7 @@ def plain(rows: list[Row], width: int, **more) -> list[str]:
     return [SIGNS.sub("", line).rstrip() for line in draw_rows([], rows, width, **more)]
 
 
-def test_a_row_fits_its_terminal_and_a_narrow_one_has_its_bar_below():
+def test_row_fits_the_terminal_and_a_narrow_one_has_its_bar_below():
     below = ["  reward 6.318 ▂▃▅, 102 images/s", "  validation: step 30, gain"]
     wide, narrow = plain([ROW], 79), plain([ROW], 39)
     assert re.fullmatch(r"fit ━+[╸╺]━+ step 30 of 60  0:19 left", wide[0]) and len(wide[0]) == 79 and wide[1:] == below
@@ -54,7 +54,7 @@ def test_a_row_fits_its_terminal_and_a_narrow_one_has_its_bar_below():
     assert max(map(len, lines)) <= 39 and "".join(line.strip() for line in lines[1:]).count("x") == 60
 
 
-def test_no_color_leaves_the_signs_and_no_colours(monkeypatch):
+def test_no_color_removes_colours_only(monkeypatch):
     monkeypatch.setenv("TERM", "xterm-256color")
     monkeypatch.delenv("NO_COLOR", raising=False)
     assert re.search(r"\x1b\[3?8?;?\d", "".join(draw_rows([], [ROW], 79)))
@@ -63,13 +63,13 @@ def test_no_color_leaves_the_signs_and_no_colours(monkeypatch):
     assert codes <= {"0", "1", "2"}  # bold and dim
 
 
-def test_a_terminal_without_unicode_has_ascii_bars():
+def test_terminal_without_unicode_has_ascii_bars():
     line = plain([Row("fit", 0.5, "step 1", []), Row("loading", None, "0:01", [])], 60, encoding="ascii")
     assert all(text.isascii() for text in line) and line[1] == "| loading 0:01"
 
 
 @watched
-def test_a_view_is_drawn_while_work_goes_on_and_a_line_stays(screen):
+def test_view_is_drawn_during_work_and_leaves_one_line(screen):
     with Steps("fit", 4, "step", form="{unit} {done:,}{of}", note=lambda: "noted") as fit:
         assert re.fullmatch(r"\nfit ━+ step 0 of 4  0:00 so far\n  noted", screen.shown())
         fit.advance()
@@ -86,7 +86,7 @@ def test_a_view_is_drawn_while_work_goes_on_and_a_line_stays(screen):
 
 
 @watched
-def test_an_error_leaves_one_line_of_the_outermost_work(screen):
+def test_error_leaves_one_line_of_the_outermost_work(screen):
     with pytest.raises(ValueError, match="wrong"), Steps("predict", 3, "prompts"), Steps("inner", 2, "units"):
         raise ValueError("wrong")
     print("predict: error: wrong", file=sys.stderr)
@@ -94,7 +94,7 @@ def test_an_error_leaves_one_line_of_the_outermost_work(screen):
 
 
 @watched
-def test_what_others_print_stands_above_the_view_and_is_not_lost(screen):
+def test_other_output_is_printed_above_the_view(screen):
     logger, handler = logging.getLogger("tests.live_view"), logging.StreamHandler()
     logger.addHandler(handler)
     try:
@@ -118,7 +118,7 @@ def test_what_others_print_stands_above_the_view_and_is_not_lost(screen):
 
 
 @watched
-def test_bars_of_other_libraries_go_on_in_the_view_and_stay_as_one_line(screen):
+def test_progress_bars_of_other_libraries_run_in_the_view_and_leave_one_line(screen):
     with Steps("fit", 2, "steps"):
         for _ in tqdm(range(3), desc="down", file=sys.stderr, mininterval=0, ncols=60):
             for _ in tqdm(range(2), desc="inner", file=sys.stderr, mininterval=0, leave=False, ncols=60):
@@ -132,7 +132,7 @@ def test_bars_of_other_libraries_go_on_in_the_view_and_stay_as_one_line(screen):
 
 
 @watched
-def test_a_bar_that_outlives_the_view_goes_on_below_it(screen):
+def test_progress_bar_that_outlives_the_view_continues_below_it(screen):
     with phase("loading"):
         bar = tqdm(total=2, desc="down", file=sys.stderr, mininterval=0, ncols=60)
     bar.update(2)
@@ -141,7 +141,7 @@ def test_a_bar_that_outlives_the_view_goes_on_below_it(screen):
 
 
 @watched
-def test_text_that_comes_by_another_way_is_not_overwritten(screen):
+def test_text_that_bypasses_the_view_is_not_overwritten(screen):
     with Steps("fit", 2, "steps"):
         screen.write("^Cfrom another process\n")
         terminal.view._tick()
@@ -150,7 +150,7 @@ def test_text_that_comes_by_another_way_is_not_overwritten(screen):
 
 
 @watched
-def test_a_phase_turns_a_sign_and_a_long_one_leaves_a_line(screen, monkeypatch):
+def test_phase_has_a_spinner_and_a_long_phase_leaves_a_line(screen, monkeypatch):
     with phase("fit: loading models"):
         assert screen.shown() == "\n⠋ fit: loading models 0:00"
     assert not screen.shown()
@@ -161,7 +161,7 @@ def test_a_phase_turns_a_sign_and_a_long_one_leaves_a_line(screen, monkeypatch):
 
 
 @watched
-def test_a_dumb_terminal_has_lines(screen, monkeypatch):
+def test_dumb_terminal_gets_lines(screen, monkeypatch):
     monkeypatch.setenv("TERM", "dumb")
     with Steps("compare", 2, "NFE"), phase("hashing"):
         pass
@@ -173,7 +173,7 @@ def test_a_dumb_terminal_has_lines(screen, monkeypatch):
 
 
 @watched
-def test_a_terminal_that_goes_away_does_not_stop_the_work(screen, monkeypatch):
+def test_closed_terminal_does_not_stop_the_work(screen, monkeypatch):
     def gone(text: str) -> int:
         raise OSError(5, "Input/output error")
 
@@ -185,7 +185,7 @@ def test_a_terminal_that_goes_away_does_not_stop_the_work(screen, monkeypatch):
     assert fit.done == 2
 
 
-def test_a_curve_shows_the_whole_run_whatever_its_length():
+def test_sparkline_shows_the_whole_run_of_any_length():
     curve = Sparkline()
     assert not curve.draw(8)
     for value in (1.0, float("nan"), 2.0):

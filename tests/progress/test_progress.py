@@ -28,7 +28,7 @@ def test_durations_read_like_a_clock(seconds, said):
     assert clock(seconds) == said
 
 
-def test_lines_have_count_share_note_and_time_left(time_of, capsys):
+def test_lines_have_count_share_note_and_remaining_time(time_of, capsys):
     steps = Steps("compare", 400, "NFE", 100, note=lambda: "noted", every=0)
     time_of.now += 10
     with part("hypernetwork"):
@@ -44,7 +44,7 @@ def test_lines_have_count_share_note_and_time_left(time_of, capsys):
     ]
 
 
-def test_time_left_follows_the_pace_of_late_and_counts_the_usual_share_of_pauses(time_of, capsys):
+def test_remaining_time_follows_the_recent_speed_and_includes_pauses(time_of, capsys):
     steps = Steps("fit", 100, "step", form="{unit} {done:,}{of}", every=0)
     time_of.now += 1000  # the first step compiles
     steps.advance()
@@ -60,7 +60,7 @@ def test_time_left_follows_the_pace_of_late_and_counts_the_usual_share_of_pauses
     steps.close()
 
 
-def test_work_without_a_known_end_has_no_time_left(time_of, capsys):
+def test_work_of_unknown_length_has_no_remaining_time(time_of, capsys):
     steps = Steps("fit", None, "step", form="{unit} {done:,}{of}", every=0)
     assert steps.remaining() is None
     time_of.now += 61
@@ -70,7 +70,7 @@ def test_work_without_a_known_end_has_no_time_left(time_of, capsys):
     steps.close()
 
 
-def test_one_long_unit_has_a_line_at_every_interval(capsys):
+def test_long_unit_prints_a_line_at_every_interval(capsys):
     with Steps("test", 1, "batches", every=0.05) as steps, part(lambda: "ReNO"):
         time.sleep(0.4)
         steps.advance()
@@ -79,16 +79,16 @@ def test_one_long_unit_has_a_line_at_every_interval(capsys):
     assert 3 <= len(between) <= 8 and set(between) == {"test: 0 of 1 batches (0 %), ReNO"}
 
 
-def test_nothing_is_said_while_other_work_goes_on(capsys):
+def test_paused_work_prints_nothing(capsys):
     steps = Steps("fit", 2, "steps", every=0.02)
     steps.pause()
     before = capsys.readouterr().out
     time.sleep(0.1)
     assert before and not capsys.readouterr().out
-    steps.close(said=False)
+    steps.close(finished=False)
 
 
-def test_an_error_leaves_no_line_and_no_thread(capsys):
+def test_error_leaves_no_line_and_no_thread(capsys):
     with pytest.raises(ValueError, match="wrong"), Steps("predict", 3, "prompts", every=0.02):
         raise ValueError("wrong")
     before = capsys.readouterr().out
@@ -97,14 +97,14 @@ def test_an_error_leaves_no_line_and_no_thread(capsys):
 
 
 @pytest.mark.parametrize("name", ["RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID"])
-def test_other_processes_say_nothing(name, monkeypatch, capsys):
+def test_only_the_first_process_prints(name, monkeypatch, capsys):
     monkeypatch.setenv(name, "1")
     with phase("fit: loading models"), Steps("predict", 1, "prompts", every=0) as steps:
         steps.advance()
     assert steps.done == 1 and not capsys.readouterr().out
 
 
-def test_a_long_phase_says_for_how_long_it_lasts(monkeypatch, capsys):
+def test_long_phase_prints_its_duration(monkeypatch, capsys):
     monkeypatch.setattr(steps, "LINE_SECONDS", 0.05)
     with phase("fit: loading models"):
         time.sleep(0.2)

@@ -43,7 +43,7 @@ pytestmark = pytest.mark.usefixtures("own_folder")
         ),
         (["shapes", "images", "--detector=DETR"], "--detector: names what a --detections file comes from"),
         (["shapes", "images", "--benchmark.judge.chunk=x"], "--benchmark.judge.chunk: got 'x'; give a whole"),
-        (["shapes", "images", "--benchmark.nope=1"], "--benchmark.nope: benchmark: no key is called 'nope' of Judged"),
+        (["shapes", "images", "--benchmark.nope=1"], "--benchmark.nope: benchmark: no key is called 'nope' of Judge"),
         (["shapes", "images", "--bench.judge.chunk=1"], "no key is called 'bench' (did you mean 'benchmark'?)"),
         (["shapes", "images", "--output=text.txt"], "--output text.txt: a file; give a folder"),
         (["shapes", "images", "--output=fitted"], "--output fitted: holds another run's figures; give another"),
