@@ -189,7 +189,7 @@ def test_flags_reach_every_value_and_interpolations_see_them(capsys):
     )
     arguments = found["model"]["init_args"]
     assert arguments["reward_weights"]["pick"] == 2
-    assert arguments["lora"]["rank"] == 7
+    assert arguments["adapter"]["init_args"]["lora"]["rank"] == 7
     assert arguments["noise"]["class_path"] == "hypernoise_pl.noise.SharedNoise"
     assert arguments["objective"]["penalty"]["class_path"] == "hypernoise_pl.objective.L2Mean"
     assert arguments["lr_scheduler"]["init_args"]["total_steps"] == 123
@@ -223,7 +223,7 @@ def test_another_class_keeps_the_arguments_both_take(capsys):
         ("--model.adapter.lora.rnak=3", "did you mean 'rank'?"),
         ("--model.generator.modle=x", "did you mean 'model'?"),
         ("--modle.lora.rank=3", "did you mean '--model'?"),
-        ("--model=FineTuneModul", "did you mean 'GeneratorLora'?"),
+        ("--model.adapter=GeneratorLor", "did you mean 'GeneratorLora'?"),
         ("--data=ShapesPromts", "did you mean 'ShapesPrompts'?"),
         ("--model.noise=SharedNois", "did you mean 'SharedNoise'?"),
         ("--model.adapter.lora.rank=abc", "--model.adapter.lora.rank: got 'abc'; give a whole number"),
