@@ -58,13 +58,19 @@ def said(capsys, *arguments: str) -> str:
     return line
 
 
+def lora_of(arguments: dict) -> dict:
+    """The LoRA options of a module's arguments."""
+    return arguments["adapter"]["init_args"]["lora"]
+
+
 @pytest.mark.parametrize("name", FITS)
 def test_test_repeats_the_fits_own_test_without_a_flag(name, tmp_path):
     assert main(["test", f"--adapter=runs/fit/{name}/adapter", f"--output={tmp_path / 'test'}"]) == 0
     fit, test = (json.loads(Path(run, "summary.json").read_text()) for run in (f"runs/fit/{name}", tmp_path / "test"))
     for method in ("base", "hypernetwork"):
-        assert test[method]["rewards"] == pytest.approx(fit[method]["rewards"], rel=1e-5)
-        assert test[method]["judge"] == fit[method]["judge"]
+        measured, fitted = test["methods"][method], fit["methods"][method]
+        assert measured["rewards"] == pytest.approx(fitted["rewards"], rel=1e-5)
+        assert measured["judge"] == fitted["judge"]
     assert (test["prompts"], test["seeds"]) == (6, 2)
 
 
@@ -77,7 +83,7 @@ def test_predict_builds_what_was_trained_from_an_adapter_that_lies_alone(name, t
     assert [row["kind"] for row in rows] == ["base", "refined"]
     arguments = built("predict", f"--adapter={alone}")["model"]["init_args"]
     about = json.loads((alone / "hypernoise.json").read_text())
-    assert arguments["lora"] == {key: about[key] for key in ("rank", "alpha", "init", "targets")}
+    assert lora_of(arguments) == {key: about[key] for key in ("rank", "alpha", "init", "targets")}
     assert arguments["generator"]["init_args"]["guidance_scale"] == (3 if name == "other_generator" else 4.5)
 
 
@@ -108,7 +114,7 @@ def test_devices_and_strategy_are_not_those_of_the_run(tmp_path):
         ("--model.adapter.lora.alpha=5", "its alpha is 2.0, not 5"),
         ("--model.adapter.lora.targets=[to_q]", "its targets is all, not ['to_q']"),
         ("--model.adapter.mode=residual", "its mode is absolute, not residual"),
-        ("--model.adapter=GeneratorLora", "it adapts noise, not generator; leave out what says otherwise (--model)"),
+        ("--model.adapter=GeneratorLora", "it adapts noise, not generator; leave out what says otherwise (--model.adapter)"),
         ("--model.generator=SDTurbo", "its generator is SanaSprint, not SDTurbo"),
     ],
 )
@@ -119,15 +125,15 @@ def test_a_flag_that_contradicts_the_adapter_is_refused_in_one_line(command, fla
 
 def test_a_recipe_says_nothing_of_the_adapter():
     arguments = built("test", "--adapter=runs/fit/rank/adapter", "--config=shapes_long")["model"]["init_args"]
-    assert arguments["lora"]["rank"] == 4
+    assert lora_of(arguments)["rank"] == 4
     wrong = ["--adapter=runs/fit/rank/adapter", "--config=sana_sprint", "--model.generator.height=64"]
-    assert built("test", *wrong)["model"]["init_args"]["lora"]["rank"] == 4
+    assert lora_of(built("test", *wrong)["model"]["init_args"])["rank"] == 4
 
 
 def test_the_newest_fit_is_taken_where_none_is_named(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert "run `python -m hypernoise_pl fit` first" in said(capsys, "test")
-    assert built("compare")["model"]["init_args"]["lora"]["rank"] == 32
+    assert lora_of(built("compare")["model"]["init_args"])["rank"] == 32
 
 
 def test_a_generators_folder_that_is_elsewhere_on_this_machine_is_given_by_a_flag(tmp_path, capsys):

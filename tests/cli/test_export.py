@@ -121,7 +121,7 @@ def test_formats_are_read_by_those_they_are_for(run, sana_folder, tmp_path):
     with pytest.warns(UserWarning, match="lora_bias"):
         plain = PeftModel.from_pretrained(copy.deepcopy(sana(sana_folder).network), tmp_path / "plain")
     torch.testing.assert_close(residual(sana_folder, plain), wanted, rtol=0, atol=1e-5)
-    assert "Nothing of it is to be patched" in (tmp_path / "plain" / "README.md").read_text()
+    assert "The network needs no patch" in (tmp_path / "plain" / "README.md").read_text()
     (run / "summary.json").unlink()
     assert main([*given, str(tmp_path / "plain")]) == 0  # a second export takes the first one's place
     assert "These weights were not measured." in (tmp_path / "plain" / "README.md").read_text()

@@ -194,6 +194,6 @@ def test_a_saved_and_loaded_adapter_gives_the_same_images_and_settings(generator
 @pytest.mark.parametrize(("saved", "other"), itertools.permutations(EXAMPLES, 2))
 def test_a_folder_of_another_kind_is_refused_in_one_line(generator, tmp_path, saved, other):
     folder = save_adapter(EXAMPLES[saved].make(generator), tmp_path / "adapter")
-    with pytest.raises(ValueError, match=rf"adapter {folder}: its .* this configuration has") as error:
+    with pytest.raises(ValueError, match=rf"adapter {folder}: .* this configuration has") as error:
         load_weights(EXAMPLES[other].make(generator), folder)
     assert "\n" not in str(error.value)
