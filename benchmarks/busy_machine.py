@@ -68,7 +68,7 @@ def fit(setting: str, others: int, steps: int, batch: int, limit: float | None) 
             return None
         except subprocess.CalledProcessError as error:
             raise SystemExit(f"{' '.join(command)}\n{error.stderr}") from error
-        seconds: float = json.loads((Path(folder) / "run" / "summary.json").read_text())["fit_seconds"]
+        seconds: float = json.loads((Path(folder) / "run" / "summary.json").read_text())["fit"]["seconds"]
         return seconds
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-_UNREACHED = "not in the local cache, and the hub is unreachable or offline mode is on"
+UNREACHED = "not in the local cache, and the hub is unreachable or offline mode is on"
 
 
 def load_pretrained(cls: Any, model: str, what: str, **options: Any) -> Any:
@@ -97,7 +97,7 @@ def hub_reason(error: BaseException, model: str) -> str | None:
         ((errors.GatedRepoError,), f"gated: accept its terms on its page on the hub, then give {token}"),
         ((errors.RepositoryNotFoundError,), f"no such id on the hub; a private one needs {token}; {folder}"),
         ((errors.RevisionNotFoundError,), "the hub has the model but not this revision (a branch, a tag or a commit)"),
-        ((errors.OfflineModeIsEnabled, errors.LocalEntryNotFoundError, ConnectionError), f"{_UNREACHED}; {folder}"),
+        ((errors.OfflineModeIsEnabled, errors.LocalEntryNotFoundError, ConnectionError), f"{UNREACHED}; {folder}"),
         ((errors.EntryNotFoundError,), "the hub has the model but not all its files; it may be of another kind"),
     ]
     for kinds, reason in reasons:
@@ -105,7 +105,7 @@ def hub_reason(error: BaseException, model: str) -> str | None:
             return reason
     # the hub's client has changed its own HTTP library before
     unreached = any(type(link).__module__.startswith(("httpx", "requests")) for link in chain)
-    return f"{_UNREACHED}; {folder}" if unreached else None
+    return f"{UNREACHED}; {folder}" if unreached else None
 
 
 def load_pretrained_strict(cls: Any, model: str, what: str, optional: tuple[str, ...] = (), **options: Any) -> Any:

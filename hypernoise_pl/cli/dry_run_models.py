@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from hypernoise_pl.checkpoints.loading import check_model_name, hub_reason
+from hypernoise_pl.checkpoints.loading import UNREACHED, check_model_name, hub_reason
 from hypernoise_pl.checkpoints.meta_device import (
     count_parameters,
     count_stored_parameters,
@@ -176,7 +176,7 @@ def _ask_hub(model: str, key: str, findings: Findings) -> None:
         reason = hub_reason(error, model)
         if reason is None:
             raise
-        if reason.startswith("not kept"):
+        if reason.startswith(UNREACHED):
             findings.add(key, f"{model}: not on this machine; not checked, for the hub cannot be reached")
             findings.unknown.append(model)
         else:

@@ -16,7 +16,7 @@ from hypernoise_pl.types import did_you_mean
 
 SEEDS = ("seed_everything", "model.noise.seed", "data.seed")  # keys that the seed of a fit sets
 _TAGS = re.compile(
-    r"validation/(base|hypernetwork)/(judge|missing)/.+|train/.+"
+    r"validation/(base|hypernetwork)/(judge|unscored)/.+|train/.+"
 )  # their names depend on the prompts or the loss
 
 

@@ -242,7 +242,7 @@ def test_a_class_conditional_pipeline_that_scales_what_its_network_sees(pipeline
     pipe = case.pipe(folder)
     hypernoise_pl.attach(pipe, made(case.generator(folder), tmp_path, 0)[1], **case.options)
     pipe.scheduler = EulerDiscreteScheduler(timestep_spacing="trailing")
-    with pytest.raises(ValueError, match="a EulerDiscreteScheduler scales what the network sees"):
+    with pytest.raises(ValueError, match="EulerDiscreteScheduler scales the network input"):
         refined(case, pipe)
 
 

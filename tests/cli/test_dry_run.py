@@ -180,7 +180,7 @@ def test_time_is_that_of_a_run_that_did_the_same_in_a_step(capsys):
         (["--trainer.max_steps=ten"], "--trainer.max_steps: got 'ten'; give a whole number"),
         (["--trainer.max_steps=1e3"], "--trainer.max_steps: got 1000.0; give a whole number"),
         (["--trainer.precision=bf17"], "--trainer.precision: got 'bf17'; give one of "),
-        (["--config=typo.yaml"], "'lora' is an argument of HyperNoiseModule; write it under model.init_args"),
+        (["--config=typo.yaml"], "'adapter' is an argument of HyperNoiseModule; write it under model.init_args"),
         (["--config=sana_sprit"], "config sana_sprit: no such file (did you mean 'sana_sprint'?)"),
         (["--data=TextPrompts", "--data.train=bad.jsonl"], 'line 1: needs an object with a text "prompt", got 3'),
         (["--model.rewards={a: {class_path: Redness2}}"], "no class is called 'Redness2'"),

@@ -129,7 +129,7 @@ def wandb(capsys, monkeypatch) -> None:
         ids |= {(record.run.run_id, record.run.project) for record in found if record.HasField("run")}
         config = {item.key: json.loads(item.value_json) for record in found for item in record.config.update}
         assert config["model"]["init_args"]["lr_scheduler"]["init_args"]["total_steps"] == last  # no ${...}
-        assert config["output"] == "run" and config["model"]["init_args"]["lora"]["rank"] == 4
+        assert config["output"] == "run" and config["model"]["init_args"]["adapter"]["init_args"]["lora"]["rank"] == 4
         rows = [{i.key or "/".join(i.nested_key): json.loads(i.value_json) for i in r.history.item} for r in found]
         steps += [row["trainer/global_step"] for row in rows if "train/reward" in row]
         (picture,) = [name for row in rows for name in row.get("test/images/filenames", [])]
