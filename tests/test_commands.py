@@ -37,7 +37,7 @@ OUTPUTS = (
     "base  hypernetwork",
     "method ",
     "random-64 gains",
-    "The hypernetwork gains",
+    "ReNO (50 iterations) gains",
     "fit ━",
     "runs/sweep/NAME/",
     "export HYPERNOISE_STORAGE=",
@@ -260,7 +260,13 @@ def ours(words: list[str], tmp_path: Path) -> None:
     if command == "compare":
         arguments = [*arguments, "--compare.prompts=6", "--compare.seeds=1", METHODS, "--compare.features=null"]
     elif command == "cache-prompts":
-        arguments = [*arguments, f"--model.prompt_cache={tmp_path / 'cache'}", "--data.train=4", *TINY[4:6]]
+        arguments = [
+            *arguments,
+            f"--model.prompt_cache={tmp_path / 'cache'}",
+            "--data.train=4",
+            "--data.batch_size=2",
+            *TINY[4:6],
+        ]
     elif command == "score" and arguments[:2] == ["geneval", "images"]:  # with a tiny detector of the real class
         clip = ROOT / "hypernoise_pl" / "shapes" / "weights" / "clip"
         arguments = [*arguments, "--benchmark.detector.model=detector", f"--benchmark.colours.model={clip}"]

@@ -114,8 +114,8 @@ def _missing() -> str | None:
         import cv2  # noqa: F401 - from opencv-python, which needs display libraries, or opencv-python-headless
     except ImportError as error:
         return (
-            f"a library that OpenCV needs ({error}); run pip uninstall opencv-python, then pip install "
-            "opencv-python-headless, which needs no display"
+            f"a library that OpenCV needs ({error}); run pip uninstall opencv-python, then "
+            "pip install opencv-python-headless; it needs no display"
         )
     return None
 

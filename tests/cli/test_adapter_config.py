@@ -114,7 +114,10 @@ def test_devices_and_strategy_are_not_those_of_the_run(tmp_path):
         ("--model.adapter.lora.alpha=5", "its alpha is 2.0, not 5"),
         ("--model.adapter.lora.targets=[to_q]", "its targets is all, not ['to_q']"),
         ("--model.adapter.mode=residual", "its mode is absolute, not residual"),
-        ("--model.adapter=GeneratorLora", "it adapts noise, not generator; leave out what says otherwise (--model.adapter)"),
+        (
+            "--model.adapter=GeneratorLora",
+            "it adapts noise, not generator; leave out what says otherwise (--model.adapter)",
+        ),
         ("--model.generator=SDTurbo", "its generator is SanaSprint, not SDTurbo"),
     ],
 )
