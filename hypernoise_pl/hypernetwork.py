@@ -38,7 +38,7 @@ class NoiseHypernetwork(Adapter):
             the generator's own raw prediction, and the last layer keeps its base weight.
 
     Raises:
-        ValueError: if the network's last layer is not among the LoRA targets, in mode ``residual``.
+        ValueError: for another mode, or if the network's last layer is no LoRA target in mode ``residual``.
 
     Source: Eyring et al. 2025, section 3.3 and its reference implementation.
     """
@@ -53,6 +53,8 @@ class NoiseHypernetwork(Adapter):
         lora: LoraOptions = LoraOptions(),
         mode: Literal["residual", "absolute"] = "residual",
     ) -> None:
+        if mode not in ("residual", "absolute"):
+            raise ValueError(f"mode must be residual or absolute, got {mode!r}")
         super().__init__(generator, lora)
         self.mode = mode
         if mode == "residual":

@@ -57,6 +57,9 @@ def load_adapter(folder: str | Path, generator: Generator) -> Adapter:
     """
     folder = Path(folder)
     config = read_description(folder)
+    if config["adapts"] not in ADAPTER_CLASSES:
+        known = " or ".join(ADAPTER_CLASSES)
+        raise ValueError(f"adapter {folder}: 'adapts' is {config['adapts']!r}, must be {known}; give another adapter")
     check_generator(config, generator, folder)
     lora = LoraOptions(config["rank"], config["alpha"], config["targets"])
     mode = {} if config["mode"] is None else {"mode": config["mode"]}

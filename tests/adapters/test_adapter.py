@@ -219,3 +219,13 @@ def test_a_folder_of_other_files_is_left_as_it_is(sana_folder, tmp_path):
     with pytest.raises(OSError, match=r"an older adapter is unchanged: the folder holds 'thesis.txt' and no adapter"):
         save_adapter(hypernetwork, tmp_path / "other")
     assert [file.name for file in (tmp_path / "other").iterdir()] == ["thesis.txt"]
+
+
+@pytest.mark.parametrize(("key", "complaint"), [("adapts", "must be noise or generator"), ("mode", "mode must be")])
+def test_unknown_word_in_a_description_is_refused(sana_folder, tmp_path, key, complaint):
+    _, hypernetwork = trained(sana_folder)
+    folder = save_adapter(hypernetwork, tmp_path / "adapter")
+    config = json.loads((folder / "hypernoise.json").read_text())
+    (folder / "hypernoise.json").write_text(json.dumps(config | {key: "other"}))
+    with pytest.raises(ValueError, match=complaint):
+        load_adapter(folder, sana(sana_folder))
